@@ -1,0 +1,1 @@
+"""What stands behind the Triton models: text → GenerateRequest → EngineRequest → TokenChunk → TextChunk → text."""

@@ -1,0 +1,34 @@
+"""Every error of the project, as a tree; each edge maps it once (Triton code, HTTP status, exit code).
+
+    QwenTritonError
+    ├── InvalidRequest     the caller's fault: the message is shown, it names the field and the remedy
+    ├── Unavailable        not now: queue full, engine being restarted; the caller may try again
+    ├── EngineError        ours: logged with a request id, the caller sees only that id
+    └── ConfigurationError the operator's fault: a wrong key, file or environment; shown, with the remedy
+"""
+
+from __future__ import annotations
+
+
+class QwenTritonError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InvalidRequest(QwenTritonError):
+    """A request that can never succeed as it is. `field` is the parameter at fault, as the caller spells it."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class Unavailable(QwenTritonError):
+    """A request that cannot be taken at the moment; the same request may succeed later."""
+
+
+class EngineError(QwenTritonError):
+    """The engine failed on a request that was right."""
+
+
+class ConfigurationError(QwenTritonError):
+    """The deployment or the machine is not as it must be; the message names what and the remedy."""
