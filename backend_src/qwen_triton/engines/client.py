@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,19 +77,19 @@ class EngineClient:
             assert self._info is not None  # set together with the connection
             return self._info
 
-    def submit(self, request: EngineRequest, register: Callable[[int], None]) -> int:
-        """Sends a sequence and returns its key. `register(key)` runs before any chunk of it can arrive.
+    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
+        """Sends sequences together; `register(keys)` runs before any chunk of them can arrive.
 
         Raises Unavailable when no engine answers in time.
         """
         with self._lock:
             peer = self._ensure_connected()
-            self._next += 1
-            key = self._next
-            register(key)
-            self._in_flight.add(key)
-            self._write(peer, encode_message("add", key, encode_request(request)))
-        return key
+            keys = list(range(self._next + 1, self._next + 1 + len(requests)))
+            self._next = keys[-1]
+            register(keys)
+            self._in_flight.update(keys)
+            messages = (encode_message("add", k, encode_request(r)) for k, r in zip(keys, requests, strict=True))
+            self._write(peer, b"".join(messages))
 
     def cancel(self, key: int) -> None:
         """Lets go of a sequence; chunks already under way may still arrive."""
