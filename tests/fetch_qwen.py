@@ -57,6 +57,7 @@ class Family:
     """What distinguishes one generation's files from another's."""
 
     name: str
+    model_type: str
     template: str
     added: tuple[str, ...]
     newer: bool
@@ -65,8 +66,8 @@ class Family:
 
 
 FAMILIES = (
-    Family("qwen2.5", "qwen2_5.jinja", ADDED, False, 131072, 32768),
-    Family("qwen3", "qwen3.jinja", (*ADDED, *ADDED_QWEN3), True, 131072, 40960),
+    Family("qwen2.5", "qwen2", "qwen2_5.jinja", ADDED, False, 131072, 32768),
+    Family("qwen3", "qwen3", "qwen3.jinja", (*ADDED, *ADDED_QWEN3), True, 131072, 40960),
 )
 OTHER_TEMPLATES = ("qwen3_instruct_2507.jinja",)
 
@@ -114,7 +115,8 @@ def _build(scratch: Path, output: Path) -> None:
         config = _tokenizer_config(family, files[family.template].decode())
         _write(folder / "tokenizer_config.json", config, "\n" if family.newer else "")
         _write(folder / "generation_config.json", {"eos_token_id": [151645, 151643], "pad_token_id": 151643})
-        _write(folder / "config.json", {"max_position_embeddings": family.max_position_embeddings})
+        lengths = {"max_position_embeddings": family.max_position_embeddings}
+        _write(folder / "config.json", {"model_type": family.model_type, **lengths})
     for name in OTHER_TEMPLATES:
         (output / name).write_bytes(files[name])
 

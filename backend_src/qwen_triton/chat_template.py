@@ -127,7 +127,7 @@ class _Compiled:
             return self._template.render(variables)
         except TemplateError as error:
             raise InvalidRequest(f"the chat template refuses them: {error}", "messages") from error
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:  # a value it does not expect
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:  # a value it does not expect
             raise InvalidRequest(f"the chat template fails on them: {error}", "messages") from error
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 
 from .detokenizer import Detokenizer
 from .stop_scanner import StopScanner
@@ -94,21 +95,22 @@ class TextStream:
         return None if self.done else self._advance(chunk)
 
     def _advance(self, chunk: TokenChunk) -> TextChunk | None:
-        self.cached_tokens = max(self.cached_tokens, chunk.cached_tokens)
+        if chunk.cached_tokens:
+            self.cached_tokens = chunk.cached_tokens
         tokens = Tokens(chunk.token_ids, chunk.log_probs, chunk.top_log_probs)
         finish, stop_token = chunk.finish, chunk.stop_token
         if (end := self._end_index(chunk.token_ids)) is not None:
             tokens, finish, stop_token = tokens.first(end), "stop", chunk.token_ids[end]
-        text, matched = self._read(tokens)
-        if finish is not None and matched is None:
-            rest, matched = self._read_end(stop_token)
-            text += rest
+        text, matched, starts = self._read(tokens.token_ids)
         if matched is not None:
-            return self._last(text, "stop", matched, self._cum_log_prob)
-        if finish is not None:
-            reason = stop_token if stop_token in self._stop_ids else None
-            return self._last(text, finish, reason, chunk.cum_log_prob)
-        return self._piece(text)
+            tokens = tokens.first(len(starts))
+        self.completion_tokens += len(starts)
+        if tokens.log_probs:
+            self._cum_log_prob = (self._cum_log_prob or 0.0) + sum(tokens.log_probs)
+        if matched is None and finish is None:
+            return self._piece(text, tokens, starts)
+        self._trail.add(tokens, starts)
+        return self._last(text, matched, finish, stop_token, chunk.cum_log_prob)
 
     def _end_index(self, token_ids: Sequence[int]) -> int | None:
         """Where an end or stop id stands among the tokens, if one does that counts."""
@@ -117,32 +119,45 @@ class TextStream:
         first = max(0, self._min_tokens - self.completion_tokens)
         return next((i for i in range(first, len(token_ids)) if token_ids[i] in self._end_ids), None)
 
-    def _read(self, tokens: Tokens) -> tuple[str, str | None]:
-        """Takes tokens up to the one that completes a stop string; their certain text, and that stop string."""
-        count, matched = len(tokens.token_ids), None
-        if self._scanner is None:
-            text, starts = self._detokenizer.feed(tokens.token_ids), [0] * count
-        else:
-            text, matched, starts = self._scan(self._scanner, tokens.token_ids)
-            count = len(starts)
-        self.completion_tokens += count
-        self._trail.add(tokens.first(count), starts)
-        if tokens.log_probs:
-            self._cum_log_prob = (self._cum_log_prob or 0.0) + sum(tokens.log_probs[:count])
-        return text, matched
-
-    def _scan(self, scanner: StopScanner, token_ids: Sequence[int]) -> tuple[str, str | None, list[int]]:
-        """Certain text, stop string, and the positions at which the tokens up to that stop string begin."""
-        detokenize = self._detokenizer.feed
+    def _read(self, token_ids: Sequence[int]) -> tuple[str, str | None, list[int]]:
+        """Certain text, the stop string that ended it, and where the tokens up to that one begin in the text."""
+        scanner, detokenize = self._scanner, self._detokenizer.feed
+        if scanner is None:
+            return detokenize(token_ids), None, [0] * len(token_ids)
         pieces = [detokenize((token_id,)) for token_id in token_ids]
-        positions = [scanner.position]
-        for piece in pieces:
-            positions.append(positions[-1] + len(piece))
-        too_early = max(0, self._min_tokens - 1 - self.completion_tokens)
-        early, _ = scanner.feed("".join(pieces[:too_early]), armed=False)
-        text, matched = scanner.feed("".join(pieces[too_early:]))
-        last = len(pieces) if matched is None else bisect_left(positions, scanner.position, 1)
-        return early + text, matched, positions[:last]
+        starts = list(accumulate(map(len, pieces), initial=scanner.position))
+        too_early = self._min_tokens - 1 - self.completion_tokens
+        early = ""
+        if too_early > 0:
+            early, _ = scanner.feed("".join(pieces[:too_early]), armed=False)
+            pieces = pieces[too_early:]
+        text, matched = scanner.feed("".join(pieces))
+        last = len(token_ids) if matched is None else bisect_left(starts, scanner.position, 1)
+        del starts[last:]
+        return early + text, matched, starts
+
+    def _piece(self, text: str, tokens: Tokens, starts: list[int]) -> TextChunk | None:
+        """Without stop strings all tokens begin at 0: any text makes all of them certain."""
+        if not text:
+            self._trail.add(tokens, starts)
+            return None
+        before = self._scanner.released if self._scanner is not None else 1
+        ids, log_probs, top_log_probs = self._trail.through(tokens, starts, before)
+        return TextChunk(self._shown(text), ids, log_probs, top_log_probs, None, None, None, self._sequence)
+
+    def _last(
+        self, text: str, matched: str | None, finish: FinishReason | None, stop_token: int | None, cum: float | None
+    ) -> TextChunk:
+        self.done = True
+        if matched is None:
+            rest, matched = self._read_end(stop_token)
+            text += rest
+        if matched is not None and self._scanner is not None:
+            tokens, cum = self._trail.release(self._scanner.released), self._cum_log_prob
+            return TextChunk(self._shown(text), *tokens, "stop", matched, self.usage, self._sequence, cum)
+        reason = stop_token if stop_token in self._stop_ids else None
+        tokens, cum = self._trail.release_all(), self._cum_log_prob if cum is None else cum
+        return TextChunk(self._shown(text), *tokens, finish, reason, self.usage, self._sequence, cum)
 
     def _read_end(self, stop_token: int | None) -> tuple[str, str | None]:
         """The text that was still held back when the tokens ended, and a stop string that was completed by it.
@@ -157,18 +172,6 @@ class TextStream:
             return text, None
         text, matched = self._scanner.feed(text, armed=stop_token is None)
         return text + self._scanner.flush(), matched
-
-    def _piece(self, text: str) -> TextChunk | None:
-        return TextChunk(self._shown(text), *self._released(), sequence=self._sequence) if text else None
-
-    def _last(self, text: str, finish: FinishReason, reason: str | int | None, cum_log_prob: float | None) -> TextChunk:
-        self.done = True
-        tokens = self._released() if isinstance(reason, str) else self._trail.release_all()
-        cum_log_prob = self._cum_log_prob if cum_log_prob is None else cum_log_prob
-        return TextChunk(self._shown(text), *tokens, finish, reason, self.usage, self._sequence, cum_log_prob)
-
-    def _released(self) -> Tokens:
-        return self._trail.release_all() if self._scanner is None else self._trail.release(self._scanner.released)
 
     def _shown(self, text: str) -> str:
         if not self._accumulate:

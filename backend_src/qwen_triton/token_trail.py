@@ -42,6 +42,13 @@ class TokenTrail:
         self._log_probs += tokens.log_probs
         self._top_log_probs += tokens.top_log_probs
 
+    def through(self, tokens: Tokens, starts: Sequence[int], before: int) -> Tokens:
+        """Adds these and releases what begins before the position; nearly always that is just these."""
+        if not self._starts and starts and starts[-1] < before:
+            return tokens
+        self.add(tokens, starts)
+        return self.release(before)
+
     def release(self, before: int) -> Tokens:
         """Lets go of the tokens that begin before this position: those of whose text some has been given out."""
         count = bisect_left(self._starts, before)
