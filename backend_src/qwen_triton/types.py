@@ -166,7 +166,8 @@ class TokenChunk:
 
     An end or stop id is not in `token_ids` but in `stop_token`. `log_probs[i]` belongs to `token_ids[i]` (natural
     log; empty when not asked for), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is
-    the beam. `error` is a message for our log, with finish = "error".
+    the beam. `error` is a message for our log, with finish = "error". `last` is False on the finished beams of a
+    search but the last: after a chunk with `finish` and `last` nothing more comes for the request.
     """
 
     token_ids: Sequence[int] = ()
@@ -178,6 +179,7 @@ class TokenChunk:
     cached_tokens: int = 0
     cum_log_prob: float | None = None
     error: str = ""
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""The door's language: length-prefixed msgpack messages between an engine's process and the models that use it.
+
+To the engine: add, cancel, counters, shutdown. From it: hello (facts), step (what every request of this client gained
+in one step, together), refused, counters. A plain chunk is [key, ids]; anything more adds a dict of what is set.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import msgpack
+
+from ..types import EngineRequest, SamplingParams, TokenChunk
+
+_LENGTH = struct.Struct("<I")
+_EXTRAS = tuple(f.name for f in fields(TokenChunk) if f.name != "token_ids")
+_DEFAULTS = {name: getattr(TokenChunk(), name) for name in _EXTRAS}
+
+
+def encode_message(*parts: Any) -> bytes:
+    """One message, ready to be written to the socket."""
+    body: bytes = msgpack.packb(parts)
+    return _LENGTH.pack(len(body)) + body
+
+
+class MessageReader:
+    """Collects bytes as they arrive and yields whole messages, however the socket cut them."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[list[Any]]:
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            with memoryview(self._buffer) as view:
+                message = msgpack.unpackb(view[start + _LENGTH.size : end], strict_map_key=False)
+            start = end
+            yield message
+        del self._buffer[:start]
+
+
+def encode_request(request: EngineRequest) -> dict[str, Any]:
+    """An EngineRequest as plain data; what is None stays away."""
+    data = {f.name: getattr(request, f.name) for f in fields(EngineRequest)}
+    data["sampling"] = {k: v for k, v in asdict(request.sampling).items() if v is not None}
+    data["bias"] = dict(request.bias)
+    return data
+
+
+def decode_request(data: dict[str, Any]) -> EngineRequest:
+    """The inverse of encode_request."""
+    tuples = ("token_ids", "end_ids", "stop_token_ids")
+    nested = ("stop_sequences", "bad_words")
+    return EngineRequest(
+        sampling=SamplingParams(**data["sampling"]),
+        pad_id=data["pad_id"],
+        bias=data["bias"],
+        stream=data["stream"],
+        **{k: tuple(data[k]) for k in tuples},
+        **{k: tuple(tuple(ids) for ids in data[k]) for k in nested},
+    )
+
+
+def encode_chunk(key: int, chunk: TokenChunk) -> list[Any]:
+    """A chunk as [key, ids] or [key, ids, {what differs from a plain chunk}]."""
+    if chunk == TokenChunk(chunk.token_ids):
+        return [key, chunk.token_ids]
+    extras = {n: v for n in _EXTRAS if (v := getattr(chunk, n)) != _DEFAULTS[n]}
+    return [key, chunk.token_ids, extras]
+
+
+def decode_chunk(data: Sequence[Any]) -> tuple[int, TokenChunk]:
+    """The inverse of encode_chunk."""
+    if len(data) == 2:
+        return data[0], TokenChunk(data[1])
+    return data[0], TokenChunk(data[1], **data[2])

@@ -1,0 +1,195 @@
+"""The line between models and engine: calls in, merged chunks out, one thread that drives all of it.
+
+A call is one Triton request with its sequences. Any thread may admit a call; chunks come back to it from the driver's
+thread only, in order, merged while they waited: an idle line hands every token on at once, a busy one larger pieces.
+The driver also asks, a few times a second, whether the caller of a call is still there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from .engines.client import EngineClient, Event, Refused
+from .errors import EngineError, QwenTritonError, Unavailable
+from .types import EngineRequest, TokenChunk
+
+CANCEL_CHECK_S = 0.15
+"""How often a call is asked whether its caller has left; with the server's own delay the slot is free within 0.2 s."""
+
+_log = logging.getLogger(__name__)
+
+
+class Call(Protocol):
+    """What the driver sees of a Triton request."""
+
+    def feed(self, index: int, chunk: TokenChunk) -> bool:
+        """Takes what sequence `index` gained and sends what is due. True: the sequence needs no more tokens."""
+
+    def fail(self, error: Exception) -> None:
+        """Answers the caller with the error, finally."""
+
+    def abandoned(self) -> bool:
+        """Whether the caller has left (a round trip to the server)."""
+
+    def close(self) -> None:
+        """Ends the response of an abandoned call."""
+
+
+def merge(first: TokenChunk, second: TokenChunk) -> TokenChunk:
+    """Two chunks of one sequence as one."""
+    return TokenChunk(
+        [*first.token_ids, *second.token_ids],
+        [*first.log_probs, *second.log_probs],
+        [*first.top_log_probs, *second.top_log_probs],
+        second.finish,
+        second.stop_token,
+        second.sequence,
+        second.cached_tokens or first.cached_tokens,
+        second.cum_log_prob,
+        second.error,
+        second.last,
+    )
+
+
+class _Admitted:
+    """A call under way: the engine keys of its sequences that still run."""
+
+    __slots__ = ("call", "keys")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.keys: set[int] = set()
+
+
+class Line:
+    """Drives every call against one engine. `max_in_flight`: calls admitted at once, more are refused as Unavailable."""
+
+    def __init__(self, engine: EngineClient, max_in_flight: int = 0) -> None:
+        self.engine = engine
+        self._max_in_flight = max_in_flight
+        self._owners: dict[int, tuple[_Admitted, int]] = {}
+        self._pending: dict[tuple[int, int], TokenChunk] = {}
+        self._posted: deque[Callable[[], None]] = deque()
+        self._checks: deque[tuple[float, _Admitted]] = deque()
+        self._calls: set[_Admitted] = set()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="line", daemon=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls admitted and not yet answered."""
+        return len(self._calls)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the driver's thread; calls still under way are failed."""
+        self._stopping = True
+        self.engine.wake()
+        self._thread.join()
+        self.engine.close()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Runs something on the driver's thread: only that thread sends responses."""
+        self._posted.append(action)
+        self.engine.wake()
+
+    def admit(self, call: Call, requests: Sequence[EngineRequest]) -> None:
+        """Submits a call's sequences. Raises Unavailable beyond the bound or without an engine."""
+        if self._max_in_flight and len(self._calls) >= self._max_in_flight:
+            raise Unavailable(f"{len(self._calls)} requests are in flight, the most admitted at once; try again later")
+        admitted = _Admitted(call)
+        self._calls.add(admitted)
+        try:
+            self.engine.submit(requests, lambda keys: self._register(keys, admitted))
+        except QwenTritonError:
+            self._calls.discard(admitted)
+            raise
+        self._checks.append((time.monotonic() + CANCEL_CHECK_S, admitted))
+
+    def _register(self, keys: list[int], admitted: _Admitted) -> None:
+        admitted.keys.update(keys)
+        self._owners.update((key, (admitted, index)) for index, key in enumerate(keys))
+
+    def _release(self, admitted: _Admitted) -> None:
+        """Lets go of a call: what its sequences still generate is cancelled."""
+        for key in admitted.keys:
+            self._owners.pop(key, None)
+            self.engine.cancel(key)
+        admitted.keys = set()
+        self._calls.discard(admitted)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            timeout = 0.0 if self._pending or self._posted else self._next_check_s()
+            for key, event in self.engine.receive(timeout):
+                self._receive(key, event)
+            while self._posted:
+                self._posted.popleft()()
+            if self._pending:
+                at = next(iter(self._pending))
+                self._deliver(at[0], self._pending.pop(at))
+            self._check_one()
+        for admitted in list(self._calls):
+            self._fail(admitted, Unavailable("the server is shutting down"))
+
+    def _receive(self, key: int, event: Event) -> None:
+        if key not in self._owners:
+            return
+        if isinstance(event, Refused):
+            self._fail(self._owners[key][0], event.error)
+            return
+        at = (key, event.sequence)
+        waiting = self._pending.get(at)
+        self._pending[at] = event if waiting is None else merge(waiting, event)
+
+    def _deliver(self, key: int, chunk: TokenChunk) -> None:
+        owner = self._owners.get(key)
+        if owner is None:
+            return
+        admitted, index = owner
+        if chunk.finish == "error":
+            _log.error("the engine failed on a request: %s", chunk.error)
+            self._fail(admitted, EngineError(chunk.error))
+            return
+        try:
+            done = admitted.call.feed(index, chunk)
+        except Exception as error:  # whatever one call's text or caller does, the others go on
+            _log.exception("a call failed")
+            self._fail(admitted, error)
+            return
+        if done or (chunk.finish and chunk.last):
+            self._finish(admitted, key)
+
+    def _finish(self, admitted: _Admitted, key: int) -> None:
+        admitted.keys.discard(key)
+        self._owners.pop(key, None)
+        self.engine.cancel(key)
+        if not admitted.keys:
+            self._calls.discard(admitted)
+
+    def _fail(self, admitted: _Admitted, error: Exception) -> None:
+        self._release(admitted)
+        admitted.call.fail(error)
+
+    def _next_check_s(self) -> float | None:
+        return max(0.0, self._checks[0][0] - time.monotonic()) if self._checks else None
+
+    def _check_one(self) -> None:
+        """Asks the call that is due longest, if any, whether its caller has left."""
+        if not self._checks or self._checks[0][0] > time.monotonic():
+            return
+        _, admitted = self._checks.popleft()
+        if not admitted.keys:
+            return
+        if admitted.call.abandoned():
+            self._release(admitted)
+            admitted.call.close()
+        else:
+            self._checks.append((time.monotonic() + CANCEL_CHECK_S, admitted))

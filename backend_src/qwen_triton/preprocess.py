@@ -1,0 +1,144 @@
+"""GenerateRequest → EngineRequests: the prompt's ids, the end ids, the length, the seed; one request a sequence.
+
+Everything that can be wrong with a request is found here, before an engine sees it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+from .chat_template import ChatTemplate
+from .engines.capabilities import check_honoured
+from .engines.step import EngineInfo
+from .errors import InvalidRequest
+from .tokenizer import Tokenizer
+from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, StopConditions, TokenBias
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Knows the tokenizer, the chat template and the deployment's defaults; knows no tensors and no engine."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    prompt_format: PromptFormat = "raw"
+    max_context: int | None = None
+
+    def prompt_ids(self, request: GenerateRequest) -> tuple[int, ...]:
+        """The prompt as token ids. Raises InvalidRequest for an empty one or ids outside the vocabulary."""
+        if request.token_ids is not None:
+            ids = request.token_ids
+            self._check_ids(ids)
+        elif request.messages is not None:
+            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options))
+        elif (request.prompt_format or self.prompt_format) == "chat":
+            turn = {"role": "user", "content": request.prompt}
+            self._check_text(request.prompt or "")
+            ids = tuple(self.template.encode((turn,), request.tools, request.template_options))
+        else:
+            self._check_text(request.prompt or "")
+            ids = tuple(self.tokenizer.encode(request.prompt or "", control_tokens=True))
+        if not ids:
+            raise InvalidRequest("the prompt is empty", "text_input")
+        return ids
+
+    def context(self, engine: EngineInfo | None = None) -> int:
+        """Most tokens that prompt and answer may have together."""
+        limits = (self.max_context, self.tokenizer.max_context, engine.max_context if engine else None)
+        return min(limit for limit in limits if limit is not None)
+
+    def output_length(self, prompt_tokens: int, max_tokens: int | None, context: int) -> int:
+        """`max_tokens`, or the rest of the context. Raises InvalidRequest for what cannot fit."""
+        room = context - prompt_tokens
+        if room < 1:
+            raise InvalidRequest(
+                f"the prompt has {prompt_tokens} tokens; with at least one for the answer, "
+                f"the context of {context} is full: shorten it",
+                "text_input",
+            )
+        if max_tokens is not None and max_tokens > room:
+            raise InvalidRequest(
+                f"{max_tokens} is too large: the prompt has {prompt_tokens} tokens and the context is "
+                f"{context}, which leaves {room}",
+                "max_tokens",
+            )
+        return max_tokens or room
+
+    def end_ids(self, end_id: int | None, ignore_eos: bool) -> tuple[int, ...]:
+        """The ids that end an answer: the checkpoint's (Qwen has two), the caller's one, or none."""
+        if ignore_eos or end_id == -1:
+            return ()
+        if end_id is not None:
+            self._check_ids((end_id,), "end_id")
+            return (end_id,)
+        return self.tokenizer.end_ids
+
+    def words(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """Words as token sequences, as this tokenizer encodes them alone."""
+        return tuple(tuple(self.tokenizer.encode(w, control_tokens=True)) for w in words)
+
+    def bias(self, bias: TokenBias) -> dict[int, float]:
+        """Additive biases by token id; a word's bias is on each of its tokens, as stock does."""
+        self._check_ids(tuple(bias.token_ids), "logit_bias")
+        by_id = dict(bias.token_ids)
+        for word, weight in bias.words:
+            for token in self.tokenizer.encode(word, control_tokens=True):
+                by_id[token] = by_id.get(token, 0.0) + weight
+        return by_id
+
+    def __call__(self, request: GenerateRequest, engine: EngineInfo) -> tuple[EngineRequest, ...]:
+        """One EngineRequest a sequence (one for a beam search). Raises InvalidRequest naming the field."""
+        ids = self.prompt_ids(request)
+        self._check_ids(request.stop.token_ids, "stop_token_ids")
+        sampling = request.sampling
+        if sampling.beam_width > 1 and (sampling.sequences > sampling.beam_width or request.stream):
+            reason = "beams are known at the end only" if request.stream else "at most beam_width sequences are found"
+            raise InvalidRequest(reason, "stream" if request.stream else "num_return_sequences")
+        if sampling.sequences > sampling.n and request.stream:
+            raise InvalidRequest("the best sequences are known at the end only; ask for stream = false", "best_of")
+        limit = self.output_length(len(ids), sampling.max_tokens, self.context(engine))
+        base = EngineRequest(
+            token_ids=ids,
+            sampling=_resolved(sampling, limit),
+            end_ids=self.end_ids(request.end_id, request.stop.ignore_eos),
+            pad_id=self.tokenizer.pad_id if request.pad_id is None else request.pad_id,
+            stop_token_ids=request.stop.token_ids,
+            stop_sequences=self._stop_hints(request.stop),
+            bad_words=self.words(request.bias.bad_words),
+            bias=self.bias(request.bias),
+            stream=request.stream,
+        )
+        check_honoured(engine.name, base)
+        return _sequences(base)
+
+    def _stop_hints(self, stop: StopConditions) -> tuple[tuple[int, ...], ...]:
+        return () if stop.include_in_output else self.words(stop.strings)
+
+    def _check_text(self, text: str) -> None:
+        if not text:
+            raise InvalidRequest("the prompt is empty", "text_input")
+
+    def _check_ids(self, ids: tuple[int, ...], field: str = "input_ids") -> None:
+        for token in ids:
+            if not 0 <= token < self.tokenizer.vocab_size:
+                raise InvalidRequest(f"token id {token} is not in [0, {self.tokenizer.vocab_size})", field)
+
+
+def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:
+    """Length and seed set, whatever the caller left open; best_of needs log probs to know the best."""
+    seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+    ranked = sampling.sequences > sampling.n
+    logprobs = 0 if ranked and sampling.logprobs is None else sampling.logprobs
+    return replace(sampling, max_tokens=limit, seed=seed, logprobs=logprobs)
+
+
+def _sequences(base: EngineRequest) -> tuple[EngineRequest, ...]:
+    sampling = base.sampling
+    if sampling.beam_width > 1 or sampling.sequences == 1:
+        return (base,)
+    seed = sampling.seed or 0
+    return tuple(
+        replace(base, sampling=replace(sampling, seed=(seed + i) % 2**64, n=1, best_of=None))
+        for i in range(sampling.sequences)
+    )
