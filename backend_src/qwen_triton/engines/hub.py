@@ -14,6 +14,7 @@ from typing import Literal, Protocol, cast
 from ..errors import ConfigurationError
 
 Hub = Literal["huggingface", "modelscope"]
+HUBS: tuple[Hub, ...] = ("huggingface", "modelscope")
 _LIBRARY = {"huggingface": "huggingface_hub", "modelscope": "modelscope"}
 _TITLE = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -35,8 +36,6 @@ def resolve_model(
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder.resolve()
-    if hub not in _LIBRARY:
-        raise ConfigurationError(f"hub: must be huggingface or modelscope, got {hub!r}")
     if not _NAME.fullmatch(model) or model.startswith("."):
         raise ConfigurationError(
             f"model: {model!r} is neither a folder on this machine nor a hub name such as Qwen/Qwen3-0.6B"

@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from .openvino_options import BLOCK_TOKENS, PROFILES, ModelSizes, OpenVinoOption
 from .openvino_sampling import generation_config, stop_ids
 from .step import Counters, EngineInfo, Key
 
+__all__ = ["OpenVinoEngine", "OpenVinoOptions"]
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
 _FINISH: dict[genai.GenerationFinishReason, FinishReason] = {
@@ -49,16 +51,14 @@ class _Sequence:
 class OpenVinoEngine:
     """A StepEngine. Loading converts the checkpoint the first time; ConfigurationError tells what it cannot load."""
 
-    def __init__(
-        self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline
-    ) -> None:
+    def __init__(self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline) -> None:
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json"))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
         self.counters = Counters()
         self._max_num_seqs = options.max_num_seqs
-        self._build = lambda: build(folder, scheduler(options, blocks), "CPU", options.properties())
+        self._build = partial(build, folder, scheduler(options, blocks), "CPU", options.properties())
         self._ids = itertools.count()  # the pipeline breaks when an id comes twice, so callers' keys are kept out
         self._running: dict[Key, _Sequence] = {}
         self._outbox: list[tuple[Key, TokenChunk]] = []
@@ -135,7 +135,7 @@ class OpenVinoEngine:
             outputs = sorted(sequence.handle.read().values(), key=lambda output: -output.score)
             sequence.tokens += sum(len(output.generated_ids) for output in outputs)
             best = outputs[: sequence.request.sampling.n] if sequence.request.sampling.beam_width > 1 else outputs
-            chunks += [_chunk(sequence, output, index) for index, output in enumerate(best)]
+            chunks += [_chunk(sequence, output, index, index == len(best) - 1) for index, output in enumerate(best)]
             if any(chunk.finish for chunk in chunks):
                 self._end(key)
         if key in self._running and sequence.handle.get_status() != genai.GenerationStatus.RUNNING:
@@ -181,7 +181,8 @@ def _model_folder(options: OpenVinoOptions) -> Path:
     folder = resolve_model(options.model, options.hub)
     weights = PROFILES[options.profile].weights
     if not (folder / _IR).is_file():
-        return convert_cached(folder, weights, options.conversion_cache)
+        cache = None if options.conversion_cache is None else Path(options.conversion_cache).expanduser()
+        return convert_cached(folder, weights, cache)
     if weights != "stored":
         raise ConfigurationError(
             f"profile: {options.profile} needs a checkpoint to convert, {folder} is OpenVINO's format already; "
@@ -190,8 +191,8 @@ def _model_folder(options: OpenVinoOptions) -> Path:
     return folder
 
 
-def _chunk(sequence: _Sequence, output: genai.GenerationOutput, index: int) -> TokenChunk:
-    """One read of one sequence; the id that ended it is taken out of its tokens."""
+def _chunk(sequence: _Sequence, output: genai.GenerationOutput, index: int, last: bool) -> TokenChunk:
+    """What was read of one sequence or beam; the id that ended it is taken out of its tokens."""
     ids, log_probs = list(output.generated_ids), list(output.generated_log_probs)
     finish = _FINISH.get(output.finish_reason)
     beams, wanted = sequence.request.sampling.beam_width > 1, sequence.request.sampling.logprobs is not None
@@ -203,8 +204,9 @@ def _chunk(sequence: _Sequence, output: genai.GenerationOutput, index: int) -> T
         log_probs=log_probs[:kept] if wanted else (),
         finish=finish,
         stop_token=stop,
-        sequence=index if beams else 0,
+        sequence=index,
         cum_log_prob=total,
+        last=last,
     )
 
 

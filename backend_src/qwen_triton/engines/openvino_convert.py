@@ -99,7 +99,7 @@ def _check_space(checkpoint: Checkpoint, where: Path) -> None:
     free = shutil.disk_usage(where).free
     if free < needed:
         raise ConfigurationError(
-            f"{where}: {free >> 20} MiB are free, the conversion may need {needed >> 20}; make room or set another cache"
+            f"{where}: {free >> 20} MiB are free, the conversion may need {needed >> 20}; make room there"
         )
 
 

@@ -12,7 +12,7 @@ import openvino as ov
 import openvino_genai as genai
 
 from ..errors import ConfigurationError
-from .hub import Hub
+from .hub import HUBS, Hub
 from .openvino_weights import WeightFormat
 
 GIB = 1 << 30
@@ -37,8 +37,8 @@ PROFILES: Mapping[str, Profile] = {
     "int8-fast": Profile("int8", {}),
 }
 """exact: the checkpoint's weights, f32 arithmetic; an answer does not depend on what else is in the batch, and greedy
-output equals that of transformers in f32. bf16: the same weights, bf16 arithmetic. int8: rounded weights, f32 arithmetic,
-still independent of the batch. int8-fast: rounded weights and whatever the plugin finds fastest on this machine."""
+output equals that of transformers in f32. bf16: the same weights, bf16 arithmetic. int8: rounded weights, f32
+arithmetic, still independent of the batch. int8-fast: rounded weights, and what the plugin finds fastest here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,22 @@ class OpenVinoOptions:
     cache_gib: float | None = None
     threads: int | None = None
     prefix_caching: bool = True
-    conversion_cache: Path | None = None
+    conversion_cache: str | None = None
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise ConfigurationError(f"profile: must be one of {', '.join(PROFILES)}, got {self.profile!r}")
+        for name, choices in (("profile", list(PROFILES)), ("hub", list(HUBS))):
+            if getattr(self, name) not in choices:
+                raise ConfigurationError(f"{name}: must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name in ("max_num_seqs", "max_num_batched_tokens", "threads"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name}: must be at least 1, got {value}")
-        if self.cache_gib is not None and not 0 < self.cache_gib < float("inf"):
-            raise ConfigurationError(f"cache_gib: must be larger than 0, got {self.cache_gib}")
+            if not (name == "threads" and value is None) and (type(value) is not int or value < 1):
+                raise ConfigurationError(f"{name}: must be a whole number of at least 1, got {value!r}")
+        if self.cache_gib is not None and not (type(self.cache_gib) in (int, float) and 0 < self.cache_gib < 1 << 20):
+            raise ConfigurationError(f"cache_gib: must be a number of GiB larger than 0, got {self.cache_gib!r}")
+        if not isinstance(self.model, str) or not self.model:
+            raise ConfigurationError(f"model: must be a folder or a hub name, got {self.model!r}")
+        if not isinstance(self.prefix_caching, bool):
+            raise ConfigurationError(f"prefix_caching: must be true or false, got {self.prefix_caching!r}")
 
     def properties(self) -> dict[str, Any]:
         """The CPU plugin's properties. Raises ConfigurationError when this CPU cannot do what the profile needs."""
