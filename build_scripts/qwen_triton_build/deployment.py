@@ -164,7 +164,11 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     return deployment.model_copy(update=changes)
 
 
-_KINDS = {"openvino": OpenVinoEngine, "replay": ReplayEngine, "tensorrtllm": TensorRtLlmEngine}
+_KINDS: dict[str, type[Section]] = {
+    "openvino": OpenVinoEngine,
+    "replay": ReplayEngine,
+    "tensorrtllm": TensorRtLlmEngine,
+}
 
 
 def _explain(fault: Any, data: dict[str, Any]) -> str:
