@@ -16,8 +16,8 @@ import msgpack
 from ..types import EngineRequest, SamplingParams, TokenChunk
 
 _LENGTH = struct.Struct("<I")
-_EXTRAS = tuple(f.name for f in fields(TokenChunk) if f.name != "token_ids")
-_DEFAULTS = {name: getattr(TokenChunk(), name) for name in _EXTRAS}
+_EXTRAS = TokenChunk._fields[1:]
+_DEFAULTS = TokenChunk._field_defaults
 
 
 def encode_message(*parts: Any) -> bytes:
