@@ -78,10 +78,8 @@ def beams(model: Any, prompt: list[int]) -> list[dict[str, Any]]:
         **inputs(prompt), max_new_tokens=BEAM_TOKENS, num_beams=BEAMS, num_return_sequences=BEAMS,
         return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip
-    rows = output.sequences[:, len(prompt) :].tolist()
-    return [
-        {"ids": ids, "score": round(score, 5)} for ids, score in zip(rows, output.sequences_scores.tolist(), strict=True)
-    ]
+    rows = zip(output.sequences[:, len(prompt) :].tolist(), output.sequences_scores.tolist(), strict=True)
+    return [{"ids": ids, "score": round(score, 5)} for ids, score in rows]
 
 
 if __name__ == "__main__":

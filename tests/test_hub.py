@@ -26,13 +26,6 @@ class FakeHub:
         return str(self.folder)
 
 
-class NoHub:
-    """A hub that must not be asked."""
-
-    def snapshot_download(self, name: str, /, *, revision: str | None, allow_patterns: list[str]) -> str:
-        raise AssertionError(name)
-
-
 def refusal(model: str, library: HubLibrary) -> str:
     with pytest.raises(ConfigurationError) as caught:
         resolve_model(model, library=library)
@@ -41,8 +34,10 @@ def refusal(model: str, library: HubLibrary) -> str:
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     """An existing folder needs no hub, whatever it is called."""
+    hub = FakeHub()
     (tmp_path / "Qwen" / "Qwen3-0.6B").mkdir(parents=True)
-    assert resolve_model(str(tmp_path / "Qwen/Qwen3-0.6B"), library=NoHub()) == tmp_path / "Qwen/Qwen3-0.6B"
+    assert resolve_model(str(tmp_path / "Qwen/Qwen3-0.6B"), library=hub) == tmp_path / "Qwen/Qwen3-0.6B"
+    assert hub.asked == []
 
 
 def test_a_name_is_fetched_without_other_formats(tmp_path: Path) -> None:
@@ -55,7 +50,7 @@ def test_a_name_is_fetched_without_other_formats(tmp_path: Path) -> None:
 def test_what_is_neither_folder_nor_name_is_refused() -> None:
     """A path that is not there is a typing error, not something to look for on the internet."""
     for model in ("/no/such/folder", "./missing", "missing", "a/b/c"):
-        assert refusal(model, NoHub()) == (
+        assert refusal(model, FakeHub()) == (
             f"model: {model!r} is neither a folder on this machine nor a hub name such as Qwen/Qwen3-0.6B"
         )
 

@@ -55,26 +55,17 @@ class OpenVinoEngine:
         self.counters = Counters()
         self._limits = Limits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
+        self._batch = options.max_num_seqs
         self._ids = itertools.count()  # the pipeline breaks when an id comes twice, so callers' keys are kept out
+        self._waiting: dict[Key, tuple[EngineRequest, genai.GenerationConfig]] = {}
         self._running: dict[Key, Running] = {}
-        self._outbox: list[tuple[Key, TokenChunk]] = []
         self._pipeline: genai.ContinuousBatchingPipeline | None = self._build()
 
     def add(self, key: Key, request: EngineRequest) -> None:
-        """Takes a sequence; see StepEngine. A fault of the pipeline itself comes out of the next step()."""
+        """Takes a sequence; see StepEngine. It joins the batch at the next step that has room for it."""
         check_honoured("openvino", request)
-        config = generation_config(request, self._limits.admit(request))
+        self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
         self.counters.requests += 1
-        ids = ov.Tensor(np.array([request.token_ids], dtype=np.int64))
-        try:
-            if self._pipeline is None:
-                self._pipeline = self._build()
-            handle = self._pipeline.add_request(next(self._ids), ids, config)
-        except RuntimeError as error:
-            self._outbox.append((key, TokenChunk(finish="error", error=str(error))))
-            self.counters.finished += 1
-            return
-        self._running[key] = Running(request, handle)
         self._count()
 
     def cancel(self, key: Key) -> None:
@@ -82,20 +73,22 @@ class OpenVinoEngine:
         running = self._running.pop(key, None)
         if running is not None:
             running.handle.cancel()
+        if running is not None or self._waiting.pop(key, None) is not None:
             self.counters.cancelled += 1
             self._count()
-        self._outbox = [(other, chunk) for other, chunk in self._outbox if other != key]
 
     def wait_s(self) -> float | None:
-        """0 while anything is in the pipeline, a cancelled sequence too, or waits to be handed out."""
-        busy = self._outbox or (self._pipeline is not None and self._pipeline.has_non_finished_requests())
-        return 0.0 if busy else None
+        """0 while anything waits or is in the pipeline, a cancelled sequence too."""
+        return 0.0 if self._waiting or self._busy() else None
+
+    def _busy(self) -> bool:
+        return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
 
     def step(self) -> Sequence[tuple[Key, TokenChunk]]:
         """Advances everything by one token; after a failure of the pipeline all its sequences end with an error."""
-        chunks, self._outbox = self._outbox, []
+        chunks = self._join()
         try:
-            if self._pipeline is not None and self._pipeline.has_non_finished_requests():
+            if self._pipeline is not None and self._busy():
                 self._pipeline.step()
                 self.counters.steps += 1
                 for key in list(self._running):
@@ -105,6 +98,31 @@ class OpenVinoEngine:
             chunks += self._fail_all(error)
         self._count()
         return chunks
+
+    def _join(self) -> list[tuple[Key, TokenChunk]]:
+        """Hands waiting sequences to the pipeline, first come first served; returns the errors of those it rejects.
+
+        The pipeline's own bound on sequences does not hold when long prompts are split, so the batch is bounded here.
+        """
+        errors = []
+        taken = sum(running.request.sampling.beam_width for running in self._running.values())
+        for key, (request, config) in list(self._waiting.items()):
+            taken += request.sampling.beam_width
+            if taken > self._batch:
+                break
+            del self._waiting[key]
+            try:
+                self._running[key] = Running(request, self._submit(request, config))
+            except RuntimeError as error:
+                self.counters.finished += 1
+                errors.append((key, TokenChunk(finish="error", error=str(error))))
+        return errors
+
+    def _submit(self, request: EngineRequest, config: genai.GenerationConfig) -> genai.GenerationHandle:
+        if self._pipeline is None:
+            self._pipeline = self._build()
+        ids = ov.Tensor(np.array([request.token_ids], dtype=np.int64))
+        return self._pipeline.add_request(next(self._ids), ids, config)
 
     def _gained(self, key: Key) -> list[TokenChunk]:
         running = self._running[key]
@@ -130,18 +148,18 @@ class OpenVinoEngine:
         return failed
 
     def _count(self) -> None:
-        counters, waiting = self.counters, 0
+        self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
         if self._pipeline is not None:
             metrics = self._pipeline.get_metrics()
-            waiting = max(0, len(self._running) - metrics.scheduled_requests)
-            counters.extra["kv_cache_usage"] = metrics.cache_usage / 100 if self._running else 0.0
-            counters.extra["kv_cache_bytes"] = float(metrics.cache_size_in_bytes)
-        counters.running, counters.waiting = len(self._running) - waiting, waiting
+            self.counters.extra["kv_cache_usage"] = metrics.cache_usage / 100 if self._running else 0.0
+            self.counters.extra["kv_cache_bytes"] = float(metrics.cache_size_in_bytes)
 
     def close(self) -> None:
-        """Gives the model's memory and threads back."""
-        self._running.clear()
-        self._outbox.clear()
+        """Gives the model's memory and threads back; what is in flight ends without a word."""
+        for key in [*self._waiting, *self._running]:
+            self.cancel(key)
+        if self._busy():
+            self.step()
         self._pipeline = None
 
 
