@@ -147,6 +147,7 @@ PREPROCESSING_OUTPUTS = (
     Tensor("OUT_END_ID", INT32),
     Tensor("OUT_PAD_ID", INT32),
     Tensor("OUT_PROMPT_TABLE_EXTRA_IDS", UINT64, (-1,)),
+    Tensor("STOP_WORDS", STRING, (-1,)),
 )
 
 POSTPROCESSING_INPUTS = (Tensor("TOKENS_BATCH", INT32, (-1, -1)), Tensor("SEQUENCE_LENGTH", INT32, (-1,)))
@@ -188,6 +189,7 @@ ENGINE_INPUTS = (
     *_scalars(INT32, "min_tokens", "top_logprobs"),
     *_scalars(FP32, "min_p"),
     *_scalars(BOOL, "include_stop_str_in_output", "return_num_input_tokens", "return_num_output_tokens"),
+    *_optional(STRING, "stop_words", dims=(-1,)),
 )
 ENGINE_OUTPUTS = (
     Tensor("output_ids", INT32, (-1, -1)),

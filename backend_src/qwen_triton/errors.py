@@ -1,10 +1,11 @@
 """Every error of the project, as a tree; each edge maps it once (Triton code, HTTP status, exit code).
 
-    QwenTritonError
-    ├── InvalidRequest     the caller's fault: the message is shown, it names the field and the remedy
-    ├── Unavailable        not now: queue full, engine being restarted; the caller may try again
-    ├── EngineError        ours: logged with a request id, the caller sees only that id
-    └── ConfigurationError the operator's fault: a wrong key, file or environment; shown, with the remedy
+QwenTritonError
+├── InvalidRequest     the caller's fault: the message is shown, it names the field and the remedy
+├── Unavailable        not now: queue full, engine being restarted; the caller may try again
+├── Cancelled          the caller left or asked to stop
+├── EngineError        ours: logged with a request id, the caller sees only that id
+└── ConfigurationError the operator's fault: a wrong key, file or environment; shown, with the remedy
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ class InvalidRequest(QwenTritonError):
 
 class Unavailable(QwenTritonError):
     """A request that cannot be taken at the moment; the same request may succeed later."""
+
+
+class Cancelled(QwenTritonError):
+    """The caller has left or taken the request back."""
 
 
 class EngineError(QwenTritonError):

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 class Call(Protocol):
     """What the driver sees of a Triton request."""
 
+    request_id: str
+
     def feed(self, index: int, chunk: TokenChunk) -> bool:
         """Takes what sequence `index` gained and sends what is due. True: the sequence needs no more tokens."""
 
@@ -99,6 +101,12 @@ class Line:
         """Runs something on the driver's thread: only that thread sends responses."""
         self._posted.append(action)
         self.engine.wake()
+
+    def cancel(self, request_id: str) -> None:
+        """Ends the calls of that request id as «cancelled», with what they have said. The driver's thread only."""
+        for admitted in [a for a in self._calls if a.call.request_id == request_id]:
+            for key in list(admitted.keys):
+                self._deliver(key, TokenChunk(finish="cancelled"))
 
     def admit(self, call: Call, requests: Sequence[EngineRequest]) -> None:
         """Submits a call's sequences. Raises Unavailable beyond the bound or without an engine."""

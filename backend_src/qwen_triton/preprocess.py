@@ -12,8 +12,13 @@ from .chat_template import ChatTemplate
 from .engines.capabilities import check_honoured
 from .engines.step import EngineInfo
 from .errors import InvalidRequest
+from .prompt_arrays import EncodedPrompt
+from .sequences import split_sequences
 from .tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, StopConditions, TokenBias
+
+_UNKNOWN_CONTEXT = 32_768
+"""Qwen2.5's context, where neither the tokenizer's folder nor the deployment says one."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class Preprocessor:
 
     def context(self, engine: EngineInfo | None = None) -> int:
         """Most tokens that prompt and answer may have together."""
-        limits = (self.max_context, self.tokenizer.max_context, engine.max_context if engine else None)
-        return min(limit for limit in limits if limit is not None)
+        limits = (self.max_context, self.tokenizer.context_length, engine.max_context if engine else None)
+        return min((limit for limit in limits if limit is not None), default=_UNKNOWN_CONTEXT)
 
     def output_length(self, prompt_tokens: int, max_tokens: int | None, context: int) -> int:
         """`max_tokens`, or the rest of the context. Raises InvalidRequest for what cannot fit."""
@@ -87,22 +92,34 @@ class Preprocessor:
                 by_id[token] = by_id.get(token, 0.0) + weight
         return by_id
 
+    def encode(self, request: GenerateRequest) -> EncodedPrompt:
+        """What the preprocessing model of an ensemble says of a prompt. The engine's own limits are not known here."""
+        ids = self.prompt_ids(request)
+        ends = self.end_ids(request.end_id, request.stop.ignore_eos)
+        self._check_ids(request.stop.token_ids, "stop_token_ids")
+        single = tuple((i,) for i in (*ends[1:], *request.stop.token_ids))
+        return EncodedPrompt(
+            token_ids=ids,
+            max_tokens=self.output_length(len(ids), request.sampling.max_tokens, self.context()),
+            end_id=ends[0] if ends else -1,
+            pad_id=self._pad_id(request),
+            stop_words=(*single, *self.words(request.stop.strings)),
+            stop_strings=request.stop.strings,
+            bad_words=self.words(request.bias.bad_words),
+            bias=self.bias(request.bias),
+        )
+
     def __call__(self, request: GenerateRequest, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         """One EngineRequest a sequence (one for a beam search). Raises InvalidRequest naming the field."""
         ids = self.prompt_ids(request)
         self._check_ids(request.stop.token_ids, "stop_token_ids")
         sampling = request.sampling
-        if sampling.beam_width > 1 and (sampling.sequences > sampling.beam_width or request.stream):
-            reason = "beams are known at the end only" if request.stream else "at most beam_width sequences are found"
-            raise InvalidRequest(reason, "stream" if request.stream else "num_return_sequences")
-        if sampling.sequences > sampling.n and request.stream:
-            raise InvalidRequest("the best sequences are known at the end only; ask for stream = false", "best_of")
         limit = self.output_length(len(ids), sampling.max_tokens, self.context(engine))
         base = EngineRequest(
             token_ids=ids,
             sampling=_resolved(sampling, limit),
             end_ids=self.end_ids(request.end_id, request.stop.ignore_eos),
-            pad_id=self.tokenizer.pad_id if request.pad_id is None else request.pad_id,
+            pad_id=self._pad_id(request),
             stop_token_ids=request.stop.token_ids,
             stop_sequences=self._stop_hints(request.stop),
             bad_words=self.words(request.bias.bad_words),
@@ -110,7 +127,10 @@ class Preprocessor:
             stream=request.stream,
         )
         check_honoured(engine.name, base)
-        return _sequences(base)
+        return split_sequences(base)
+
+    def _pad_id(self, request: GenerateRequest) -> int:
+        return self.tokenizer.pad_id if request.pad_id is None else request.pad_id
 
     def _stop_hints(self, stop: StopConditions) -> tuple[tuple[int, ...], ...]:
         return () if stop.include_in_output else self.words(stop.strings)
@@ -131,14 +151,3 @@ def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:
     ranked = sampling.sequences > sampling.n
     logprobs = 0 if ranked and sampling.logprobs is None else sampling.logprobs
     return replace(sampling, max_tokens=limit, seed=seed, logprobs=logprobs)
-
-
-def _sequences(base: EngineRequest) -> tuple[EngineRequest, ...]:
-    sampling = base.sampling
-    if sampling.beam_width > 1 or sampling.sequences == 1:
-        return (base,)
-    seed = sampling.seed or 0
-    return tuple(
-        replace(base, sampling=replace(sampling, seed=(seed + i) % 2**64, n=1, best_of=None))
-        for i in range(sampling.sequences)
-    )

@@ -74,7 +74,7 @@ class Row:
         """The strings of a list; an empty one is stock's way to say «none»."""
         return tuple(t for v in self.values(name) or () if (t := _as_text(v, name)))
 
-    def json(self, name: str, kind: type[Any]) -> Any:
+    def json(self, name: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
         """A JSON value of the given kind; None when absent or empty."""
         text = self.text(name)
         if not text:
@@ -84,7 +84,7 @@ class Row:
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"is not valid JSON: {error}", name) from None
         if not isinstance(value, kind):
-            expected = {list: "a list", dict: "an object"}[kind]
+            expected = "a list" if kind is list else "an object"
             raise InvalidRequest(f"expected {expected} as JSON, got {type(value).__name__}", name)
         return value
 
@@ -98,7 +98,7 @@ def _as_text(value: Any, name: str) -> str:
         raise InvalidRequest(f"is not valid UTF-8 at byte {error.start}", name) from None
 
 
-def _first(row: Row, *names: str) -> Any:
+def first_given(row: Row, *names: str) -> Any:
     """The value under the first of several names that was sent; two different values are refused."""
     given = {name: value for name in names if (value := row.scalar(name)) is not None}
     if len(set(given.values())) > 1:
@@ -118,9 +118,10 @@ def decode_logprobs(row: Row) -> int | None:
 
 def decode_sampling(row: Row) -> SamplingParams:
     """Sampling parameters as a text model's tensors spell them."""
+    beam_width = row.scalar("beam_width") or 1
     return SamplingParams(
         max_tokens=row.scalar("max_tokens"),
-        min_tokens=_first(row, "min_tokens", "min_length") or 0,
+        min_tokens=first_given(row, "min_tokens", "min_length") or 0,
         temperature=row.scalar("temperature"),
         top_k=row.scalar("top_k"),
         top_p=row.scalar("top_p"),
@@ -129,25 +130,30 @@ def decode_sampling(row: Row) -> SamplingParams:
         presence_penalty=row.scalar("presence_penalty"),
         frequency_penalty=row.scalar("frequency_penalty"),
         length_penalty=row.scalar("length_penalty"),
-        seed=_first(row, "seed", "random_seed"),
+        seed=first_given(row, "seed", "random_seed"),
         logprobs=decode_logprobs(row),
-        n=_first(row, "num_return_sequences") or 1,
+        n=row.scalar("num_return_sequences") or beam_width,
         best_of=row.scalar("best_of"),
-        beam_width=row.scalar("beam_width") or 1,
+        beam_width=beam_width,
     )
+
+
+def pair_words(words: Sequence[str], weights: Sequence[float], name: str) -> tuple[tuple[str, float], ...]:
+    """Biased words with their weights. Raises InvalidRequest when there are not as many of both."""
+    if len(words) != len(weights):
+        raise InvalidRequest(f"has {len(weights)} values for {len(words)} words", name)
+    return tuple(zip(words, map(float, weights), strict=True))
 
 
 def decode_bias(row: Row) -> TokenBias:
     """Bad words, biased words (stock) and biased token ids (`logit_bias`, a JSON object)."""
     words, weights = row.texts("embedding_bias_words"), row.values("embedding_bias_weights") or []
-    if len(words) != len(weights):
-        raise InvalidRequest(f"has {len(weights)} values for {len(words)} words", "embedding_bias_weights")
     ids = row.json("logit_bias", dict) or {}
     try:
         by_id = {int(k): float(v) for k, v in ids.items()}
     except (TypeError, ValueError):
         raise InvalidRequest("expected an object from token id to number", "logit_bias") from None
-    return TokenBias(row.texts("bad_words"), tuple(zip(words, map(float, weights), strict=True)), by_id)
+    return TokenBias(row.texts("bad_words"), pair_words(words, weights, "embedding_bias_weights"), by_id)
 
 
 def decode_prompt_format(row: Row, name: str = "prompt_format") -> PromptFormat | None:
@@ -161,6 +167,8 @@ _REFUSED = {
     "decoder_text_input": "Qwen has no encoder-decoder form",
     "image_input": "images are not supported by this model",
     "prompt_embedding_table": "prompt tuning is not supported",
+    "prompt_vocab_size": "prompt tuning is not supported",
+    "prompt_table_extra_id": "prompt tuning is not supported",
     "num_draft_tokens": "speculative decoding with a draft model is not supported",
     "use_draft_logits": "speculative decoding with a draft model is not supported",
     "return_context_logits": "logits are not returned; use return_log_probs",
@@ -216,9 +224,6 @@ def _decode_row(row: Row) -> GenerateRequest:
         accumulate=row.flag("accumulate_tokens"),
         echo=None if exclude is None else not exclude,
     )
-
-
-_SAMPLING_NAMES = {"n": "num_return_sequences", "min_tokens": "min_tokens", "logprobs": "top_logprobs"}
 
 
 def encode_generate(request: GenerateRequest) -> dict[str, Array]:
@@ -293,44 +298,6 @@ def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
         for c, value in enumerate(row):
             array[r, c] = value.encode() if isinstance(value, str) else value
     return array
-
-
-def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: float) -> Array:
-    """Rows of sequences of numbers as [rows, sequences, longest], padded at the end."""
-    longest = max((len(seq) for row in rows for seq in row), default=0)
-    array = np.full((len(rows), len(rows[0]) if rows else 0, longest), pad, dtype=dtype)
-    for r, row in enumerate(rows):
-        for s, sequence in enumerate(row):
-            array[r, s, : len(sequence)] = sequence
-    return array
-
-
-def encode_word_list(rows: Sequence[Sequence[Sequence[int]]]) -> Array:
-    """Lists of token-id words as TensorRT-LLM wants them: [rows, 2, n], flattened ids above, end offsets below.
-
-    Unused places hold 0 in the ids and -1 in the offsets (tensorrtllm_backend v0.14.0, `to_word_list_format`).
-    """
-    longest = max((max(sum(map(len, words)), len(words)) for words in rows), default=0)
-    array = np.zeros((len(rows), 2, longest), dtype=np.int32)
-    array[:, 1, :] = -1
-    for r, words in enumerate(rows):
-        flat = [token for word in words for token in word]
-        array[r, 0, : len(flat)] = flat
-        array[r, 1, : len(words)] = np.cumsum([len(word) for word in words], dtype=np.int32)
-    return array
-
-
-def decode_word_list(array: Array, name: str) -> list[tuple[tuple[int, ...], ...]]:
-    """The inverse of encode_word_list."""
-    if array.ndim != 3 or array.shape[1] != 2:
-        raise InvalidRequest(f"expected shape [rows, 2, n], got {list(array.shape)}", name)
-    rows = []
-    for ids, offsets in array.tolist():
-        ends = [e for e in offsets if e > 0]
-        if ends != sorted(ends) or (ends and ends[-1] > len(ids)):
-            raise InvalidRequest("the second line must hold rising end offsets into the first", name)
-        rows.append(tuple(tuple(ids[a:b]) for a, b in zip([0, *ends], ends, strict=False)))
-    return rows
 
 
 def check_input(tensor: Tensor, array: Array) -> None:

@@ -25,7 +25,7 @@ def _check_range(name: str, value: float | None, low: float, high: float, *, ope
         return
     if math.isnan(value) or value > high or value < low or (open_low and value == low):
         bracket = "(" if open_low else "["
-        raise InvalidRequest(f"must be in {bracket}{low:g}, {high:g}], got {value:g}", name)
+        raise InvalidRequest(f"must be in {bracket}{low}, {high}], got {value:g}", name)
 
 
 @dataclass(frozen=True, slots=True)

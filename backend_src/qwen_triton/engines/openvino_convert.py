@@ -1,6 +1,6 @@
 """Turns a dense Qwen checkpoint into a folder that openvino-genai loads; keeps it, so that this happens once.
 
-    python -m qwen_triton.engines.openvino_convert CHECKPOINT --weights int8 --output DIR
+python -m qwen_triton.engines.openvino_convert CHECKPOINT --weights int8 --output DIR
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def default_cache() -> Path:
     return Path(base) / "qwen-triton" / "openvino"
 
 
-def convert_cached(
-    folder: Path, weights: WeightFormat, cache: Path | None = None, report: Report = _log.info
-) -> Path:
+def convert_cached(folder: Path, weights: WeightFormat, cache: Path | None = None, report: Report = _log.info) -> Path:
     """The converted model of a checkpoint folder, made now or found in `cache` from an earlier time.
 
     Safe with other processes that want the same: one converts, the others wait for it. A conversion that was cut

@@ -27,9 +27,7 @@ class WeightNodes:
     does, so it has to outlive the graph.
     """
 
-    def __init__(
-        self, tensors: Mapping[str, StoredTensor], weights: WeightFormat, done: Callable[[int], None]
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, StoredTensor], weights: WeightFormat, done: Callable[[int], None]) -> None:
         self._tensors = tensors
         self._int8 = weights == "int8"
         self._done = done

@@ -14,7 +14,8 @@ import json
 import logging
 import signal
 import sys
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
 from .server import EngineServer
@@ -40,10 +41,13 @@ def load_engine(options: dict[str, Any]) -> StepEngine:
     raise ConfigurationError(f"engine: expected openvino or replay, got {kind!r}")
 
 
-def build_options(kind: type[Any], given: dict[str, Any]) -> Any:
+_Options = TypeVar("_Options")
+
+
+def build_options(kind: type[_Options], given: dict[str, Any]) -> _Options:
     """A dataclass of options from plain data; lists become tuples. An unknown key is refused with the known ones."""
-    known = kind.__dataclass_fields__
-    unknown = sorted(set(given) - set(known))
+    known = {f.name for f in fields(cast(Any, kind))}
+    unknown = sorted(set(given) - known)
     if unknown:
         raise ConfigurationError(f"engine.{unknown[0]}: unknown option; known are {', '.join(sorted(known))}")
     return kind(**{k: _frozen(v) for k, v in given.items()})

@@ -89,7 +89,9 @@ class EngineSupervisor:
             if info is not None:
                 return info
             if self._process is not None and self._process.poll() is not None:
-                raise EngineError(f"the engine's process ended with code {self._process.returncode}; its lines above say why")
+                raise EngineError(
+                    f"the engine's process ended with code {self._process.returncode}; its lines above say why"
+                )
             if time.monotonic() > deadline:
                 raise EngineError(f"the engine was not ready after {self._load_s:.0f} s")
             time.sleep(_POLL_S)

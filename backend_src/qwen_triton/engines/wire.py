@@ -57,15 +57,16 @@ def encode_request(request: EngineRequest) -> dict[str, Any]:
 
 def decode_request(data: dict[str, Any]) -> EngineRequest:
     """The inverse of encode_request."""
-    tuples = ("token_ids", "end_ids", "stop_token_ids")
-    nested = ("stop_sequences", "bad_words")
     return EngineRequest(
         sampling=SamplingParams(**data["sampling"]),
         pad_id=data["pad_id"],
         bias=data["bias"],
         stream=data["stream"],
-        **{k: tuple(data[k]) for k in tuples},
-        **{k: tuple(tuple(ids) for ids in data[k]) for k in nested},
+        token_ids=tuple(data["token_ids"]),
+        end_ids=tuple(data["end_ids"]),
+        stop_token_ids=tuple(data["stop_token_ids"]),
+        stop_sequences=tuple(map(tuple, data["stop_sequences"])),
+        bad_words=tuple(map(tuple, data["bad_words"])),
     )
 
 

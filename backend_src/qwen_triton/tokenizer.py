@@ -1,0 +1,139 @@
+"""Qwen's tokenizer, read from a Hugging Face folder: text to token ids, token ids to text, token id to bytes.
+
+Knows nothing of chat templates, requests or streams. A `Tokenizer` may be used by any number of threads at once.
+Text in, ids out, nothing added: no beginning-of-sequence id, no truncation, no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+from tokenizers.decoders import ByteLevel
+
+from .errors import ConfigurationError, InvalidRequest
+from .tokenizer_folder import TokenizerFolder
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer and what its folder says about ends, padding and context length.
+
+    `end_ids` end an answer: all of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
+    None where the folder does not say. `special_tokens` maps the text of each control token to its id.
+    """
+
+    def __init__(self, folder: TokenizerFolder) -> None:
+        self._folder = folder
+        self._parsing = folder.load()
+        if not isinstance(self._parsing.decoder, ByteLevel):
+            raise ConfigurationError(
+                f"{folder.path / 'tokenizer.json'}: its decoder is not ByteLevel; give a Qwen checkpoint's folder"
+            )
+        added = self._parsing.get_added_tokens_decoder()
+        self.special_tokens = {token.content: i for i, token in added.items() if token.special}
+        self._special_ids = frozenset(self.special_tokens.values())
+        self.vocab_size = self._parsing.get_vocab_size(with_added_tokens=True)
+        self.eos_id = self._id_of(folder.token("eos_token"))
+        self.end_ids = self._end_ids()
+        self.pad_id = self._pad_id()
+        self.context_length = folder.context_length
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Tokenizer:
+        """Reads `folder`; ConfigurationError, with the remedy, where it holds no usable fast tokenizer."""
+        return cls(TokenizerFolder(Path(folder)))
+
+    def encode(self, text: str, control_tokens: bool = False) -> list[int]:
+        """The ids of `text`. Control tokens such as <|im_end|> inside it are plain text unless `control_tokens`.
+
+        Added tokens that control nothing (<tool_call>, <think>) are one id either way.
+        """
+        backend = self._parsing if control_tokens else self._plain
+        try:
+            ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        except (TypeError, UnicodeEncodeError):  # how the library refuses lone surrogates
+            raise InvalidRequest("not valid Unicode: it holds half of a surrogate pair", "text_input") from None
+        return ids
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The text of `token_ids` in one go; bytes that are not UTF-8 become U+FFFD, ids beyond the vocabulary ''."""
+        known = [i for i in token_ids if i >= 0]
+        return str(self._parsing.decode(known, skip_special_tokens=skip_special_tokens))
+
+    def is_special(self, token_id: int) -> bool:
+        """True for control tokens (special: true), which are left out of a decoded text."""
+        return token_id in self._special_ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The UTF-8 bytes, perhaps part of a character, that this token adds to a text; b'' beyond the vocabulary."""
+        return self.bytes_by_id.get(token_id, b"")
+
+    @cached_property
+    def bytes_by_id(self) -> dict[int, bytes]:
+        """The bytes of every token, control tokens with their literal text. Computed once, 0.3 s."""
+        table = {i: _bytes_of(token) for token, i in self._parsing.get_vocab(with_added_tokens=True).items()}
+        # An added token may carry the id of an entry of the vocabulary; then it is the one that is decoded.
+        table.update({i: _bytes_of(token.content) for i, token in self._parsing.get_added_tokens_decoder().items()})
+        return table
+
+    @cached_property
+    def shown_text(self) -> dict[int, str]:
+        """The text of every token that holds whole characters only; control tokens have none: ''."""
+        return {**self.full_text, **dict.fromkeys(self._special_ids, "")}
+
+    @cached_property
+    def full_text(self) -> dict[int, str]:
+        """Like `shown_text`, with the literal text of control tokens."""
+        return {i: text for i, data in self.bytes_by_id.items() if (text := _whole_characters(data)) is not None}
+
+    @cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """A second tokenizer, because the switch is the object's and threads share the object."""
+        plain = self._folder.load()
+        plain.encode_special_tokens = True
+        return plain
+
+    def _id_of(self, token: str | None) -> int | None:
+        return None if token is None else self._parsing.token_to_id(token)
+
+    def _end_ids(self) -> tuple[int, ...]:
+        own = () if self.eos_id is None else (self.eos_id,)
+        return tuple(dict.fromkeys((*self._folder.generation_end_ids, *own)))
+
+    def _pad_id(self) -> int:
+        pad = self._id_of(self._folder.token("pad_token"))
+        candidates = (pad, self._folder.generation_pad_id, *self.end_ids, 0)
+        return next(i for i in candidates if i is not None)
+
+
+class _ByteOfLetter(dict[int, int]):
+    """For str.translate: byte-level BPE's letter to the byte it stands for; other letters to one beyond Latin-1."""
+
+    def __missing__(self, letter: int) -> int:
+        return 0xFFFF
+
+
+def _byte_of_letter() -> _ByteOfLetter:
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    rest = (byte for byte in range(256) if byte not in printable)
+    return _ByteOfLetter({**{b: b for b in printable}, **{256 + i: byte for i, byte in enumerate(rest)}})
+
+
+_BYTE_OF_LETTER = _byte_of_letter()
+
+
+def _bytes_of(token: str) -> bytes:
+    """As the library's decoder reads one token, added or not: letters that all stand for bytes, else plain UTF-8."""
+    try:
+        return token.translate(_BYTE_OF_LETTER).encode("latin-1")
+    except UnicodeEncodeError:
+        return token.encode()
+
+
+def _whole_characters(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None

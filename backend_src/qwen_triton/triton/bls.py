@@ -1,0 +1,70 @@
+"""`tensorrt_llm_bls`: text to text in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..answer_call import AnswerCall
+from ..chat_template import ChatTemplate
+from ..contract import BLS, BLS_INPUTS
+from ..engines.client import EngineClient
+from ..errors import QwenTritonError
+from ..meter import Meter
+from ..pipeline import Line
+from ..preprocess import Preprocessor
+from ..settings import BlsSettings, TextSettings, engine_address
+from ..tensors import decode_generate
+from ..text_answers import TextEncoder
+from ..tokenizer import Tokenizer
+from ..types import GenerateRequest
+from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
+from .responses import TritonResponder
+
+
+class BlsModel:
+    """decode: arrays to requests | run: submit to the engine's line | encode: TextCall, on the line's thread."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        prepare_process(BLS)
+        parameters, repository = read_parameters(args), repository_of(args)
+        text = TextSettings.read(parameters, repository)
+        self._settings = BlsSettings.read(parameters, repository)
+        self._skip_special_tokens = text.skip_special_tokens
+        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
+        template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
+        self._preprocess = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
+        self._meter = Meter()
+        self._line = Line(self._open_door(), self._settings.max_in_flight)
+        self._line.start()
+
+    def _open_door(self) -> EngineClient:
+        return EngineClient(engine_address(server_pid(), self._settings.engine_model))
+
+    def execute(self, requests: Sequence[Any]) -> None:
+        for request in requests:
+            self._admit(request)
+
+    def finalize(self) -> None:
+        self._line.stop()
+
+    def _admit(self, request: Any) -> None:
+        responder, meter = TritonResponder(request), self._meter.open()
+        try:
+            asked = [self._with_defaults(r) for r in decode_generate(read_inputs(request, BLS_INPUTS))]
+            engine = self._line.engine.info()
+            rows = [self._preprocess(r, engine) for r in asked]
+            encoder = TextEncoder(
+                asked, self._tokenizer, skip_special_tokens=self._skip_special_tokens, echo=self._settings.echo
+            )
+            first = asked[0]
+            call = AnswerCall(responder, rows, encoder, meter, streamed=first.stream, keep=first.sampling.n)
+            self._line.admit(call, call.requests)
+        except QwenTritonError as error:
+            failure = error
+            meter.failed(failure)
+            self._line.post(lambda: responder.fail(failure))
+
+    def _with_defaults(self, request: GenerateRequest) -> GenerateRequest:
+        return replace(request, accumulate=self._settings.accumulate) if request.accumulate is None else request

@@ -1,0 +1,99 @@
+"""`tensorrt_llm` with backend «python»: token ids to token ids, by an engine of ours in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..answer_call import AnswerCall
+from ..contract import ENGINE_INPUTS, TENSORRT_LLM
+from ..engine_arrays import decode_engine, is_streamed, wants_stop
+from ..engines.capabilities import check_honoured
+from ..engines.client import EngineClient
+from ..engines.step import EngineInfo
+from ..engines.supervisor import EngineSupervisor
+from ..errors import ConfigurationError, InvalidRequest, QwenTritonError
+from ..meter import Meter
+from ..pipeline import Line
+from ..sequences import split_sequences
+from ..settings import engine_address, sibling_parameter
+from ..token_answers import EngineRow, TokenEncoder, spell_stops
+from ..tokenizer import Tokenizer
+from ..types import EngineRequest
+from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
+from .responses import TritonResponder
+
+_log = logging.getLogger(__name__)
+
+
+class EngineModel:
+    """Starts and supervises the engine, and is one of its clients (the BLS is another, by a door of its own)."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        prepare_process(TENSORRT_LLM)
+        parameters = read_parameters(args)
+        options = parameters.json_object("engine_options")
+        if options is None:
+            raise ConfigurationError(
+                "tensorrt_llm/config.pbtxt: engine_options is not filled; `qwen-triton render` fills it for a python engine"
+            )
+        folder = parameters.text("tokenizer_dir") or sibling_parameter(
+            repository_of(args), "preprocessing", "tokenizer_dir"
+        )
+        self._tokenizer = Tokenizer.from_folder(folder) if folder else None
+        self._echo = not parameters.flag("exclude_input_in_output", True)
+        address = engine_address(server_pid(), args["model_name"])
+        self._supervisor = EngineSupervisor(options, address, server_pid())
+        info = self._supervisor.start()
+        _log.info("engine %s is ready: context %d, vocabulary %d", info.name, info.max_context, info.vocab_size)
+        self._meter = Meter()
+        self._line = Line(EngineClient(address), parameters.number("max_in_flight") or 0)
+        self._line.start()
+
+    def execute(self, requests: Sequence[Any]) -> None:
+        for request in requests:
+            self._admit(request)
+
+    def finalize(self) -> None:
+        self._line.stop()
+        self._supervisor.stop()
+
+    def _admit(self, request: Any) -> None:
+        responder, meter = TritonResponder(request), self._meter.open()
+        try:
+            arrays = read_inputs(request, ENGINE_INPUTS)
+            if wants_stop(arrays):
+                self._stop(responder)
+                return
+            engine = self._line.engine.info()
+            rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
+            sequences = [self._sequences(row, engine) for row in rows]
+            call = AnswerCall(
+                responder,
+                sequences,
+                TokenEncoder(rows, self._tokenizer),
+                meter,
+                streamed=is_streamed(arrays),
+                keep=rows[0].request.sampling.n,
+            )
+            self._line.admit(call, call.requests)
+        except QwenTritonError as error:
+            failure = error
+            meter.failed(failure)
+            self._line.post(lambda: responder.fail(failure))
+
+    def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
+        check_honoured(engine.name, row.request)
+        total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
+        if total > engine.max_context:
+            reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
+            raise InvalidRequest(reason, "request_output_len")
+        return split_sequences(row.request)
+
+    def _stop(self, responder: TritonResponder) -> None:
+        """Stock's way to cancel: the running request of the same id ends as «cancelled», this one without a response."""
+        if not responder.request_id:
+            raise InvalidRequest("needs the request id of the request to be stopped", "stop")
+        self._line.post(lambda: self._line.cancel(responder.request_id))
+        self._line.post(responder.finish)

@@ -1,0 +1,44 @@
+"""`preprocessing`: text or chat messages to token ids, for an ensemble and for those who only want to tokenize."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import triton_python_backend_utils as pb
+
+from ..chat_template import ChatTemplate
+from ..contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..preprocess import Preprocessor
+from ..prompt_arrays import decode_prompts, encode_prompts
+from ..settings import TextSettings
+from ..tensors import Array
+from ..tokenizer import Tokenizer
+from .requests import prepare_process, read_inputs, read_parameters, repository_of
+from .responses import triton_error
+
+
+class PreprocessingModel:
+    """decode: arrays to prompts | run: Preprocessor.encode | encode: prompts to arrays."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        prepare_process(PREPROCESSING)
+        settings = TextSettings.read(read_parameters(args), repository_of(args))
+        self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
+        template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
+        self._preprocess = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        return [self._respond(request) for request in requests]
+
+    def _respond(self, request: Any) -> Any:
+        try:
+            arrays = self._encode(read_inputs(request, PREPROCESSING_INPUTS))
+        except Exception as error:  # an exception that leaves execute fails every request of the batch
+            return pb.InferenceResponse(error=triton_error(error, request.request_id()))
+        wanted = request.requested_output_names()
+        return pb.InferenceResponse([pb.Tensor(n, a) for n, a in arrays.items() if n in wanted])
+
+    def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        prompts = [self._preprocess.encode(p) for p in decode_prompts(inputs)]
+        return encode_prompts(prompts, self._tokenizer.vocab_size)

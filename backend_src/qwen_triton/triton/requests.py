@@ -1,0 +1,53 @@
+"""Reading a Triton request: its inputs as arrays, checked against the contract; a model's parameters and place."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..contract import Tensor
+from ..settings import Parameters
+from ..tensors import Array, check_input
+
+
+_SWITCH_S = 0.0002
+
+
+def read_inputs(request: Any, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """{name: array} of the inputs that were sent. Raises InvalidRequest for a wrong rank."""
+    declared = {t.name: t for t in tensors}
+    arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    for name, array in arrays.items():
+        check_input(declared[name], array)
+    return arrays
+
+
+def read_parameters(args: Mapping[str, str]) -> Parameters:
+    """The parameters of the model that Triton's `initialize` arguments describe."""
+    config = json.loads(args["model_config"])
+    values = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
+    return Parameters(config["name"], values)
+
+
+def repository_of(args: Mapping[str, str]) -> Path:
+    """The model repository that the model was loaded from (Triton's argument names the model's own folder)."""
+    return Path(args["model_repository"]).parent
+
+
+def server_pid() -> int:
+    """The tritonserver that this model's stub belongs to."""
+    return os.getppid()
+
+
+def prepare_process(model: str) -> None:
+    """Log lines go to the server's log with the model's name; threads take turns often.
+
+    With Python's own 5 ms a thread that computes would keep each new request waiting for that long.
+    """
+    sys.setswitchinterval(_SWITCH_S)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(levelname)s {model}: %(message)s")

@@ -1,0 +1,56 @@
+"""Responses of one Triton request, and the one place where our errors become Triton's codes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import triton_python_backend_utils as pb
+
+from ..errors import Cancelled, InvalidRequest, Unavailable
+from ..tensors import Array
+
+_log = logging.getLogger(__name__)
+
+
+def triton_error(error: Exception, request_id: str) -> Any:
+    """The error as the caller sees it. What is not the caller's fault is logged and shown as a request id only."""
+    if isinstance(error, InvalidRequest):
+        return pb.TritonError(str(error), pb.TritonError.INVALID_ARG)
+    if isinstance(error, Unavailable):
+        return pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
+    if isinstance(error, Cancelled):
+        return pb.TritonError(str(error), pb.TritonError.CANCELLED)
+    name = request_id or secrets.token_hex(8)
+    _log.error("request %s failed: %s", name, error, exc_info=error)
+    return pb.TritonError(
+        f"internal error; the server's log has the cause under request {name}", pb.TritonError.INTERNAL
+    )
+
+
+class TritonResponder:
+    """Answers one request through its response sender; works for decoupled models and for others."""
+
+    def __init__(self, request: Any) -> None:
+        self.request_id: str = request.request_id()
+        self._sender = request.get_response_sender()
+        self._wanted = frozenset(request.requested_output_names())
+
+    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+        wanted = self._wanted
+        tensors = [pb.Tensor(name, array) for name, array in arrays.items() if name in wanted]
+        flags = pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
+        self._sender.send(pb.InferenceResponse(tensors), flags=flags)
+
+    def finish(self) -> None:
+        """Ends the request without a response more."""
+        self._sender.send(flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def fail(self, error: Exception) -> None:
+        response = pb.InferenceResponse(error=triton_error(error, self.request_id))
+        self._sender.send(response, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def gone(self) -> bool:
+        return bool(self._sender.is_cancelled())

@@ -1,0 +1,37 @@
+"""`qwen-triton`: one command, a subcommand for each task; each is a module with add_arguments and run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from qwen_triton.errors import QwenTritonError
+
+COMMANDS = {
+    "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
+    "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
+    "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand and returns its exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="qwen-triton", description="Serve Qwen on NVIDIA Triton.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module_name, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name in argv[:1]:
+            import_module(module_name).add_arguments(command)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(import_module(COMMANDS[arguments.command][0]).run(arguments))
+    except QwenTritonError as error:
+        for line in str(error).splitlines():
+            print(f"qwen-triton: {line}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""`deployment.yaml`: model, engine, repository and server in one typed file.
+
+    deployment = load_deployment(Path("deployments/cpu.yaml"))
+
+Every wrong key, type or value becomes one line with its path, the reason and the remedy. Relative paths are relative
+to the file. Ports may be given by the environment: HTTP_PORT, GRPC_PORT, METRICS_PORT, OPENAI_PORT.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from qwen_triton.errors import ConfigurationError
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the deployment: unknown keys are refused, values keep their YAML types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class OpenVinoEngine(Section):
+    """The CPU engine. `cache_gib`: memory for keys and values, None = a part of what is free."""
+
+    kind: Literal["openvino"]
+    profile: Literal["exact", "bf16", "int8", "int8-fast"] = "exact"
+    max_num_seqs: Positive = 256
+    max_num_batched_tokens: Positive = 256
+    cache_gib: Positive | None = None
+    threads: Positive | None = None
+    prefix_caching: bool = True
+
+
+class ReplayEngine(Section):
+    """No model: token scripts at a set pace (see qwen_triton.engines.replay)."""
+
+    kind: Literal["replay"]
+    mode: Literal["echo", "random", "scripts"] = "echo"
+    scripts: list[list[int]] = []
+    slots: Positive = 1024
+    step_ms: Annotated[float, Field(ge=0)] = 0.0
+    prefill_ms_per_token: Annotated[float, Field(ge=0)] = 0.0
+    tokens_per_step: Positive = 1
+    tokens: Positive = 128
+    vocab_size: Positive = 151_936
+    max_context: Positive = 32_768
+    random_ids: list[int] = [0, 151_643]
+    log_prob: float = -0.5
+    fail_after: Positive | None = None
+    crash_on: NotNegative | None = None
+
+
+class TensorRtLlmEngine(Section):
+    """NVIDIA's C++ backend with an engine folder. Keys are the backend's parameters; what is left out is its default."""
+
+    kind: Literal["tensorrtllm"]
+    engine_dir: Path
+    batching_strategy: Literal["inflight_fused_batching", "inflight_batching", "V1", "v1"] = "inflight_fused_batching"
+    max_beam_width: Positive | None = None
+    max_tokens_in_paged_kv_cache: Positive | None = None
+    max_attention_window_size: Positive | None = None
+    batch_scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
+    kv_cache_free_gpu_mem_fraction: Fraction | None = None
+    kv_cache_host_memory_bytes: NotNegative | None = None
+    enable_kv_cache_reuse: bool | None = None
+    enable_chunked_context: bool | None = None
+    normalize_log_probs: bool | None = None
+    decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa"] | None = None
+    gpu_device_ids: str | None = None
+    participant_ids: str | None = None
+    cancellation_check_period_ms: Positive | None = None
+
+
+Engine = Annotated[OpenVinoEngine | ReplayEngine | TensorRtLlmEngine, Field(discriminator="kind")]
+
+
+class Repository(Section):
+    """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE."""
+
+    max_batch_size: Positive = 64
+    decoupled: bool = True
+    prompt_format: Literal["raw", "chat"] = "raw"
+    accumulate_tokens: bool = False
+    exclude_input_in_output: bool = True
+    skip_special_tokens: bool = True
+    max_context: Positive | None = None
+    max_in_flight: NotNegative = 0
+    max_queue_size: NotNegative = 0
+    max_queue_delay_microseconds: NotNegative = 0
+    preprocessing_instances: Positive = 1
+    postprocessing_instances: Positive = 1
+
+
+class Server(Section):
+    """tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds."""
+
+    host: str = "127.0.0.1"
+    http_port: Port = 8000
+    grpc_port: Port = 8001
+    metrics_port: Port = 8002
+    tritonserver: Path | None = None
+    ready_timeout_s: Positive = 600
+    exit_timeout_s: Positive = 30
+    log_verbose: NotNegative = 0
+
+
+class Deployment(Section):
+    """Everything that `qwen-triton serve` needs. `model`: a folder, or a Hugging Face or ModelScope name."""
+
+    model: str
+    hub: Literal["huggingface", "modelscope"] = "huggingface"
+    served_model_name: str = "qwen"
+    engine: Engine
+    repository: Repository = Repository()
+    server: Server = Server()
+
+
+_PORTS = {"HTTP_PORT": "http_port", "GRPC_PORT": "grpc_port", "METRICS_PORT": "metrics_port"}
+
+
+def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:
+    """Reads and checks a deployment. Raises ConfigurationError with one line for each fault."""
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{file}: no such file; deployments/ has examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{file}: expected keys such as model and engine, got {type(data).__name__}")
+    _take_ports(data, environment)
+    try:
+        return _with_paths(Deployment.model_validate(data), file.parent)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(f"{file}: {_explain(fault, data)}" for fault in error.errors())) from None
+
+
+def _take_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for variable, key in _PORTS.items():
+        if variable in environment:
+            if not environment[variable].isdigit():
+                raise ConfigurationError(f"{variable}: expected a port number, got {environment[variable]!r}")
+            data["server"] = {**(data.get("server") or {}), key: int(environment[variable])}
+
+
+def _with_paths(deployment: Deployment, base: Path) -> Deployment:
+    """Local folders as absolute paths; a model that is no folder stays a hub name."""
+    folder = (base / deployment.model).resolve()
+    changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
+    if isinstance(deployment.engine, TensorRtLlmEngine):
+        engine_dir = (base / deployment.engine.engine_dir).resolve()
+        changes["engine"] = deployment.engine.model_copy(update={"engine_dir": engine_dir})
+    return deployment.model_copy(update=changes)
+
+
+_KINDS: dict[str, type[Section]] = {
+    "openvino": OpenVinoEngine,
+    "replay": ReplayEngine,
+    "tensorrtllm": TensorRtLlmEngine,
+}
+
+
+def _explain(fault: Any, data: dict[str, Any]) -> str:
+    """One line for one of pydantic's faults: path, reason, remedy."""
+    where = [str(part) for part in fault["loc"] if part not in _KINDS]
+    path = ".".join(where)
+    if fault["type"] == "extra_forbidden":
+        known = sorted(_fields_at(where[:-1], data))
+        close = get_close_matches(where[-1], known, 1)
+        return f"{path}: unknown key; {f'did you mean {close[0]}?' if close else 'known keys: ' + ', '.join(known)}"
+    if fault["type"] == "missing":
+        return f"{path}: is missing; give it a value"
+    if fault["type"] == "union_tag_not_found":
+        return f"{path}.kind: is missing; expected {', '.join(_KINDS)}"
+    if fault["type"] == "union_tag_invalid":
+        return f"{path}.kind: got {fault['input'].get('kind')!r}; expected {', '.join(_KINDS)}"
+    return f"{path}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+
+
+def _fields_at(path: list[str], data: dict[str, Any]) -> set[str]:
+    """The keys that are known at a place of the file."""
+    if not path:
+        return set(Deployment.model_fields)
+    if path[0] == "engine":
+        return set(_KINDS[data["engine"]["kind"]].model_fields)
+    section: Any = Deployment.model_fields[path[0]].annotation
+    return set(getattr(section, "model_fields", ()))

@@ -1,0 +1,46 @@
+"""`qwen-triton server --model-repository DIR`: starts tritonserver on any repository and stays in front of it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+
+from .deployment import Server
+from .preflight import check_machine, check_ports
+from .server import TritonServer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model-repository", type=Path, required=True, help="a rendered repository, or any other")
+    for key, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
+        parser.add_argument(f"--{key}-port", type=int, default=default, help=f"default {default}")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
+    parser.add_argument("--tritonserver", type=Path, help="the binary to start; default: found on the machine")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if not arguments.model_repository.is_dir():
+        raise ConfigurationError(f"--model-repository: {arguments.model_repository} is not a folder")
+    settings = Server(
+        host=arguments.host,
+        http_port=arguments.http_port,
+        grpc_port=arguments.grpc_port,
+        metrics_port=arguments.metrics_port,
+        tritonserver=arguments.tritonserver,
+    )
+    check_machine()
+    check_ports(settings)
+    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
+        server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: sys.exit(0))
+        server.start()
+        try:
+            return server.wait() or 0
+        finally:
+            server.stop()

@@ -1,0 +1,5 @@
+"""What Triton loads; the logic is in qwen_triton.triton.bls."""
+
+from qwen_triton.triton.bls import BlsModel as TritonPythonModel
+
+__all__ = ["TritonPythonModel"]

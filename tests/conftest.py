@@ -1,0 +1,40 @@
+"""What several test modules need: Qwen's real tokenizers, fetched once and kept under .cache/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qwen_triton.tokenizer import Tokenizer
+from tests.fetch_qwen import fetch
+
+
+@pytest.fixture(scope="session")
+def qwen_folder() -> Path:
+    """The folder that holds `qwen2.5/`, `qwen3/` and more chat templates."""
+    return fetch()
+
+
+@pytest.fixture(scope="session")
+def qwen25_folder(qwen_folder: Path) -> Path:
+    """Tokenizer files of Qwen2.5-Instruct."""
+    return qwen_folder / "qwen2.5"
+
+
+@pytest.fixture(scope="session")
+def qwen3_folder(qwen_folder: Path) -> Path:
+    """Tokenizer files of Qwen3."""
+    return qwen_folder / "qwen3"
+
+
+@pytest.fixture(scope="session")
+def qwen25(qwen25_folder: Path) -> Tokenizer:
+    """Qwen2.5's tokenizer; it knows no <think>."""
+    return Tokenizer.from_folder(qwen25_folder)
+
+
+@pytest.fixture(scope="session")
+def qwen3(qwen3_folder: Path) -> Tokenizer:
+    """Qwen3's tokenizer."""
+    return Tokenizer.from_folder(qwen3_folder)
