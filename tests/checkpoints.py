@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qwen_triton.engines.dense_qwen import DenseQwen
 
 VOCAB = 512

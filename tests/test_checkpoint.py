@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from qwen_triton.engines.checkpoint import Checkpoint
 from qwen_triton.errors import ConfigurationError
-
 from tests.checkpoints import write_checkpoint, write_safetensors
 
 VALUES = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([1.0, 1.00390625, -2.5])}
@@ -53,9 +53,7 @@ def test_shards_make_one_checkpoint(tmp_path: Path) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     """No config.json, no weights, only .bin weights, a shard that is not there: each its own line."""
-    assert refusal(tmp_path) == (
-        f"{tmp_path}/config.json: no such file; name a folder with a Hugging Face checkpoint"
-    )
+    assert refusal(tmp_path) == (f"{tmp_path}/config.json: no such file; name a folder with a Hugging Face checkpoint")
     (tmp_path / "config.json").write_text("{}")
     nothing = f"{tmp_path}: neither model.safetensors nor model.safetensors.index.json is there; "
     assert refusal(tmp_path) == nothing + "fetch the weights"
@@ -89,9 +87,7 @@ def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     """A shape that does not fill its bytes would be read as somebody else's values."""
     file = folder_with(tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes().replace(b'"shape": [2, 3]', b'"shape": [2, 4]'))
-    assert refusal(tmp_path) == (
-        f"{file}: has a damaged header (24 bytes for a tensor F32[2, 4]); fetch it again"
-    )
+    assert refusal(tmp_path) == (f"{file}: has a damaged header (24 bytes for a tensor F32[2, 4]); fetch it again")
 
 
 def test_quantised_weights_are_refused_by_type(tmp_path: Path) -> None:
@@ -101,6 +97,5 @@ def test_quantised_weights_are_refused_by_type(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Checkpoint.open(tmp_path).tensors["a"].array()
     assert str(caught.value) == (
-        f"{file}: weights of type I32 are not supported (only BF16, F16, F32); "
-        "use the checkpoint that is not quantised"
+        f"{file}: weights of type I32 are not supported (only BF16, F16, F32); use the checkpoint that is not quantised"
     )

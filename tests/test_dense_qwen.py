@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from qwen_triton.engines.checkpoint import StoredTensor
 from qwen_triton.engines.dense_qwen import DenseQwen
 from qwen_triton.errors import ConfigurationError
-
 from tests.checkpoints import CONFIGS
 
 REMEDY = "use a dense Qwen2, Qwen2.5 or Qwen3 checkpoint, or export this one to OpenVINO with optimum-intel"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from qwen_triton.engines.hub import PATTERNS, HubLibrary, resolve_model
 from qwen_triton.errors import ConfigurationError
 

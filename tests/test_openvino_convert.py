@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+
 from qwen_triton.engines.checkpoint import Checkpoint
 from qwen_triton.engines.openvino_convert import convert, convert_cached, main
 from qwen_triton.engines.openvino_weights import quantise_rows
 from qwen_triton.errors import ConfigurationError
-
 from tests.checkpoints import CONFIGS, prompts, write_checkpoint
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import openvino_genai as genai
 import pytest
+
 from qwen_triton.engines.checkpoint import Checkpoint
 from qwen_triton.engines.openvino import OpenVinoEngine, OpenVinoOptions
 from qwen_triton.engines.openvino_convert import convert
 from qwen_triton.engines.openvino_weights import quantise_rows
 from qwen_triton.errors import ConfigurationError, InvalidRequest
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
-
 from tests.checkpoints import CONFIGS, long_prompt, prompts, write_checkpoint, write_safetensors
 
 TABLE = json.loads((Path(__file__).parent / "data" / "openvino_greedy.json").read_text())["checkpoints"]
