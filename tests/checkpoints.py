@@ -116,3 +116,8 @@ def prompts(count: int) -> list[list[int]]:
     """Seeded prompts of many lengths, from 1 to about 120 tokens."""
     rng = np.random.default_rng(7)
     return [[int(token) for token in rng.integers(0, VOCAB, 1 + (n * 37) % 120)] for n in range(count)]
+
+
+def long_prompt(seed: int) -> list[int]:
+    """A seeded prompt of 700 tokens, which takes the engine several steps to read."""
+    return [int(token) for token in np.random.default_rng(seed).integers(0, VOCAB, 700)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,143 +16,130 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from ..errors import ConfigurationError, InvalidRequest
-from ..types import EngineRequest, FinishReason, TokenChunk
+from ..errors import ConfigurationError
+from ..types import EngineRequest, TokenChunk
 from .capabilities import check_honoured
 from .checkpoint import read_json_object
 from .hub import resolve_model
 from .openvino_convert import convert_cached
-from .openvino_options import BLOCK_TOKENS, PROFILES, ModelSizes, OpenVinoOptions, cache_blocks, scheduler
-from .openvino_sampling import generation_config, stop_ids
+from .openvino_limits import Limits
+from .openvino_options import (
+    BLOCK_TOKENS,
+    PROFILES,
+    ModelSizes,
+    OpenVinoOptions,
+    cache_blocks,
+    cpu_capabilities,
+    scheduler,
+)
+from .openvino_sampling import generation_config
+from .openvino_sequence import Running
 from .step import Counters, EngineInfo, Key
 
 __all__ = ["OpenVinoEngine", "OpenVinoOptions"]
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
-_FINISH: dict[genai.GenerationFinishReason, FinishReason] = {
-    genai.GenerationFinishReason.STOP: "stop",
-    genai.GenerationFinishReason.LENGTH: "length",
-}
 BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
 """Makes a pipeline from (folder, scheduler, device, properties)."""
-
-
-@dataclass(slots=True)
-class _Sequence:
-    """A request that the pipeline works on; `tokens` counts what it has produced."""
-
-    request: EngineRequest
-    stops: frozenset[int]
-    handle: genai.GenerationHandle
-    tokens: int = 0
 
 
 class OpenVinoEngine:
     """A StepEngine. Loading converts the checkpoint the first time; ConfigurationError tells what it cannot load."""
 
     def __init__(self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline) -> None:
+        properties = options.properties(cpu_capabilities())
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json"))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
         self.counters = Counters()
-        self._max_num_seqs = options.max_num_seqs
-        self._build = partial(build, folder, scheduler(options, blocks), "CPU", options.properties())
+        self._limits = Limits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
+        self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
+        self._batch = options.max_num_seqs
         self._ids = itertools.count()  # the pipeline breaks when an id comes twice, so callers' keys are kept out
-        self._running: dict[Key, _Sequence] = {}
-        self._outbox: list[tuple[Key, TokenChunk]] = []
+        self._waiting: dict[Key, tuple[EngineRequest, genai.GenerationConfig]] = {}
+        self._running: dict[Key, Running] = {}
         self._pipeline: genai.ContinuousBatchingPipeline | None = self._build()
 
     def add(self, key: Key, request: EngineRequest) -> None:
-        """Takes a sequence; see StepEngine. A fault of the pipeline itself comes out of the next step()."""
+        """Takes a sequence; see StepEngine. It joins the batch at the next step that has room for it."""
         check_honoured("openvino", request)
-        config = generation_config(request, self._check(request))
+        self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
         self.counters.requests += 1
-        ids = ov.Tensor(np.array([request.token_ids], dtype=np.int64))
-        try:
-            if self._pipeline is None:
-                self._pipeline = self._build()
-            handle = self._pipeline.add_request(next(self._ids), ids, config)
-        except RuntimeError as error:
-            self._outbox.append((key, TokenChunk(finish="error", error=str(error))))
-            return
-        self._running[key] = _Sequence(request, stop_ids(request), handle)
-
-    def _check(self, request: EngineRequest) -> int:
-        """The most tokens this request may produce. The pipeline itself takes any id and any length silently."""
-        named = (("token_ids", request.token_ids), ("end_ids", request.end_ids))
-        for field, ids in (*named, ("stop_token_ids", request.stop_token_ids)):
-            wrong = [token for token in ids if not 0 <= token < self.info.vocab_size]
-            if wrong:
-                raise InvalidRequest(f"{wrong[0]} is outside the vocabulary (0 to {self.info.vocab_size - 1})", field)
-        if not request.token_ids:
-            raise InvalidRequest("the prompt is empty; give at least one token", "token_ids")
-        room = self.info.max_context - len(request.token_ids)
-        max_tokens = max(1, room) if request.sampling.max_tokens is None else request.sampling.max_tokens
-        if max_tokens > room:
-            raise InvalidRequest(
-                f"{len(request.token_ids)} prompt tokens and {max_tokens} to generate exceed the context of "
-                f"{self.info.max_context}; shorten the prompt or lower max_tokens",
-                "max_tokens",
-            )
-        if request.sampling.beam_width > self._max_num_seqs:
-            raise InvalidRequest(f"must not be larger than the engine's batch ({self._max_num_seqs})", "beam_width")
-        return max_tokens
+        self._count()
 
     def cancel(self, key: Key) -> None:
         """Lets go of a sequence; its cache blocks are free after the next step."""
-        sequence = self._running.pop(key, None)
-        if sequence is not None:
-            sequence.handle.cancel()
+        running = self._running.pop(key, None)
+        if running is not None:
+            running.handle.cancel()
+        if running is not None or self._waiting.pop(key, None) is not None:
             self.counters.cancelled += 1
-        self._outbox = [(other, chunk) for other, chunk in self._outbox if other != key]
+            self._count()
 
     def wait_s(self) -> float | None:
-        """0 while anything is in the pipeline, a cancelled sequence too, or waits to be handed out."""
-        busy = self._outbox or (self._pipeline is not None and self._pipeline.has_non_finished_requests())
-        return 0.0 if busy else None
+        """0 while anything waits or is in the pipeline, a cancelled sequence too."""
+        return 0.0 if self._waiting or self._busy() else None
+
+    def _busy(self) -> bool:
+        return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
 
     def step(self) -> Sequence[tuple[Key, TokenChunk]]:
         """Advances everything by one token; after a failure of the pipeline all its sequences end with an error."""
-        chunks, self._outbox = self._outbox, []
+        chunks = self._join()
         try:
-            if self._pipeline is not None and self._pipeline.has_non_finished_requests():
+            if self._pipeline is not None and self._busy():
                 self._pipeline.step()
                 self.counters.steps += 1
-                for key, sequence in list(self._running.items()):
-                    chunks += [(key, chunk) for chunk in self._gained(key, sequence)]
+                for key in list(self._running):
+                    chunks += [(key, chunk) for chunk in self._gained(key)]
         except Exception as error:  # any C++ exception may come; whichever it is, the pipeline is broken afterwards
             _log.exception("the pipeline failed and is built anew")
             chunks += self._fail_all(error)
         self._count()
         return chunks
 
-    def _gained(self, key: Key, sequence: _Sequence) -> list[TokenChunk]:
-        """What a sequence gained in the last step. A read with nothing to read would never return."""
-        chunks: list[TokenChunk] = []
-        while key in self._running and sequence.handle.can_read():
-            outputs = sorted(sequence.handle.read().values(), key=lambda output: -output.score)
-            sequence.tokens += sum(len(output.generated_ids) for output in outputs)
-            best = outputs[: sequence.request.sampling.n] if sequence.request.sampling.beam_width > 1 else outputs
-            chunks += [_chunk(sequence, output, index, index == len(best) - 1) for index, output in enumerate(best)]
-            if any(chunk.finish for chunk in chunks):
-                self._end(key)
-        if key in self._running and sequence.handle.get_status() != genai.GenerationStatus.RUNNING:
-            chunks.append(_cut_off(sequence))
-            self._end(key)
-        return chunks
+    def _join(self) -> list[tuple[Key, TokenChunk]]:
+        """Hands waiting sequences to the pipeline, first come first served; returns the errors of those it rejects.
 
-    def _end(self, key: Key) -> None:
-        sequence = self._running.pop(key)
-        self.counters.finished += 1
-        self.counters.tokens += sequence.tokens
+        The pipeline's own bound on sequences does not hold when long prompts are split, so the batch is bounded here.
+        """
+        errors = []
+        taken = sum(running.request.sampling.beam_width for running in self._running.values())
+        for key, (request, config) in list(self._waiting.items()):
+            taken += request.sampling.beam_width
+            if taken > self._batch:
+                break
+            del self._waiting[key]
+            try:
+                self._running[key] = Running(request, self._submit(request, config))
+            except RuntimeError as error:
+                self.counters.finished += 1
+                errors.append((key, TokenChunk(finish="error", error=str(error))))
+        return errors
+
+    def _submit(self, request: EngineRequest, config: genai.GenerationConfig) -> genai.GenerationHandle:
+        if self._pipeline is None:
+            self._pipeline = self._build()
+        ids = ov.Tensor(np.array([request.token_ids], dtype=np.int64))
+        return self._pipeline.add_request(next(self._ids), ids, config)
+
+    def _gained(self, key: Key) -> list[TokenChunk]:
+        running = self._running[key]
+        before = running.tokens
+        chunks = running.gained()
+        self.counters.tokens += running.tokens - before
+        if chunks and chunks[-1].finish:
+            del self._running[key]
+            self.counters.finished += 1
+        return chunks
 
     def _fail_all(self, error: Exception) -> list[tuple[Key, TokenChunk]]:
         """Ends every sequence with an error and loads a new pipeline; the old one would leak its cache blocks."""
         failed = [(key, TokenChunk(finish="error", error=str(error))) for key in self._running]
         self.counters.extra["pipeline_failures"] = self.counters.extra.get("pipeline_failures", 0) + 1
-        for key in list(self._running):
-            self._end(key)
+        self.counters.finished += len(failed)
+        self._running.clear()
         self._pipeline = None
         try:
             self._pipeline = self._build()
@@ -162,17 +148,18 @@ class OpenVinoEngine:
         return failed
 
     def _count(self) -> None:
-        counters, waiting = self.counters, 0
+        self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
         if self._pipeline is not None:
             metrics = self._pipeline.get_metrics()
-            waiting = max(0, len(self._running) - metrics.scheduled_requests)
-            counters.extra["kv_cache_usage"] = metrics.cache_usage / 100 if self._running else 0.0
-            counters.extra["kv_cache_bytes"] = float(metrics.cache_size_in_bytes)
-        counters.running, counters.waiting = len(self._running) - waiting, waiting
+            self.counters.extra["kv_cache_usage"] = metrics.cache_usage / 100 if self._running else 0.0
+            self.counters.extra["kv_cache_bytes"] = float(metrics.cache_size_in_bytes)
 
     def close(self) -> None:
-        """Gives the model's memory and threads back."""
-        self._running.clear()
+        """Gives the model's memory and threads back; what is in flight ends without a word."""
+        for key in [*self._waiting, *self._running]:
+            self.cancel(key)
+        if self._busy():
+            self.step()
         self._pipeline = None
 
 
@@ -189,29 +176,3 @@ def _model_folder(options: OpenVinoOptions) -> Path:
             "use the profile exact or bf16"
         )
     return folder
-
-
-def _chunk(sequence: _Sequence, output: genai.GenerationOutput, index: int, last: bool) -> TokenChunk:
-    """What was read of one sequence or beam; the id that ended it is taken out of its tokens."""
-    ids, log_probs = list(output.generated_ids), list(output.generated_log_probs)
-    finish = _FINISH.get(output.finish_reason)
-    beams, wanted = sequence.request.sampling.beam_width > 1, sequence.request.sampling.logprobs is not None
-    total = (sum(log_probs) if beams else output.score) if finish and (beams or wanted) else None
-    stop = ids[-1] if finish == "stop" and ids and ids[-1] in sequence.stops else None
-    kept = len(ids) - (stop is not None)
-    return TokenChunk(
-        token_ids=ids[:kept],
-        log_probs=log_probs[:kept] if wanted else (),
-        finish=finish,
-        stop_token=stop,
-        sequence=index,
-        cum_log_prob=total,
-        last=last,
-    )
-
-
-def _cut_off(sequence: _Sequence) -> TokenChunk:
-    """The last chunk of a sequence that the scheduler dropped because it cannot fit the cache."""
-    if sequence.tokens:
-        return TokenChunk(finish="length")
-    return TokenChunk(finish="error", error="the prompt does not fit into the key/value cache; raise cache_gib")

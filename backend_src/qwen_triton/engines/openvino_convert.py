@@ -103,8 +103,9 @@ def _check_space(checkpoint: Checkpoint, where: Path) -> None:
 
 def _write(checkpoint: Checkpoint, model: DenseQwen, weights: WeightFormat, folder: Path, report: Report) -> None:
     started = time.monotonic()
-    total = sum(file.stat().st_size for file in checkpoint.files)
-    report(f"converting {checkpoint.folder}: {len(checkpoint.tensors)} tensors, {total / 1e6:.0f} MB, to {weights}")
+    names = model.tensor_shapes()
+    total = sum(checkpoint.tensors[name].stop - checkpoint.tensors[name].start for name in names)
+    report(f"converting {checkpoint.folder}: {len(names)} tensors, {total / 1e6:.1f} MB, weights: {weights}")
     nodes = WeightNodes(checkpoint.tensors, weights, _Percent(total, report))
     graph = GraphBuilder(model, nodes).build()
     xml = folder / "openvino_model.xml"
@@ -113,7 +114,7 @@ def _write(checkpoint: Checkpoint, model: DenseQwen, weights: WeightFormat, fold
     mark_decompression(xml)
     shutil.copyfile(checkpoint.folder / "config.json", folder / "config.json")
     written = sum(file.stat().st_size for file in folder.iterdir())
-    report(f"converted in {time.monotonic() - started:.1f} s, {written / 1e6:.0f} MB")
+    report(f"converted in {time.monotonic() - started:.1f} s, {written / 1e6:.1f} MB")
 
 
 class _Percent:

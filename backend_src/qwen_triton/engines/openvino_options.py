@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,24 @@ BLOCK_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How weights are stored and numbers computed; `properties` are the CPU plugin's."""
+    """How weights are stored and numbers computed; `properties` are the CPU plugin's.
+
+    `cache_bytes`: what one number of the key/value cache takes, its share of scales included.
+    """
 
     weights: WeightFormat
     properties: Mapping[str, str]
+    cache_bytes: float
     needs_bf16: bool = False
 
 
-_EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+_EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+_BF16 = {"INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": "f16"}
 PROFILES: Mapping[str, Profile] = {
-    "exact": Profile("stored", _EXACT),
-    "bf16": Profile("stored", _EXACT | {"INFERENCE_PRECISION_HINT": "bf16"}, needs_bf16=True),
-    "int8": Profile("int8", _EXACT),
-    "int8-fast": Profile("int8", {}),
+    "exact": Profile("stored", _EXACT, 4),
+    "bf16": Profile("stored", _BF16, 2, needs_bf16=True),
+    "int8": Profile("int8", _EXACT, 4),
+    "int8-fast": Profile("int8", {}, 1.25),
 }
 """exact: the checkpoint's weights, f32 arithmetic; an answer does not depend on what else is in the batch, and greedy
 output equals that of transformers in f32. bf16: the same weights, bf16 arithmetic. int8: rounded weights, f32
@@ -71,10 +76,13 @@ class OpenVinoOptions:
         if not isinstance(self.prefix_caching, bool):
             raise ConfigurationError(f"prefix_caching: must be true or false, got {self.prefix_caching!r}")
 
-    def properties(self) -> dict[str, Any]:
-        """The CPU plugin's properties. Raises ConfigurationError when this CPU cannot do what the profile needs."""
+    def properties(self, capabilities: Sequence[str]) -> dict[str, Any]:
+        """The CPU plugin's properties. `capabilities` are what this CPU computes with, as the plugin lists them.
+
+        Raises ConfigurationError when the profile needs more than that.
+        """
         profile = PROFILES[self.profile]
-        if profile.needs_bf16 and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if profile.needs_bf16 and "BF16" not in capabilities:
             raise ConfigurationError(f"profile: {self.profile} needs a CPU with bf16 arithmetic; use exact or int8")
         threads = {} if self.threads is None else {"INFERENCE_NUM_THREADS": self.threads}
         return {**profile.properties, **threads}
@@ -86,8 +94,8 @@ class ModelSizes:
 
     vocab: int
     max_positions: int
-    row_bytes: int
-    """Bytes of keys and values per token, in f16."""
+    cached_numbers: int
+    """How many numbers of keys and values there are per token, over all layers."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelSizes:
@@ -96,7 +104,7 @@ class ModelSizes:
             heads = int(config["num_attention_heads"])
             head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
             rows = 2 * int(config["num_hidden_layers"]) * int(config["num_key_value_heads"])
-            return cls(int(config["vocab_size"]), int(config["max_position_embeddings"]), rows * head_dim * 2)
+            return cls(int(config["vocab_size"]), int(config["max_position_embeddings"]), rows * head_dim)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"config.json: not that of a dense text model ({error!r}); use another") from error
 
@@ -107,12 +115,18 @@ def cache_blocks(options: OpenVinoOptions, sizes: ModelSizes, model_bytes: int) 
     Without `cache_gib`: half of what is free beside the model (which needs about twice its file), 0.25 to 8 GiB, and
     never more than all sequences could fill.
     """
+    row_bytes = sizes.cached_numbers * PROFILES[options.profile].cache_bytes
     if options.cache_gib is not None:
         budget = options.cache_gib * GIB
     else:
         budget = min(max((free_memory() - 2 * model_bytes) / 2, GIB / 4), 8 * GIB)
-        budget = min(budget, options.max_num_seqs * (sizes.max_positions + BLOCK_TOKENS) * sizes.row_bytes)
-    return max(1, int(budget / (sizes.row_bytes * BLOCK_TOKENS)))
+        budget = min(budget, options.max_num_seqs * (sizes.max_positions + BLOCK_TOKENS) * row_bytes)
+    return max(1, int(budget / (row_bytes * BLOCK_TOKENS)))
+
+
+def cpu_capabilities() -> Sequence[str]:
+    """Number formats that this machine's CPU computes with, such as FP32, BF16, INT8."""
+    return [str(name) for name in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
 
 
 def free_memory() -> int:

@@ -79,8 +79,8 @@ def _set_penalties(config: genai.GenerationConfig, sampling: SamplingParams) -> 
 
 
 def _set_choice(config: genai.GenerationConfig, sampling: SamplingParams) -> None:
-    """top_p = 0 leaves only the most likely token, top_k = 0 all of them; openvino-genai has no such values."""
-    config.do_sample = not sampling.greedy and sampling.top_p != 0
+    """top_p 0 and min_p 1 leave only the most likely token, top_k 0 all of them: not values that the library takes."""
+    config.do_sample = not (sampling.greedy or sampling.top_p == 0 or sampling.min_p == 1)
     if not config.do_sample:
         return
     config.rng_seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
