@@ -27,7 +27,9 @@ PROMPT = "你好，你叫什么名字"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
-    parser.add_argument("--log", help="file for tritonserver's log, - = the terminal (default: a file, named at the start)")
+    parser.add_argument(
+        "--log", help="file for tritonserver's log, - = the terminal (default: a file, named at the start)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,7 +93,11 @@ class _Serving:
     def _watch(self, server: TritonServer) -> int:
         while not self._stopping:
             if server.poll() is not None:
-                for line in (*self._log.telling_lines(), f"tritonserver ended with code {server.poll()}", *self._where()):
+                for line in (
+                    *self._log.telling_lines(),
+                    f"tritonserver ended with code {server.poll()}",
+                    *self._where(),
+                ):
                     print(f"qwen-triton: {line}", file=sys.stderr)
                 return 1
             time.sleep(0.1)
