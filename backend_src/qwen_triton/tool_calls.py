@@ -56,7 +56,9 @@ class ToolCallParser:
 
     def feed(self, text: str) -> list[CallDelta]:
         """What is certain with this text."""
-        self._pending += text
+        pending, self._pending = self._pending, ""
+        pending += text  # the only reference, so that it grows in place: a long block costs what its text costs
+        self._pending = pending
         while self._read():
             pass
         out, self._out = self._out, []
@@ -89,29 +91,29 @@ class ToolCallParser:
         self._name = ""
         self._scanner = JsonScanner()
         self._scanned = 0
-        self._json = ""
+        self._json: list[str] = []
 
     def _read_block(self) -> bool:
         """Until it is certain whether the block is a call. `_pending` stays whole, it may have to be read as text."""
         if head := call_head(self._pending):
             self._name, self._scanned = head
-            self._scanner, self._json = JsonScanner(), ""
+            self._scanner, self._json = JsonScanner(), []
             if self._stream:
                 self._begin(self._name)
                 self._pending, self._scanned = self._pending[self._scanned :], 0
             self._read = self._read_streamed if self._stream else self._read_whole
             return True
         self._scan()
-        if self._scanner.complete and (call := whole_call(self._json)):
+        if self._scanner.complete and (call := whole_call("".join(self._json))):
             return self._give(*call, brace_due=False)
         return self._no_call() if self._scanner.complete or self._scanner.failed or self._end else False
 
     def _read_streamed(self) -> bool:
         """Arguments of a call that has begun, as they come."""
         self._scan()
-        self._arguments(self._json)
+        self._arguments("".join(self._json))
         self._pending = self._pending[self._scanned :]
-        self._json, self._scanned = "", 0
+        self._json, self._scanned = [], 0
         if self._scanner.complete:
             self._brace_due = True
             self._read = self._read_tail
@@ -123,7 +125,7 @@ class ToolCallParser:
         """The same arguments, for a call that begins when they are complete."""
         self._scan()
         if self._scanner.complete:
-            return self._give(self._name, self._json, brace_due=True)
+            return self._give(self._name, "".join(self._json), brace_due=True)
         return self._no_call() if self._scanner.failed or self._end else False
 
     def _read_tail(self) -> bool:
@@ -152,7 +154,7 @@ class ToolCallParser:
 
     def _scan(self) -> None:
         taken, self._scanned = self._scanner.feed(self._pending, self._scanned)
-        self._json += taken
+        self._json.append(taken)
 
     def _give(self, name: str, arguments: str, brace_due: bool) -> bool:
         self._begin(name)
