@@ -86,6 +86,7 @@ TABLE: list[tuple[str, list[Part]]] = [
     (f"a\n{block('{name: 1}')} b", [f"a\n{block('{name: 1}')} b"]),
     (block("[1]"), [block("[1]")]),
     (block("{}"), [block("{}")]),
+    (block('{"name": "f", "parameters": {"a": 1}}'), [block('{"name": "f", "parameters": {"a": 1}}')]),
     (block('{"name": "", "arguments": {}}'), [block('{"name": "", "arguments": {}}')]),
     (block('{"name": 1, "arguments": {}}'), [block('{"name": 1, "arguments": {}}')]),
     (block('{"name": "f", "arguments": [1]}'), [block('{"name": "f", "arguments": [1]}')]),

@@ -24,16 +24,18 @@ def call_head(text: str) -> tuple[str, int] | None:
 def whole_call(text: str) -> tuple[str, str] | None:
     """Name and JSON text of the arguments of a complete object, {} where it has none; None if it is no call.
 
-    Arguments may be an object or a string that holds one. Other keys are left out.
+    Arguments may be an object or a string that holds one. Other keys are left out, but beside a name alone they are
+    taken for misspelt arguments, and the object for no call.
     """
     try:
         call = json.loads(text)
         name, arguments = call.get("name"), call.get("arguments")
+        misspelt = len(call) > 1 and "arguments" not in call
         given = json.loads(arguments) if isinstance(arguments, str) else {} if arguments is None else arguments
         plain = json.dumps(given, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):  # a string that holds no JSON, numbers out of range, nesting without end
         return None
-    if not isinstance(name, str) or not name or not _is_sendable(name) or not isinstance(given, dict):
+    if not isinstance(name, str) or not name or not _is_sendable(name) or not isinstance(given, dict) or misspelt:
         return None
     written = arguments if isinstance(arguments, str) else plain
     return name, written if _is_sendable(written) else json.dumps(given)
