@@ -127,7 +127,13 @@ class _Compiled:
             return self._template.render(variables)
         except TemplateError as error:
             raise InvalidRequest(f"the chat template refuses them: {error}", "messages") from error
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:  # a value it does not expect
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+            ArithmeticError,
+        ) as error:  # a value it does not expect
             raise InvalidRequest(f"the chat template fails on them: {error}", "messages") from error
 
 
@@ -143,7 +149,9 @@ def _switches(options: Mapping[str, Any]) -> dict[str, bool]:
         if not isinstance(value, bool):
             raise InvalidRequest(f"must be true or false, got {value!r}", f"chat_template_kwargs.{name}")
     if found["continue_final_message"] and found["add_generation_prompt"]:
-        raise InvalidRequest("goes with add_generation_prompt = false only", "chat_template_kwargs.continue_final_message")
+        raise InvalidRequest(
+            "goes with add_generation_prompt = false only", "chat_template_kwargs.continue_final_message"
+        )
     return found
 
 

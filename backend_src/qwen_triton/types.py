@@ -1,4 +1,4 @@
-"""The core types: frozen, valid by construction, free of arrays, engines and wire spellings.
+"""The core types: immutable, valid by construction, free of arrays, engines and wire spellings.
 
 `GenerateRequest` is what a caller asks for, `EngineRequest` what an engine is asked for, `TokenChunk` what an engine
 hands out, `TextChunk` what the caller receives. The chunks are named tuples, because one of each is made per token and
@@ -26,7 +26,7 @@ def _check_range(name: str, value: float | None, low: float, high: float, *, ope
         return
     if math.isnan(value) or value > high or value < low or (open_low and value == low):
         bracket = "(" if open_low else "["
-        raise InvalidRequest(f"must be in {bracket}{low:g}, {high:g}], got {value:g}", name)
+        raise InvalidRequest(f"must be in {bracket}{low}, {high}], got {value:g}", name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from qwen_triton.errors import ConfigurationError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -164,7 +165,11 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     return deployment.model_copy(update=changes)
 
 
-_KINDS = {"openvino": OpenVinoEngine, "replay": ReplayEngine, "tensorrtllm": TensorRtLlmEngine}
+_KINDS: dict[str, type[Section]] = {
+    "openvino": OpenVinoEngine,
+    "replay": ReplayEngine,
+    "tensorrtllm": TensorRtLlmEngine,
+}
 
 
 def _explain(fault: Any, data: dict[str, Any]) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwen_triton.errors import ConfigurationError
+from qwen_triton.engines import hub
 
 from .deployment import Deployment
 
 
 def resolve_model(deployment: Deployment) -> Path:
-    """The checkpoint's folder."""
-    folder = Path(deployment.model)
-    if not folder.is_dir():
-        raise ConfigurationError(f"model: {deployment.model!r} is not a folder")
-    return folder
+    """The checkpoint's folder; a hub name is fetched. Raises ConfigurationError with the remedy."""
+    return hub.resolve_model(deployment.model, deployment.hub)

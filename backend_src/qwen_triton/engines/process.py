@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 import sys
 from dataclasses import fields
@@ -30,7 +31,11 @@ def load_engine(options: dict[str, Any]) -> StepEngine:
 
         return ReplayEngine(build_options(ReplayOptions, own))
     if kind == "openvino":
-        from .openvino import OpenVinoEngine, OpenVinoOptions
+        try:
+            from .openvino import OpenVinoEngine, OpenVinoOptions
+        except ImportError as error:
+            remedy = "pip install 'qwen-triton[openvino]'"
+            raise ConfigurationError(f"engine: openvino cannot be loaded ({error}); {remedy}") from error
 
         return OpenVinoEngine(build_options(OpenVinoOptions, own))
     raise ConfigurationError(f"engine: expected openvino or replay, got {kind!r}")
@@ -58,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--owner-pid", type=int)
     parser.add_argument("--options", required=True, type=json.loads)
     arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="qwen-triton engine: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         engine = load_engine(arguments.options)

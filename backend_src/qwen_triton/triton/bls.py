@@ -19,7 +19,7 @@ from ..tensors import decode_generate
 from ..text_answers import TextEncoder
 from ..tokenizer import Tokenizer
 from ..types import GenerateRequest
-from .requests import configure_logging, read_inputs, read_parameters, repository_of, server_pid
+from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import TritonResponder
 
 
@@ -27,7 +27,7 @@ class BlsModel:
     """decode: arrays to requests | run: submit to the engine's line | encode: TextCall, on the line's thread."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        configure_logging(BLS)
+        prepare_process(BLS)
         parameters, repository = read_parameters(args), repository_of(args)
         text = TextSettings.read(parameters, repository)
         self._settings = BlsSettings.read(parameters, repository)

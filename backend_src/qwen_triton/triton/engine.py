@@ -21,7 +21,7 @@ from ..settings import engine_address, sibling_parameter
 from ..token_answers import EngineRow, TokenEncoder, spell_stops
 from ..tokenizer import Tokenizer
 from ..types import EngineRequest
-from .requests import configure_logging, read_inputs, read_parameters, repository_of, server_pid
+from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import TritonResponder
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class EngineModel:
     """Starts and supervises the engine, and is one of its clients (the BLS is another, by a door of its own)."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        configure_logging(TENSORRT_LLM)
+        prepare_process(TENSORRT_LLM)
         parameters = read_parameters(args)
         options = parameters.json_object("engine_options")
         if options is None:

@@ -11,7 +11,7 @@ from ..contract import POSTPROCESSING, POSTPROCESSING_INPUTS
 from ..postprocess import Postprocessor
 from ..settings import TextSettings
 from ..tokenizer import Tokenizer
-from .requests import configure_logging, read_inputs, read_parameters, repository_of
+from .requests import prepare_process, read_inputs, read_parameters, repository_of
 from .responses import triton_error
 
 
@@ -19,7 +19,7 @@ class PostprocessingModel:
     """decode: ids and lengths | run and encode: Postprocessor.decode."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        configure_logging(POSTPROCESSING)
+        prepare_process(POSTPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._postprocess = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
 

@@ -14,7 +14,7 @@ from ..prompt_arrays import decode_prompts, encode_prompts
 from ..settings import TextSettings
 from ..tensors import Array
 from ..tokenizer import Tokenizer
-from .requests import configure_logging, read_inputs, read_parameters, repository_of
+from .requests import prepare_process, read_inputs, read_parameters, repository_of
 from .responses import triton_error
 
 
@@ -22,7 +22,7 @@ class PreprocessingModel:
     """decode: arrays to prompts | run: Preprocessor.encode | encode: prompts to arrays."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        configure_logging(PREPROCESSING)
+        prepare_process(PREPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)

@@ -14,6 +14,8 @@ from ..contract import Tensor
 from ..settings import Parameters
 from ..tensors import Array, check_input
 
+_SWITCH_S = 0.0002
+
 
 def read_inputs(request: Any, tensors: Sequence[Tensor]) -> dict[str, Array]:
     """{name: array} of the inputs that were sent. Raises InvalidRequest for a wrong rank."""
@@ -41,6 +43,10 @@ def server_pid() -> int:
     return os.getppid()
 
 
-def configure_logging(model: str) -> None:
-    """Log lines go to the server's log, with the model's name."""
+def prepare_process(model: str) -> None:
+    """Log lines go to the server's log with the model's name; threads take turns often.
+
+    With Python's own 5 ms a thread that computes would keep each new request waiting for that long.
+    """
+    sys.setswitchinterval(_SWITCH_S)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(levelname)s {model}: %(message)s")

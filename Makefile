@@ -1,0 +1,42 @@
+# Two commands for a new machine with Python 3.10 to 3.12: `make serve` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+HTTP_PORT ?= 8000
+GRPC_PORT ?= 8001
+METRICS_PORT ?= 8002
+OPENAI_PORT ?= 9000
+DEPLOYMENT ?= deployments/cpu.yaml
+export HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the CPU) until Ctrl-C
+	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
+
+test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver included
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/dev ## ruff, mypy, import order
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_import_order.py
+
+$(VENV)/serve: pyproject.toml requirements/server.txt
+	@scripts/make_venv.sh $(PYTHON) $(VENV)
+	@echo "installing qwen-triton, the CPU engine and tritonserver (some 450 MB, once)"
+	$(BIN)/pip install -q -e '.[openvino,build]'
+	$(BIN)/pip install -q --no-deps -r requirements/server.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/serve
+	$(BIN)/pip install -q -e '.[openvino,build,dev]'
+	@touch $@
+
+clean: ## remove the environment and caches of this folder
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Makes the virtual environment VENV with PYTHON, if it is not there. usage: make_venv.sh PYTHON VENV
+set -eu
+python=$1 venv=$2
+if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+  found=$("$python" --version 2>&1 | head -n 1) || true
+  echo "qwen-triton needs Python 3.10, 3.11 or 3.12; '$python' is: $found" >&2
+  echo "remedy: make ... PYTHON=/path/to/python3.11" >&2
+  exit 2
+fi
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
