@@ -140,6 +140,16 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(folder: Path) -> None:
         Tokenizer.from_folder(folder)
 
 
+def test_control_tokens_that_take_blanks_with_them_are_parsed_by_the_library(folder: Path) -> None:
+    """Qwen has none, other byte-level checkpoints have: here <|im_end|> swallows the blanks behind it."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    next(token for token in content["added_tokens"] if token["id"] == 151645)["rstrip"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.encode("a<|im_end|> \n b", control_tokens=True) == [64, 151645, 65]
+    assert tokenizer.decode(tokenizer.encode("a<|im_end|> \n b")) == "a<|im_end|> \n b"
+
+
 def test_added_tokens_decode_as_in_the_library(folder: Path) -> None:
     """An added token whose letters all stand for bytes is read as those bytes, «<é>» with 0xE9; others as text."""
     content = json.loads((folder / "tokenizer.json").read_text())
