@@ -126,6 +126,13 @@ def test_an_unarmed_piece_completes_no_match_but_may_begin_one(early: str, late:
     assert (text, matched) == (early + late, None)
 
 
+def test_a_match_that_does_not_count_is_released_at_once() -> None:
+    """It can become no other stop string; only its end may begin one anew."""
+    assert StopScanner(("stop",)).feed("a stop", armed=False) == ("a stop", None)
+    assert StopScanner(("stops",)).feed("a stops", armed=False) == ("a stop", None)
+    assert StopScanner(("stop", "stopped")).feed("a stop", armed=False) == ("a ", None)
+
+
 def test_nothing_follows_a_match() -> None:
     """What was generated behind the cut never comes out, whatever is fed."""
     scanner = StopScanner(("stop",))

@@ -81,6 +81,7 @@ TABLE: list[tuple[str, list[Part]]] = [
     # text between the arguments and the closing tag
     (block(PARIS + " and more"), [CALL, "and more\n</tool_call>"]),
     (block(PARIS[:-1] + ', "id": 1}'), [CALL, ', "id": 1}\n</tool_call>']),
+    (block('{"name": "f"}}'), [("f", "{}"), "}\n</tool_call>"]),
     # no calls: content, word for word
     (block("not JSON"), [block("not JSON")]),
     (f"a\n{block('{name: 1}')} b", [f"a\n{block('{name: 1}')} b"]),
