@@ -248,6 +248,18 @@ def test_deep_nesting_is_the_callers_fault(template: ChatTemplate) -> None:
         template.encode([user("a")], [{"type": "function", "function": {"name": "f", "parameters": deep}}])
 
 
+def test_a_final_message_that_the_template_strips_is_continued_stripped(qwen3: Tokenizer) -> None:
+    """As transformers does: what the model goes on from is what the template made of the message."""
+    options = {"continue_final_message": True}
+    stripping = ChatTemplate(qwen3, {"default": "<{{ messages[-1].content.strip() }}>"}, {})
+    assert stripping.render([assistant(" Dear Sir, ")], (), options) == "<Dear Sir,"
+    keeping = ChatTemplate(qwen3, {"default": "<{{ messages[-1].content }}>"}, {})
+    assert keeping.render([assistant(" Dear Sir, ")], (), options) == "< Dear Sir, "
+    dropping = ChatTemplate(qwen3, {"default": "<{{ messages[0].content }}>"}, {})
+    with pytest.raises(InvalidRequest, match="does not show the final message's text"):
+        dropping.render([user("a"), assistant("b")], (), options)
+
+
 def write(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
 

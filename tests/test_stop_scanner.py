@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,18 +64,29 @@ def test_reference_table_at_every_cut(text: str, stops: tuple[str, ...], shown: 
 LETTERS = st.text(alphabet="ab你", min_size=1, max_size=5)
 
 
-@settings(max_examples=1000, deadline=None)
+def test_random_texts_equal_the_naive_search() -> None:
+    """30,000 texts of few letters, so that stop strings overlap, contain and repeat one another; at random cuts."""
+    draw = random.Random(5)
+    for _ in range(30_000):
+        letters = draw.choice(["ab", "ab你"])
+        stops = tuple("".join(draw.choices(letters, k=draw.randint(1, 5))) for _ in range(draw.randint(1, 4)))
+        pieces = ["".join(draw.choices(letters, k=draw.randint(0, 5))) for _ in range(draw.randint(0, 5))]
+        keep = draw.random() < 0.3
+        assert scan(pieces, stops, keep) == naive("".join(pieces), stops, keep), (pieces, stops, keep)
+
+
+@settings(max_examples=300, deadline=None)
 @given(
     pieces=st.lists(st.text(alphabet="ab你", max_size=6), max_size=6),
     stops=st.lists(LETTERS, min_size=1, max_size=4).map(tuple),
     keep=st.booleans(),
 )
 def test_equals_the_naive_search_for_any_cut(pieces: list[str], stops: tuple[str, ...], keep: bool) -> None:
-    """Few letters, so that stop strings overlap, contain and repeat one another."""
+    """The same by hypothesis, which shrinks what it finds."""
     assert scan(pieces, stops, keep) == naive("".join(pieces), stops, keep)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(text=st.text(alphabet="ab你", max_size=12), stops=st.lists(LETTERS, min_size=1, max_size=4).map(tuple))
 def test_holds_back_only_what_may_become_a_stop_string(text: str, stops: tuple[str, ...]) -> None:
     """After each character: the longest end of the text that begins, but is not, a stop string. None if it stays."""
@@ -91,7 +104,7 @@ def test_holds_back_only_what_may_become_a_stop_string(text: str, stops: tuple[s
         assert shown == so_far[: length - held]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     early=st.text(alphabet="ab", max_size=6),
     late=st.text(alphabet="ab", max_size=6),
@@ -111,6 +124,13 @@ def test_an_unarmed_piece_completes_no_match_but_may_begin_one(early: str, late:
             assert (text, matched) == ((early + late)[: end - len(longest)], longest)
             return
     assert (text, matched) == (early + late, None)
+
+
+def test_a_match_that_does_not_count_is_released_at_once() -> None:
+    """It can become no other stop string; only its end may begin one anew."""
+    assert StopScanner(("stop",)).feed("a stop", armed=False) == ("a stop", None)
+    assert StopScanner(("stops",)).feed("a stops", armed=False) == ("a stop", None)
+    assert StopScanner(("stop", "stopped")).feed("a stop", armed=False) == ("a ", None)
 
 
 def test_nothing_follows_a_match() -> None:

@@ -140,6 +140,40 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(folder: Path) -> None:
         Tokenizer.from_folder(folder)
 
 
+def test_nothing_is_put_before_or_behind_a_text(folder: Path) -> None:
+    """Even where tokenizer.json would: a prompt is what the template made it."""
+    one = {"Sequence": {"id": "A", "type_id": 0}}
+    begin = {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}
+    known = {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [151643], "tokens": ["<|endoftext|>"]}}
+    adding = {"type": "TemplateProcessing", "single": [begin, one], "pair": [one, one], "special_tokens": known}
+    change(folder / "tokenizer.json", post_processor=adding, truncation=None)
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.encode("a") == tokenizer.encode("a", control_tokens=True) == [64]
+
+
+def test_long_texts_are_neither_cut_nor_padded(folder: Path) -> None:
+    """Whatever tokenizer.json was saved with."""
+    truncation = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    padding = {
+        "strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 151643, "pad_type_id": 0, "pad_token": "<|endoftext|>",
+    }  # fmt: skip
+    change(folder / "tokenizer.json", truncation=truncation, padding=padding)
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.encode("a b c d e f") == [64, 293, 272, 294, 384, 282]
+    assert tokenizer.encode("a") == [64]
+
+
+def test_control_tokens_that_take_blanks_with_them_are_parsed_by_the_library(folder: Path) -> None:
+    """Qwen has none, other byte-level checkpoints have: here <|im_end|> swallows the blanks behind it."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    next(token for token in content["added_tokens"] if token["id"] == 151645)["rstrip"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.encode("a<|im_end|> \n b", control_tokens=True) == [64, 151645, 65]
+    assert tokenizer.decode(tokenizer.encode("a<|im_end|> \n b")) == "a<|im_end|> \n b"
+
+
 def test_added_tokens_decode_as_in_the_library(folder: Path) -> None:
     """An added token whose letters all stand for bytes is read as those bytes, «<é>» with 0xE9; others as text."""
     content = json.loads((folder / "tokenizer.json").read_text())

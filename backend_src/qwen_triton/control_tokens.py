@@ -7,7 +7,6 @@ as they were, and putting the character back gives the text that would have come
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,9 +24,8 @@ class ControlTokens:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        longest_first = sorted(tokenizer.special_tokens, key=len, reverse=True)
-        self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if longest_first else "(?!)")
-        self._first_characters = sorted({token[0] for token in longest_first})
+        self._pattern = tokenizer.special_pattern
+        self._first_characters = sorted({token[0] for token in tokenizer.special_tokens})
 
     def marks_for(self, *values: object) -> Marks:
         """Marks that occur in none of the texts in these nested values, if any of them holds a control token."""

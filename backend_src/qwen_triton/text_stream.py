@@ -132,7 +132,7 @@ class TextStream:
             early, _ = scanner.feed("".join(pieces[:too_early]), armed=False)
             pieces = pieces[too_early:]
         text, matched = scanner.feed("".join(pieces))
-        last = len(token_ids) if matched is None else bisect_left(starts, scanner.position, 1)
+        last = len(token_ids) if matched is None else bisect_left(starts, scanner.position)
         del starts[last:]
         return early + text, matched, starts
 

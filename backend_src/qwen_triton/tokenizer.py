@@ -6,7 +6,8 @@ Text in, ids out, nothing added: no beginning-of-sequence id, no truncation, no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,20 +22,24 @@ class Tokenizer:
     """A byte-level BPE tokenizer and what its folder says about ends, padding and context length.
 
     `end_ids` end an answer: all of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
-    None where the folder does not say. `special_tokens` maps the text of each control token to its id.
+    None where the folder does not say. `special_tokens` maps the text of each control token to its id, and
+    `special_pattern` finds them; split by it, a text comes in pieces of which every second one is a control token.
     """
 
     def __init__(self, folder: TokenizerFolder) -> None:
         self._folder = folder
-        self._parsing = folder.load()
-        if not isinstance(self._parsing.decoder, ByteLevel):
+        self._backend = folder.load()
+        self._backend.encode_special_tokens = True
+        if not isinstance(self._backend.decoder, ByteLevel):
             raise ConfigurationError(
                 f"{folder.path / 'tokenizer.json'}: its decoder is not ByteLevel; give a Qwen checkpoint's folder"
             )
-        added = self._parsing.get_added_tokens_decoder()
-        self.special_tokens = {token.content: i for i, token in added.items() if token.special}
-        self._special_ids = frozenset(self.special_tokens.values())
-        self.vocab_size = self._parsing.get_vocab_size(with_added_tokens=True)
+        special = {i: t for i, t in self._backend.get_added_tokens_decoder().items() if t.special}
+        self.special_tokens = {token.content: i for i, token in special.items()}
+        self._special_ids = frozenset(special)
+        self.special_pattern = _any_of(self.special_tokens)
+        self._takes_more = any(t.lstrip or t.rstrip or t.single_word or t.normalized for t in special.values())
+        self.vocab_size = self._backend.get_vocab_size(with_added_tokens=True)
         self.eos_id = self._id_of(folder.token("eos_token"))
         self.end_ids = self._end_ids()
         self.pad_id = self._pad_id()
@@ -50,17 +55,19 @@ class Tokenizer:
 
         Added tokens that control nothing (<tool_call>, <think>) are one id either way.
         """
-        backend = self._parsing if control_tokens else self._plain
-        try:
-            ids: list[int] = backend.encode(text, add_special_tokens=False).ids
-        except (TypeError, UnicodeEncodeError):  # how the library refuses lone surrogates
-            raise InvalidRequest("not valid Unicode: it holds half of a surrogate pair", "text_input") from None
+        if not control_tokens:
+            return self._ids(self._backend, text)
+        if self._takes_more:
+            return self._ids(self._parsing, text)
+        ids: list[int] = []
+        for i, piece in enumerate(self.special_pattern.split(text)):
+            ids += (self.special_tokens[piece],) if i % 2 else self._ids(self._backend, piece)
         return ids
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of `token_ids` in one go; bytes that are not UTF-8 become U+FFFD, ids beyond the vocabulary ''."""
         known = [i for i in token_ids if i >= 0]
-        return str(self._parsing.decode(known, skip_special_tokens=skip_special_tokens))
+        return str(self._backend.decode(known, skip_special_tokens=skip_special_tokens))
 
     def is_special(self, token_id: int) -> bool:
         """True for control tokens (special: true), which are left out of a decoded text."""
@@ -73,9 +80,9 @@ class Tokenizer:
     @cached_property
     def bytes_by_id(self) -> dict[int, bytes]:
         """The bytes of every token, control tokens with their literal text. Computed once, 0.3 s."""
-        table = {i: _bytes_of(token) for token, i in self._parsing.get_vocab(with_added_tokens=True).items()}
+        table = {i: _bytes_of(token) for token, i in self._backend.get_vocab(with_added_tokens=True).items()}
         # An added token may carry the id of an entry of the vocabulary; then it is the one that is decoded.
-        table.update({i: _bytes_of(token.content) for i, token in self._parsing.get_added_tokens_decoder().items()})
+        table.update({i: _bytes_of(token.content) for i, token in self._backend.get_added_tokens_decoder().items()})
         return table
 
     @cached_property
@@ -89,14 +96,19 @@ class Tokenizer:
         return {i: text for i, data in self.bytes_by_id.items() if (text := _whole_characters(data)) is not None}
 
     @cached_property
-    def _plain(self) -> tokenizers.Tokenizer:
-        """A second tokenizer, because the switch is the object's and threads share the object."""
-        plain = self._folder.load()
-        plain.encode_special_tokens = True
-        return plain
+    def _parsing(self) -> tokenizers.Tokenizer:
+        """A second backend that finds control tokens by itself: some take blanks around them, in no Qwen though."""
+        return self._folder.load()
+
+    def _ids(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
+        try:
+            ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        except (TypeError, UnicodeEncodeError):  # how the library refuses lone surrogates
+            raise InvalidRequest("not valid Unicode: it holds half of a surrogate pair", "text_input") from None
+        return ids
 
     def _id_of(self, token: str | None) -> int | None:
-        return None if token is None else self._parsing.token_to_id(token)
+        return None if token is None else self._backend.token_to_id(token)
 
     def _end_ids(self) -> tuple[int, ...]:
         own = () if self.eos_id is None else (self.eos_id,)
@@ -106,6 +118,12 @@ class Tokenizer:
         pad = self._id_of(self._folder.token("pad_token"))
         candidates = (pad, self._folder.generation_pad_id, *self.end_ids, 0)
         return next(i for i in candidates if i is not None)
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds the first of these tokens, the longest where several begin at one place; as a group, for split."""
+    longest_first = sorted(tokens, key=len, reverse=True)
+    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if longest_first else "(?!)")
 
 
 class _ByteOfLetter(dict[int, int]):
