@@ -47,17 +47,17 @@ def convert_cached(folder: Path, weights: WeightFormat, cache: Path | None = Non
     short is never used. Raises ConfigurationError for checkpoints that are damaged or not covered.
     """
     checkpoint = Checkpoint.open(folder)
-    target = (cache or default_cache()) / f"{folder.resolve().name}-{weights}-{fingerprint(checkpoint, weights)}"
+    target = (cache or default_cache()) / f"{folder.resolve().name}-{weights}-{fingerprint(checkpoint)}"
     with _locked(target):
         if not target.is_dir():
             convert(checkpoint, weights, target, report)
     return target
 
 
-def fingerprint(checkpoint: Checkpoint, weights: WeightFormat) -> str:
+def fingerprint(checkpoint: Checkpoint) -> str:
     """Changes with the content of config.json and with names, sizes and times of the weight files; 16 hex digits."""
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in checkpoint.files]
-    key = json.dumps([VERSION, weights, checkpoint.config, stats], sort_keys=True)
+    key = json.dumps([VERSION, checkpoint.config, stats], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
