@@ -240,7 +240,7 @@ def chunked(ids: list[int], cuts: Sequence[int], with_end: bool) -> list[TokenCh
         TokenChunk(part, [-float(i) for i in part], [[(i, -0.1)] for i in part])
         for part in (ids[a:b] for a, b in pairwise(places))
     ]
-    return [*chunks[:-1], replace(chunks[-1], finish="length")] if with_end else [*chunks, TokenChunk(finish="length")]
+    return [*chunks[:-1], chunks[-1]._replace(finish="length")] if with_end else [*chunks, TokenChunk(finish="length")]
 
 
 def test_random_answers_equal_the_naive_reading(qwen3: Tokenizer) -> None:

@@ -2,7 +2,8 @@
 
 A call is one Triton request with its sequences. Any thread may admit a call; chunks come back to it from the driver's
 thread only, in order, merged while they waited: an idle line hands every token on at once, a busy one larger pieces.
-The driver also asks, a few times a second, whether the caller of a call is still there.
+A second thread asks, a few times a second, whether the caller of a call is still there: the question is a round trip
+to the server, during which the driver goes on.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .engines.client import EngineClient, Event, Refused
-from .errors import EngineError, QwenTritonError, Unavailable
+from .engines.backlog import Backlog, Extras
+from .engines.client import EngineClient
+from .errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
 from .types import EngineRequest, TokenChunk
 
 CANCEL_CHECK_S = 0.15
 """How often a call is asked whether its caller has left; with the server's own delay the slot is free within 0.2 s."""
+_WATCH_S = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -42,22 +45,6 @@ class Call(Protocol):
         """Ends the response of an abandoned call."""
 
 
-def merge(first: TokenChunk, second: TokenChunk) -> TokenChunk:
-    """Two chunks of one sequence as one."""
-    return TokenChunk(
-        [*first.token_ids, *second.token_ids],
-        [*first.log_probs, *second.log_probs],
-        [*first.top_log_probs, *second.top_log_probs],
-        second.finish,
-        second.stop_token,
-        second.sequence,
-        second.cached_tokens or first.cached_tokens,
-        second.cum_log_prob,
-        second.error,
-        second.last,
-    )
-
-
 class _Admitted:
     """A call under way: the engine keys of its sequences that still run."""
 
@@ -75,12 +62,15 @@ class Line:
         self.engine = engine
         self._max_in_flight = max_in_flight
         self._owners: dict[int, tuple[_Admitted, int]] = {}
-        self._pending: dict[tuple[int, int], TokenChunk] = {}
+        self._backlog = Backlog()
         self._posted: deque[Callable[[], None]] = deque()
         self._checks: deque[tuple[float, _Admitted]] = deque()
         self._calls: set[_Admitted] = set()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="line", daemon=True)
+        self._threads = (
+            threading.Thread(target=self._run, name="line", daemon=True),
+            threading.Thread(target=self._watch, name="callers", daemon=True),
+        )
 
     @property
     def in_flight(self) -> int:
@@ -88,13 +78,15 @@ class Line:
         return len(self._calls)
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Ends the driver's thread; calls still under way are failed."""
         self._stopping = True
         self.engine.wake()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self.engine.close()
 
     def post(self, action: Callable[[], None]) -> None:
@@ -135,27 +127,23 @@ class Line:
 
     def _run(self) -> None:
         while not self._stopping:
-            timeout = 0.0 if self._pending or self._posted else self._next_check_s()
-            for key, event in self.engine.receive(timeout):
-                self._receive(key, event)
+            self.engine.receive(self, 0.0 if self._backlog or self._posted else None)
             while self._posted:
                 self._posted.popleft()()
-            if self._pending:
-                at = next(iter(self._pending))
-                self._deliver(at[0], self._pending.pop(at))
-            self._check_one()
+            if self._backlog:
+                self._deliver(*self._backlog.pop())
         for admitted in list(self._calls):
             self._fail(admitted, Unavailable("the server is shutting down"))
 
-    def _receive(self, key: int, event: Event) -> None:
-        if key not in self._owners:
-            return
-        if isinstance(event, Refused):
-            self._fail(self._owners[key][0], event.error)
-            return
-        at = (key, event.sequence)
-        waiting = self._pending.get(at)
-        self._pending[at] = event if waiting is None else merge(waiting, event)
+    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
+        """Takes a chunk from the engine (engines.client.Sink)."""
+        if key in self._owners:
+            self._backlog.add(key, token_ids, extras)
+
+    def refused(self, key: int, error: InvalidRequest) -> None:
+        """Takes an engine's refusal (engines.client.Sink)."""
+        if key in self._owners:
+            self._fail(self._owners[key][0], error)
 
     def _deliver(self, key: int, chunk: TokenChunk) -> None:
         owner = self._owners.get(key)
@@ -186,18 +174,21 @@ class Line:
         self._release(admitted)
         admitted.call.fail(error)
 
-    def _next_check_s(self) -> float | None:
-        return max(0.0, self._checks[0][0] - time.monotonic()) if self._checks else None
+    def _watch(self) -> None:
+        """Asks for each call in turn whether its caller has left; the driver lets go of those."""
+        while not self._stopping:
+            if not self._checks or self._checks[0][0] > time.monotonic():
+                time.sleep(_WATCH_S)
+                continue
+            _, admitted = self._checks.popleft()
+            if admitted not in self._calls:
+                continue
+            if admitted.call.abandoned():
+                self.post(lambda gone=admitted: self._abandon(gone))  # type: ignore[misc]  # a bound loop variable
+            else:
+                self._checks.append((time.monotonic() + CANCEL_CHECK_S, admitted))
 
-    def _check_one(self) -> None:
-        """Asks the call that is due longest, if any, whether its caller has left."""
-        if not self._checks or self._checks[0][0] > time.monotonic():
-            return
-        _, admitted = self._checks.popleft()
-        if not admitted.keys:
-            return
-        if admitted.call.abandoned():
+    def _abandon(self, admitted: _Admitted) -> None:
+        if admitted in self._calls:
             self._release(admitted)
             admitted.call.close()
-        else:
-            self._checks.append((time.monotonic() + CANCEL_CHECK_S, admitted))

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from qwen_triton.errors import ConfigurationError
 
 Positive = Annotated[int, Field(ge=1)]

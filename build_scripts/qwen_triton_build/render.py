@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
 from qwen_triton.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from qwen_triton.errors import ConfigurationError
-from tritonclient.grpc import model_config_pb2
 
 from .placeholders import Values
 

@@ -12,26 +12,26 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import EngineError, InvalidRequest, Unavailable
-from ..types import EngineRequest, TokenChunk
+from ..types import EngineRequest
+from .backlog import Extras
 from .step import EngineInfo
-from .wire import MessageReader, decode_chunk, encode_message, encode_request
+from .wire import MessageReader, encode_message, encode_request
 
 _READ = 1 << 18
 _HELLO_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The engine did not take a sequence: the caller's fault, with the field and the message."""
+class Sink(Protocol):
+    """Who takes what arrives, on the thread that receives."""
 
-    error: InvalidRequest
+    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
+        """A sequence gained tokens; `extras` has what its chunk says beside them."""
 
-
-Event = TokenChunk | Refused
+    def refused(self, key: int, error: InvalidRequest) -> None:
+        """The engine did not take a sequence: the caller's fault."""
 
 
 def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
@@ -113,8 +113,8 @@ class EngineClient:
         with self._lock:
             self._disconnect()
 
-    def receive(self, timeout_s: float | None) -> list[tuple[int, Event]]:
-        """What has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, sink: Sink, timeout_s: float | None) -> None:
+        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         peer = self._peer
         watched = [self._wakened] if peer is None else [self._wakened, peer]
         if not self._lost:
@@ -123,10 +123,11 @@ class EngineClient:
                 with contextlib.suppress(BlockingIOError):
                     self._wakened.recv(4096)
             if peer is not None and peer in ready:
-                return self._read(peer)
-        return self._take_lost()
+                self._read(peer, sink)
+        if self._lost:
+            self._give_up(sink)
 
-    def _read(self, peer: socket.socket) -> list[tuple[int, Event]]:
+    def _read(self, peer: socket.socket, sink: Sink) -> None:
         try:
             data = peer.recv(_READ)
         except OSError:
@@ -135,26 +136,29 @@ class EngineClient:
             with self._lock:
                 if peer is self._peer:
                     self._disconnect()
-            return self._take_lost()
-        events: list[tuple[int, Event]] = []
         for kind, *parts in self._reader.feed(data):
             if kind == "step":
-                events += [self._settle(*decode_chunk(item)) for item in parts[0]]
+                self._take_step(parts[0], sink)
             elif kind == "refused":
                 key, field, message = parts
                 self._in_flight.discard(key)
-                events.append((key, Refused(_as_invalid(field, message))))
-        return events
+                sink.refused(key, _as_invalid(field, message))
 
-    def _settle(self, key: int, chunk: TokenChunk) -> tuple[int, TokenChunk]:
-        if chunk.finish and chunk.last:
-            self._in_flight.discard(key)
-        return key, chunk
+    def _take_step(self, gained: list[list[Any]], sink: Sink) -> None:
+        for item in gained:
+            if len(item) == 2:
+                sink.gained(item[0], item[1], None)
+                continue
+            key, ids, extras = item
+            if extras.get("finish") and extras.get("last", True):
+                self._in_flight.discard(key)
+            sink.gained(key, ids, extras)
 
-    def _take_lost(self) -> list[tuple[int, Event]]:
+    def _give_up(self, sink: Sink) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
-        return [(key, TokenChunk(finish="error", error="the engine's process ended")) for key in lost]
+        for key in lost:
+            sink.gained(key, [], {"finish": "error", "error": "the engine's process ended"})
 
     def _write(self, peer: socket.socket, data: bytes) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import openvino_genai as genai
 
@@ -44,8 +44,7 @@ class Running:
             return []
         best = sorted(outputs, key=lambda output: -output.score)[: self.request.sampling.n]
         return [
-            replace(
-                self._chunk(output),
+            self._chunk(output)._replace(
                 sequence=index,
                 cum_log_prob=sum(output.generated_log_probs),
                 last=index == len(best) - 1,

@@ -52,21 +52,28 @@ class ReplayOptions:
             raise ConfigurationError("engine.scripts: mode «scripts» needs at least one list of token ids")
 
 
+_NO_LIMIT = 1 << 31
+
+
 class _Play:
     """One sequence under way: what is left to say, and from when on."""
 
-    __slots__ = ("done", "request", "script", "starts_at")
+    __slots__ = ("done", "ending", "limit", "loops", "min_tokens", "request", "script", "starts_at")
 
     def __init__(self, request: EngineRequest, script: Sequence[int], starts_at: float) -> None:
         self.request = request
         self.script = script
         self.starts_at = starts_at
         self.done = 0
+        self.ending = frozenset((*request.stop_token_ids, *request.end_ids))
+        self.min_tokens = request.sampling.min_tokens
+        self.loops = not request.end_ids
+        self.limit = request.sampling.max_tokens or _NO_LIMIT
 
     def next_ids(self, count: int) -> list[int]:
         """The next `count` ids, fewer at the script's end."""
         start = self.done
-        if self.request.end_ids and start >= self.request.sampling.min_tokens:
+        if not self.loops and start >= self.min_tokens:
             ids = list(self.script[start : start + count])
         else:
             ids = [self.script[i % len(self.script)] for i in range(start, start + count)]
@@ -149,16 +156,15 @@ class ReplayEngine:
         return self._options.scripts[(self._turn - 1) % len(self._options.scripts)]
 
     def _advance(self, play: _Play) -> TokenChunk:
-        request, done = play.request, play.done
-        limit = request.sampling.max_tokens or self._options.max_context
-        ids = play.next_ids(min(self._options.tokens_per_step, limit - done))
-        ending = {*request.stop_token_ids, *request.end_ids}
-        for n, token in enumerate(ids) if ending else ():
-            if token in ending and done + n >= request.sampling.min_tokens:
-                return self._chunk(request, ids[:n], "stop", token)
+        done, request = play.done, play.request
+        ids = play.next_ids(min(self._options.tokens_per_step, play.limit - done))
+        if not play.ending.isdisjoint(ids):
+            for n, token in enumerate(ids):
+                if token in play.ending and done + n >= play.min_tokens:
+                    return self._chunk(request, ids[:n], "stop", token)
         if self._options.fail_after is not None and play.done >= self._options.fail_after:
             return TokenChunk(finish="error", error="replay: told to fail here")
-        if play.done >= limit:
+        if play.done >= play.limit:
             return self._chunk(request, ids, "length", None)
         if not ids:
             return self._chunk(request, ids, "stop", request.end_ids[0])

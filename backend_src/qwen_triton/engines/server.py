@@ -59,7 +59,13 @@ class EngineServer:
         self._next_key = 0
         self._stopping = False
         if owner_pid is not None:
+            self._watch(owner_pid)
+
+    def _watch(self, owner_pid: int) -> None:
+        try:
             self._selector.register(os.pidfd_open(owner_pid), selectors.EVENT_READ, lambda _: self.stop())
+        except ProcessLookupError:  # gone while the engine was loading
+            self.stop()
 
     def stop(self) -> None:
         self._stopping = True

@@ -7,7 +7,7 @@ in one step, together), refused, counters. A plain chunk is [key, ids]; anything
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -16,8 +16,8 @@ import msgpack
 from ..types import EngineRequest, SamplingParams, TokenChunk
 
 _LENGTH = struct.Struct("<I")
-_EXTRAS = tuple(f.name for f in fields(TokenChunk) if f.name != "token_ids")
-_DEFAULTS = {name: getattr(TokenChunk(), name) for name in _EXTRAS}
+_EXTRAS = TokenChunk._fields[1:]
+_PLAIN = tuple(TokenChunk()[1:])
 
 
 def encode_message(*parts: Any) -> bytes:
@@ -72,14 +72,6 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
 
 def encode_chunk(key: int, chunk: TokenChunk) -> list[Any]:
     """A chunk as [key, ids] or [key, ids, {what differs from a plain chunk}]."""
-    if chunk == TokenChunk(chunk.token_ids):
-        return [key, chunk.token_ids]
-    extras = {n: v for n in _EXTRAS if (v := getattr(chunk, n)) != _DEFAULTS[n]}
-    return [key, chunk.token_ids, extras]
-
-
-def decode_chunk(data: Sequence[Any]) -> tuple[int, TokenChunk]:
-    """The inverse of encode_chunk."""
-    if len(data) == 2:
-        return data[0], TokenChunk(data[1])
-    return data[0], TokenChunk(data[1], **data[2])
+    if chunk[1:] == _PLAIN:
+        return [key, chunk[0]]
+    return [key, chunk[0], {n: v for n, v, d in zip(_EXTRAS, chunk[1:], _PLAIN, strict=True) if v != d}]

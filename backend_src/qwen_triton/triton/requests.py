@@ -14,7 +14,6 @@ from ..contract import Tensor
 from ..settings import Parameters
 from ..tensors import Array, check_input
 
-
 _SWITCH_S = 0.0002
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,26 +32,40 @@ def triton_error(error: Exception, request_id: str) -> Any:
 
 
 class TritonResponder:
-    """Answers one request through its response sender; works for decoupled models and for others."""
+    """Answers one request through its response sender; works for decoupled models and for others.
+
+    The server forgets the request with its final response, and a question about a forgotten one crashes it
+    (2.51.0, TRITONBACKEND_ResponseFactoryIsCancelled): so asking and ending exclude each other.
+    """
 
     def __init__(self, request: Any) -> None:
         self.request_id: str = request.request_id()
         self._sender = request.get_response_sender()
         self._wanted = frozenset(request.requested_output_names())
+        self._ending = threading.Lock()
+        self._ended = False
 
     def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
         wanted = self._wanted
         tensors = [pb.Tensor(name, array) for name, array in arrays.items() if name in wanted]
-        flags = pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
-        self._sender.send(pb.InferenceResponse(tensors), flags=flags)
+        response = pb.InferenceResponse(tensors)
+        if final:
+            self._end(response)
+        else:
+            self._sender.send(response)
 
     def finish(self) -> None:
         """Ends the request without a response more."""
-        self._sender.send(flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._end()
 
     def fail(self, error: Exception) -> None:
-        response = pb.InferenceResponse(error=triton_error(error, self.request_id))
-        self._sender.send(response, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._end(pb.InferenceResponse(error=triton_error(error, self.request_id)))
 
     def gone(self) -> bool:
-        return bool(self._sender.is_cancelled())
+        with self._ending:
+            return not self._ended and bool(self._sender.is_cancelled())
+
+    def _end(self, *response: Any) -> None:
+        with self._ending:
+            self._ended = True
+            self._sender.send(*response, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
