@@ -455,6 +455,27 @@ def test_a_small_cache_bounds_the_context(load: Load) -> None:
     assert load().info == replace(load().info, name="openvino", max_context=2048, vocab_size=512)
 
 
+def test_what_outgrows_the_cache_is_told(load: Load) -> None:
+    """Should the pipeline have less room than announced: no token is an error, some are a cut answer, beams an error."""
+
+    def build(folder: Path, scheduler: genai.SchedulerConfig, *rest: Any) -> genai.ContinuousBatchingPipeline:
+        scheduler.num_kv_blocks = 4
+        return genai.ContinuousBatchingPipeline(folder, scheduler, *rest)
+
+    engine = load(build=build)
+    too_long, cut, beams = (
+        run(engine, ask(PROMPTS[3] * 2))[0],
+        run(engine, ask(PROMPTS[1], 400))[0],
+        run(engine, ask(PROMPTS[1], 400, beam_width=4))[0],
+    )
+    error = TokenChunk(finish="error", error="the request does not fit into the key/value cache; raise cache_gib")
+    assert too_long.chunks == [error]
+    assert cut.last == TokenChunk(finish="length")
+    assert 80 < len(cut.token_ids) < 100
+    assert beams.chunks == [error]
+    assert len(run(engine, ask(PROMPTS[1], 20))[0].token_ids) == 20
+
+
 class Failing:
     """Builds real pipelines whose step fails when it is told to."""
 
