@@ -70,6 +70,10 @@ class Line:
         """Calls admitted and not yet answered."""
         return len(self._calls)
 
+    def gauges(self) -> dict[str, float]:
+        """What the line can say of itself, for metrics."""
+        return {"requests_in_flight": len(self._calls)}
+
     def start(self) -> None:
         self._thread.start()
         self._callers.start()

@@ -22,6 +22,7 @@ from ..text_answers import TextEncoder
 from ..tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .exec_line import ExecLine
+from .metrics import MetricsPublisher
 from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import TritonResponder
 
@@ -41,6 +42,8 @@ class BlsModel:
         self._meter = Meter()
         self._line = self._open_door(repository)
         self._line.start()
+        self._metrics = MetricsPublisher(BLS, self._meter, self._line.gauges)
+        self._metrics.start()
 
     def _open_door(self, repository: Path) -> Line | ExecLine:
         settings, tokenizer = self._settings, self._tokenizer
@@ -56,6 +59,7 @@ class BlsModel:
 
     def finalize(self) -> None:
         self._line.stop()
+        self._metrics.stop()
 
     def _admit(self, request: Any) -> None:
         responder, meter = TritonResponder(request), self._meter.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +11,10 @@ from ..answer_call import AnswerCall
 from ..contract import ENGINE_INPUTS, TENSORRT_LLM
 from ..engine_arrays import decode_engine, is_streamed, wants_stop
 from ..engines.capabilities import check_honoured
-from ..engines.client import EngineClient
+from ..engines.client import EngineClient, read_counters
 from ..engines.step import EngineInfo
 from ..engines.supervisor import EngineSupervisor
-from ..errors import ConfigurationError, InvalidRequest, QwenTritonError
+from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTritonError
 from ..meter import Meter
 from ..pipeline import Line
 from ..sequences import split_sequences
@@ -21,6 +22,7 @@ from ..settings import engine_address, sibling_parameter
 from ..token_answers import EngineRow, TokenEncoder, spell_stops
 from ..tokenizer import Tokenizer
 from ..types import EngineRequest
+from .metrics import MetricsPublisher
 from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import TritonResponder
 
@@ -50,6 +52,9 @@ class EngineModel:
         self._meter = Meter()
         self._line = Line(EngineClient(address), parameters.number("max_in_flight") or 0)
         self._line.start()
+        self._address = address
+        self._metrics = MetricsPublisher(TENSORRT_LLM, self._meter, self._gauges)
+        self._metrics.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
@@ -57,7 +62,15 @@ class EngineModel:
 
     def finalize(self) -> None:
         self._line.stop()
+        self._metrics.stop()
         self._supervisor.stop()
+
+    def _gauges(self) -> dict[str, float]:
+        """The engine's own state, for all of its clients; nothing while it is being restarted."""
+        with contextlib.suppress(EngineError):
+            counters = read_counters(self._address)
+            return {"requests_running": counters["running"], "requests_waiting": counters["waiting"]}
+        return {}
 
     def _admit(self, request: Any) -> None:
         responder, meter = TritonResponder(request), self._meter.open()

@@ -1,0 +1,110 @@
+"""A model's meter on Triton's own /metrics, written once a second: every increment is a round trip to the server.
+
+Histograms are counters with a bound `le`, cumulative as Prometheus has them, with `_sum` and `_count` beside.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any
+
+import triton_python_backend_utils as pb
+
+from ..meter import SECONDS, Histogram, Meter
+
+PREFIX = "qwen_triton_"
+FLUSH_S = 1.0
+
+_HISTOGRAMS = {
+    "time_to_first_token_seconds": "From a request's arrival to its first text",
+    "inter_token_latency_seconds": "Between two tokens of a sequence",
+    "end_to_end_seconds": "From a request's arrival to a sequence's end",
+}
+_COUNTERS = {
+    "prompt_tokens_total": "Tokens of the prompts of finished sequences",
+    "output_tokens_total": "Tokens generated for finished sequences",
+}
+_GAUGES = {
+    "requests_running": "Sequences that the engine generates for now",
+    "requests_waiting": "Sequences that wait for a slot of the engine",
+    "requests_in_flight": "Requests admitted and not yet answered",
+}
+
+
+class _Counter:
+    """A counter that is told totals and sends what was added."""
+
+    def __init__(self, family: Any, labels: dict[str, str]) -> None:
+        self._metric = family.Metric(labels=labels)
+        self._sent = 0.0
+
+    def update(self, total: float) -> None:
+        if total > self._sent:
+            self._metric.increment(total - self._sent)
+            self._sent = total
+
+
+class MetricsPublisher:
+    """Publishes one model's meter, and gauges read from `gauges()`, until stopped."""
+
+    def __init__(self, model: str, meter: Meter, gauges: Callable[[], dict[str, float]]) -> None:
+        self._model = model
+        self._meter = meter
+        self._gauges = gauges
+        self._counters: dict[tuple[str, str], _Counter] = {}
+        self._families = self._declare()
+        self._set = {n: self._families[n].Metric(labels={"model": model}) for n in _GAUGES}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publishes once more and ends."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _declare(self) -> dict[str, Any]:
+        counter, gauge = pb.MetricFamily.COUNTER, pb.MetricFamily.GAUGE
+        families = {"requests_finished_total": ("Sequences by how they ended", counter)}
+        families |= {name: (text, counter) for name, text in _COUNTERS.items()}
+        families |= {name: (text, gauge) for name, text in _GAUGES.items()}
+        for name, text in _HISTOGRAMS.items():
+            families |= {f"{name}_{part}": (text, counter) for part in ("bucket", "sum", "count")}
+        return {
+            name: pb.MetricFamily(name=PREFIX + name, description=text, kind=kind)
+            for name, (text, kind) in families.items()
+        }
+
+    def _run(self) -> None:
+        while not self._stopping.wait(FLUSH_S):
+            self._publish()
+        self._publish()
+
+    def _publish(self) -> None:
+        meter = self._meter
+        for reason, count in list(meter.finished.items()):
+            self._count("requests_finished_total", count, finish_reason=reason)
+        self._count("prompt_tokens_total", meter.prompt_tokens)
+        self._count("output_tokens_total", meter.output_tokens)
+        self._histogram("time_to_first_token_seconds", meter.time_to_first_token)
+        self._histogram("inter_token_latency_seconds", meter.inter_token_latency)
+        self._histogram("end_to_end_seconds", meter.end_to_end)
+        for name, value in self._gauges().items():
+            self._set[name].set(value)
+
+    def _histogram(self, name: str, histogram: Histogram) -> None:
+        counts = list(accumulate(histogram.counts))
+        for bound, count in zip((*map(str, SECONDS), "+Inf"), counts, strict=True):
+            self._count(f"{name}_bucket", count, le=bound)
+        self._count(f"{name}_sum", histogram.total)
+        self._count(f"{name}_count", counts[-1])
+
+    def _count(self, family: str, total: float, **labels: str) -> None:
+        key = (family, next(iter(labels.values()), ""))
+        if key not in self._counters:
+            self._counters[key] = _Counter(self._families[family], {"model": self._model, **labels})
+        self._counters[key].update(total)
