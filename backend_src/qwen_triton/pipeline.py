@@ -70,7 +70,7 @@ class Line:
         """Calls admitted and not yet answered."""
         return len(self._calls)
 
-    def gauges(self) -> dict[str, float]:
+    def states(self) -> dict[str, float]:
         """What the line can say of itself, for metrics."""
         return {"requests_in_flight": len(self._calls)}
 

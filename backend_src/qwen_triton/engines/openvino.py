@@ -34,7 +34,7 @@ from .openvino_options import (
 )
 from .openvino_sampling import generation_config
 from .openvino_sequence import Running
-from .step import Counters, EngineInfo, Key
+from .step import Counters, EngineInfo, Key, Queue
 
 __all__ = ["OpenVinoEngine", "OpenVinoOptions"]
 _log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class OpenVinoEngine:
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
         self.counters = Counters()
+        self._queue = Queue(self.counters)
         self._limits = Limits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
         self._batch = options.max_num_seqs
@@ -65,7 +66,7 @@ class OpenVinoEngine:
         """Takes a sequence; see StepEngine. It joins the batch at the next step that has room for it."""
         check_honoured("openvino", request)
         self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
-        self.counters.requests += 1
+        self._queue.arrive(key)
         self._count()
 
     def cancel(self, key: Key) -> None:
@@ -75,6 +76,7 @@ class OpenVinoEngine:
             running.handle.cancel()
         if running is not None or self._waiting.pop(key, None) is not None:
             self.counters.cancelled += 1
+            self._queue.leave(key)
             self._count()
 
     def wait_s(self) -> float | None:
@@ -111,6 +113,7 @@ class OpenVinoEngine:
             if taken > self._batch:
                 break
             del self._waiting[key]
+            self._queue.start(key)
             try:
                 self._running[key] = Running(request, self._submit(request, config))
             except RuntimeError as error:

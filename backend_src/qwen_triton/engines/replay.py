@@ -19,7 +19,7 @@ from typing import Literal
 
 from ..errors import ConfigurationError, InvalidRequest
 from ..types import EngineRequest, TokenChunk
-from .step import Counters, EngineInfo, Key
+from .step import Counters, EngineInfo, Key, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class ReplayEngine:
         self._options = options
         self.info = EngineInfo("replay", options.max_context, options.vocab_size)
         self.counters = Counters()
+        self._queue = Queue(self.counters)
         self._running: dict[Key, _Play] = {}
         self._waiting: OrderedDict[Key, EngineRequest] = OrderedDict()
         self._next_step = 0.0
@@ -99,12 +100,13 @@ class ReplayEngine:
         if self._options.crash_on in request.token_ids:
             raise SystemExit("replay: told to crash on this prompt")
         self._waiting[key] = request
-        self.counters.requests += 1
+        self._queue.arrive(key)
         self._fill_slots()
 
     def cancel(self, key: Key) -> None:
         if self._running.pop(key, None) or self._waiting.pop(key, None):
             self.counters.cancelled += 1
+            self._queue.leave(key)
             self._fill_slots()
 
     def wait_s(self) -> float | None:
@@ -140,6 +142,7 @@ class ReplayEngine:
             self._next_step = max(self._next_step, now)
         for key in list(islice(self._waiting, max(0, self._options.slots - len(self._running)))):
             request = self._waiting.pop(key)
+            self._queue.start(key)
             prefill = len(request.token_ids) * self._options.prefill_ms_per_token / 1e3
             self._running[key] = _Play(request, self._script(request), now + prefill)
         self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)

@@ -5,6 +5,7 @@ The process loop (`server.py`) owns the sockets and calls `step()`; an engine kn
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,7 +27,10 @@ class EngineInfo:
 
 @dataclass(slots=True)
 class Counters:
-    """Totals and current states since the engine was loaded, for metrics and tests."""
+    """Totals and current states since the engine was loaded, for metrics and tests.
+
+    `queue_s`: seconds that the `started` sequences waited for their slot, all together.
+    """
 
     requests: int = 0
     finished: int = 0
@@ -35,7 +39,30 @@ class Counters:
     steps: int = 0
     running: int = 0
     waiting: int = 0
+    started: int = 0
+    queue_s: float = 0.0
     extra: dict[str, float] = field(default_factory=dict)
+
+
+class Queue:
+    """When sequences arrived, so that `counters` can say how long they waited."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._arrived: dict[Key, float] = {}
+
+    def arrive(self, key: Key) -> None:
+        self._arrived[key] = time.monotonic()
+        self._counters.requests += 1
+
+    def start(self, key: Key) -> None:
+        """The sequence has its slot."""
+        self._counters.started += 1
+        self._counters.queue_s += time.monotonic() - self._arrived.pop(key)
+
+    def leave(self, key: Key) -> None:
+        """The sequence was let go while it waited."""
+        self._arrived.pop(key, None)
 
 
 class StepEngine(Protocol):

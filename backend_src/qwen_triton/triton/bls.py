@@ -42,7 +42,7 @@ class BlsModel:
         self._meter = Meter()
         self._line = self._open_door(repository)
         self._line.start()
-        self._metrics = MetricsPublisher(BLS, self._meter, self._line.gauges)
+        self._metrics = MetricsPublisher(BLS, self._meter, self._line.states)
         self._metrics.start()
 
     def _open_door(self, repository: Path) -> Line | ExecLine:

@@ -53,7 +53,7 @@ class EngineModel:
         self._line = Line(EngineClient(address), parameters.number("max_in_flight") or 0)
         self._line.start()
         self._address = address
-        self._metrics = MetricsPublisher(TENSORRT_LLM, self._meter, self._gauges)
+        self._metrics = MetricsPublisher(TENSORRT_LLM, self._meter, self._states)
         self._metrics.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -65,11 +65,18 @@ class EngineModel:
         self._metrics.stop()
         self._supervisor.stop()
 
-    def _gauges(self) -> dict[str, float]:
+    def _states(self) -> dict[str, float]:
         """The engine's own state, for all of its clients; nothing while it is being restarted."""
         with contextlib.suppress(EngineError):
             counters = read_counters(self._address)
-            return {"requests_running": counters["running"], "requests_waiting": counters["waiting"]}
+            return {
+                "requests_running": counters["running"],
+                "requests_waiting": counters["waiting"],
+                "queue_seconds_sum": counters["queue_s"],
+                "queue_seconds_count": counters["started"],
+                "engine_tokens_total": counters["tokens"],
+                "kv_cache_usage": counters["extra"].get("kv_cache_usage", 0.0),
+            }
         return {}
 
     def _admit(self, request: Any) -> None:

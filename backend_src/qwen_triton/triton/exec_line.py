@@ -77,7 +77,7 @@ class ExecLine:
     def info(self) -> EngineInfo:
         return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
 
-    def gauges(self) -> dict[str, float]:
+    def states(self) -> dict[str, float]:
         """What the line can say of itself, for metrics."""
         return {"requests_in_flight": len(self._calls)}
 

@@ -26,11 +26,16 @@ _COUNTERS = {
     "prompt_tokens_total": "Tokens of the prompts of finished sequences",
     "output_tokens_total": "Tokens generated for finished sequences",
 }
-_GAUGES = {
-    "requests_running": "Sequences that the engine generates for now",
-    "requests_waiting": "Sequences that wait for a slot of the engine",
-    "requests_in_flight": "Requests admitted and not yet answered",
+_STATES = {
+    "requests_running": ("Sequences that the engine generates for now", "GAUGE"),
+    "requests_waiting": ("Sequences that wait for a slot of the engine", "GAUGE"),
+    "requests_in_flight": ("Requests admitted and not yet answered", "GAUGE"),
+    "kv_cache_usage": ("Part of the key/value cache that is in use, 0 to 1", "GAUGE"),
+    "queue_seconds_sum": ("Seconds that sequences waited for a slot of the engine", "COUNTER"),
+    "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
+    "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
 }
+"""What only the line or the engine knows; a model publishes those that its `states()` names."""
 
 
 class _Counter:
@@ -47,15 +52,15 @@ class _Counter:
 
 
 class MetricsPublisher:
-    """Publishes one model's meter, and gauges read from `gauges()`, until stopped."""
+    """Publishes one model's meter, and the values that `states()` gives, until stopped."""
 
-    def __init__(self, model: str, meter: Meter, gauges: Callable[[], dict[str, float]]) -> None:
+    def __init__(self, model: str, meter: Meter, states: Callable[[], dict[str, float]]) -> None:
         self._model = model
         self._meter = meter
-        self._gauges = gauges
+        self._states = states
         self._counters: dict[tuple[str, str], _Counter] = {}
         self._families = self._declare()
-        self._set = {n: self._families[n].Metric(labels={"model": model}) for n in _GAUGES}
+        self._gauges: dict[str, Any] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -68,10 +73,10 @@ class MetricsPublisher:
         self._thread.join()
 
     def _declare(self) -> dict[str, Any]:
-        counter, gauge = pb.MetricFamily.COUNTER, pb.MetricFamily.GAUGE
+        counter = pb.MetricFamily.COUNTER
         families = {"requests_finished_total": ("Sequences by how they ended", counter)}
         families |= {name: (text, counter) for name, text in _COUNTERS.items()}
-        families |= {name: (text, gauge) for name, text in _GAUGES.items()}
+        families |= {name: (text, getattr(pb.MetricFamily, kind)) for name, (text, kind) in _STATES.items()}
         for name, text in _HISTOGRAMS.items():
             families |= {f"{name}_{part}": (text, counter) for part in ("bucket", "sum", "count")}
         return {
@@ -93,8 +98,16 @@ class MetricsPublisher:
         self._histogram("time_to_first_token_seconds", meter.time_to_first_token)
         self._histogram("inter_token_latency_seconds", meter.inter_token_latency)
         self._histogram("end_to_end_seconds", meter.end_to_end)
-        for name, value in self._gauges().items():
-            self._set[name].set(value)
+        for name, value in self._states().items():
+            self._state(name, value)
+
+    def _state(self, name: str, value: float) -> None:
+        if _STATES[name][1] == "COUNTER":
+            self._count(name, value)
+            return
+        if name not in self._gauges:
+            self._gauges[name] = self._families[name].Metric(labels={"model": self._model})
+        self._gauges[name].set(value)
 
     def _histogram(self, name: str, histogram: Histogram) -> None:
         counts = list(accumulate(histogram.counts))
