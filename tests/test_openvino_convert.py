@@ -106,9 +106,9 @@ def test_a_second_call_converts_nothing(checkpoint: Path, tmp_path: Path) -> Non
     """The first call reports progress and writes; the second returns the same folder without a word."""
     lines: list[str] = []
     first = convert_cached(checkpoint, "stored", tmp_path / "cache", lines.append)
-    assert lines[0] == f"converting {checkpoint}: 38 tensors, 0.3 MB, weights: stored"
-    assert lines[-3] == "read 100 %"
-    assert lines[-1].startswith("converted in ")
+    assert lines[0] == f"converting {checkpoint}: 38 tensors, 0.2 M weights, stored"
+    assert lines[1] == f"writing {first}.partial"
+    assert lines[2].startswith("converted in ")
     lines.clear()
     assert convert_cached(checkpoint, "stored", tmp_path / "cache", lines.append) == first
     assert lines == []
@@ -183,7 +183,8 @@ def test_the_command_converts_and_tells_how_it_went(checkpoint: Path, tmp_path: 
     command += ["--weights", "int8", "--output", str(tmp_path / "out")]
     first = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (first.returncode, first.stdout) == (0, f"{tmp_path}/out\n")
-    assert first.stderr.splitlines()[0] == f"converting {checkpoint}: 38 tensors, 0.3 MB, weights: int8"
+    assert first.stderr.splitlines()[0] == f"converting {checkpoint}: 38 tensors, 0.2 M weights, int8"
+    assert first.stderr.splitlines()[-3:-1] == ["rounded 100 %", f"writing {tmp_path}/out.partial"]
     assert first.stderr.splitlines()[-1].startswith("converted in ")
     second = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (second.returncode, second.stdout) == (1, "")

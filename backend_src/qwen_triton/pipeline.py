@@ -2,27 +2,23 @@
 
 A call is one Triton request with its sequences. Any thread may admit a call; chunks come back to it from the driver's
 thread only, in order, merged while they waited: an idle line hands every token on at once, a busy one larger pieces.
-A second thread asks, a few times a second, whether the caller of a call is still there: the question is a round trip
-to the server, during which the driver goes on.
+A second thread finds out which callers have left; the driver lets go of their calls.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from .callers import CallerWatch
 from .engines.backlog import Backlog, Extras
 from .engines.client import EngineClient
+from .engines.step import EngineInfo
 from .errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
 from .types import EngineRequest, TokenChunk
-
-CANCEL_CHECK_S = 0.15
-"""How often a call is asked whether its caller has left; with the server's own delay the slot is free within 0.2 s."""
-_WATCH_S = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -59,18 +55,15 @@ class Line:
     """Drives every call against one engine. `max_in_flight`: calls admitted at once, more are refused as Unavailable."""
 
     def __init__(self, engine: EngineClient, max_in_flight: int = 0) -> None:
-        self.engine = engine
+        self._engine = engine
         self._max_in_flight = max_in_flight
         self._owners: dict[int, tuple[_Admitted, int]] = {}
         self._backlog = Backlog()
         self._posted: deque[Callable[[], None]] = deque()
-        self._checks: deque[tuple[float, _Admitted]] = deque()
+        self._callers = CallerWatch()
         self._calls: set[_Admitted] = set()
         self._stopping = False
-        self._threads = (
-            threading.Thread(target=self._run, name="line", daemon=True),
-            threading.Thread(target=self._watch, name="callers", daemon=True),
-        )
+        self._thread = threading.Thread(target=self._run, name="line", daemon=True)
 
     @property
     def in_flight(self) -> int:
@@ -78,21 +71,29 @@ class Line:
         return len(self._calls)
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._callers.start()
 
     def stop(self) -> None:
         """Ends the driver's thread; calls still under way are failed."""
         self._stopping = True
-        self.engine.wake()
-        for thread in self._threads:
-            thread.join()
-        self.engine.close()
+        self._engine.wake()
+        self._thread.join()
+        self._callers.stop()
+        self._engine.close()
+
+    def info(self) -> EngineInfo:
+        """The engine's facts."""
+        return self._engine.info()
+
+    def take(self, work: Callable[[], None]) -> None:
+        """Reads a request, checks and admits it: at once, on the thread that has it."""
+        work()
 
     def post(self, action: Callable[[], None]) -> None:
         """Runs something on the driver's thread: only that thread sends responses."""
         self._posted.append(action)
-        self.engine.wake()
+        self._engine.wake()
 
     def cancel(self, request_id: str) -> None:
         """Ends the calls of that request id as «cancelled», with what they have said. The driver's thread only."""
@@ -107,11 +108,13 @@ class Line:
         admitted = _Admitted(call)
         self._calls.add(admitted)
         try:
-            self.engine.submit(requests, lambda keys: self._register(keys, admitted))
+            self._engine.submit(requests, lambda keys: self._register(keys, admitted))
         except QwenTritonError:
             self._calls.discard(admitted)
             raise
-        self._checks.append((time.monotonic() + CANCEL_CHECK_S, admitted))
+        self._callers.watch(
+            call.abandoned, lambda: self.post(lambda: self._abandon(admitted)), lambda: admitted in self._calls
+        )
 
     def _register(self, keys: list[int], admitted: _Admitted) -> None:
         admitted.keys.update(keys)
@@ -121,13 +124,13 @@ class Line:
         """Lets go of a call: what its sequences still generate is cancelled."""
         for key in admitted.keys:
             self._owners.pop(key, None)
-            self.engine.cancel(key)
+            self._engine.cancel(key)
         admitted.keys = set()
         self._calls.discard(admitted)
 
     def _run(self) -> None:
         while not self._stopping:
-            self.engine.receive(self, 0.0 if self._backlog or self._posted else None)
+            self._engine.receive(self, 0.0 if self._backlog or self._posted else None)
             while self._posted:
                 self._posted.popleft()()
             if self._backlog:
@@ -166,27 +169,13 @@ class Line:
     def _finish(self, admitted: _Admitted, key: int) -> None:
         admitted.keys.discard(key)
         self._owners.pop(key, None)
-        self.engine.cancel(key)
+        self._engine.cancel(key)
         if not admitted.keys:
             self._calls.discard(admitted)
 
     def _fail(self, admitted: _Admitted, error: Exception) -> None:
         self._release(admitted)
         admitted.call.fail(error)
-
-    def _watch(self) -> None:
-        """Asks for each call in turn whether its caller has left; the driver lets go of those."""
-        while not self._stopping:
-            if not self._checks or self._checks[0][0] > time.monotonic():
-                time.sleep(_WATCH_S)
-                continue
-            _, admitted = self._checks.popleft()
-            if admitted not in self._calls:
-                continue
-            if admitted.call.abandoned():
-                self.post(lambda gone=admitted: self._abandon(gone))  # type: ignore[misc]  # a bound loop variable
-            else:
-                self._checks.append((time.monotonic() + CANCEL_CHECK_S, admitted))
 
     def _abandon(self, admitted: _Admitted) -> None:
         if admitted in self._calls:

@@ -8,7 +8,10 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
 
 from .console import Phases
 from .deployment import Deployment, load_deployment
@@ -17,61 +20,95 @@ from .placeholders import placeholders
 from .preflight import check_machine, check_ports
 from .render import render
 from .server import TritonServer
+from .server_log import ServerLog, default_log
 
 PROMPT = "你好，你叫什么名字"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
-    parser.add_argument("--log", type=Path, help="write tritonserver's log to this file instead of the terminal")
+    parser.add_argument(
+        "--log", help="file for tritonserver's log, - = the terminal (default: a file, named at the start)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     deployment = load_deployment(arguments.deployment)
+    log = ServerLog(arguments.log or str(default_log(deployment.server.http_port)))
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        return _serve(deployment, Path(work), arguments.log)
+        try:
+            return _Serving(deployment, Path(work), log).run()
+        finally:
+            log.close()
 
 
-def _serve(deployment: Deployment, work: Path, log: Path | None) -> int:
-    phases = Phases()
-    phases.begin("checking the machine")
-    check_machine()
-    check_ports(deployment.server)
-    phases.begin("rendering the model repository")
-    repository = render(placeholders(deployment, resolve_model(deployment)), work / "repository")
-    phases.begin("starting tritonserver and the engine")
-    server = TritonServer(deployment.server, repository, work)
-    stopping: list[int] = []
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda number, _: stopping.append(number))
-    output = open(log, "ab") if log else None  # noqa: SIM115  open as long as the server runs
-    server.start(output.fileno() if output else None)
-    try:
-        server.wait_ready(lambda _: _raise_if(stopping))
-        phases.end()
-        print(_ready_lines(deployment, phases.total_s()), flush=True)
-        return _watch(server, stopping)
-    except KeyboardInterrupt:
+class _Serving:
+    """One run of `serve`; a signal ends it wherever it is."""
+
+    def __init__(self, deployment: Deployment, work: Path, log: ServerLog) -> None:
+        self._deployment = deployment
+        self._work = work
+        self._log = log
+        self._phases = Phases()
+        self._stopping = False
+
+    def run(self) -> int:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._stop)
+        server = self._start()
+        try:
+            server.wait_ready(lambda _: self._leave_if_stopping())
+            self._phases.end()
+            print(_ready_lines(self._deployment, self._phases.total_s(), self._log), flush=True)
+            return self._watch(server)
+        except ConfigurationError as error:
+            self._phases.end()
+            raise ConfigurationError("\n".join([*self._log.telling_lines(), str(error), *self._where()])) from None
+        except KeyboardInterrupt:
+            self._phases.end()
+            return 0
+        finally:
+            server.stop()
+
+    def _start(self) -> TritonServer:
+        settings = self._deployment.server
+        self._phases.begin("checking the machine")
+        check_machine()
+        check_ports(settings)
+        self._phases.begin("rendering the model repository")
+        values = placeholders(self._deployment, resolve_model(self._deployment))
+        repository = render(values, self._work / "repository")
+        self._phases.begin("starting tritonserver and the engine")
+        server = TritonServer(settings, repository, self._work)
+        server.start(self._log.open())
+        return server
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _leave_if_stopping(self) -> None:
+        if self._stopping:
+            raise KeyboardInterrupt
+
+    def _watch(self, server: TritonServer) -> int:
+        while not self._stopping:
+            if server.poll() is not None:
+                for line in (
+                    *self._log.telling_lines(),
+                    f"tritonserver ended with code {server.poll()}",
+                    *self._where(),
+                ):
+                    print(f"qwen-triton: {line}", file=sys.stderr)
+                return 1
+            time.sleep(0.1)
+        print("stopping: requests in flight may finish", file=sys.stderr)
         return 0
-    finally:
-        server.stop()
+
+    def _where(self) -> list[str]:
+        return [f"the whole log is in {self._log.path}"] if self._log.path else []
 
 
-def _raise_if(stopping: list[int]) -> None:
-    if stopping:
-        raise KeyboardInterrupt
-
-
-def _watch(server: TritonServer, stopping: list[int]) -> int:
-    while not stopping:
-        if server.wait(0.2) is not None:
-            print(f"qwen-triton: tritonserver ended with code {server.poll()}; its log says why", file=sys.stderr)
-            return 1
-    print("qwen-triton: stopping", file=sys.stderr)
-    return 0
-
-
-def _ready_lines(deployment: Deployment, seconds: float) -> str:
+def _ready_lines(deployment: Deployment, seconds: float, log: ServerLog) -> str:
     server = deployment.server
     host = "localhost" if server.host in ("127.0.0.1", "0.0.0.0") else server.host
     body = json.dumps({"text_input": PROMPT, "max_tokens": 100, "bad_words": "", "stop_words": ""}, ensure_ascii=False)
@@ -80,6 +117,7 @@ ready in {seconds:.1f} s: {deployment.served_model_name} on the {deployment.engi
   HTTP     http://{host}:{server.http_port}
   gRPC     {host}:{server.grpc_port}
   metrics  http://{host}:{server.metrics_port}/metrics
+  log      {log.path or "this terminal"}
 
 try:
   curl -X POST {host}:{server.http_port}/v2/models/ensemble/generate -d {shlex.quote(body)}

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -47,17 +48,17 @@ def convert_cached(folder: Path, weights: WeightFormat, cache: Path | None = Non
     short is never used. Raises ConfigurationError for checkpoints that are damaged or not covered.
     """
     checkpoint = Checkpoint.open(folder)
-    target = (cache or default_cache()) / f"{folder.resolve().name}-{weights}-{fingerprint(checkpoint, weights)}"
+    target = (cache or default_cache()) / f"{folder.resolve().name}-{weights}-{fingerprint(checkpoint)}"
     with _locked(target):
         if not target.is_dir():
             convert(checkpoint, weights, target, report)
     return target
 
 
-def fingerprint(checkpoint: Checkpoint, weights: WeightFormat) -> str:
+def fingerprint(checkpoint: Checkpoint) -> str:
     """Changes with the content of config.json and with names, sizes and times of the weight files; 16 hex digits."""
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in checkpoint.files]
-    key = json.dumps([VERSION, weights, checkpoint.config, stats], sort_keys=True)
+    key = json.dumps([VERSION, checkpoint.config, stats], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
@@ -103,10 +104,11 @@ def _check_space(checkpoint: Checkpoint, where: Path) -> None:
 
 def _write(checkpoint: Checkpoint, model: DenseQwen, weights: WeightFormat, folder: Path, report: Report) -> None:
     started = time.monotonic()
-    names = model.tensor_shapes()
-    total = sum(checkpoint.tensors[name].stop - checkpoint.tensors[name].start for name in names)
-    report(f"converting {checkpoint.folder}: {len(names)} tensors, {total / 1e6:.1f} MB, weights: {weights}")
-    nodes = WeightNodes(checkpoint.tensors, weights, _Percent(total, report))
+    shapes = model.tensor_shapes().values()
+    numbers = sum(math.prod(shape) for shape in shapes)
+    report(f"converting {checkpoint.folder}: {len(shapes)} tensors, {numbers / 1e6:.1f} M weights, {weights}")
+    matrices = sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+    nodes = WeightNodes(checkpoint.tensors, weights, _Percent(matrices, report))
     graph = GraphBuilder(model, nodes).build()
     xml = folder / "openvino_model.xml"
     report(f"writing {folder}")
@@ -123,12 +125,12 @@ class _Percent:
     def __init__(self, total: int, report: Report) -> None:
         self._total = total
         self._report = report
-        self._bytes = 0
+        self._rounded = 0
 
     def __call__(self, count: int) -> None:
-        before, self._bytes = self._bytes, self._bytes + count
-        if self._bytes * 10 // self._total > before * 10 // self._total:
-            self._report(f"read {self._bytes * 100 // self._total} %")
+        before, self._rounded = self._rounded, self._rounded + count
+        if self._rounded * 10 // self._total > before * 10 // self._total:
+            self._report(f"rounded {self._rounded * 100 // self._total} %")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,6 +73,8 @@ class OpenVinoOptions:
             raise ConfigurationError(f"cache_gib: must be a number of GiB larger than 0, got {self.cache_gib!r}")
         if not isinstance(self.model, str) or not self.model:
             raise ConfigurationError(f"model: must be a folder or a hub name, got {self.model!r}")
+        if not isinstance(self.conversion_cache, (str, type(None))):
+            raise ConfigurationError(f"conversion_cache: must be a folder, got {self.conversion_cache!r}")
         if not isinstance(self.prefix_caching, bool):
             raise ConfigurationError(f"prefix_caching: must be true or false, got {self.prefix_caching!r}")
 

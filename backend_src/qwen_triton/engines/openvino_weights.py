@@ -21,7 +21,7 @@ _BLOCK = 1 << 22  # weights widened to f32 at a time, so that a large matrix cos
 
 
 class WeightNodes:
-    """Makes the node of a tensor and reports how many bytes of the checkpoint are done.
+    """Makes the node of a tensor; tells `done` the size of each matrix that it has rounded, in numbers.
 
     Stored weights are not copied, and OpenVINO does not hold the arrays that its constants point into: this object
     does, so it has to outlive the graph.
@@ -37,19 +37,16 @@ class WeightNodes:
         """A node that yields tensor `name` as f32. Matrices are quantised when asked to, norms and biases never."""
         tensor = self._tensors[name]
         array = tensor.array()
-        node = _quantised(array) if self._int8 and array.ndim == 2 else self._stored(array, _TYPES[tensor.dtype])
-        self._done(tensor.stop - tensor.start)
-        return node
+        if not self._int8 or array.ndim != 2:
+            return self._stored(array, _TYPES[tensor.dtype])
+        rows, scales = quantise_rows(array)
+        self._done(array.size)
+        return op.multiply(op.convert(op.constant(rows), "f32"), op.constant(scales))
 
     def _stored(self, array: NDArray[Any], kind: ov.Type) -> Any:
         self._arrays.append(array)
         constant = op.constant(ov.Tensor(array, list(array.shape), kind), shared_memory=True)
         return constant if kind == ov.Type.f32 else op.convert(constant, "f32")
-
-
-def _quantised(matrix: NDArray[Any]) -> Any:
-    rows, scales = quantise_rows(matrix)
-    return op.multiply(op.convert(op.constant(rows), "f32"), op.constant(scales))
 
 
 def quantise_rows(matrix: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

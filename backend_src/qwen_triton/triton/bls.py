@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..answer_call import AnswerCall
@@ -14,11 +16,12 @@ from ..errors import QwenTritonError
 from ..meter import Meter
 from ..pipeline import Line
 from ..preprocess import Preprocessor
-from ..settings import BlsSettings, TextSettings, engine_address
+from ..settings import BlsSettings, EngineModelFacts, TextSettings, engine_address
 from ..tensors import decode_generate
 from ..text_answers import TextEncoder
 from ..tokenizer import Tokenizer
 from ..types import GenerateRequest
+from .exec_line import ExecLine
 from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import TritonResponder
 
@@ -36,15 +39,20 @@ class BlsModel:
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._preprocess = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
         self._meter = Meter()
-        self._line = Line(self._open_door(), self._settings.max_in_flight)
+        self._line = self._open_door(repository)
         self._line.start()
 
-    def _open_door(self) -> EngineClient:
-        return EngineClient(engine_address(server_pid(), self._settings.engine_model))
+    def _open_door(self, repository: Path) -> Line | ExecLine:
+        settings, tokenizer = self._settings, self._tokenizer
+        if settings.door == "own":
+            return Line(EngineClient(engine_address(server_pid(), settings.engine_model)), settings.max_in_flight)
+        context = self._preprocess.context()
+        facts = EngineModelFacts.read(repository, settings.engine_model, context, tokenizer.vocab_size)
+        return ExecLine(settings.engine_model, facts, settings.max_in_flight)
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
-            self._admit(request)
+            self._line.take(partial(self._admit, request))
 
     def finalize(self) -> None:
         self._line.stop()
@@ -53,7 +61,7 @@ class BlsModel:
         responder, meter = TritonResponder(request), self._meter.open()
         try:
             asked = [self._with_defaults(r) for r in decode_generate(read_inputs(request, BLS_INPUTS))]
-            engine = self._line.engine.info()
+            engine = self._line.info()
             rows = [self._preprocess(r, engine) for r in asked]
             encoder = TextEncoder(
                 asked, self._tokenizer, skip_special_tokens=self._skip_special_tokens, echo=self._settings.echo

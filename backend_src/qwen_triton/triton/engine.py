@@ -66,7 +66,7 @@ class EngineModel:
             if wants_stop(arrays):
                 self._stop(responder)
                 return
-            engine = self._line.engine.info()
+            engine = self._line.info()
             rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
             sequences = [self._sequences(row, engine) for row in rows]
             call = AnswerCall(

@@ -1,0 +1,57 @@
+"""Whether callers are still there: asked a few times a second for each, on a thread of its own.
+
+The question is a round trip to the server, so it is never asked for every token, and whoever answers does not wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+CHECK_S = 0.15
+"""Between two questions about one caller; with the server's own delay an abandoned slot is free within 0.2 s."""
+_IDLE_S = 0.02
+
+
+@dataclass(slots=True)
+class _Watched:
+    due: float
+    gone: Callable[[], bool]
+    on_gone: Callable[[], None]
+    alive: Callable[[], bool]
+
+
+class CallerWatch:
+    """Asks `gone()` of everything that is watched until it is no longer `alive()`; once it is, calls `on_gone()`."""
+
+    def __init__(self) -> None:
+        self._watched: deque[_Watched] = deque()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="callers", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def watch(self, gone: Callable[[], bool], on_gone: Callable[[], None], alive: Callable[[], bool]) -> None:
+        self._watched.append(_Watched(time.monotonic() + CHECK_S, gone, on_gone, alive))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if not self._watched or self._watched[0].due > time.monotonic():
+                self._stopping.wait(_IDLE_S)
+                continue
+            watched = self._watched.popleft()
+            if not watched.alive():
+                continue
+            if watched.gone():
+                watched.on_gone()
+            else:
+                watched.due = time.monotonic() + CHECK_S
+                self._watched.append(watched)

@@ -1,0 +1,186 @@
+"""The door to an engine that is not ours: Triton's `exec`, one worker thread a sequence.
+
+The thread that iterates the engine's responses also sends the answer's: with any other thread sending beside it the
+stub's heap is corrupted (24.10). An abandoned or finished answer is cancelled in the engine by the iterator's `cancel`
+where the stub has it, else by stock's second request with the same id and `stop` = true.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import triton_python_backend_utils as pb
+
+from ..callers import CallerWatch
+from ..engines.step import EngineInfo
+from ..errors import EngineError, Unavailable
+from ..exec_arrays import (
+    LOG_PROB_OUTPUTS,
+    OUTPUTS,
+    decode_engine_response,
+    encode_engine_request,
+    encode_stop_request,
+    finish_reason,
+)
+from ..pipeline import Call
+from ..settings import EngineModelFacts
+from ..tensors import Array
+from ..types import EngineRequest, TokenChunk
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """One sequence in the engine."""
+
+    request: EngineRequest
+    name: str
+    inference: Any
+    stopped: bool = False
+    tokens: int = 0
+    beams: int = 1
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """A call's sequences come from several threads; one of them at a time feeds it, none after it has failed."""
+
+    call: Call
+    lock: threading.Lock
+    over: bool = False
+    abandoned: bool = False
+
+
+class ExecLine:
+    """Drives calls against a Triton model of stock's contract. Same duties as `pipeline.Line`."""
+
+    def __init__(self, model: str, facts: EngineModelFacts, max_in_flight: int = 0) -> None:
+        self._model = model
+        self._facts = facts
+        self._max_in_flight = max_in_flight
+        self._names = map(str, itertools.count(secrets.randbits(48)))
+        self._callers = CallerWatch()
+        self._calls: set[_Turn] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls admitted and not yet answered."""
+        return len(self._calls)
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
+
+    def start(self) -> None:
+        self._callers.start()
+
+    def stop(self) -> None:
+        self._callers.stop()
+
+    def take(self, work: Callable[[], None]) -> None:
+        """Runs a request's work, its answer included, on a thread of its own."""
+        threading.Thread(target=work, daemon=True).start()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Runs what sends a response: on the thread that has the request."""
+        action()
+
+    def admit(self, call: Call, requests: Sequence[EngineRequest]) -> None:
+        """Generates all sequences of a call and returns when the first, on this thread, is done.
+
+        Raises Unavailable beyond the bound, InvalidRequest for what the engine model does not take.
+        """
+        if self._max_in_flight and len(self._calls) >= self._max_in_flight:
+            raise Unavailable(f"{len(self._calls)} requests are in flight, the most admitted at once; try again later")
+        runs = [self._prepare(request) for request in requests]
+        turn = _Turn(call, threading.Lock())
+        self._calls.add(turn)
+        self._callers.watch(call.abandoned, lambda: self._abandon(turn, runs), lambda: turn in self._calls)
+        others = [threading.Thread(target=self._generate, args=(turn, i, runs[i])) for i in range(1, len(runs))]
+        for thread in others:
+            thread.start()
+        self._generate(turn, 0, runs[0])
+        for thread in others:
+            thread.join()
+        self._calls.discard(turn)
+        if turn.abandoned:
+            call.close()
+
+    def _prepare(self, request: EngineRequest) -> _Running:
+        streaming = self._facts.decoupled and request.sampling.beam_width == 1
+        arrays = encode_engine_request(request, self._facts.inputs, streaming, self._facts.vocab_size)
+        scored = request.sampling.logprobs is not None or request.sampling.beam_width > 1
+        name = next(self._names)
+        return _Running(request, name, self._inference(name, arrays, (*OUTPUTS, *(LOG_PROB_OUTPUTS if scored else ()))))
+
+    def _inference(self, name: str, arrays: dict[str, Array], outputs: Sequence[str]) -> Any:
+        return pb.InferenceRequest(
+            model_name=self._model,
+            request_id=name,
+            requested_output_names=list(outputs),
+            inputs=[pb.Tensor(n, a) for n, a in arrays.items()],
+        )
+
+    def _generate(self, turn: _Turn, index: int, run: _Running) -> None:
+        try:
+            for response in self._responses(run.inference):
+                if response.has_error():
+                    raise EngineError(response.error().message())
+                self._take(turn, index, run, response)
+            self._end(turn, index, run)
+        except Exception as error:  # whatever one call's text or engine does, its caller gets an answer
+            self._fail(turn, error)
+
+    def _responses(self, inference: Any) -> Any:
+        if self._facts.decoupled:
+            return inference.exec(decoupled=True)
+        return [inference.exec()]
+
+    def _take(self, turn: _Turn, index: int, run: _Running, response: Any) -> None:
+        """Feeds what a response holds; once the answer is complete, responses still under way are only counted off."""
+        arrays = {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+        if run.stopped or not set(OUTPUTS) <= set(arrays):
+            return
+        chunks = decode_engine_response(arrays)
+        run.tokens += len(chunks[0].token_ids)
+        run.beams = len(chunks)
+        for chunk in chunks:
+            if self._feed(turn, index, chunk):
+                self._stop(run)
+
+    def _end(self, turn: _Turn, index: int, run: _Running) -> None:
+        if run.stopped:
+            return
+        finish = finish_reason(run.tokens, run.request.sampling.max_tokens)
+        for beam in range(run.beams):
+            self._feed(turn, index, TokenChunk(finish=finish, sequence=beam, last=beam == run.beams - 1))
+
+    def _feed(self, turn: _Turn, index: int, chunk: TokenChunk) -> bool:
+        with turn.lock:
+            return turn.over or turn.call.feed(index, chunk)
+
+    def _fail(self, turn: _Turn, error: Exception) -> None:
+        with turn.lock:
+            if not turn.over:
+                turn.over = True
+                turn.call.fail(error)
+
+    def _abandon(self, turn: _Turn, runs: Sequence[_Running]) -> None:
+        """The caller has left: the engine is told, and the call's own threads see its end."""
+        with turn.lock:
+            turn.abandoned = not turn.over
+            turn.over = True
+        for run in runs:
+            self._stop(run)
+
+    def _stop(self, run: _Running) -> None:
+        if not run.stopped:
+            run.stopped = True
+            for _ in self._responses(self._inference(run.name, encode_stop_request(), OUTPUTS)):
+                pass
