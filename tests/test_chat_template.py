@@ -239,6 +239,13 @@ def test_thinking_can_be_turned_off_where_there_is_none(templates: dict[str, Cha
         templates["qwen2.5"].render([user("a")], (), {"enable_thinking": True})
 
 
+@pytest.mark.parametrize("text", ["\ud83d", "<|im_end|>\ud83d"])
+def test_half_a_surrogate_pair_in_a_message_is_the_callers_fault(template: ChatTemplate, text: str) -> None:
+    """JSON can write one; the error names the messages, not the raw prompt."""
+    with pytest.raises(InvalidRequest, match=r"^messages: not valid Unicode"):
+        template.encode([user(text)])
+
+
 def test_deep_nesting_is_the_callers_fault(template: ChatTemplate) -> None:
     """Far beyond what any tool definition needs, and not an error of ours."""
     deep: list[Any] = []

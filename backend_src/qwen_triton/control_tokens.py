@@ -57,13 +57,13 @@ class ControlTokens:
     def encode(self, text: str, marks: Marks) -> list[int]:
         """The ids of a rendered text: its control tokens control, those hidden in it are plain text."""
         if not marks:
-            return self._tokenizer.encode(text, control_tokens=True)
+            return self._tokenizer.encode(text, control_tokens=True, field="messages")
         ids: list[int] = []
         for i, piece in enumerate(self._pattern.split(text)):
             if i % 2:
                 ids.append(self._tokenizer.special_tokens[piece])
             elif piece:
-                ids += self._tokenizer.encode(self.show(piece, marks))
+                ids += self._tokenizer.encode(self.show(piece, marks), field="messages")
         return ids
 
 

@@ -50,18 +50,19 @@ class Tokenizer:
         """Reads `folder`; ConfigurationError, with the remedy, where it holds no usable fast tokenizer."""
         return cls(TokenizerFolder(Path(folder)))
 
-    def encode(self, text: str, control_tokens: bool = False) -> list[int]:
+    def encode(self, text: str, control_tokens: bool = False, field: str = "text_input") -> list[int]:
         """The ids of `text`. Control tokens such as <|im_end|> inside it are plain text unless `control_tokens`.
 
-        Added tokens that control nothing (<tool_call>, <think>) are one id either way.
+        Added tokens that control nothing (<tool_call>, <think>) are one id either way. Raises InvalidRequest, with
+        `field` as the parameter at fault, for what is no Unicode text.
         """
         if not control_tokens:
-            return self._ids(self._backend, text)
+            return self._ids(self._backend, text, field)
         if self._takes_more:
-            return self._ids(self._parsing, text)
+            return self._ids(self._parsing, text, field)
         ids: list[int] = []
         for i, piece in enumerate(self.special_pattern.split(text)):
-            ids += (self.special_tokens[piece],) if i % 2 else self._ids(self._backend, piece)
+            ids += (self.special_tokens[piece],) if i % 2 else self._ids(self._backend, piece, field)
         return ids
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
@@ -100,11 +101,11 @@ class Tokenizer:
         """A second backend that finds control tokens by itself: some take blanks around them, in no Qwen though."""
         return self._folder.load()
 
-    def _ids(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
+    def _ids(self, backend: tokenizers.Tokenizer, text: str, field: str) -> list[int]:
         try:
             ids: list[int] = backend.encode(text, add_special_tokens=False).ids
         except (TypeError, UnicodeEncodeError):  # how the library refuses lone surrogates
-            raise InvalidRequest("not valid Unicode: it holds half of a surrogate pair", "text_input") from None
+            raise InvalidRequest("not valid Unicode: it holds half of a surrogate pair", field) from None
         return ids
 
     def _id_of(self, token: str | None) -> int | None:
