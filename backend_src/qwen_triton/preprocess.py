@@ -15,7 +15,7 @@ from .errors import InvalidRequest
 from .prompt_arrays import EncodedPrompt
 from .sequences import split_sequences
 from .tokenizer import Tokenizer
-from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, StopConditions, TokenBias
+from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, TokenBias
 
 _UNKNOWN_CONTEXT = 32_768
 """Qwen2.5's context, where neither the tokenizer's folder nor the deployment says one."""
@@ -79,16 +79,16 @@ class Preprocessor:
             return (end_id,)
         return self.tokenizer.end_ids
 
-    def words(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    def words(self, words: tuple[str, ...], field: str) -> tuple[tuple[int, ...], ...]:
         """Words as token sequences, as this tokenizer encodes them alone."""
-        return tuple(tuple(self.tokenizer.encode(w, control_tokens=True)) for w in words)
+        return tuple(tuple(self.tokenizer.encode(w, control_tokens=True, field=field)) for w in words)
 
     def bias(self, bias: TokenBias) -> dict[int, float]:
         """Additive biases by token id; a word's bias is on each of its tokens, as stock does."""
         self._check_ids(tuple(bias.token_ids), "logit_bias")
         by_id = dict(bias.token_ids)
         for word, weight in bias.words:
-            for token in self.tokenizer.encode(word, control_tokens=True):
+            for token in self.tokenizer.encode(word, control_tokens=True, field="embedding_bias_words"):
                 by_id[token] = by_id.get(token, 0.0) + weight
         return by_id
 
@@ -103,9 +103,9 @@ class Preprocessor:
             max_tokens=self.output_length(len(ids), request.sampling.max_tokens, self.context()),
             end_id=ends[0] if ends else -1,
             pad_id=self._pad_id(request),
-            stop_words=(*single, *self.words(request.stop.strings)),
+            stop_words=(*single, *self.words(request.stop.strings, "stop_words")),
             stop_strings=request.stop.strings,
-            bad_words=self.words(request.bias.bad_words),
+            bad_words=self.words(request.bias.bad_words, "bad_words"),
             bias=self.bias(request.bias),
         )
 
@@ -121,8 +121,8 @@ class Preprocessor:
             end_ids=self.end_ids(request.end_id, request.stop.ignore_eos),
             pad_id=self._pad_id(request),
             stop_token_ids=request.stop.token_ids,
-            stop_sequences=self._stop_hints(request.stop),
-            bad_words=self.words(request.bias.bad_words),
+            stop_sequences=self._stop_hints(request),
+            bad_words=self.words(request.bias.bad_words, "bad_words"),
             bias=self.bias(request.bias),
             stream=request.stream,
         )
@@ -132,8 +132,12 @@ class Preprocessor:
     def _pad_id(self, request: GenerateRequest) -> int:
         return self.tokenizer.pad_id if request.pad_id is None else request.pad_id
 
-    def _stop_hints(self, stop: StopConditions) -> tuple[tuple[int, ...], ...]:
-        return () if stop.include_in_output else self.words(stop.strings)
+    def _stop_hints(self, request: GenerateRequest) -> tuple[tuple[int, ...], ...]:
+        """Stop strings as an engine may match them; none where it would stop too early or cut off what is kept."""
+        stop = request.stop
+        if stop.include_in_output or request.sampling.min_tokens:
+            return ()
+        return self.words(stop.strings, "stop_words")
 
     def _check_text(self, text: str) -> None:
         if not text:
