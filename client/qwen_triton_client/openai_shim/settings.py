@@ -13,7 +13,8 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class ShimSettings(BaseModel):
-    """`models`: the names that clients may ask for, each with the Triton model that answers. All times in seconds.
+    """`enabled`: `qwen-triton serve` starts a shim beside the server. `models`: the names that clients may ask for, each
+    with the Triton model that answers. All times in seconds.
 
     `temperature` and `top_p` hold where a request does not say, as in OpenAI's own service. After a SIGTERM readiness
     is false at once; requests are still taken for `drain_notice_s`, so that load balancers can look elsewhere, and
@@ -23,6 +24,7 @@ class ShimSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    enabled: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
