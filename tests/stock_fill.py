@@ -39,7 +39,7 @@ def run_commands(commands: str, variables: Mapping[str, str]) -> None:
             name, value = words[0].split("=", 1)
             shell[name] = value
         elif words:
-            assert words[:1] == ["python3"] and words[2] == "-i" and len(words) == 5, line
+            assert (words[0], words[2], len(words)) == ("python3", "-i", 5), line
             fill_template(Path(words[3]), words[4])
 
 

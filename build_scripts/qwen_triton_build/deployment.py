@@ -23,6 +23,7 @@ from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .section import Fraction, NotNegative, Port, Positive, Section
 
+
 class OpenVinoEngine(Section):
     """The CPU engine. `cache_gib`: memory for keys and values, None = a part of what is free."""
 
@@ -40,7 +41,7 @@ class ReplayEngine(Section):
 
     kind: Literal["replay"]
     mode: Literal["echo", "random", "scripts"] = "echo"
-    scripts: list[list[int]] = []
+    scripts: list[list[int]] = Field(default_factory=list)
     slots: Positive = 1024
     step_ms: Annotated[float, Field(ge=0)] = 0.0
     prefill_ms_per_token: Annotated[float, Field(ge=0)] = 0.0
@@ -48,7 +49,7 @@ class ReplayEngine(Section):
     tokens: Positive = 128
     vocab_size: Positive = 151_936
     max_context: Positive = 32_768
-    random_ids: list[int] = [0, 151_643]
+    random_ids: list[int] = Field(default_factory=lambda: [0, 151_643])
     log_prob: float = -0.5
     fail_after: Positive | None = None
     crash_on: NotNegative | None = None

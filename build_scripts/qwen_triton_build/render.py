@@ -91,9 +91,8 @@ def _configure_model(
     config = check_config(fill(text, values, model), model)
     for step in steps:
         lay_over(config, step, fill(overlays[model, step], values, model))
-    return f"# {model}: rendered by qwen-triton; edit the deployment instead.\n\n" + text_format.MessageToString(
-        config, as_utf8=True
-    )
+    body: str = text_format.MessageToString(config, as_utf8=True)
+    return f"# {model}: rendered by qwen-triton; edit the deployment instead.\n\n{body}"
 
 
 def render(values: Values, output: Path, template: Path | None = None) -> Path:

@@ -40,7 +40,9 @@ def server(version: str, qwen25_folder: Path, tmp_path_factory: pytest.TempPathF
     config.write_text(config.read_text().replace('backend: "tensorrtllm"', 'backend: "python"'))
     bls = repository / "tensorrt_llm_bls" / "config.pbtxt"
     bls.write_text(
-        bls.read_text().replace('key: "engine_door"\n  value {', 'key: "engine_door"\n  value {\n    string_value: "exec"')
+        bls.read_text().replace(
+            'key: "engine_door"\n  value {', 'key: "engine_door"\n  value {\n    string_value: "exec"'
+        )
     )
     copy(STANDIN, repository / "tensorrt_llm" / "1" / "model.py")
     http, grpc, metrics = free_ports(3)

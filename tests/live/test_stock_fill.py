@@ -26,7 +26,9 @@ REPLAY = json.dumps({"engine": "replay", "mode": "echo"}).replace('"', '\\\\"').
 
 
 @pytest.fixture(scope="module", params=["PLAIN", "OPTIMISED"])
-def server(request: pytest.FixtureRequest, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(
+    request: pytest.FixtureRequest, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """HOST:PORT of a server on a copy of our repository after the blog's commands."""
     folder = tmp_path_factory.mktemp("stock")
     repository = copytree(ROOT / "model_repository", folder / "repository")

@@ -80,7 +80,9 @@ def _features(settings: TensorRtLlmEngine, engine: BuiltEngine) -> list[str]:
         )
     devices = settings.gpu_device_ids
     if devices and any(len(group.split(",")) != engine.world_size for group in devices.split(";")):
-        faults.append(f"engine.gpu_device_ids: {devices!r}, and the engine has {engine.world_size} ranks; one GPU for each")
+        faults.append(
+            f"engine.gpu_device_ids: {devices!r}, and the engine has {engine.world_size} ranks; one GPU for each"
+        )
     return faults
 
 
