@@ -53,7 +53,7 @@ def test_each_row_of_a_batch_gets_its_own_answer(whole_server: LiveServer, model
 @both_models
 def test_a_stream_is_refused_and_the_next_request_answered(whole_server: LiveServer, model: str) -> None:
     """One response is all that such a model may send: a second one would be lost, and the caller wait for ever."""
-    with pytest.raises(Refused, match="stream: this server answers whole; .* repository.decoupled: true"):
+    with pytest.raises(Refused, match=r"stream: this server answers whole; .* repository.decoupled: true"):
         infer_grpc(whole_server, model, {"text_input": PROMPT, "stream": True})
     assert generate(whole_server, model, text_input=PROMPT)["text_output"] == PROMPT
 
