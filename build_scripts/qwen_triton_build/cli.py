@@ -12,6 +12,7 @@ COMMANDS = {
     "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
+    "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
 }
 
 
