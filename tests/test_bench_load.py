@@ -117,7 +117,7 @@ def test_silence_ends_the_run_and_what_was_open_failed() -> None:
 def test_a_lost_connection_ends_the_run() -> None:
     """With its reason for every request that was open."""
 
-    def lose(request: int, sink: Sink) -> bool:
+    def lose(_: int, sink: Sink) -> bool:
         sink.lost("connection reset")
         return True
 

@@ -45,11 +45,16 @@ def check_consistency(result: dict[str, Any]) -> None:
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 @pytest.mark.parametrize("streamed", [True, False])
 def test_every_way_in_answers_with_the_tokens_asked_for(
-    mode: str, protocol: str, streamed: bool, replay_server: LiveServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    mode: str,
+    protocol: str,
+    streamed: bool,
+    replay_server: LiveServer,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Prompts of 20 tokens, answers of 8, eight at a time; the server's counts are the tokenizer's."""
     url = replay_server.grpc if protocol == "grpc" else replay_server.http
-    lengths = "--input-mean 20 --output-mean 8".split()
+    lengths = ["--input-mean", "20", "--output-mean", "8"]
     stream = "--stream" if streamed else "--no-stream"
     options = ["-i", protocol, "-c", "8", "--num-requests", "24", stream, "token-norm-dist", *lengths]
     result = bench(mode, url, tmp_path / "r.json", *options)

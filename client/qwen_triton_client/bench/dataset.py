@@ -10,7 +10,9 @@ from typing import Any
 from qwen_triton.errors import ConfigurationError
 
 _HUMAN = ("human", "user")
-_FORMS = '[{"conversations": [{"from": "human", "value": …}, …]}], [{"input" or "prompt": …, "output": …}], or lines of text'
+_FORMS = (
+    '[{"conversations": [{"from": "human", "value": …}, …]}], [{"input" or "prompt": …, "output": …}], or lines of text'
+)
 
 
 @dataclass(frozen=True)

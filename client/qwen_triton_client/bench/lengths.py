@@ -85,7 +85,9 @@ def read_histograms(file: Path | None, key: str) -> tuple[Histogram, Histogram]:
     try:
         data = json.loads(file.read_text(encoding="utf-8")) if file else HISTOGRAMS[key]
     except KeyError:
-        raise ConfigurationError(f"{place}: unknown; there is {', '.join(HISTOGRAMS)}, or give --histogram FILE") from None
+        raise ConfigurationError(
+            f"{place}: unknown; there is {', '.join(HISTOGRAMS)}, or give --histogram FILE"
+        ) from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{place}: cannot be read as JSON: {error}") from None
     if not isinstance(data, Mapping):

@@ -47,7 +47,12 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         add("--exclude-input-in-output", action="store_true", default=True, help="always so; for stock's commands")
     add("--deployment", type=Path, metavar="FILE", help="start a server from this deployment for the run")
     add("--tokenizer-dir", type=Path, metavar="DIR", help="counts tokens with DIR/tokenizer.json instead of the server")
-    add("--num-requests", type=int, metavar="N", help="requests, or conversations; default 500, or what the duration takes")
+    add(
+        "--num-requests",
+        type=int,
+        metavar="N",
+        help="requests, or conversations; default 500, or what the duration takes",
+    )
     add("--duration", type=float, metavar="S", help="send for so many seconds")
     add("--max-input-len", type=int, default=4096, metavar="N", help="no longer prompts (default 4096)")
     add("-c", "--concurrency", type=int, metavar="N", help="always so many at once; default: all at once, as stock")
@@ -58,7 +63,12 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         default="exponential_dist",
         help="times between arrivals at a rate (default exponential_dist = Poisson)",
     )
-    add("--trace", type=Path, metavar="FILE", help="arrival times: seconds, one a line, or JSON lines with timestamp in ms")
+    add(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="arrival times: seconds, one a line, or JSON lines with timestamp in ms",
+    )
     add("--stream", action=argparse.BooleanOptionalAction, help="answers in pieces; default: if the model can")
     add("--warmup", type=int, default=4, metavar="N", help="requests before the measured ones (default 4)")
     add("--seed", type=int, default=0, help="the same seed makes the same prompts and times (default 0)")
@@ -75,17 +85,25 @@ def _normal(parser: argparse.ArgumentParser) -> None:
     for side in ("input", "output"):
         parser.add_argument(f"--{side}-mean", type=float, required=True, metavar="N", help=f"mean {side} tokens")
         parser.add_argument(f"--{side}-stdev", type=float, default=0.0, metavar="N", help="0 = all alike (default)")
-    parser.add_argument("--max-output-len", type=int, default=4096, metavar="N", help="no longer answers (default 4096)")
+    parser.add_argument(
+        "--max-output-len", type=int, default=4096, metavar="N", help="no longer answers (default 4096)"
+    )
 
 
 def _histogram(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--histogram-key", default="example", help="a built-in histogram (default %(default)s)")
-    parser.add_argument("--histogram", type=Path, metavar="FILE", help='JSON: {"input": {"bins", "weights"}, "output": …}')
+    parser.add_argument(
+        "--histogram", type=Path, metavar="FILE", help='JSON: {"input": {"bins", "weights"}, "output": …}'
+    )
 
 
 def _dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="ShareGPT-like JSON, JSON lines, or text")
-    parser.add_argument("--output-len", type=int, metavar="N", help="tokens to generate; default: as the answers in the file")
+    parser.add_argument(
+        "--dataset", type=Path, required=True, metavar="FILE", help="ShareGPT-like JSON, JSON lines, or text"
+    )
+    parser.add_argument(
+        "--output-len", type=int, metavar="N", help="tokens to generate; default: as the answers in the file"
+    )
 
 
 def _fixed(parser: argparse.ArgumentParser) -> None:

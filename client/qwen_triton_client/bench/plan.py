@@ -72,7 +72,9 @@ def make_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) 
             raise ConfigurationError("--duration needs --concurrency or --request-rate: all at once has no duration")
         return all_at_once()
     if arguments.request_rate <= 0:
-        raise ConfigurationError(f"--request-rate: must be above 0, or -1 for all at once, got {arguments.request_rate:g}")
+        raise ConfigurationError(
+            f"--request-rate: must be above 0, or -1 for all at once, got {arguments.request_rate:g}"
+        )
     if arguments.time_delay_dist == "constant":
         return constant_rate(arguments.request_rate)
     return poisson_rate(arguments.request_rate, arguments.seed)
@@ -113,6 +115,4 @@ def limits(arguments: argparse.Namespace) -> Limits:
     def seconds(value: float | None) -> float | None:
         return None if value is None else value / 1e3
 
-    return Limits(
-        seconds(arguments.goodput_ttft), seconds(arguments.goodput_tpot), seconds(arguments.goodput_latency)
-    )
+    return Limits(seconds(arguments.goodput_ttft), seconds(arguments.goodput_tpot), seconds(arguments.goodput_latency))

@@ -23,13 +23,9 @@ ANSWER_TOKENS = 128
 def shaped(shapes: Sequence[Shape], text: PromptText, *, as_ids: bool) -> list[Conversation]:
     """Prompts of these shapes, each different from the others."""
     if as_ids:
-        return [
-            (Prompt(s.output_tokens, text.token_ids(s.input_tokens), input_tokens=s.input_tokens),) for s in shapes
-        ]
+        return [(Prompt(s.output_tokens, text.token_ids(s.input_tokens), input_tokens=s.input_tokens),) for s in shapes]
     texts = text.texts([s.input_tokens for s in shapes])
-    return [
-        (Prompt(s.output_tokens, text=t, input_tokens=s.input_tokens),) for s, t in zip(shapes, texts, strict=True)
-    ]
+    return [(Prompt(s.output_tokens, text=t, input_tokens=s.input_tokens),) for s, t in zip(shapes, texts, strict=True)]
 
 
 def fixed_prompt(text: str, output_tokens: int, encode: Encode | None, *, as_ids: bool) -> list[Conversation]:
@@ -82,7 +78,7 @@ def conversations_with_prefix(
     prefixes = text.texts([form.prefix_tokens] * form.prefixes)
     per_turn = [form.turn_tokens, *[form.output_tokens + form.turn_tokens] * (form.turns - 1)]
     parts = text.texts(per_turn * count)
-    conversations = []
+    conversations: list[Conversation] = []
     for n in range(count):
         said, turns = prefixes[n % form.prefixes], []
         for part in parts[n * form.turns : (n + 1) * form.turns]:

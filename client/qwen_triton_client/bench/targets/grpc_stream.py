@@ -73,7 +73,9 @@ def _counts(outputs: dict[str, bytes]) -> Counts:
     return Counts(number("num_input_tokens"), number("num_output_tokens"), number("num_cached_tokens"), finish or None)
 
 
-def encode_request(model: str, name: str, inputs: list[Input], outputs: tuple[str, ...]) -> service_pb2.ModelInferRequest:
+def encode_request(
+    model: str, name: str, inputs: list[Input], outputs: tuple[str, ...]
+) -> service_pb2.ModelInferRequest:
     """One row of inputs as a request; the raw contents stand in the inputs' order."""
     request = service_pb2.ModelInferRequest(model_name=model, id=name)
     request.parameters["triton_enable_empty_final_response"].bool_param = True

@@ -118,13 +118,14 @@ class Http2Stream:
         with self._lock:
             events = self._http2.receive_data(data)
             self._flush()
-        return any([self._is_end(event) for event in events])
+        for event in events:
+            self._take_status(event)
+        return any(isinstance(event, StreamEnded | StreamReset) for event in events)
 
-    def _is_end(self, event: Event) -> bool:
+    def _take_status(self, event: Event) -> None:
         if isinstance(event, TrailersReceived):
-            headers = dict(event.headers or ())
+            headers = {str(name): str(value) for name, value in event.headers or ()}
             self._status = headers.get("grpc-message") or f"grpc-status {headers.get('grpc-status')}"
-        return isinstance(event, StreamEnded | StreamReset)
 
     def _refill(self, taken: int) -> None:
         """Tells the server that bytes were read; h2 did not see them, so its own count stays."""

@@ -98,7 +98,9 @@ class GrpcFacts:
             return call(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise ConfigurationError(f"no Triton server answers gRPC at {self._url}; start one, or give --url") from None
+                raise ConfigurationError(
+                    f"no Triton server answers gRPC at {self._url}; start one, or give --url"
+                ) from None
             raise ConfigurationError(f"{self._url}: {error.details()}") from None
 
 
@@ -142,7 +144,9 @@ class HttpFacts:
         except urllib.error.HTTPError as error:
             raise ConfigurationError(f"{self._url}: {_message(error.read())}") from None
         except (OSError, ValueError):
-            raise ConfigurationError(f"no Triton server answers HTTP at {self._url}; start one, or give --url") from None
+            raise ConfigurationError(
+                f"no Triton server answers HTTP at {self._url}; start one, or give --url"
+            ) from None
 
 
 def _json_input(name: str, datatype: str, values: list[Any]) -> dict[str, Any]:

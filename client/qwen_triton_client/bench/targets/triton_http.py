@@ -26,7 +26,12 @@ class TritonHttp:
         body = {i.name: _value(i) for i in self._dialect.inputs(prompt)}
         last: dict[str, Any] = {}
         self._http.post(
-            self._url, body, sink, request, partial(_take, sink, request, last), lambda: sink.ended(request, _counts(last))
+            self._url,
+            body,
+            sink,
+            request,
+            partial(_take, sink, request, last),
+            lambda: sink.ended(request, _counts(last)),
         )
 
     def close(self) -> None:
