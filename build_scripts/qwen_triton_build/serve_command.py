@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from qwen_triton.errors import QwenTritonError
+
 from .built_engine import BuiltEngine
 from .children import Child
 from .console import LaunchProgress, Phases
@@ -64,7 +66,11 @@ class _Serving:
 
     def run(self) -> int:
         settings = self._deployment.server
-        children = self._prepare()
+        try:
+            children = self._prepare()
+        except QwenTritonError:
+            self._phases.end()
+            raise
         progress = LaunchProgress(self._phases, self._log.last_line)
         restarts = settings.max_restarts if self._restart else 0
         return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)
