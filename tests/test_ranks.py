@@ -13,7 +13,7 @@ import pytest
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build import ranks
 from qwen_triton_build.deployment import Server
-from qwen_triton_build.ranks import find_mpirun, mpirun_command, rank_processes
+from qwen_triton_build.ranks import check_mpirun, mpirun_command, rank_processes
 from qwen_triton_build.server import command_line
 
 UPSTREAM: dict[str, Any] = json.loads((Path(__file__).parent / "data/trtllm/launch_commands.json").read_text())
@@ -29,7 +29,7 @@ def command(world_size: int, **ports: int) -> list[str]:
         binary = Path("/opt/tritonserver/bin/tritonserver")
         return command_line(settings, Path("/repo"), Path("/backends"), binary, "prefix", rank)
 
-    return mpirun_command("mpirun", world_size, server)
+    return mpirun_command(world_size, server)
 
 
 def without_ours(arguments: list[str]) -> list[str]:
@@ -73,7 +73,7 @@ def test_more_ranks_than_cores_are_allowed(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_missing_mpirun_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigurationError, match=r"mpirun: not found.*openmpi-bin"):
-        find_mpirun()
+        check_mpirun()
 
 
 def test_ranks_are_found_by_their_regions_name_and_mpirun_is_none_of_them() -> None:

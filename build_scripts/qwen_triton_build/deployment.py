@@ -22,6 +22,7 @@ from qwen_triton.errors import ConfigurationError
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+File = Annotated[Path, Field(strict=False)]  # YAML has no paths, only text
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -66,7 +67,7 @@ class TensorRtLlmEngine(Section):
     """NVIDIA's C++ backend with an engine folder. Keys are the backend's parameters; what is left out is its default."""
 
     kind: Literal["tensorrtllm"]
-    engine_dir: Path
+    engine_dir: File
     batching_strategy: Literal["inflight_fused_batching", "inflight_batching", "V1", "v1"] = "inflight_fused_batching"
     max_beam_width: Positive | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
@@ -113,7 +114,7 @@ class Server(Section):
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
-    tritonserver: Path | None = None
+    tritonserver: File | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
     on_failure: Literal["exit", "restart"] = "exit"

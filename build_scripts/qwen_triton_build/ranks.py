@@ -19,17 +19,19 @@ from qwen_triton.errors import ConfigurationError
 REMEDY = "install Open MPI (Debian, Ubuntu: apt-get install openmpi-bin; NVIDIA's trtllm image has it)"
 
 
-def find_mpirun() -> str:
+def check_mpirun() -> None:
     """Raises ConfigurationError with the remedy when there is none."""
-    found = shutil.which("mpirun")
-    if found is None:
+    if shutil.which("mpirun") is None:
         raise ConfigurationError(f"mpirun: not found, and this engine needs one rank per GPU; {REMEDY}")
-    return found
 
 
-def mpirun_command(mpirun: str, ranks: int, server: Callable[[int], list[str]]) -> list[str]:
-    """One launch of `ranks` servers; `server(rank)` is a rank's command line."""
-    command = [mpirun, "--allow-run-as-root", *(["--oversubscribe"] if _scarce(ranks) else [])]
+def mpirun_command(ranks: int, server: Callable[[int], list[str]]) -> list[str]:
+    """One launch of `ranks` servers; `server(rank)` is a rank's command line.
+
+    mpirun is called by its bare name: called by its path, it puts its own folder before ours in the ranks' PATH, and
+    Triton's Python stub takes its environment from there.
+    """
+    command = ["mpirun", "--allow-run-as-root", *(["--oversubscribe"] if _scarce(ranks) else [])]
     for rank in range(ranks):
         command += ["-n", "1", *server(rank), ":"]
     return command

@@ -21,7 +21,7 @@ from qwen_triton.errors import ConfigurationError
 from .child_process import ChildProcess
 from .deployment import Server
 from .installation import Installation, find_installation, prepare_backends
-from .ranks import find_mpirun, mpirun_command, rank_processes
+from .ranks import check_mpirun, mpirun_command, rank_processes
 
 _SHM = Path("/dev/shm")
 _KILL_AFTER_S = 10.0
@@ -75,7 +75,9 @@ class TritonServer:
         def server(rank: int) -> list[str]:
             return command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank)
 
-        command = server(0) if ranks == 1 else mpirun_command(find_mpirun(), ranks, server)
+        if ranks > 1:
+            check_mpirun()
+        command = server(0) if ranks == 1 else mpirun_command(ranks, server)
         self._process = ChildProcess(command, environment(installation))
 
     @property
