@@ -90,8 +90,13 @@ USAGE_OUTPUTS = (
     Tensor("num_cached_tokens", INT32),
     Tensor("finish_reason", STRING, (-1,)),
 )
-BLS_ONLY_OUTPUTS = (Tensor("stop_reason", STRING, (-1,)), Tensor("logprobs", STRING, (-1,)))
-"""JSON strings: the stop string or token id that matched (null for none); OpenAI's logprobs content, one per token."""
+BLS_ONLY_OUTPUTS = (
+    Tensor("stop_reason", STRING, (-1,)),
+    Tensor("logprobs", STRING, (-1,)),
+    Tensor("reasoning_opened", BOOL),
+)
+"""JSON strings: the stop string or token id that matched (null for none); OpenAI's logprobs content, one per token.
+Whether a chat prompt ended within a <think> block; of a stream the first piece has it, and only when it is so."""
 
 _TEXT_INPUTS = (
     Tensor("text_input", STRING, optional=True),

@@ -221,6 +221,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         end_id=row.scalar("end_id"),
         pad_id=row.scalar("pad_id"),
         stream=row.flag("stream") or False,
+        count_pieces=row.flag("return_num_output_tokens") or False,
         accumulate=row.flag("accumulate_tokens"),
         echo=None if exclude is None else not exclude,
     )
@@ -246,6 +247,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         "end_id": request.end_id,
         "pad_id": request.pad_id,
         "stream": request.stream or None,
+        "return_num_output_tokens": request.count_pieces or None,
         "accumulate_tokens": request.accumulate,
         "exclude_input_in_output": None if request.echo is None else not request.echo,
         **_sampling_values(request.sampling),

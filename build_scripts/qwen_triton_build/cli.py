@@ -11,6 +11,7 @@ from qwen_triton.errors import QwenTritonError
 COMMANDS = {
     "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
+    "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
 }
 

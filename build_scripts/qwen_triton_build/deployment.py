@@ -17,7 +17,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.settings import ShimSettings
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -131,9 +133,24 @@ class Deployment(Section):
     engine: Engine
     repository: Repository = Repository()
     server: Server = Server()
+    openai: ShimSettings = ShimSettings()
+
+    def shim_settings(self) -> ShimSettings:
+        """`openai`, with the address of this server and the name of this model where it does not say its own."""
+        from_here = {
+            "triton_url": f"{self.server.host}:{self.server.grpc_port}",
+            "models": {self.served_model_name: BLS},
+        }
+        left_out = {key: value for key, value in from_here.items() if key not in self.openai.model_fields_set}
+        return self.openai.model_copy(update=left_out)
 
 
-_PORTS = {"HTTP_PORT": "http_port", "GRPC_PORT": "grpc_port", "METRICS_PORT": "metrics_port"}
+_PORTS = {
+    "HTTP_PORT": ("server", "http_port"),
+    "GRPC_PORT": ("server", "grpc_port"),
+    "METRICS_PORT": ("server", "metrics_port"),
+    "OPENAI_PORT": ("openai", "port"),
+}
 
 
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:
@@ -154,11 +171,11 @@ def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def _take_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
-    for variable, key in _PORTS.items():
+    for variable, (section, key) in _PORTS.items():
         if variable in environment:
             if not environment[variable].isdigit():
                 raise ConfigurationError(f"{variable}: expected a port number, got {environment[variable]!r}")
-            data["server"] = {**(data.get("server") or {}), key: int(environment[variable])}
+            data[section] = {**(data.get(section) or {}), key: int(environment[variable])}
 
 
 def _with_paths(deployment: Deployment, base: Path) -> Deployment:
