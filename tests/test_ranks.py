@@ -13,7 +13,7 @@ import pytest
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build import ranks
 from qwen_triton_build.deployment import Server
-from qwen_triton_build.ranks import check_mpirun, mpirun_command, rank_processes
+from qwen_triton_build.ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from qwen_triton_build.server import command_line
 
 UPSTREAM: dict[str, Any] = json.loads((Path(__file__).parent / "data/trtllm/launch_commands.json").read_text())
@@ -86,6 +86,7 @@ def test_ranks_are_found_by_their_regions_name_and_mpirun_is_none_of_them() -> N
     try:
         assert rank_processes("qwen_test_") == {0: processes[0].pid, 1: processes[1].pid}
         assert rank_processes("other_") == {}
+        assert sorted(region_users("qwen_test_")) == [process.pid for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -8,6 +8,7 @@ import socket
 from importlib.metadata import version
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .deployment import Server
 
@@ -31,16 +32,22 @@ def check_machine() -> None:
         )
 
 
-def check_ports(server: Server) -> None:
+def check_ports(server: Server, openai: ShimSettings | None = None) -> None:
     """Raises ConfigurationError naming the first port that is taken, and the key that moves it."""
     for key in ("http_port", "grpc_port", "metrics_port"):
-        port = getattr(server, key)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((server.host, port))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"server.{key}: port {port} cannot be used ({error.strerror}); "
-                    f"stop what holds it, or give another: {key.upper()}=… or in the deployment"
-                ) from None
+        check_port(f"server.{key}", server.host, getattr(server, key), key.upper())
+    if openai is not None and openai.enabled:
+        check_port("openai.port", openai.host, openai.port, "OPENAI_PORT")
+
+
+def check_port(key: str, host: str, port: int, variable: str) -> None:
+    """Raises ConfigurationError when nothing can listen there; `key` and `variable` are what moves it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{key}: port {port} cannot be used ({error.strerror}); "
+                f"stop what holds it, or give another: {variable}=… or in the deployment"
+            ) from None

@@ -8,10 +8,11 @@ return there, so that they never open the ports which they are given as well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
@@ -44,17 +45,22 @@ def _scarce(ranks: int) -> bool:
 
 def rank_processes(shm_prefix: str) -> dict[int, int]:
     """{rank: process id} of the servers with this shared-memory prefix that run now, whoever their parent is."""
+    pattern = re.compile(rf"--.*={re.escape(shm_prefix)}(\d+)_")
     found = {}
-    for process in Path("/proc").iterdir():
-        ranks = _ranks(process, shm_prefix) if process.name.isdigit() else []
+    for pid, arguments in _command_lines():
+        ranks = [int(match[1]) for a in arguments if (match := pattern.fullmatch(a))]
         if len(ranks) == 1:  # mpirun's own command line names them all
-            found[ranks[0]] = int(process.name)
+            found[ranks[0]] = pid
     return found
 
 
-def _ranks(process: Path, shm_prefix: str) -> list[int]:
-    try:
-        arguments = (process / "cmdline").read_text(errors="replace").split("\0")
-    except OSError:
-        return []
-    return [int(found[1]) for a in arguments if (found := re.fullmatch(rf"--.*={re.escape(shm_prefix)}(\d+)_", a))]
+def region_users(shm_prefix: str) -> list[int]:
+    """The process ids of all servers and stubs that were given regions with this prefix; mpirun's among them."""
+    return [pid for pid, arguments in _command_lines() if any(shm_prefix in a for a in arguments)]
+
+
+def _command_lines() -> Iterator[tuple[int, list[str]]]:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError):
+                yield int(process.name), (process / "cmdline").read_text(errors="replace").split("\0")

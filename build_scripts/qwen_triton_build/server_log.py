@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 _TAIL_BYTES = 64 << 10
-_TELLING = (
-    "error",
-    "Error",
-    "UNAVAILABLE",
-    "qwen-triton:",
-    "qwen-triton engine",
-    "Failed",
-    "failed",
-    "mpirun",
-    "rank ",
-)
+_TELLING = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
+_NOISE = ("NVML", "DCGM", "model_repository_path")
+"""What tritonserver says at every start without a GPU, and words of ours in a path."""
 
 
 def default_log(port: int, process: str = "tritonserver") -> Path:

@@ -20,7 +20,13 @@ pytestmark = pytest.mark.live
 @pytest.fixture
 def deployment(qwen25_folder: Path) -> dict[str, Any]:
     engine = {"kind": "replay", "mode": "echo", "step_ms": 20}
-    return {"model": str(qwen25_folder), "engine": engine}
+    return {"model": str(qwen25_folder), "engine": engine, "openai": {"enabled": False}}
+
+
+@pytest.fixture
+def with_shim(deployment: dict[str, Any], tmp_path: Path) -> Iterator[Launch]:
+    with launched({**deployment, "openai": {"enabled": True}}, tmp_path) as running:
+        yield running
 
 
 @pytest.fixture
@@ -35,11 +41,12 @@ def generate(url: str, text: str, max_tokens: int) -> str:
         return str(json.load(reply)["text_output"])
 
 
-def test_sigterm_lets_running_requests_finish_and_leaves_nothing(launch: Launch) -> None:
+def test_sigterm_lets_running_requests_finish_and_leaves_nothing(with_shim: Launch) -> None:
     """The printed commands work; a request that runs when SIGTERM comes is answered whole; exit code 0."""
-    for command in printed_commands(launch.output):
-        reply = subprocess.run(f"{command} -s", shell=True, capture_output=True, timeout=60, check=True)
-        assert "你好，你叫什么名字" in reply.stdout.decode()
+    launch = with_shim
+    stock, chat = (subprocess.check_output(f"{c} -s", shell=True) for c in printed_commands(launch.output))
+    assert json.loads(stock)["text_output"] == "你好，你叫什么名字"
+    assert json.loads(chat)["choices"][0]["finish_reason"] == "stop"
     text = "one two three four five six seven eight nine ten " * 3
     answer: list[str] = []
     asking = threading.Thread(target=lambda: answer.append(generate(launch.url, text, 60)))
@@ -78,6 +85,17 @@ def test_policy_restart_brings_a_killed_server_back(deployment: dict[str, Any], 
         assert launch.end() == 0
 
 
+def test_a_killed_shim_ends_the_launch_too(with_shim: Launch) -> None:
+    """Half a service is none."""
+    launch = with_shim
+    processes = launch.descendants()
+    launch.find("qwen_triton_build.cli", "shim").kill()
+    assert launch.process.wait(60) == 1
+    assert "the OpenAI shim ended with signal SIGKILL" in launch.errors
+    assert gone(processes)
+    assert launch.leftovers() == []
+
+
 def test_a_killed_launcher_takes_its_children_along(launch: Launch) -> None:
     """SIGKILL leaves no time for order, but no orphans either."""
     processes = launch.descendants()
@@ -89,5 +107,8 @@ def test_a_killed_launcher_takes_its_children_along(launch: Launch) -> None:
 def test_a_server_that_cannot_load_ends_the_launch_at_once(deployment: dict[str, Any], tmp_path: Path) -> None:
     """Its reason is on the screen, restarts or not."""
     deployment["engine"] = {"kind": "replay", "mode": "scripts"}
-    with pytest.raises(AssertionError, match=r"engine.scripts: mode «scripts» needs"), launched(deployment, tmp_path, "--on-failure", "restart"):
+    with (
+        pytest.raises(AssertionError, match=r"engine.scripts: mode «scripts» needs"),
+        launched(deployment, tmp_path, "--on-failure", "restart"),
+    ):
         pass

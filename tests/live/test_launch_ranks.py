@@ -50,6 +50,7 @@ def launch(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_pa
         "model": str(qwen25_folder),
         "engine": {"kind": "tensorrtllm", "engine_dir": str(engine)},
         "repository": {"max_batch_size": 4},
+        "openai": {"enabled": False},
         "server": {"tritonserver": str(server_with_standin(server))},
     }
     libraries = [
