@@ -16,7 +16,7 @@ from qwen_triton_build.deployment import Server
 from qwen_triton_build.ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from qwen_triton_build.server import command_line
 
-UPSTREAM: dict[str, Any] = json.loads((Path(__file__).parent / "data/trtllm/launch_commands.json").read_text())
+UPSTREAM: dict[str, Any] = json.loads((Path(__file__).parent / "data/contract/launch_commands.json").read_text())
 OURS = ("--backend-directory", "--http-address", "--grpc-address", "--metrics-address", "--exit-timeout-secs",
         "--strict-readiness")  # fmt: skip
 """What we say beyond upstream: where to listen, how long to drain."""

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from qwen_triton_build.installation import find_installation, prepare_backends
+from tests.engine_folders import write_engine
 from tests.live.launches import Launch, gone, launched, wait_for
 
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun; scripts/install_mpi.sh installs Open MPI"),
 ]
-DATA = Path(__file__).parents[1] / "data" / "trtllm"
 MODELS = ("ensemble", "tensorrt_llm_bls")
 
 
@@ -42,10 +42,7 @@ def server_with_standin(folder: Path) -> Path:
 @pytest.fixture
 def launch(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Launch]:
     server = tmp_path_factory.mktemp("server")
-    engine = tmp_path_factory.mktemp("engine")
-    shutil.copy(DATA / "engine_config.qwen2.5-14b_tp1_pp2_w4a16.json", engine / "config.json")
-    for rank in range(2):
-        (engine / f"rank{rank}.engine").write_bytes(b"plan")
+    engine = write_engine(tmp_path_factory.mktemp("engine"))
     deployment = {
         "model": str(qwen25_folder),
         "engine": {"kind": "tensorrtllm", "engine_dir": str(engine)},
