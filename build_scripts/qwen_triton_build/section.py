@@ -11,7 +11,8 @@ Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
-File = Annotated[Path, Field(strict=False)]  # YAML has no paths, only text
+FilePath = Annotated[Path, Field(strict=False)]
+"""A path as YAML has it: a string."""
 
 
 class Section(BaseModel):

@@ -74,27 +74,26 @@ class _Serving:
         deployment, settings = self._deployment, self._deployment.server
         self._phases.begin("checking the machine")
         check_machine()
-        check_ports(settings, deployment.openai)
+        check_ports(settings, deployment.openai if deployment.openai.enabled else None)
         self._phases.begin("rendering the model repository")
         values = placeholders(deployment, resolve_model(deployment))
         repository = render(values, self._work / "repository")
-        self._phases.begin("starting the server, the engine and the shim")
+        self._phases.begin("starting tritonserver and the engine")
         server = TritonServer(settings, repository, self._work, ranks(deployment))
         self._shim = self._make_shim()
         return [TritonChild(server, self._log), *filter(None, [self._shim])]
 
     def _make_shim(self) -> ShimChild | None:
-        openai = self._deployment.openai
-        if not openai.enabled:
+        openai = getattr(self._deployment, "openai", None)
+        if openai is None or not openai.enabled:
             return None
         missing = missing_shim_packages()
         if missing:
             self._phases.say(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
             return None
         triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
-        drain_s = openai.drain_notice_s + openai.drain_s
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
-        return ShimChild(self._file, triton, f"http://{reachable(openai.host)}:{openai.port}", drain_s, log)
+        return ShimChild(self._file, triton, f"http://{reachable(openai.host)}:{openai.port}", openai.drain_s, log)
 
     def _announce(self) -> None:
         self._phases.end()
