@@ -158,7 +158,9 @@ def test_litellm(shim: LiveShim, litellm: Any) -> None:
 
 
 def curl(*arguments: str) -> str:
-    return subprocess.run(["curl", "-sS", "-N", *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(
+        ["curl", "-sS", "-N", *arguments], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
 
 
 def test_curl(shim: LiveShim) -> None:
