@@ -56,7 +56,9 @@ def launch(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_pa
         os.environ.get("LD_LIBRARY_PATH"),
     ]
     flags = ("--ignore", "GPU driver")  # there is none here
-    with launched(deployment, tmp_path, *flags, environment={"LD_LIBRARY_PATH": ":".join(filter(None, libraries))}) as running:
+    with launched(
+        deployment, tmp_path, *flags, environment={"LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
+    ) as running:
         yield running
 
 
