@@ -140,6 +140,15 @@ PREPROCESSING_INPUTS = (
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )
+TEXT_NAMES = {t.name: t.name.lower() for t in PREPROCESSING_INPUTS} | {
+    "QUERY": "text_input",
+    "DECODER_QUERY": "decoder_text_input",
+    "REQUEST_OUTPUT_LEN": "max_tokens",
+    "BAD_WORDS_DICT": "bad_words",
+    "STOP_WORDS_DICT": "stop_words",
+}
+"""What the text models call the inputs of preprocessing: callers of the ensemble know only these names."""
+
 PREPROCESSING_OUTPUTS = (
     Tensor("INPUT_ID", INT32, (-1,)),
     Tensor("REQUEST_INPUT_LEN", INT32),

@@ -15,22 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of the deployment: unknown keys are refused, values keep their YAML types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from .section import Fraction, NotNegative, Port, Positive, Section
 
 
 class OpenVinoEngine(Section):
@@ -50,7 +41,7 @@ class ReplayEngine(Section):
 
     kind: Literal["replay"]
     mode: Literal["echo", "random", "scripts"] = "echo"
-    scripts: list[list[int]] = []
+    scripts: list[list[int]] = Field(default_factory=list)
     slots: Positive = 1024
     step_ms: Annotated[float, Field(ge=0)] = 0.0
     prefill_ms_per_token: Annotated[float, Field(ge=0)] = 0.0
@@ -58,7 +49,7 @@ class ReplayEngine(Section):
     tokens: Positive = 128
     vocab_size: Positive = 151_936
     max_context: Positive = 32_768
-    random_ids: list[int] = [0, 151_643]
+    random_ids: list[int] = Field(default_factory=lambda: [0, 151_643])
     log_prob: float = -0.5
     fail_after: Positive | None = None
     crash_on: NotNegative | None = None
@@ -82,6 +73,12 @@ class TensorRtLlmEngine(Section):
     decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa"] | None = None
     gpu_device_ids: str | None = None
     participant_ids: str | None = None
+    num_nodes: Positive | None = None
+    sink_token_length: NotNegative | None = None
+    kv_cache_onboard_blocks: bool | None = None
+    gpu_weights_percent: Annotated[float, Field(ge=0, le=1)] | None = None
+    multi_block_mode: bool | None = None
+    enable_context_fmha_fp32_acc: bool | None = None
     cancellation_check_period_ms: Positive | None = None
 
 
@@ -89,7 +86,10 @@ Engine = Annotated[OpenVinoEngine | ReplayEngine | TensorRtLlmEngine, Field(disc
 
 
 class Repository(Section):
-    """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE."""
+    """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
+
+    `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
+    """
 
     max_batch_size: Positive = 64
     decoupled: bool = True
