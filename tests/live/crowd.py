@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -148,13 +149,17 @@ class Http:
         return f"{head}Content-Type: application/json\r\n\r\n".encode() + body
 
     async def _listen(self, reader: asyncio.StreamReader, heard: Heard) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        heard.status = head.split()[1]
+        if length := re.search(r"Content-Length: (\d+)", head):
+            _take_http(json.loads(await reader.readexactly(int(length[1]))), heard)
+            heard.ends = 1
+            return
         while self.leaves_after is None or len(heard.pieces) < self.leaves_after:
             line = await reader.readline()
-            if line.startswith(b"HTTP/1.1 "):
-                heard.status = line.split()[1].decode()
-            elif line.startswith((b"data: ", b"{")):
-                _take_http(json.loads(line.removeprefix(b"data: ")), heard)
-            if line == b"0\r\n" or not line or (heard.error and heard.status != "200"):
+            if line.startswith(b"data: "):
+                _take_http(json.loads(line[6:]), heard)
+            elif line == b"0\r\n" or not line:
                 heard.ends += line == b"0\r\n"
                 return
         heard.left = True

@@ -131,15 +131,9 @@ def test_what_the_engine_cannot_do_is_refused(accumulating: LiveServer, model: s
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("accumulate_tokens", True), ("best_of", 2), ("logit_bias", '{"5": 1.0}'), ("input_ids", [1, 2, 3])],
+    [("accumulate_tokens", True), ("best_of", 2), ("logit_bias", '{"5": 1.0}')],
 )
 def test_what_the_ensemble_cannot_do_is_refused(accumulating: LiveServer, name: str, value: Any) -> None:
     """Triton's generate would take an input that the ensemble lacks for a parameter and drop it."""
     with pytest.raises(Refused, match=f"{name}.*tensorrt_llm_bls"):
         generate(accumulating, ENSEMBLE, text_input="hello", max_tokens=4, **{name: value})
-
-
-@both_models
-def test_a_misspelt_input_is_refused(accumulating: LiveServer, model: str) -> None:
-    with pytest.raises(Refused, match="max_token: unknown; did you mean max_tokens"):
-        generate(accumulating, model, text_input="hello", max_token=4)
