@@ -60,7 +60,7 @@ def test_an_engine_that_dies_fails_its_requests_and_is_started_again(server: Liv
     asked = [{"text_input": LONG, "max_tokens": 90, "stream": True, "ignore_eos": True}] * 3
     crowd = Thread(target=lambda: heard.extend(together([Grpc(server, model, inputs) for inputs in asked])))
     crowd.start()
-    assert becomes(lambda: bool(server.engine_counters()["tokens"] > 10), 10)
+    assert becomes(lambda: bool(server.engine_counters()["running"] == 3), 10)
     killed = engine_pid(server)
     os.kill(killed, signal.SIGKILL)
     crowd.join()
@@ -83,3 +83,12 @@ def test_a_wrong_request_is_the_callers_fault(server: LiveServer) -> None:
     with pytest.raises(Refused, match=r"max_tokens: must be in \[1, ") as refusal:
         generate(server, BLS, text_input="hello", max_tokens=0)
     assert refusal.value.status == 400
+
+
+def test_the_models_end_with_a_server_that_is_killed(server: LiveServer) -> None:
+    """Nothing is left behind that waits for ever. The last test of this server."""
+    processes = psutil.Process(server.pid).children(recursive=True)
+    assert len(processes) >= 5
+    os.kill(server.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
