@@ -53,7 +53,17 @@ def holds(what: str, condition: bool, seen: object = "") -> None:
 def build(target: str, tag: str, **arguments: str) -> None:
     started = time.monotonic()
     given = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
-    podman("build", "--pull=missing", "--network=host", "--format=docker", f"--target={target}", *given, "-t", tag, str(ROOT))
+    podman(
+        "build",
+        "--pull=missing",
+        "--network=host",
+        "--format=docker",
+        f"--target={target}",
+        *given,
+        "-t",
+        tag,
+        str(ROOT),
+    )
     size = int(podman("image", "inspect", "--format", "{{.Size}}", tag)) / 1e6
     print(f"built   {target}: {size:.0f} MB in {time.monotonic() - started:.0f} s", flush=True)
     if tag in MOST_MB:
@@ -137,7 +147,9 @@ def check_cpu() -> None:
         check_container(container)
         for tool in ("gcc", "cc", "make", "git"):
             holds(f"no {tool} inside", container.execute("sh", "-c", f"command -v {tool}").returncode != 0)
-        left = container.execute("sh", "-c", "find / -xdev -name __pycache__ -path '/opt/*' -o -path '*/.cache/pip*' | head")
+        left = container.execute(
+            "sh", "-c", "find / -xdev -name __pycache__ -path '/opt/*' -o -path '*/.cache/pip*' | head"
+        )
         holds("no caches inside", left.stdout == "", left.stdout)
         reply = container.chat("qwen-demo", "hello")
         holds("OpenAI's API answers", reply["choices"][0]["finish_reason"] in ("stop", "length"))
@@ -176,7 +188,7 @@ def base_packages(image: str) -> list[str]:
     return podman("run", "--rm", "--network=none", "--entrypoint", "sh", image, "-c", script).splitlines()
 
 
-def check_baked(folder: Path) -> None:
+def check_baked() -> None:
     """The variant with an engine inside: no mounts, and the doctor finds the engine."""
     done = subprocess.run(
         ["podman", "run", "--rm", *SAFE, BAKED, "doctor", "/etc/qwen-triton/deployment.yaml", "--json"],
@@ -207,7 +219,7 @@ def main() -> None:
     try:
         build("trtllm", TRTLLM)
         build("trtllm", BAKED, BAKE=bake(baked, tokenizer))
-        check_baked(baked)
+        check_baked()
         check_trtllm(baked, tokenizer)
         build("cpu", CPU, **({} if demo.is_dir() else {"DEMO": str(baked.relative_to(ROOT) / "models" / "qwen")}))
         if demo.is_dir():
