@@ -21,7 +21,8 @@ from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
-from .section import Fraction, NotNegative, Port, Positive, Section
+from .section import FilePath, Fraction, NotNegative, Port, Positive, Section
+from .trtllm.settings import Build
 
 
 class OpenVinoEngine(Section):
@@ -59,7 +60,7 @@ class TensorRtLlmEngine(Section):
     """NVIDIA's C++ backend with an engine folder. Keys are the backend's parameters; what is left out is its default."""
 
     kind: Literal["tensorrtllm"]
-    engine_dir: Path
+    engine_dir: FilePath
     batching_strategy: Literal["inflight_fused_batching", "inflight_batching", "V1", "v1"] = "inflight_fused_batching"
     max_beam_width: Positive | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
@@ -115,7 +116,7 @@ class Server(Section):
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
-    tritonserver: Path | None = None
+    tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
     on_failure: Literal["exit", "restart"] = "exit"
@@ -130,6 +131,7 @@ class Deployment(Section):
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
     engine: Engine
+    build: Build | None = None
     repository: Repository = Repository()
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
@@ -184,6 +186,8 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     if isinstance(deployment.engine, TensorRtLlmEngine):
         engine_dir = (base / deployment.engine.engine_dir).resolve()
         changes["engine"] = deployment.engine.model_copy(update={"engine_dir": engine_dir})
+    if deployment.build is not None:
+        changes["build"] = deployment.build.with_paths(base)
     return deployment.model_copy(update=changes)
 
 
