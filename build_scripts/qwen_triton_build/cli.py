@@ -13,6 +13,7 @@ COMMANDS = {
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
     "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
+    "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
 }
 
 
