@@ -20,6 +20,7 @@ from qwen_triton_build.trtllm.plan import Step, plan_build
 from qwen_triton_build.trtllm.settings import Build, KvCache, Profile, Quantization
 from qwen_triton_build.trtllm.versions import release_of
 from tests.contract_parser import facts_of, parse
+from tests.contract_rules import algorithm_of, conversion_faults, violations
 
 ROOT = Path(__file__).parents[1]
 VERSIONS = {
@@ -67,48 +68,6 @@ def refusal(build: Build, version: str) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def violations(line: str, convert: Namespace, built: Namespace, algorithm: str | None, kv: str | None) -> list[str]:
-    """The contract's constraints that bear on Qwen, read anew from their text, against what the tools understand."""
-    given, old = vars(built), line == "0.14.0"
-    integers = algorithm in ("W8A16", "W4A16", "W4A16_GPTQ", "W4A16_AWQ")
-    found = {
-        "paged_fmha_int8_kv": built.use_paged_context_fmha == "enable" and kv == "INT8",
-        "paged_fmha_fp8_kv": old and built.use_paged_context_fmha == "enable" and kv == "FP8" and algorithm != "FP8",
-        "profiles_vs_opt_tokens": built.multiple_profiles == "enable" and built.opt_num_tokens is not None,
-        "context_logits_with_draft": built.max_draft_len > 0 and built.gather_context_logits,
-        "max_input_len_clip": built.max_seq_len is not None and built.max_input_len > built.max_seq_len,
-        "max_num_tokens_clip": built.max_seq_len is not None
-        and built.max_num_tokens > built.max_seq_len * built.max_batch_size,
-        "max_num_tokens_min": built.max_num_tokens < built.tokens_per_block,
-        "fast_build_int": old and built.fast_build and integers,
-        "streamingllm_arch": built.streamingllm == "enable",
-        "gemm_swiglu": built.gemm_swiglu_plugin == "fp8" and algorithm != "FP8",
-        "auto_parallel": given.get("auto_parallel", 1) > 1,
-        "kv_cache_type_vs_paged": built.paged_kv_cache is not None,
-        "weight_only_needs_flag": vars(convert).get("weight_only_precision") in ("int4", "int4_gptq")
-        and not convert.use_weight_only,
-        "weight_only_plus_smoothquant_error": bool(vars(convert).get("smoothquant")) and convert.use_weight_only,
-        "smoothquant_zero": vars(convert).get("smoothquant") == 0,
-    }
-    return [name for name, holds in found.items() if holds]
-
-
-def algorithm_of(line: str, convert: Namespace) -> tuple[str | None, str | None]:
-    """The quantisation algorithm and the KV cache's, as the contract says that the tool sets them."""
-    values = vars(convert)
-    if "qformat" in values:
-        rules = {c["id"]: c["rule"] for c in facts_of("quantize", line)["constraints"]}
-        return rules["qformat_to_algo"][convert.qformat], (convert.kv_cache_dtype or "").upper() or None
-    rules = {c["id"]: c["rule"] for c in facts_of("convert_checkpoint", line)["constraints"]}["quant_algo_map"]
-    kv = "INT8" if convert.int8_kv_cache else None
-    if convert.smoothquant:
-        parts = ["smoothquant", *(p for p in ("per_channel", "per_token") if values[p])]
-        return rules["+".join(parts)], kv
-    precision = convert.weight_only_precision
-    chosen = convert.use_weight_only or precision == "int4_gptq"
-    return (rules[precision].split(" ")[0] if chosen else None), kv
-
-
 ALGORITHMS = {"none": None, "int8_weight_only": "W8A16", "int4_weight_only": "W4A16", "int4_gptq": "W4A16_GPTQ"} | {
     "int4_awq": "W4A16_AWQ",
     "fp8": "FP8",
@@ -135,7 +94,7 @@ def test_every_combination_is_the_contract_s_or_refused(version: str, quantizati
         convert, engine, run = (parsed(step, line) for step in plan(build, version, facts))
         algorithm, kv_algorithm = algorithm_of(line, convert)
         assert (algorithm, kv_algorithm) == (ALGORITHMS[quantization], {"model": None}.get(kv, kv.upper()))
-        assert violations(line, convert, engine, algorithm, kv_algorithm) == []
+        assert violations(line, engine, algorithm, kv_algorithm) == conversion_faults(convert) == []
         assert (convert.tp_size, convert.pp_size, convert.dtype) == (tp, pp, dtype)
         assert (convert.model_dir, engine.checkpoint_dir) == ("/models/m/", convert.output_dir)
         assert (run.engine_dir, run.tokenizer_dir) == (engine.output_dir, "/models/m/")
@@ -263,9 +222,12 @@ def test_models_that_a_build_would_misread_are_refused(
 @pytest.mark.parametrize(
     ("version", "flags", "error"),
     [
-        ("0.21.0", {"enable_xqa": "enable"}, "build.build_flags: trtllm-build of TensorRT-LLM 0.21.0: enable_xqa is gone since 0.16"),
-        ("1.2.1", {"auto_parallel": 2}, "build.build_flags: trtllm-build of TensorRT-LLM 1.2: auto_parallel is gone since 1.1"),
-        ("0.14.0", {"max_output_len": 5}, "build.build_flags: trtllm-build of TensorRT-LLM 0.14.0: max_output_len is gone since "
+        ("0.21.0", {"enable_xqa": "enable"},
+         "build.build_flags: trtllm-build of TensorRT-LLM 0.21.0: enable_xqa is gone since 0.16"),
+        ("1.2.1", {"auto_parallel": 2},
+         "build.build_flags: trtllm-build of TensorRT-LLM 1.2: auto_parallel is gone since 1.1"),
+        ("0.14.0", {"max_output_len": 5},
+         "build.build_flags: trtllm-build of TensorRT-LLM 0.14.0: max_output_len is gone since "
          "0.12: give max_seq_len, prompt and answer together"),
         ("0.14.0", {"tp_size": 2}, "build.build_flags: trtllm-build of TensorRT-LLM 0.14.0: tp_size is a matter of the "
          "checkpoint since 0.12: give build.tp"),
@@ -278,9 +240,10 @@ def test_models_that_a_build_would_misread_are_refused(
         ("0.14.0", {"max_batch_size": "many"}, "build.build_flags: max_batch_size: got 'many', expected a whole number"),
         ("0.14.0", {"context_fmha": True}, "build.build_flags: context_fmha: got true, expected one of enable, disable"),
         ("0.14.0", {"strip_plan": "yes"}, "build.build_flags: strip_plan: got 'yes', expected true or false"),
-        ("0.14.0", {"output_dir": "/x"}, "build.build_flags.output_dir: is set by engine.engine_dir and "
-         "build.checkpoint_dir; give it there"),
-        ("0.14.0", {"build_config": "x.json"}, "build.build_flags.build_config: is refused: silently overrides the other flags"),
+        ("0.14.0", {"output_dir": "/x"},
+         "build.build_flags.output_dir: is set by engine.engine_dir and build.checkpoint_dir; give it there"),
+        ("0.14.0", {"build_config": "x.json"},
+         "build.build_flags.build_config: is refused: silently overrides the other flags"),
         ("0.14.0", {"fast_build": True}, "build.build_flags.fast_build: TensorRT-LLM 0.14 refuses it for integer weights"),
         ("0.14.0", {"reduce_fusion": "enable"}, "build.build_flags.reduce_fusion: has no effect on Qwen at TensorRT-LLM 0.14"),
         ("0.14.0", {"max_seq_len": 100, "max_input_len": 200},

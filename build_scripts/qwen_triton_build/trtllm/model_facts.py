@@ -63,8 +63,8 @@ def weight_files(folder: Path) -> list[Path]:
         names = sorted(f.name for f in (*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
-        what = f"{missing[0]}, which its index names," if missing else "*.safetensors"
-        raise ConfigurationError(f"model: {folder} has no {what}: fetch the checkpoint again, weights included")
+        what = f"{missing[0]}, which its index names" if missing else "*.safetensors"
+        raise ConfigurationError(f"model: {folder} has no {what}; fetch the checkpoint again, weights included")
     return [folder / name for name in names]
 
 

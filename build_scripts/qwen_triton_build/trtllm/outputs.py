@@ -1,0 +1,61 @@
+"""What a step leaves behind, and putting it in its place: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+
+from .plan import StepName
+
+SUFFIX = {"convert": "safetensors", "build": "engine"}
+
+
+def missing_file(step: StepName, folder: Path, ranks: int) -> str | None:
+    """The first file that a whole checkpoint or engine of `ranks` ranks would have; None when all are there."""
+    names = ["config.json", *(f"rank{rank}.{SUFFIX[step]}" for rank in range(ranks))]
+    for name in names:
+        file = folder / name
+        if not file.is_file() or not file.stat().st_size:
+            return name
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return "config.json that is JSON"
+    return None
+
+
+def aside(output: Path) -> Path:
+    """A new name beside `output`, for the time while it is written."""
+    return output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
+
+
+def remove_leftovers(output: Path) -> None:
+    """What a build that was killed left beside `output`."""
+    for pattern in (f".{output.name}.partial-*", f".{output.name}.old-*"):
+        for folder in output.parent.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_in_place(written: Path, output: Path) -> None:
+    """Renames; what was there before is removed afterwards."""
+    old = output.with_name(f".{output.name}.old-{secrets.token_hex(4)}")
+    if output.exists():
+        output.rename(old)
+    written.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(output: Path, made_by_us: bool, force: bool) -> None:
+    """Raises ConfigurationError for a folder that must not be overwritten: not ours, or with anything else in it."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())) or made_by_us:
+        return
+    if not (output / "config.json").is_file():
+        raise ConfigurationError(f"{output}: exists, and is neither a checkpoint nor an engine; give another folder")
+    if not force:
+        raise ConfigurationError(
+            f"{output}: holds what no build recorded here has made; --force replaces it, or give another folder"
+        )
