@@ -155,7 +155,7 @@ trtllm-build --checkpoint_dir /engines/middle/Qwen2-14B-Instruct-Int4/ \
 
 @pytest.mark.parametrize(
     ("file", "commands"),
-    [("qwen2-14b-int4.yaml", BLOG_PLAIN), ("qwen2-14b-int4-throughput.yaml", BLOG_OPTIMISED)],
+    [("tensorrtllm.yaml", BLOG_PLAIN), ("tensorrtllm-throughput.yaml", BLOG_OPTIMISED)],
 )
 def test_the_blog_s_builds_word_for_word(file: str, commands: str) -> None:
     """The two example deployments give the commands that the blog tells to type, in the folder it tells to go to."""

@@ -17,8 +17,8 @@ from .model_names import full_name
 from .trtllm.settings import Build, KvCache, Profile, Quantization
 
 EPILOG = """examples:
-  qwen-triton build deployments/qwen2-14b-int4.yaml --dry-run     the exact commands, nothing else
-  qwen-triton build deployments/qwen2-14b-int4.yaml               build; again: only what is not done yet
+  qwen-triton build deployments/tensorrtllm.yaml --dry-run     the exact commands, nothing else
+  qwen-triton build deployments/tensorrtllm.yaml               build; again: only what is not done yet
   qwen-triton build --model qwen2.5-7b-instruct --engine-dir /engines/qwen2.5-7b --quantization int4_awq --tp 2
   qwen-triton build my.yaml --build-flag max_seq_len=16384        any flag of trtllm-build, checked first
 """

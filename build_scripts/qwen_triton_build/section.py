@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
-FilePath = Annotated[Path, Strict(False)]
-"""A file or a folder; YAML gives it as text."""
+FilePath = Annotated[Path, Field(strict=False)]
+"""A path as YAML has it: a string."""
 
 
 class Section(BaseModel):
