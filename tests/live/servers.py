@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +86,17 @@ def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
 
 
 @contextmanager
-def serving(deployment: Mapping[str, Any] | Path, folder: Path) -> Iterator[LiveServer]:
+def serving(
+    deployment: Mapping[str, Any] | Path, folder: Path, change: Callable[[Path], None] = lambda _: None
+) -> Iterator[LiveServer]:
     """A server for `deployment` (a mapping, or a deployment.yaml); `folder` is empty and keeps its log.
 
-    The test fails with the log's telling lines when it does not come up.
+    `change` may edit the rendered repository before the server sees it. The test fails with the log's telling lines
+    when the server does not come up.
     """
     loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
     repository = render(placeholders(loaded, resolve_model(loaded)), folder / "repository")
+    change(repository)
     log = ServerLog(str(folder / "tritonserver.log"))
     server = TritonServer(loaded.server, repository, folder)
     server.start(log.open())
