@@ -86,7 +86,7 @@ class Workshop:
 
     def leftovers(self) -> list[str]:
         """Folders that are neither finished nor gone."""
-        return [p.name for p in self.engine.parent.glob(".*")] if self.engine.parent.exists() else []
+        return [p.name for p in self.engine.parent.glob(".*-*")] if self.engine.parent.exists() else []
 
     def manifest(self) -> dict[str, Any]:
         return dict(json.loads((self.state / "manifest.json").read_text()))
@@ -117,7 +117,7 @@ def test_an_engine_is_built_and_run(version: str, flags: tuple[str, ...], tmp_pa
     done = workshop.build(*flags)
     assert done.returncode == 0, done.stderr
     ranks = 2 if {"--pp", "--tp"} & set(flags) else 1
-    names = {"config.json", *(f"rank{r}.engine" for r in range(ranks))}
+    names = {"config.json", "qwen-triton.json", *(f"rank{r}.engine" for r in range(ranks))}
     assert {file.name for file in workshop.engine.iterdir()} == names
     assert workshop.leftovers() == []
     manifest = workshop.manifest()
@@ -148,10 +148,20 @@ def test_a_change_redoes_what_depends_on_it(workshop: Workshop) -> None:
     assert workshop.build("--build-flag", "max_seq_len=4096").returncode == 0
     after = workshop.wrote()
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"e/config.json", "e/rank0.engine"}
+    assert changed == {"e/config.json", "e/rank0.engine", "e/qwen-triton.json"}
     (workshop.model / "model.safetensors").write_bytes(b"other weights")
     assert workshop.build("--build-flag", "max_seq_len=4096").returncode == 0
     assert workshop.wrote()["e.checkpoint/rank0.safetensors"] > after["e.checkpoint/rank0.safetensors"]
+
+
+def test_two_engines_share_a_checkpoint(workshop: Workshop) -> None:
+    """The blog builds two engines of one checkpoint: the second build finds it done."""
+    assert workshop.build().returncode == 0
+    before = workshop.wrote()
+    workshop.engine = workshop.engine.with_name("other")
+    done = workshop.build("--checkpoint-dir", str(workshop.checkpoint), "--profile", "throughput")
+    assert (done.returncode, done.stderr.count(" done")) == (0, 1)
+    assert workshop.wrote()["e.checkpoint/rank0.safetensors"] == before["e.checkpoint/rank0.safetensors"]
 
 
 def test_a_checkpoint_that_lost_a_file_is_made_again(workshop: Workshop) -> None:
@@ -229,7 +239,7 @@ def test_two_builds_of_one_engine_do_not_meet(workshop: Workshop) -> None:
         _until(lambda: next(iter(workshop.engine.parent.glob(".e.partial-*/hanging")), None))
         done = workshop.build()
         assert done.returncode == 2
-        assert "another build of this engine is running; wait for it" in done.stderr
+        assert "another build that writes it is running; wait for it" in done.stderr
     finally:
         running.terminate()
         running.wait(WAIT_S)
@@ -330,7 +340,7 @@ def test_a_folder_that_is_not_ours_is_not_replaced(workshop: Workshop) -> None:
     workshop.engine.mkdir(parents=True)
     (workshop.engine / "config.json").write_text("{}")
     assert workshop.refused() == (
-        f"{workshop.engine}: holds what no build recorded here has made; --force replaces it, or give another folder"
+        f"{workshop.engine}: was not made by qwen-triton build; --force replaces it, or give another folder"
     )
     assert workshop.build("--force").returncode == 0
     workshop.engine = workshop.folder / "home"
@@ -378,5 +388,5 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(workshop: Workshop) ->
         "step build failed with code 1: OSError: [Errno 28] No space left on device; the disk is full: make room; its log"
         in (done.stderr)
     )
-    assert done.stdout.splitlines()[:2] == ["e.build", "e.checkpoint"]
+    assert done.stdout.splitlines()[:3] == [".e.checkpoint.lock", "e.build", "e.checkpoint"]
     assert int(done.stdout.splitlines()[-1]) < 1024

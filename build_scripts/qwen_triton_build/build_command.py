@@ -19,7 +19,7 @@ from .trtllm.disk import check_disk, checkpoint_bytes
 from .trtllm.gpus import Gpu, check_gpus, visible_gpus
 from .trtllm.manifest import Manifest
 from .trtllm.model_facts import ModelFacts
-from .trtllm.plan import Step, plan_build
+from .trtllm.plan import Step, checkpoint_dir, plan_build
 from .trtllm.step_runner import StepFailed
 from .trtllm.toolchain import (
     Installed,
@@ -94,7 +94,7 @@ def _build(request: BuildRequest, force: bool) -> None:
     check_commands(steps, environment)
     gpus = visible_gpus(environment)
     _check_machine(request, facts, surely_open(steps, request.build.world_size, force), gpus)
-    with build_lock(request.engine_dir) as state:
+    with build_lock(request.engine_dir, checkpoint_dir(request.build, request.engine_dir)) as state:
         manifest = _manifest(state, installed, model)
         work = EngineBuild(steps, manifest, request.build.world_size, force)
         _check_machine(request, facts, work.open_steps, gpus)

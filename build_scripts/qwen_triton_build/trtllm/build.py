@@ -5,28 +5,34 @@ from __future__ import annotations
 import fcntl
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
 from .manifest import Manifest, state_folder
-from .outputs import check_replaceable, missing_file, remove_leftovers
+from .outputs import check_replaceable, missing_file, read_stamp, remove_leftovers
 from .plan import Step
 from .step_runner import StepRunner
 
 
 @contextmanager
-def build_lock(engine_dir: Path) -> Iterator[Path]:
-    """The state folder of an engine, ours alone. Raises ConfigurationError when another build has it."""
+def build_lock(engine_dir: Path, checkpoint: Path) -> Iterator[Path]:
+    """The state folder of an engine; it and the checkpoint are ours alone, or ConfigurationError says which is not."""
     folder = state_folder(engine_dir)
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigurationError(f"{engine_dir}: another build of this engine is running; wait for it") from None
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for output, file in (
+            (engine_dir, folder / "lock"),
+            (checkpoint, checkpoint.with_name(f".{checkpoint.name}.lock")),
+        ):
+            lock = stack.enter_context(file.open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigurationError(f"{output}: another build that writes it is running; wait for it") from None
         yield folder
 
 
@@ -49,7 +55,7 @@ class EngineBuild:
         self.open_steps = self._not_done(force)
         for step in self.open_steps:
             if step.output is not None:
-                check_replaceable(step.output, manifest.made(step.name, step.output), force)
+                check_replaceable(step.output, force)
 
     def _chain(self) -> dict[str, str]:
         before = ""
@@ -61,10 +67,16 @@ class EngineBuild:
     def _not_done(self, force: bool) -> list[Step]:
         """From the first step that is not done; a step after it reads what it writes."""
         for n, step in enumerate(self._steps):
-            whole = step.output is None or missing_file(step.name, step.output, self._ranks) is None
-            if force or not whole or not self._manifest.is_done(step.name, self._fingerprints[step.name]):
+            if force or not self._is_done(step):
                 return self._steps[n:]
         return []
+
+    def _is_done(self, step: Step) -> bool:
+        fingerprint = self._fingerprints[step.name]
+        if step.output is None:
+            return self._manifest.is_done(step.name, fingerprint)
+        stamp = read_stamp(step.output) or {}
+        return missing_file(step.name, step.output, self._ranks) is None and stamp.get("fingerprint") == fingerprint
 
     def run(self, environment: Mapping[str, str], logs: Path) -> None:
         """Raises StepFailed; the steps before it stay done."""
@@ -89,7 +101,7 @@ class EngineBuild:
         outcome, seconds = "broken", None
         self._manifest.record(step.name, {**entry, "outcome": "running"})
         try:
-            seconds = round(runner.run(), 1)
+            seconds = round(runner.run({**entry, "tensorrt_llm": self._manifest.trtllm_version}), 1)
             outcome = "done"
         finally:
             self._manifest.record(step.name, {**entry, "outcome": outcome, "seconds": seconds})

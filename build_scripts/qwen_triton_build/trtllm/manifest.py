@@ -48,10 +48,6 @@ class Manifest:
         entry = self.steps.get(name, {})
         return bool(entry.get("outcome") == "done" and entry.get("fingerprint") == fingerprint)
 
-    def made(self, name: StepName, output: Path) -> bool:
-        """Whether a recorded build wrote `output`, finished or not."""
-        return bool(self.steps.get(name, {}).get("output") == str(output))
-
     def record(self, name: StepName, entry: Mapping[str, Any]) -> None:
         """Sets a step's entry and writes the file, at once or not at all."""
         self.steps[name] = dict(entry)

@@ -1,17 +1,23 @@
-"""What a step leaves behind, and putting it in its place: whole or not at all."""
+"""What a step leaves behind, and putting it in its place: whole or not at all.
+
+Each folder carries a stamp that says what it was made from, so that several engines may share a checkpoint.
+"""
 
 from __future__ import annotations
 
 import json
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from qwen_triton.errors import ConfigurationError
 
 from .plan import StepName
 
 SUFFIX = {"convert": "safetensors", "build": "engine"}
+STAMP = "qwen-triton.json"
 
 
 def missing_file(step: StepName, folder: Path, ranks: int) -> str | None:
@@ -26,6 +32,19 @@ def missing_file(step: StepName, folder: Path, ranks: int) -> str | None:
     except ValueError:
         return "config.json that is JSON"
     return None
+
+
+def write_stamp(folder: Path, stamp: Mapping[str, Any]) -> None:
+    """Says in the folder what it was made from: `fingerprint`, command, versions."""
+    (folder / STAMP).write_text(json.dumps(stamp, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_stamp(folder: Path) -> dict[str, Any] | None:
+    """None for a folder that no build of ours made."""
+    try:
+        return dict(json.loads((folder / STAMP).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def aside(output: Path) -> Path:
@@ -49,13 +68,13 @@ def put_in_place(written: Path, output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def check_replaceable(output: Path, made_by_us: bool, force: bool) -> None:
+def check_replaceable(output: Path, force: bool) -> None:
     """Raises ConfigurationError for a folder that must not be overwritten: not ours, or with anything else in it."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())) or made_by_us:
+    if not output.exists() or read_stamp(output) is not None or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output / "config.json").is_file():
         raise ConfigurationError(f"{output}: exists, and is neither a checkpoint nor an engine; give another folder")
     if not force:
         raise ConfigurationError(
-            f"{output}: holds what no build recorded here has made; --force replaces it, or give another folder"
+            f"{output}: was not made by qwen-triton build; --force replaces it, or give another folder"
         )

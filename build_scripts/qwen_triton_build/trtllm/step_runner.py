@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from qwen_triton.errors import QwenTritonError
 
 from ..child_process import ChildProcess
-from .outputs import aside, missing_file, put_in_place
+from .outputs import aside, missing_file, put_in_place, write_stamp
 from .plan import Step
 
 _POLL_S = 0.2
@@ -37,18 +38,18 @@ class StepRunner:
         self._log = log
         self._told_s = 0.0
 
-    def run(self) -> float:
-        """Seconds that it took. Raises StepFailed; whatever happens, nothing half-written stays."""
+    def run(self, stamp: Mapping[str, Any]) -> float:
+        """Seconds that it took; the output carries `stamp`. Raises StepFailed; nothing half-written stays, whatever happens."""
         started = time.monotonic()
         if self._step.output is None:
             self._execute(list(self._step.command))
         else:
-            self._write(self._step.output)
+            self._write(self._step.output, stamp)
         seconds = time.monotonic() - started
         self._show(f"{self._title:<44}{seconds:8.1f} s", end=True)
         return seconds
 
-    def _write(self, output: Path) -> None:
+    def _write(self, output: Path, stamp: Mapping[str, Any]) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = aside(output)
         try:
@@ -56,6 +57,7 @@ class StepRunner:
             missing = missing_file(self._step.name, folder, self._ranks) if self._step.name != "run" else None
             if missing is not None:
                 raise StepFailed(f"step {self._step.name} ended well but left no {missing}; its log: {self._log}")
+            write_stamp(folder, stamp)
             put_in_place(folder, output)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
