@@ -77,7 +77,9 @@ def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
     data = yaml.safe_load(deployment.read_text()) if isinstance(deployment, Path) else dict(deployment)
     if isinstance(deployment, Path):
         data["model"] = str((deployment.parent / data["model"]).resolve())
-    ports = dict(zip(("http_port", "grpc_port", "metrics_port"), free_ports(3), strict=True))
+    *triton, openai = free_ports(4)
+    ports = dict(zip(("http_port", "grpc_port", "metrics_port"), triton, strict=True))
+    data["openai"] = data.get("openai", {}) | {"port": openai}
     data["server"] = {"ready_timeout_s": READY_S, "exit_timeout_s": 5} | data.get("server", {}) | ports
     file.write_text(yaml.safe_dump(data, allow_unicode=True))
     return file
