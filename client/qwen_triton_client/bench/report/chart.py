@@ -10,7 +10,7 @@ from html import escape
 Point = tuple[float, float]
 
 _WIDTH, _HEIGHT = 720, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 16, 16, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 34, 16, 52
 _TICKS = 6
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#666666")
 """Told apart by people who do not see all colours (Okabe and Ito)."""
