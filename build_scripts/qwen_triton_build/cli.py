@@ -14,6 +14,7 @@ COMMANDS = {
     "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
     "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
+    "tune": ("qwen_triton_client.bench.tune.command", "measure settings of a deployment and name the best"),
     "report": ("qwen_triton_client.bench.report.command", "results of bench as one HTML page"),
 }
 
