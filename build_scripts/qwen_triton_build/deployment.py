@@ -49,7 +49,7 @@ class ReplayEngine(Section):
     tokens: Positive = 128
     vocab_size: Positive = 151_936
     max_context: Positive = 32_768
-    random_ids: list[int] = Field(default_factory=lambda: [0, 151_643])
+    random_ids: Annotated[list[int], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0, 151_643])
     log_prob: float = -0.5
     fail_after: Positive | None = None
     crash_on: NotNegative | None = None
