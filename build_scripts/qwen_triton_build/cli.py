@@ -17,6 +17,8 @@ COMMANDS = {
     "doctor": ("qwen_triton_build.doctor_command", "check a deployment and this machine before the start"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
     "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
+    "tune": ("qwen_triton_client.bench.tune.command", "measure settings of a deployment and name the best"),
+    "report": ("qwen_triton_client.bench.report.command", "results of bench as one HTML page"),
 }
 
 
