@@ -11,6 +11,8 @@ from qwen_triton.errors import QwenTritonError
 COMMANDS = {
     "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
+    "chat": ("qwen_triton_client.chat_command", "talk to the model in the terminal"),
+    "generate": ("qwen_triton_client.generate_command", "send a text to a Triton model, ours or stock's"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
 }
 
