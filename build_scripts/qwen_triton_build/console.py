@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 
 
 class Phases:
@@ -24,5 +25,31 @@ class Phases:
             print(f"{time.monotonic() - self._phase_started:6.1f} s", file=sys.stderr, flush=True)
         self._open = False
 
+    def say(self, line: str) -> None:
+        """A line of its own, for the operator."""
+        self.end()
+        print(f"qwen-triton: {line}", file=sys.stderr, flush=True)
+
     def total_s(self) -> float:
         return time.monotonic() - self._started
+
+
+class LaunchProgress:
+    """Says every ten seconds what a launch waits for, with the last line of its log; `last_line()` gives that."""
+
+    _EVERY_S = 10.0
+
+    def __init__(self, phases: Phases, last_line: Callable[[], str]) -> None:
+        self._phases = phases
+        self._last_line = last_line
+        self._told_s = 0.0
+
+    def waiting(self, names: Sequence[str], seconds: float) -> None:
+        if seconds < self._told_s:
+            self._told_s = 0.0
+        if seconds - self._told_s >= self._EVERY_S:
+            self._told_s = seconds
+            self._phases.say(f"waiting for {' and '.join(names)} ({seconds:.0f} s) {self._last_line()}".rstrip())
+
+    def say(self, line: str) -> None:
+        self._phases.say(line)

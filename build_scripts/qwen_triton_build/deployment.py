@@ -104,7 +104,10 @@ class Repository(Section):
 
 
 class Server(Section):
-    """tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds."""
+    """tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
+
+    `on_failure`: what `serve` does when a process ends unasked: end all, or start it again, at most `max_restarts` times.
+    """
 
     host: str = "127.0.0.1"
     http_port: Port = 8000
@@ -113,6 +116,8 @@ class Server(Section):
     tritonserver: Path | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
+    on_failure: Literal["exit", "restart"] = "exit"
+    max_restarts: Positive = 5
     log_verbose: NotNegative = 0
 
 

@@ -1,125 +1,107 @@
-"""`qwen-triton serve DEPLOYMENT`: renders the repository, starts tritonserver, watches over it, ends it in order."""
+"""`qwen-triton serve DEPLOYMENT`: renders the repository, then owns tritonserver and the OpenAI shim until it is stopped.
+
+    qwen-triton serve deployments/cpu.yaml
+    qwen-triton serve deployment.yaml --log - --on-failure restart
+
+Exit code: 0 after SIGTERM or Ctrl-C, 1 when a process ended that may not be started again, 2 for a wrong deployment.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from qwen_triton.errors import ConfigurationError
-
-from .console import Phases
-from .deployment import Deployment, load_deployment
+from .built_engine import BuiltEngine
+from .children import Child
+from .console import LaunchProgress, Phases
+from .deployment import Deployment, TensorRtLlmEngine, load_deployment
+from .launch_children import ShimChild, TritonChild, missing_shim_packages
+from .launcher import Launcher
 from .models import resolve_model
 from .placeholders import placeholders
 from .preflight import check_machine, check_ports
+from .ready_lines import reachable, ready_lines
 from .render import render
 from .server import TritonServer
 from .server_log import ServerLog, default_log
-
-PROMPT = "你好，你叫什么名字"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
     parser.add_argument(
-        "--log", help="file for tritonserver's log, - = the terminal (default: a file, named at the start)"
+        "--log", help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)"
+    )
+    parser.add_argument(
+        "--on-failure",
+        choices=("exit", "restart"),
+        help="when a process ends unasked (default: the deployment's server.on_failure)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: sys.exit(0))  # until the launcher takes them over
     deployment = load_deployment(arguments.deployment)
-    log = ServerLog(arguments.log or str(default_log(deployment.server.http_port)))
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        try:
-            return _Serving(deployment, Path(work), log).run()
-        finally:
-            log.close()
+        return _Serving(arguments, deployment, Path(work)).run()
 
 
 class _Serving:
-    """One run of `serve`; a signal ends it wherever it is."""
+    """One run of `serve`."""
 
-    def __init__(self, deployment: Deployment, work: Path, log: ServerLog) -> None:
+    def __init__(self, arguments: argparse.Namespace, deployment: Deployment, work: Path) -> None:
+        self._file: Path = arguments.deployment
+        self._log_target: str | None = arguments.log
         self._deployment = deployment
+        self._restart = (arguments.on_failure or deployment.server.on_failure) == "restart"
         self._work = work
-        self._log = log
         self._phases = Phases()
-        self._stopping = False
+        self._log = ServerLog(self._log_target or str(default_log(deployment.server.http_port)))
+        self._shim: ShimChild | None = None
 
     def run(self) -> int:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._stop)
-        server = self._start()
-        try:
-            server.wait_ready(lambda _: self._leave_if_stopping())
-            self._phases.end()
-            print(_ready_lines(self._deployment, self._phases.total_s(), self._log), flush=True)
-            return self._watch(server)
-        except ConfigurationError as error:
-            self._phases.end()
-            raise ConfigurationError("\n".join([*self._log.telling_lines(), str(error), *self._where()])) from None
-        except KeyboardInterrupt:
-            self._phases.end()
-            return 0
-        finally:
-            server.stop()
-
-    def _start(self) -> TritonServer:
         settings = self._deployment.server
+        children = self._prepare()
+        progress = LaunchProgress(self._phases, self._log.last_line)
+        restarts = settings.max_restarts if self._restart else 0
+        return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)
+
+    def _prepare(self) -> list[Child]:
+        """Everything that can fail before a process is started."""
+        deployment, settings = self._deployment, self._deployment.server
         self._phases.begin("checking the machine")
         check_machine()
         check_ports(settings)
         self._phases.begin("rendering the model repository")
-        values = placeholders(self._deployment, resolve_model(self._deployment))
+        values = placeholders(deployment, resolve_model(deployment))
         repository = render(values, self._work / "repository")
         self._phases.begin("starting tritonserver and the engine")
-        server = TritonServer(settings, repository, self._work)
-        server.start(self._log.open())
-        return server
+        server = TritonServer(settings, repository, self._work, ranks(deployment))
+        self._shim = self._make_shim()
+        return [TritonChild(server, self._log), *filter(None, [self._shim])]
 
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
+    def _make_shim(self) -> ShimChild | None:
+        openai = getattr(self._deployment, "openai", None)
+        if openai is None or not openai.enabled:
+            return None
+        missing = missing_shim_packages()
+        if missing:
+            self._phases.say(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
+            return None
+        triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
+        log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
+        return ShimChild(self._file, triton, f"http://{reachable(openai.host)}:{openai.port}", openai.drain_s, log)
 
-    def _leave_if_stopping(self) -> None:
-        if self._stopping:
-            raise KeyboardInterrupt
-
-    def _watch(self, server: TritonServer) -> int:
-        while not self._stopping:
-            if server.poll() is not None:
-                for line in (
-                    *self._log.telling_lines(),
-                    f"tritonserver ended with code {server.poll()}",
-                    *self._where(),
-                ):
-                    print(f"qwen-triton: {line}", file=sys.stderr)
-                return 1
-            time.sleep(0.1)
-        print("stopping: requests in flight may finish", file=sys.stderr)
-        return 0
-
-    def _where(self) -> list[str]:
-        return [f"the whole log is in {self._log.path}"] if self._log.path else []
+    def _announce(self) -> None:
+        self._phases.end()
+        url = None if self._shim is None else self._shim.url
+        print(ready_lines(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)
 
 
-def _ready_lines(deployment: Deployment, seconds: float, log: ServerLog) -> str:
-    server = deployment.server
-    host = "localhost" if server.host in ("127.0.0.1", "0.0.0.0") else server.host
-    body = json.dumps({"text_input": PROMPT, "max_tokens": 100, "bad_words": "", "stop_words": ""}, ensure_ascii=False)
-    return f"""
-ready in {seconds:.1f} s: {deployment.served_model_name} on the {deployment.engine.kind} engine
-  HTTP     http://{host}:{server.http_port}
-  gRPC     {host}:{server.grpc_port}
-  metrics  http://{host}:{server.metrics_port}/metrics
-  log      {log.path or "this terminal"}
-
-try:
-  curl -X POST {host}:{server.http_port}/v2/models/ensemble/generate -d {shlex.quote(body)}
-
-Ctrl-C stops it."""
+def ranks(deployment: Deployment) -> int:
+    """How many tritonservers the engine needs: one per GPU that it was built for."""
+    engine = deployment.engine
+    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmEngine) else 1

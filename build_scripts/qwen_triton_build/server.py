@@ -1,16 +1,13 @@
-"""tritonserver as a child: its command line, its environment, its start, readiness and end.
+"""tritonserver as a child, of one rank or of several: its command line, its environment, its start, readiness and end.
 
-The server runs in a session of its own, so that Ctrl-C reaches us and we end it in order; it ends with us however we
-end. Its shared-memory regions have a prefix of their own and are removed after it.
+Its shared-memory regions have a prefix of their own and are removed after it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -18,32 +15,39 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from qwen_triton.contract import TENSORRT_LLM
 from qwen_triton.errors import ConfigurationError
 
+from .child_process import ChildProcess
 from .deployment import Server
 from .installation import Installation, find_installation, prepare_backends
+from .ranks import find_mpirun, mpirun_command, rank_processes
 
-_PR_SET_PDEATHSIG = 1
 _SHM = Path("/dev/shm")
 _KILL_AFTER_S = 10.0
+_WORKERS_END_S = 3.0
+"""How long the other ranks may take to follow rank 0, before they are ended."""
 
 
-def command_line(settings: Server, repository: Path, backends: Path, binary: Path, shm_prefix: str) -> list[str]:
+def command_line(
+    settings: Server, repository: Path, backends: Path, binary: Path, shm_prefix: str, rank: int = 0
+) -> list[str]:
     """tritonserver's arguments for one rank. The configs are complete, so it must not complete them."""
     return [
         str(binary),
         f"--model-repository={repository}",
+        *(["--model-control-mode=explicit", f"--load-model={TENSORRT_LLM}"] if rank else []),
         f"--backend-directory={backends}",
         f"--http-address={settings.host}",
-        f"--http-port={settings.http_port}",
         f"--grpc-address={settings.host}",
-        f"--grpc-port={settings.grpc_port}",
         f"--metrics-address={settings.host}",
+        f"--grpc-port={settings.grpc_port}",
+        f"--http-port={settings.http_port}",
         f"--metrics-port={settings.metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout_s}",
         "--disable-auto-complete-config",
         "--strict-readiness=true",
-        f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        f"--backend-config=python,shm-region-prefix-name={shm_prefix}{rank}_",
         *([f"--log-verbose={settings.log_verbose}"] if settings.log_verbose else []),
     ]
 
@@ -58,21 +62,21 @@ def environment(installation: Installation) -> dict[str, str]:
     return env
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 class TritonServer:
-    """One tritonserver process. `work` is an empty folder for what it needs while it runs."""
+    """One tritonserver, or one for each of `ranks`. `work` is an empty folder for what it needs while it runs."""
 
-    def __init__(self, settings: Server, repository: Path, work: Path) -> None:
+    def __init__(self, settings: Server, repository: Path, work: Path, ranks: int = 1) -> None:
         self.settings = settings
+        self.ranks = ranks
         installation = find_installation(settings.tritonserver)
         backends = prepare_backends(installation, work)
         self._shm_prefix = f"qwen_triton_{os.getpid()}_{time.monotonic_ns():x}_"
-        self._command = command_line(settings, repository, backends, installation.binary, self._shm_prefix)
-        self._environment = environment(installation)
-        self._process: subprocess.Popen[bytes] | None = None
+
+        def server(rank: int) -> list[str]:
+            return command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank)
+
+        command = server(0) if ranks == 1 else mpirun_command(find_mpirun(), ranks, server)
+        self._process = ChildProcess(command, environment(installation))
 
     @property
     def url(self) -> str:
@@ -80,23 +84,16 @@ class TritonServer:
 
     @property
     def pid(self) -> int:
-        return 0 if self._process is None else self._process.pid
+        """The process started: tritonserver, or mpirun with several ranks."""
+        return self._process.pid
 
     def start(self, log: int | None = None) -> None:
         """Starts the process; its log goes to the file descriptor `log`, or to ours."""
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+        self._process.start(log)
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
-        return None if self._process is None else self._process.poll()
+        """The exit code, or None while it runs. With several ranks, mpirun ends when any rank does."""
+        return self._process.poll()
 
     def ready(self) -> bool:
         """Whether every model is loaded and answers."""
@@ -123,21 +120,41 @@ class TritonServer:
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """The exit code once it has ended; None when it still runs after `timeout_s`."""
-        if self._process is None:
-            return None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(timeout_s)
-        return None
+        return self._process.wait(timeout_s)
 
     def stop(self) -> int:
         """Ends it in order: SIGTERM, requests in flight finish within exit_timeout_s, then SIGKILL. Leaves nothing."""
-        if self._process is None:
-            return 0
-        self._process.terminate()
-        if self.wait(self.settings.exit_timeout_s + _KILL_AFTER_S) is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        grace_s = self.settings.exit_timeout_s + _KILL_AFTER_S
+        if self.ranks > 1 and self.poll() is None:
+            self._drain_first_rank(grace_s)
+        code = self._process.stop(grace_s)
+        self._kill_ranks()
         for region in _SHM.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
-        return self._process.returncode
+        return code
+
+    def kill(self) -> None:
+        """Ends it at once. What is left of it in shared memory goes with `stop()`."""
+        self._process.kill()
+        self._kill_ranks()
+
+    def _drain_first_rank(self, grace_s: float) -> None:
+        """mpirun gives its ranks a second between SIGTERM and SIGKILL: rank 0, which has the requests, is asked before.
+
+        With TensorRT-LLM the other ranks end when rank 0 has ended.
+        """
+        first = rank_processes(self._shm_prefix).get(0)
+        if first is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline and 0 in rank_processes(self._shm_prefix):
+            time.sleep(0.05)
+        self._process.wait(_WORKERS_END_S)
+
+    def _kill_ranks(self) -> None:
+        """mpirun starts each rank in a session of its own; those that outlive it are ended here."""
+        for pid in rank_processes(self._shm_prefix).values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

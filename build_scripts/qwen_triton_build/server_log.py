@@ -1,4 +1,4 @@
-"""Where tritonserver's log goes, and what of it a person needs when the server did not come up."""
+"""Where a child's log goes, and what of it a person needs when the child did not come up or ended."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TAIL_BYTES = 64 << 10
 _TELLING = ("error", "Error", "UNAVAILABLE", "qwen-triton", "Failed", "failed")
 
 
-def default_log(http_port: int) -> Path:
-    """One file for each port, in the user's state folder."""
+def default_log(port: int, process: str = "tritonserver") -> Path:
+    """One file for each process and port, in the user's state folder."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "qwen-triton" / f"tritonserver-{http_port}.log"
+    return Path(state) / "qwen-triton" / f"{process}-{port}.log"
 
 
 class ServerLog:
@@ -25,9 +25,11 @@ class ServerLog:
         self._file: BinaryIO | None = None
 
     def open(self) -> int:
-        """A file descriptor that the server writes to; an older log is replaced."""
+        """A file descriptor that the server writes to; the log of an earlier run is replaced, of this run continued."""
         if self.path is None:
             return sys.stderr.fileno()
+        if self._file is not None:
+            return self._file.fileno()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = cast(BinaryIO, open(self.path, "wb"))  # noqa: SIM115  open as long as the server runs
         return self._file.fileno()
@@ -36,10 +38,23 @@ class ServerLog:
         if self._file is not None:
             self._file.close()
 
+    def last_line(self) -> str:
+        """The newest line; empty when there is none or the log goes to the terminal anyway."""
+        return next(iter(self._tail()[-1:]), "")
+
     def telling_lines(self, most: int = 12) -> list[str]:
         """The last lines that look like a reason; none when the log went to the terminal anyway."""
+        lines = [line for line in self._tail() if any(word in line for word in _TELLING)]
+        return lines[-most:]
+
+    def last_lines(self, most: int = 12) -> list[str]:
+        """The telling lines, else simply the last ones; and where the rest is."""
+        lines = self.telling_lines(most) or self._tail()[-most:]
+        return [*lines, f"the whole log is in {self.path}"] if lines else []
+
+    def _tail(self) -> list[str]:
         if self.path is None or not self.path.exists():
             return []
-        text = self.path.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if any(word in line for word in _TELLING)]
-        return lines[-most:]
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").splitlines()
