@@ -38,12 +38,13 @@ class DeclaredInput:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredModel:
-    """A model's name, inputs and outputs; `batched`: arrays have a leading dimension of rows."""
+    """A model's name, inputs and outputs. `batched`: arrays have a leading dimension of rows. `steps`: an ensemble's."""
 
     name: str
     inputs: Mapping[str, DeclaredInput]
     outputs: frozenset[str]
     batched: bool = True
+    steps: tuple[str, ...] = ()
 
     def fit(self, arrays: Arrays) -> dict[str, Array]:
         """The arrays under the model's names and types. Raises InvalidRequest for what it cannot take or lacks."""
@@ -78,4 +79,5 @@ def decode_config(config: Mapping[str, Any]) -> DeclaredModel:
         {i["name"]: DeclaredInput(i["data_type"], bool(i.get("optional"))) for i in config["input"]},
         frozenset(o["name"] for o in config["output"]),
         config.get("max_batch_size", 0) > 0,
+        tuple(step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", ())),
     )

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session_flags(parser)
     parser.add_argument("--no-stream", action="store_true", help="wait for the whole answer")
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each answer, when it is whole")
-    add_parameter_flags(parser)
+    add_parameter_flags(parser, without=("accumulate",))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -85,6 +85,7 @@ class GrpcWire:
             {i.name: DeclaredInput(dtypes[i.data_type].name, i.optional) for i in config.input},
             frozenset(o.name for o in config.output),
             config.max_batch_size > 0,
+            tuple(step.model_name for step in config.ensemble_scheduling.step),
         )
 
     def send(

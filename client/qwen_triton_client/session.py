@@ -18,13 +18,14 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from qwen_triton.contract import BLS, ENSEMBLE
+from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
 from qwen_triton.tensors import encode_generate
 from qwen_triton.types import GenerateRequest
 
 from .chat_answer import ChatAnswer, ChatReader, ChatResult
 from .declared_model import DeclaredModel
+from .ensemble_cancel import EnsembleReply
 from .grpc_wire import GrpcWire
 from .http_wire import HttpWire
 from .parameters import build_request
@@ -104,6 +105,8 @@ class Session:
         names = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)
         request_id = request_id or uuid.uuid4().hex
         reply = self._wire.send(self.model, arrays, self.model.wanted(names), request_id, request.stream)
+        if TENSORRT_LLM in self.model.steps:
+            reply = EnsembleReply(reply, self._wire, request_id)
         sampling = request.sampling
         return TextAnswer(reply, max(sampling.n, sampling.beam_width), bool(request.accumulate) and request.stream)
 
