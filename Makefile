@@ -30,12 +30,12 @@ check: $(VENV)/dev ## ruff, mypy, import order
 $(VENV)/serve: pyproject.toml requirements/server.txt
 	@scripts/make_venv.sh $(PYTHON) $(VENV)
 	@echo "installing qwen-triton, the CPU engine and tritonserver (some 450 MB, once)"
-	$(BIN)/pip install -q -e '.[openvino,build]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client]'
 	$(BIN)/pip install -q --no-deps -r requirements/server.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	$(BIN)/pip install -q -e '.[openvino,build,dev]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client,dev]'
 	@touch $@
 
 clean: ## remove the environment and caches of this folder

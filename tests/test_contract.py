@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.contract import INPUTS, NOW_OPTIONAL, OUTPUTS, Tensor
+from qwen_triton_build.overlays import PYTHON, lay_over, overlay_text
 
 ROOT = Path(__file__).parents[1]
 STOCK = json.loads((ROOT / "tests/data/contract/triton_configs.v0.14.0.json").read_text())["models"]
@@ -19,10 +20,12 @@ MODELS = sorted(INPUTS)
 
 
 def config(model: str) -> Any:
-    """The model's config.pbtxt with its placeholders filled by values that parse anywhere."""
+    """The model's config.pbtxt as a python engine gets it, with placeholders filled by values that parse anywhere."""
     text = (ROOT / "model_repository" / model / "config.pbtxt").read_text(encoding="utf-8")
     text = text.replace("${decoupled_mode}", "true")
-    return text_format.Parse(re.sub(r"\$\{\w+\}", "1", text), model_config_pb2.ModelConfig())
+    parsed = text_format.Parse(re.sub(r"\$\{\w+\}", "1", text), model_config_pb2.ModelConfig())
+    lay_over(parsed, PYTHON, overlay_text(PYTHON, model))
+    return parsed
 
 
 def facts(tensor: Any) -> dict[str, Any]:

@@ -34,8 +34,9 @@ CHATML = """
 """Qwen's format, for a checkpoint that brings no template: no tools, no thinking."""
 
 SWITCHES = ("add_generation_prompt", "continue_final_message", "allow_control_tokens")
+PREFIX = "answer_prefix"
 """Options that are ours; every other one is handed to the template."""
-RESERVED = ("messages", "tools", *SWITCHES)
+RESERVED = ("messages", "tools", *SWITCHES, PREFIX)
 END_MARK = "\uf8ff"
 """Stands behind the text of a final message that is to be continued, to find the place again. A space follows it,
 which tells whether the template strips the message: then the text before it is stripped as well."""
@@ -45,7 +46,9 @@ class ChatTemplate:
     """The chat templates of one checkpoint, compiled. Any number of threads may use it.
 
     Options: `add_generation_prompt` (default true, false with the next), `continue_final_message` (the model goes on
-    within the last message), `allow_control_tokens`, and whatever the template reads, such as `enable_thinking`.
+    within the last message), `allow_control_tokens`, `answer_prefix` (the answer's beginning, control tokens and all;
+    part of the prompt, it closes a <think> block that the template opened), and whatever the template reads, such as
+    `enable_thinking`.
     An option that the template does not read is refused; `enable_thinking: false` is true of any other template.
     """
 
@@ -82,7 +85,7 @@ class ChatTemplate:
     def _fill(self, messages: list[Message], tools: list[Tool], options: Mapping[str, Any]) -> tuple[str, Marks]:
         """The template's text with the control tokens in it hidden that are not its own, and how they are."""
         switches = _switches(options)
-        given = {key: value for key, value in options.items() if key not in SWITCHES}
+        given = {key: value for key, value in options.items() if key not in (*SWITCHES, PREFIX)}
         template = self._templates["tool_use" if tools and "tool_use" in self._templates else "default"]
         template.check_reads(given, tools)
         given |= {"messages": messages, "tools": tools or None}
@@ -93,7 +96,9 @@ class ChatTemplate:
             given["messages"] = _with_end_mark(given["messages"])
         prompt = switches["add_generation_prompt"]
         text = template.render({**self._named_tokens, **given, "add_generation_prompt": prompt})
-        return (_up_to_end_mark(text) if switches["continue_final_message"] else text), marks
+        if switches["continue_final_message"]:
+            text = _up_to_end_mark(text)
+        return text + _prefix(options, text), marks
 
 
 class _Compiled:
@@ -153,6 +158,13 @@ def _switches(options: Mapping[str, Any]) -> dict[str, bool]:
             "goes with add_generation_prompt = false only", "chat_template_kwargs.continue_final_message"
         )
     return found
+
+
+def _prefix(options: Mapping[str, Any], prompt: str) -> str:
+    prefix = options.get(PREFIX, "")
+    if not isinstance(prefix, str):
+        raise InvalidRequest(f"must be a text, got {prefix!r}", f"chat_template_kwargs.{PREFIX}")
+    return "\n</think>\n\n" + prefix if prefix and prompt.rstrip().endswith("<think>") else prefix
 
 
 def _with_end_mark(messages: list[Message]) -> list[Message]:

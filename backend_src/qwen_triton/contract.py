@@ -90,8 +90,13 @@ USAGE_OUTPUTS = (
     Tensor("num_cached_tokens", INT32),
     Tensor("finish_reason", STRING, (-1,)),
 )
-BLS_ONLY_OUTPUTS = (Tensor("stop_reason", STRING, (-1,)), Tensor("logprobs", STRING, (-1,)))
-"""JSON strings: the stop string or token id that matched (null for none); OpenAI's logprobs content, one per token."""
+BLS_ONLY_OUTPUTS = (
+    Tensor("stop_reason", STRING, (-1,)),
+    Tensor("logprobs", STRING, (-1,)),
+    Tensor("reasoning_opened", BOOL),
+)
+"""JSON strings: the stop string or token id that matched (null for none); OpenAI's logprobs content, one per token.
+Whether a chat prompt ended within a <think> block; of a stream the first piece has it, and only when it is so."""
 
 _TEXT_INPUTS = (
     Tensor("text_input", STRING, optional=True),
@@ -135,6 +140,15 @@ PREPROCESSING_INPUTS = (
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )
+TEXT_NAMES = {t.name: t.name.lower() for t in PREPROCESSING_INPUTS} | {
+    "QUERY": "text_input",
+    "DECODER_QUERY": "decoder_text_input",
+    "REQUEST_OUTPUT_LEN": "max_tokens",
+    "BAD_WORDS_DICT": "bad_words",
+    "STOP_WORDS_DICT": "stop_words",
+}
+"""What the text models call the inputs of preprocessing: callers of the ensemble know only these names."""
+
 PREPROCESSING_OUTPUTS = (
     Tensor("INPUT_ID", INT32, (-1,)),
     Tensor("REQUEST_INPUT_LEN", INT32),

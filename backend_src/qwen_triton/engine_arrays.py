@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from .errors import InvalidRequest
-from .tensors import Arrays, Row, count_rows, decode_logprobs, first_given, refuse_unsupported
+from .tensors import Arrays, Row, count_rows, decode_counts, decode_logprobs, first_given, refuse_unsupported
 from .token_answers import EngineRow
 from .token_arrays import decode_word_list
 from .types import EngineRequest, SamplingParams, StopConditions
@@ -82,7 +82,7 @@ def _decode_row(
 
 
 def _decode_sampling(row: Row) -> SamplingParams:
-    beam_width = row.scalar("beam_width") or 1
+    sequences, beam_width = decode_counts(row)
     seed = first_given(row, "seed", "random_seed")
     return SamplingParams(
         max_tokens=row.scalar("request_output_len"),
@@ -97,6 +97,6 @@ def _decode_sampling(row: Row) -> SamplingParams:
         length_penalty=row.scalar("len_penalty"),
         seed=secrets.randbits(63) if seed is None else seed,
         logprobs=decode_logprobs(row),
-        n=row.scalar("num_return_sequences") or beam_width,
+        n=sequences,
         beam_width=beam_width,
     )

@@ -179,7 +179,10 @@ class Line:
 
     def _fail(self, admitted: _Admitted, error: Exception) -> None:
         self._release(admitted)
-        admitted.call.fail(error)
+        try:
+            admitted.call.fail(error)
+        except Exception:  # a caller that cannot be told is no reason to stop for the others
+            _log.exception("a call could not be failed")
 
     def _abandon(self, admitted: _Admitted) -> None:
         if admitted in self._calls:

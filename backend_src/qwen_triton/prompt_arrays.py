@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .tensors import Array, Arrays, Row, count_rows, decode_prompt_format, encode_strings, pair_words
+from .contract import TEXT_NAMES
+from .tensors import (
+    Array,
+    Arrays,
+    Row,
+    decode_prompt_format,
+    decode_rows,
+    encode_strings,
+    pair_words,
+    refuse_unsupported,
+)
 from .token_arrays import encode_word_list
 from .types import GenerateRequest, SamplingParams, StopConditions, TokenBias
 
@@ -27,28 +37,29 @@ class EncodedPrompt:
 
 
 def decode_prompts(arrays: Arrays) -> list[GenerateRequest]:
-    """One request a row, as far as preprocessing needs it. Raises InvalidRequest naming the tensor."""
-    return [_decode_row(Row(arrays, r)) for r in range(count_rows(arrays))]
+    """One request a row, as far as preprocessing needs it. Raises InvalidRequest with the text models' name of a tensor."""
+    return decode_rows({TEXT_NAMES[name]: array for name, array in arrays.items()}, _decode_row)
 
 
 def _decode_row(row: Row) -> GenerateRequest:
-    messages, text = row.json("MESSAGES", list), row.text("QUERY")
-    words, weights = row.texts("EMBEDDING_BIAS_WORDS"), row.values("EMBEDDING_BIAS_WEIGHTS") or []
+    refuse_unsupported(row)
+    messages, text = row.json("messages", list), row.text("text_input")
+    words, weights = row.texts("embedding_bias_words"), row.values("embedding_bias_weights") or []
     return GenerateRequest(
         prompt=text if text or messages is None else None,
         messages=None if messages is None else tuple(messages),
-        tools=tuple(row.json("TOOLS", list) or ()),
-        template_options=row.json("CHAT_TEMPLATE_KWARGS", dict) or {},
-        prompt_format=decode_prompt_format(row, "PROMPT_FORMAT"),
-        sampling=SamplingParams(max_tokens=row.scalar("REQUEST_OUTPUT_LEN")),
+        tools=tuple(row.json("tools", list) or ()),
+        template_options=row.json("chat_template_kwargs", dict) or {},
+        prompt_format=decode_prompt_format(row),
+        sampling=SamplingParams(max_tokens=row.scalar("max_tokens")),
         stop=StopConditions(
-            row.texts("STOP_WORDS_DICT"),
-            tuple(row.values("STOP_TOKEN_IDS") or ()),
-            ignore_eos=row.flag("IGNORE_EOS") or False,
+            row.texts("stop_words"),
+            tuple(row.values("stop_token_ids") or ()),
+            ignore_eos=row.flag("ignore_eos") or False,
         ),
-        bias=TokenBias(row.texts("BAD_WORDS_DICT"), pair_words(words, weights, "EMBEDDING_BIAS_WEIGHTS")),
-        end_id=row.scalar("END_ID"),
-        pad_id=row.scalar("PAD_ID"),
+        bias=TokenBias(row.texts("bad_words"), pair_words(words, weights, "embedding_bias_weights")),
+        end_id=row.scalar("end_id"),
+        pad_id=row.scalar("pad_id"),
     )
 
 

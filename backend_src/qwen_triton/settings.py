@@ -149,7 +149,7 @@ def _sibling_config(repository: Path, model: str) -> str:
 
 def sibling_parameter(repository: Path, model: str, key: str) -> str | None:
     """A filled parameter of another model of the repository; stock's commands give some values to one model only."""
-    pattern = rf'key:\s*"{key}"\s*,?\s*value:\s*\{{\s*string_value:\s*"([^"]*)"'
+    pattern = rf'key:\s*"{key}"\s*,?\s*value:?\s*\{{\s*string_value:\s*"([^"]*)"'
     found = re.search(pattern, _sibling_config(repository, model))
     return Parameters(model, {key: found[1]}).text(key) if found else None
 

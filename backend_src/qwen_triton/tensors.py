@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .contract import Tensor
 from .errors import InvalidRequest
-from .types import GenerateRequest, PromptFormat, SamplingParams, StopConditions, TokenBias
+from .types import MAX_SEQUENCES, GenerateRequest, PromptFormat, SamplingParams, StopConditions, TokenBias
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
+_Decoded = TypeVar("_Decoded")
 
 NUMPY = {
     "TYPE_STRING": np.object_,
@@ -116,9 +117,22 @@ def decode_logprobs(row: Row) -> int | None:
     return int(top or 0)
 
 
+def decode_counts(row: Row) -> tuple[int, int]:
+    """(`num_return_sequences`, `beam_width`); a beam search returns all its beams where nothing else is said."""
+    beam_width = _count(row, "beam_width", 1)
+    return _count(row, "num_return_sequences", beam_width), beam_width
+
+
+def _count(row: Row, name: str, default: int) -> int:
+    value = row.scalar(name)
+    if value is not None and not 1 <= value <= MAX_SEQUENCES:
+        raise InvalidRequest(f"must be in [1, {MAX_SEQUENCES}], got {value}", name)
+    return default if value is None else int(value)
+
+
 def decode_sampling(row: Row) -> SamplingParams:
     """Sampling parameters as a text model's tensors spell them."""
-    beam_width = row.scalar("beam_width") or 1
+    sequences, beam_width = decode_counts(row)
     return SamplingParams(
         max_tokens=row.scalar("max_tokens"),
         min_tokens=first_given(row, "min_tokens", "min_length") or 0,
@@ -132,7 +146,7 @@ def decode_sampling(row: Row) -> SamplingParams:
         length_penalty=row.scalar("length_penalty"),
         seed=first_given(row, "seed", "random_seed"),
         logprobs=decode_logprobs(row),
-        n=row.scalar("num_return_sequences") or beam_width,
+        n=sequences,
         best_of=row.scalar("best_of"),
         beam_width=beam_width,
     )
@@ -156,10 +170,10 @@ def decode_bias(row: Row) -> TokenBias:
     return TokenBias(row.texts("bad_words"), pair_words(words, weights, "embedding_bias_weights"), by_id)
 
 
-def decode_prompt_format(row: Row, name: str = "prompt_format") -> PromptFormat | None:
-    value = row.text(name)
+def decode_prompt_format(row: Row) -> PromptFormat | None:
+    value = row.text("prompt_format")
     if value not in (None, "", "raw", "chat"):
-        raise InvalidRequest(f"expected raw or chat, got {value!r}", name)
+        raise InvalidRequest(f"expected raw or chat, got {value!r}", "prompt_format")
     return value or None  # type: ignore[return-value]  # the line above leaves the two literals
 
 
@@ -183,18 +197,23 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str] = _REFUSED) -> None:
             raise InvalidRequest(f"{reason}; leave it out", name)
 
 
-def decode_generate(arrays: Arrays) -> list[GenerateRequest]:
-    """A text model's input arrays as one request a row. Raises InvalidRequest naming the tensor (and the row)."""
+def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Decoded]:
+    """What `decode` makes of each row. Raises InvalidRequest naming the tensor (and the row, where there are several)."""
     rows = count_rows(arrays)
-    requests = []
+    decoded = []
     for number in range(rows):
         try:
-            requests.append(_decode_row(Row(arrays, number)))
+            decoded.append(decode(Row(arrays, number)))
         except InvalidRequest as error:
             if rows == 1:
                 raise
             raise InvalidRequest(f"{error} (row {number})") from None
-    return requests
+    return decoded
+
+
+def decode_generate(arrays: Arrays) -> list[GenerateRequest]:
+    """A text model's input arrays as one request a row. Raises InvalidRequest naming the tensor (and the row)."""
+    return decode_rows(arrays, _decode_row)
 
 
 def _decode_row(row: Row) -> GenerateRequest:
@@ -221,6 +240,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         end_id=row.scalar("end_id"),
         pad_id=row.scalar("pad_id"),
         stream=row.flag("stream") or False,
+        count_pieces=row.flag("return_num_output_tokens") or False,
         accumulate=row.flag("accumulate_tokens"),
         echo=None if exclude is None else not exclude,
     )
@@ -246,6 +266,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         "end_id": request.end_id,
         "pad_id": request.pad_id,
         "stream": request.stream or None,
+        "return_num_output_tokens": request.count_pieces or None,
         "accumulate_tokens": request.accumulate,
         "exclude_input_in_output": None if request.echo is None else not request.echo,
         **_sampling_values(request.sampling),

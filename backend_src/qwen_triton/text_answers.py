@@ -14,7 +14,7 @@ from .text_stream import TextStream
 from .token_arrays import encode_padded
 from .tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, TextChunk
-from .usage_arrays import encode_ends, encode_place, fill_rows
+from .usage_arrays import encode_counts, encode_ends, encode_place, fill_rows
 
 
 class TextEncoder:
@@ -27,13 +27,16 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
         self._echoes = {r: "" for r, row in enumerate(rows) if (echo if row.echo is None else row.echo)}
+        self._streams: dict[tuple[int, int], TextStream] = {}
+        self._thinking = [False] * len(rows)
         self._logprobs = any(row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows)
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
         asked = self._rows[row]
         if row in self._echoes:
             self._echoes[row] = asked.prompt or self._tokenizer.decode(request.token_ids, self._skip_special_tokens)
-        return TextStream(
+        self._thinking[row] = asked.messages is not None and opens_thinking(request.token_ids, self._tokenizer)
+        stream = self._streams[row, sequence] = TextStream(
             self._tokenizer,
             asked.stop,
             end_ids=request.end_ids,
@@ -43,6 +46,7 @@ class TextEncoder:
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
         )
+        return stream
 
     def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
         accumulated = self._rows[place.row].accumulate
@@ -53,6 +57,10 @@ class TextEncoder:
         if self._logprobs:
             arrays["output_log_probs"] = np.array([[piece.log_probs]], dtype=np.float32)
             arrays["logprobs"] = encode_strings([[encode_logprobs(piece, self._tokenizer)]])
+        if place.first and self._thinking[place.row]:
+            arrays["reasoning_opened"] = np.array([[True]])
+        if piece.finish is None and self._rows[place.row].count_pieces:
+            arrays |= encode_counts([[self._streams[place.row, place.sequence].usage]])
         if piece.finish is not None:
             arrays |= encode_ends([[piece]]) | {"stop_reason": _stop_reasons([[piece]])}
             if self._logprobs:
@@ -69,12 +77,25 @@ class TextEncoder:
             "sequence_index": np.zeros((len(full), 1), dtype=np.int32),
             **encode_ends(ends),
             "stop_reason": _stop_reasons(ends),
+            "reasoning_opened": np.array(self._thinking).reshape(-1, 1),
         }
         if self._logprobs:
             arrays["cum_log_probs"] = np.array([[a.cum_log_prob for a in row] for row in full], np.float32)
             arrays["output_log_probs"] = encode_padded([[a.log_probs for a in row] for row in full], np.float32, 0)
             arrays["logprobs"] = encode_strings([[encode_logprobs(a, self._tokenizer) for a in row] for row in full])
         return arrays
+
+
+def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
+    """Whether a chat prompt leaves a <think> block open in the turn that the model is to go on with."""
+    known = tokenizer.special_tokens
+    opening, others = known.get("<think>"), {known.get("</think>"), known.get("<|im_start|>")}
+    if opening is None:
+        return False
+    for token in reversed(prompt_ids):
+        if token == opening or token in others:
+            return token == opening
+    return False
 
 
 def _stop_reasons(rows: Sequence[Sequence[TextChunk | None]]) -> Array:

@@ -117,6 +117,7 @@ class GenerateRequest:
 
     `end_id` and `pad_id` replace the checkpoint's own; `accumulate` makes each piece of a stream the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last.
     """
 
     prompt: str | None = None
@@ -131,6 +132,7 @@ class GenerateRequest:
     end_id: int | None = None
     pad_id: int | None = None
     stream: bool = False
+    count_pieces: bool = False
     accumulate: bool | None = None
     echo: bool | None = None
 

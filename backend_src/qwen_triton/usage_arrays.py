@@ -15,10 +15,14 @@ _NONE = Usage(0, 0)
 
 def encode_ends(rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
     """finish_reason and the token counts: [rows, n], those of the prompt [rows, 1]."""
-    usage = [[(end.usage if end else None) or _NONE for end in ends] for ends in rows]
     finish = [[(end.finish if end else None) or "" for end in ends] for ends in rows]
+    usage = [[(end.usage if end else None) or _NONE for end in ends] for ends in rows]
+    return {"finish_reason": encode_strings(finish), **encode_counts(usage)}
+
+
+def encode_counts(usage: Sequence[Sequence[Usage]]) -> dict[str, Array]:
+    """Token counts: [rows, n] of the answers, [rows, 1] of the prompts."""
     return {
-        "finish_reason": encode_strings(finish),
         "num_input_tokens": np.array([[row[0].prompt_tokens] for row in usage], np.int32),
         "num_output_tokens": np.array([[u.completion_tokens for u in row] for row in usage], np.int32),
         "num_cached_tokens": np.array([[row[0].cached_tokens] for row in usage], np.int32),

@@ -13,6 +13,7 @@ COMMANDS = {
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
     "chat": ("qwen_triton_client.chat_command", "talk to the model in the terminal"),
     "generate": ("qwen_triton_client.generate_command", "send a text to a Triton model, ours or stock's"),
+    "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
 }
 

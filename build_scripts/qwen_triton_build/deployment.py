@@ -15,20 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.settings import ShimSettings
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of the deployment: unknown keys are refused, values keep their YAML types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from .section import Fraction, NotNegative, Port, Positive, Section
 
 
 class OpenVinoEngine(Section):
@@ -48,7 +41,7 @@ class ReplayEngine(Section):
 
     kind: Literal["replay"]
     mode: Literal["echo", "random", "scripts"] = "echo"
-    scripts: list[list[int]] = []
+    scripts: list[list[int]] = Field(default_factory=list)
     slots: Positive = 1024
     step_ms: Annotated[float, Field(ge=0)] = 0.0
     prefill_ms_per_token: Annotated[float, Field(ge=0)] = 0.0
@@ -56,7 +49,7 @@ class ReplayEngine(Section):
     tokens: Positive = 128
     vocab_size: Positive = 151_936
     max_context: Positive = 32_768
-    random_ids: list[int] = [0, 151_643]
+    random_ids: list[int] = Field(default_factory=lambda: [0, 151_643])
     log_prob: float = -0.5
     fail_after: Positive | None = None
     crash_on: NotNegative | None = None
@@ -80,6 +73,12 @@ class TensorRtLlmEngine(Section):
     decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa"] | None = None
     gpu_device_ids: str | None = None
     participant_ids: str | None = None
+    num_nodes: Positive | None = None
+    sink_token_length: NotNegative | None = None
+    kv_cache_onboard_blocks: bool | None = None
+    gpu_weights_percent: Annotated[float, Field(ge=0, le=1)] | None = None
+    multi_block_mode: bool | None = None
+    enable_context_fmha_fp32_acc: bool | None = None
     cancellation_check_period_ms: Positive | None = None
 
 
@@ -87,7 +86,10 @@ Engine = Annotated[OpenVinoEngine | ReplayEngine | TensorRtLlmEngine, Field(disc
 
 
 class Repository(Section):
-    """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE."""
+    """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
+
+    `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
+    """
 
     max_batch_size: Positive = 64
     decoupled: bool = True
@@ -130,9 +132,24 @@ class Deployment(Section):
     engine: Engine
     repository: Repository = Repository()
     server: Server = Server()
+    openai: ShimSettings = ShimSettings()
+
+    def shim_settings(self) -> ShimSettings:
+        """`openai`, with the address of this server and the name of this model where it does not say its own."""
+        from_here = {
+            "triton_url": f"{self.server.host}:{self.server.grpc_port}",
+            "models": {self.served_model_name: BLS},
+        }
+        left_out = {key: value for key, value in from_here.items() if key not in self.openai.model_fields_set}
+        return self.openai.model_copy(update=left_out)
 
 
-_PORTS = {"HTTP_PORT": "http_port", "GRPC_PORT": "grpc_port", "METRICS_PORT": "metrics_port"}
+_PORTS = {
+    "HTTP_PORT": ("server", "http_port"),
+    "GRPC_PORT": ("server", "grpc_port"),
+    "METRICS_PORT": ("server", "metrics_port"),
+    "OPENAI_PORT": ("openai", "port"),
+}
 
 
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:
@@ -153,11 +170,11 @@ def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def _take_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
-    for variable, key in _PORTS.items():
+    for variable, (section, key) in _PORTS.items():
         if variable in environment:
             if not environment[variable].isdigit():
                 raise ConfigurationError(f"{variable}: expected a port number, got {environment[variable]!r}")
-            data["server"] = {**(data.get("server") or {}), key: int(environment[variable])}
+            data[section] = {**(data.get(section) or {}), key: int(environment[variable])}
 
 
 def _with_paths(deployment: Deployment, base: Path) -> Deployment:

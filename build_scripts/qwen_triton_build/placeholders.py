@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 
 from .deployment import Deployment, OpenVinoEngine, ReplayEngine, TensorRtLlmEngine
+from .trtllm.serving import Values, engine_placeholders
 
-Values = dict[str, str | int | float | bool | None]
+__all__ = ["Values", "engine_options", "placeholders"]
 
 
 def placeholders(deployment: Deployment, model_dir: Path) -> Values:
     """{placeholder: value} for all models; `model_dir` is the checkpoint's folder."""
-    return {**_shared(deployment, model_dir), **_engine(deployment, model_dir)}
+    engine = deployment.engine
+    shared = _shared(deployment, model_dir)
+    if isinstance(engine, TensorRtLlmEngine):
+        return {**shared, **engine_placeholders(engine, deployment.repository, model_dir)}
+    return {**shared, "triton_backend": "python", "engine_options": json.dumps(engine_options(engine, model_dir))}
 
 
 def _shared(deployment: Deployment, model_dir: Path) -> Values:
@@ -33,14 +38,6 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "postprocessing_instance_count": repository.postprocessing_instances,
         "bls_instance_count": 1,
     }
-
-
-def _engine(deployment: Deployment, model_dir: Path) -> Values:
-    engine = deployment.engine
-    if isinstance(engine, TensorRtLlmEngine):
-        keys = engine.model_dump(exclude={"kind", "engine_dir"})
-        return {"triton_backend": "tensorrtllm", "engine_dir": str(engine.engine_dir), **keys}
-    return {"triton_backend": "python", "engine_options": json.dumps(engine_options(engine, model_dir))}
 
 
 def engine_options(engine: OpenVinoEngine | ReplayEngine, model_dir: Path) -> dict[str, object]:

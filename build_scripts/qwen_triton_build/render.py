@@ -19,7 +19,10 @@ from tritonclient.grpc import model_config_pb2
 from qwen_triton.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from qwen_triton.errors import ConfigurationError
 
+from .built_engine import BuiltEngine
+from .overlays import PYTHON, lay_over, overlay_text, steps_for
 from .placeholders import Values
+from .trtllm.versions import served_version
 
 MODELS = (PREPROCESSING, TENSORRT_LLM, POSTPROCESSING, BLS, ENSEMBLE)
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
@@ -64,18 +67,38 @@ def check_config(text: str, model: str) -> model_config_pb2.ModelConfig:
         raise ConfigurationError(f"{model}/config.pbtxt: not a model configuration: {error}") from None
 
 
+def steps_of(values: Values) -> tuple[str, ...]:
+    """The overlays that the engine needs: ours by its backend, NVIDIA's by the version that built the engine."""
+    if values.get("triton_backend") == "python":
+        return (PYTHON,)
+    return steps_for(served_version(BuiltEngine.read(Path(str(values.get("engine_dir")))).version))
+
+
+def configure(values: Values, steps: tuple[str, ...], template: Path) -> dict[str, str]:
+    """{model: the text of its config.pbtxt}. Raises ConfigurationError for what is missing, unknown or no config."""
+    texts = {model: (template / model / "config.pbtxt").read_text(encoding="utf-8") for model in MODELS}
+    overlays = {(model, step): overlay_text(step, model) for model in MODELS for step in steps}
+    known = {name for text in (*texts.values(), *overlays.values()) for name in _PLACEHOLDER.findall(text)}
+    unknown = sorted(name for name in set(values) - known if values[name] is not None)
+    if unknown:
+        raise ConfigurationError(f"{unknown[0]}: no config.pbtxt of this engine has such a placeholder; leave it out")
+    return {model: _configure_model(model, text, values, overlays, steps) for model, text in texts.items()}
+
+
+def _configure_model(
+    model: str, text: str, values: Values, overlays: Mapping[tuple[str, str], str], steps: tuple[str, ...]
+) -> str:
+    config = check_config(fill(text, values, model), model)
+    for step in steps:
+        lay_over(config, step, fill(overlays[model, step], values, model))
+    body: str = text_format.MessageToString(config, as_utf8=True)
+    return f"# {model}: rendered by qwen-triton; edit the deployment instead.\n\n{body}"
+
+
 def render(values: Values, output: Path, template: Path | None = None) -> Path:
     """Writes the filled repository to `output`, replacing an older one of ours. Returns `output`."""
     template = template or template_repository()
-    texts = {model: (template / model / "config.pbtxt").read_text(encoding="utf-8") for model in MODELS}
-    known = {name for text in texts.values() for name in _PLACEHOLDER.findall(text)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigurationError(f"{unknown[0]}: no config.pbtxt has such a placeholder")
-    filled = {model: fill(text, values, model) for model, text in texts.items()}
-    for model, text in filled.items():
-        check_config(text, model)
-    _write(filled, template, output)
+    _write(configure(values, steps_of(values), template), template, output)
     return output
 
 

@@ -93,10 +93,22 @@ def stream_grpc(
     server: LiveServer, model: str, /, *rows: Mapping[str, Any], request_id: str = ""
 ) -> list[dict[str, Any]]:
     """All responses of one request over a gRPC stream; a row a mapping. Raises Refused for an error response."""
+    return _stream(server, model, inputs(triton_grpc, model, rows), request_id)
+
+
+def stream_arrays(server: LiveServer, model: str, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same with arrays sent as they are, whatever the model declares; objects are BYTES."""
+    kinds = {"O": "BYTES", "i": "INT32", "f": "FP32"}
+    tensors = [triton_grpc.InferInput(name, list(a.shape), kinds[a.dtype.kind]) for name, a in arrays.items()]
+    for tensor, array in zip(tensors, arrays.values(), strict=True):
+        tensor.set_data_from_numpy(array)
+    return _stream(server, model, tensors)
+
+
+def _stream(server: LiveServer, model: str, sent: list[Any], request_id: str = "") -> list[dict[str, Any]]:
     with triton_grpc.InferenceServerClient(server.grpc) as client:
         arrived: queue.Queue[Any] = queue.Queue()
         client.start_stream(lambda result, error: arrived.put(error or result), stream_timeout=WAIT_S)
-        sent = inputs(triton_grpc, model, rows)
         client.async_stream_infer(model, sent, request_id=request_id, enable_empty_final_response=True)
         responses: list[dict[str, Any]] = []
         while True:

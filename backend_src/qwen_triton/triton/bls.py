@@ -23,7 +23,15 @@ from ..tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .exec_line import ExecLine
 from .metrics import MetricsPublisher
-from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
+from .requests import (
+    check_stream,
+    is_decoupled,
+    prepare_process,
+    read_inputs,
+    read_parameters,
+    repository_of,
+    server_pid,
+)
 from .responses import TritonResponder
 
 
@@ -34,6 +42,7 @@ class BlsModel:
         prepare_process(BLS)
         parameters, repository = read_parameters(args), repository_of(args)
         text = TextSettings.read(parameters, repository)
+        self._decoupled = is_decoupled(args)
         self._settings = BlsSettings.read(parameters, repository)
         self._skip_special_tokens = text.skip_special_tokens
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
@@ -65,6 +74,7 @@ class BlsModel:
         responder, meter = TritonResponder(request), self._meter.open()
         try:
             asked = [self._with_defaults(r) for r in decode_generate(read_inputs(request, BLS_INPUTS))]
+            check_stream(asked[0].stream, self._decoupled, "stream")
             engine = self._line.info()
             rows = [self._preprocess(r, engine) for r in asked]
             encoder = TextEncoder(

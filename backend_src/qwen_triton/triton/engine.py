@@ -23,7 +23,15 @@ from ..token_answers import EngineRow, TokenEncoder, spell_stops
 from ..tokenizer import Tokenizer
 from ..types import EngineRequest
 from .metrics import MetricsPublisher
-from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
+from .requests import (
+    check_stream,
+    is_decoupled,
+    prepare_process,
+    read_inputs,
+    read_parameters,
+    repository_of,
+    server_pid,
+)
 from .responses import TritonResponder
 
 _log = logging.getLogger(__name__)
@@ -44,6 +52,7 @@ class EngineModel:
             repository_of(args), "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
+        self._decoupled = is_decoupled(args)
         self._echo = not parameters.flag("exclude_input_in_output", True)
         address = engine_address(server_pid(), args["model_name"])
         self._supervisor = EngineSupervisor(options, address, server_pid())
@@ -86,6 +95,7 @@ class EngineModel:
             if wants_stop(arrays):
                 self._stop(responder)
                 return
+            check_stream(is_streamed(arrays), self._decoupled, "stream")
             engine = self._line.info()
             rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
             sequences = [self._sequences(row, engine) for row in rows]

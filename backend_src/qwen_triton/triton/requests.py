@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import Tensor
+from ..errors import InvalidRequest
+from ..request_parameters import check_parameters
 from ..settings import Parameters
 from ..tensors import Array, check_input
 
@@ -18,7 +20,8 @@ _SWITCH_S = 0.0002
 
 
 def read_inputs(request: Any, tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """{name: array} of the inputs that were sent. Raises InvalidRequest for a wrong rank."""
+    """{name: array} of the inputs that were sent. Raises InvalidRequest for a wrong rank or an unknown parameter."""
+    check_parameters(json.loads(request.parameters() or "{}"))
     declared = {t.name: t for t in tensors}
     arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
     for name, array in arrays.items():
@@ -31,6 +34,18 @@ def read_parameters(args: Mapping[str, str]) -> Parameters:
     config = json.loads(args["model_config"])
     values = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
     return Parameters(config["name"], values)
+
+
+def is_decoupled(args: Mapping[str, str]) -> bool:
+    """Whether the model's config.pbtxt lets it answer one request with several responses."""
+    policy = json.loads(args["model_config"]).get("model_transaction_policy", {})
+    return bool(policy.get("decoupled", False))
+
+
+def check_stream(streamed: bool, decoupled: bool, field: str) -> None:
+    """Raises InvalidRequest for a stream from a model that can send one response only (the server would break it)."""
+    if streamed and not decoupled:
+        raise InvalidRequest("this server answers whole; leave it out, or serve with repository.decoupled: true", field)
 
 
 def repository_of(args: Mapping[str, str]) -> Path:

@@ -1,0 +1,58 @@
+"""`qwen-triton shim [DEPLOYMENT]`: the OpenAI-compatible server in front of any Triton that has the five models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qwen_triton.contract import BLS
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.settings import ShimSettings
+
+from .deployment import load_deployment
+
+_EPILOG = """
+examples:
+  qwen-triton shim deployments/cpu.yaml            the deployment's settings, its server, its model's name
+  qwen-triton shim --triton-url gpu-7:8001 --model qwen3=tensorrt_llm_bls --port 9000
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "deployment", type=Path, nargs="?", help="a deployment.yaml, for its keys `openai:` and `server:`"
+    )
+    parser.add_argument("--triton-url", help="HOST:PORT of Triton's gRPC (default: the deployment's, 127.0.0.1:8001)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: OPENAI_PORT, 9000)")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=MODEL]",
+        help=f"a name that clients ask for and the Triton model that answers (default: {BLS}); may be repeated",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from qwen_triton_client.openai_shim.server import serve
+
+    return serve(settings(arguments))
+
+
+def settings(arguments: argparse.Namespace) -> ShimSettings:
+    """The deployment's settings with the flags over them. Raises ConfigurationError."""
+    base = load_deployment(arguments.deployment).shim_settings() if arguments.deployment else ShimSettings()
+    names = [name.partition("=") for name in arguments.model or ()]
+    flags = {
+        "triton_url": arguments.triton_url,
+        "host": arguments.host,
+        "port": arguments.port,
+        "models": {name: model or BLS for name, _, model in names} or None,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        return ShimSettings.model_validate(base.model_dump() | given)
+    except ValueError as error:
+        raise ConfigurationError(f"shim: {error}") from None

@@ -1,0 +1,40 @@
+"""The application: endpoints, errors, middlewares.
+
+A middleware may leave for the endpoints, in the ASGI scope:
+    request_id        what Triton logs the request as
+    triton_metadata   gRPC metadata that goes along, such as traceparent
+    observer          an observer.Observer of what is generated
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+
+from . import chat, errors, health, models
+from .drain import Drain, DrainGate
+from .settings import ShimSettings
+from .shim import Shim
+from .triton import Backend, GrpcTriton
+
+
+def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcTriton) -> FastAPI:
+    """The shim as an ASGI application. `connect` makes the way to the server at a URL; it is called in the loop."""
+
+    drain = Drain()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        backend = connect(settings.triton_url)
+        app.state.shim = Shim(settings, backend, drain)
+        yield
+        await backend.close()
+
+    app = FastAPI(title="qwen-triton", summary="Qwen on Triton, as OpenAI's clients expect it.", lifespan=lifespan)
+    errors.install(app)
+    for module in (chat, models, health):
+        app.include_router(module.router)
+    app.add_middleware(DrainGate, drain=drain)
+    return app

@@ -1,0 +1,29 @@
+"""Server-sent events of a completion, put together from bytes: most of a chunk is the same in every one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+DONE = b"data: [DONE]\n\n"
+COMMENT = b": waiting\n\n"
+
+
+def event(value: Any) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+class ChunkFrame:
+    """The constant parts of a stream's chunks. `usage`: each has the key, as OpenAI's have with include_usage."""
+
+    def __init__(self, kind: str, completion_id: str, created: int, model: str, *, usage: bool) -> None:
+        head = orjson.dumps({"id": completion_id, "object": kind, "created": created, "model": model})
+        self._head = b"data: " + head[:-1] + b',"choices":['
+        self._usage = usage
+
+    def chunk(self, choice: bytes, usage: Any = None) -> bytes:
+        """One chunk with one choice, or with none."""
+        if not self._usage:
+            return self._head + choice + b"]}\n\n"
+        return self._head + choice + b'],"usage":' + orjson.dumps(usage) + b"}\n\n"

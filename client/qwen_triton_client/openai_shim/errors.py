@@ -1,0 +1,132 @@
+"""Faults as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}` with OpenAI's status.
+
+Every error of the shim ends here, whether the framework, the parameters or Triton raised it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
+
+from .json_response import Json
+
+_log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 1
+
+
+class ApiError(Exception):
+    """An answer that is an error. `headers` go with it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.kind = kind or _kind(status)
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Json:
+        return Json(self.body, self.status, self.headers)
+
+
+def _kind(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+
+
+def bad_request(message: str, param: str | None = None, code: str | None = "invalid_value") -> ApiError:
+    return ApiError(400, message, param=param, code=code)
+
+
+_NAMES = {
+    "stop_words": "stop",
+    "num_return_sequences": "n",
+    "embedding_bias": "logit_bias",
+    "embedding_bias_words": "logit_bias",
+    "return_log_probs": "logprobs",
+}
+"""What the model calls a parameter → what a client calls it. Others have one name."""
+_FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
+_CONTEXT = re.compile("the context of|the context is")
+
+
+def from_line(error: QwenTritonError, names: Mapping[str, str]) -> ApiError:
+    """An error of the models behind. `names`: this endpoint's word for the model's words, beside those all share."""
+    if isinstance(error, InvalidRequest):
+        return _invalid(str(error), {**_NAMES, **names})
+    if isinstance(error, Unavailable):
+        return ApiError(503, str(error), code="overloaded", headers={"Retry-After": str(RETRY_AFTER_S)})
+    if isinstance(error, Cancelled):
+        return ApiError(503, "the server took the request back; try again", code="cancelled")
+    if isinstance(error, EngineError):
+        return ApiError(500, str(error), code="internal_error")
+    return ApiError(500, "internal error; the server's log has the cause", code="internal_error")
+
+
+def _invalid(message: str, names: Mapping[str, str]) -> ApiError:
+    found = _FIELD.match(message)
+    if found is None:
+        return bad_request(message)
+    param = names.get(found[1], found[1]) + found[2]
+    code = "context_length_exceeded" if _CONTEXT.search(message) else "invalid_value"
+    return bad_request(f"{param}: {message[found.end() :]}", param, code)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the application an OpenAI one."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _api_error(_: Request, error: Exception) -> Json:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Json:
+    assert isinstance(error, HTTPException)
+    known = {
+        404: f"Unknown request URL: {request.method} {request.url.path}; see /docs for the ones there are",
+        405: f"Not allowed to {request.method} on {request.url.path}",
+    }
+    message = known.get(error.status_code, str(error.detail))
+    code = {404: "unknown_url", 405: "method_not_supported"}.get(error.status_code)
+    return ApiError(error.status_code, message, code=code, headers=error.headers).response()
+
+
+async def _validation_error(_: Request, error: Exception) -> Json:
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    return bad_request(fault["msg"], ".".join(map(str, fault["loc"][1:])) or None).response()
+
+
+async def _unexpected(request: Request, error: Exception) -> Json:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return ApiError(500, "internal error; the server's log has the cause", code="internal_error").response()

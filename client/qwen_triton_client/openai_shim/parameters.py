@@ -1,0 +1,181 @@
+"""The parameters of the two generating endpoints: the one table that checks requests, documents itself and is tested.
+
+A row either says what the shim does with a parameter, and which field of the request to the line it sets (`sets`), or
+why it is refused. `null` is «not given» for each. What is in no row is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+CHAT, COMPLETIONS = "chat", "completions"
+
+_Texts = str | list[str]
+_TokenIds = list[Annotated[int, Field(ge=0, lt=2**31)]]
+_Objects = list[dict[str, Any]]
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter. `kind`: its type; `example`: a value that is taken (of a refused one: a value that is refused).
+
+    `sets`: the fields of GenerateRequest that the example changes, with the values they get. `neutral`: the values of
+    a refused parameter that ask for nothing and are taken.
+    """
+
+    name: str
+    kind: Any
+    example: Any
+    text: str
+    sets: dict[str, Any] | None = None
+    endpoints: tuple[str, ...] = (CHAT, COMPLETIONS)
+    required: bool = False
+    refused: bool = False
+    neutral: tuple[Any, ...] = ()
+
+
+def _chat(name: str, kind: Any, example: Any, text: str, sets: dict[str, Any] | None = None, **more: Any) -> Parameter:
+    return Parameter(name, kind, example, text, sets, (CHAT,), **more)
+
+
+def _completions(
+    name: str, kind: Any, example: Any, text: str, sets: dict[str, Any] | None = None, **more: Any
+) -> Parameter:
+    return Parameter(name, kind, example, text, sets, (COMPLETIONS,), **more)
+
+
+def _refused(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | None = None) -> Parameter:
+    endpoints = (only,) if only else (CHAT, COMPLETIONS)
+    return Parameter(name, kind, example, why, None, endpoints, refused=True, neutral=neutral)
+
+
+_TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+_MESSAGES = [{"role": "user", "content": "你好"}]
+
+PARAMETERS = (
+    Parameter("model", str, "qwen", "one of the names in /v1/models", required=True),
+    _chat(
+        "messages",
+        Annotated[_Objects, Field(min_length=1)],
+        _MESSAGES,
+        "roles system, developer (as system), user, assistant, tool; content a text or text parts; an assistant's "
+        "tool_calls and reasoning_content may be sent back",
+        {"messages": tuple(_MESSAGES)},
+        required=True,
+    ),
+    _completions(
+        "prompt",
+        _Texts | _TokenIds | list[_TokenIds],
+        "你好",
+        "a text, token ids, or a list of either; each prompt is answered as choices of its own",
+        {"prompt": "你好"},
+        required=True,
+    ),
+    Parameter(
+        "max_tokens",
+        _Count,
+        7,
+        "most tokens of the answer; the rest of the context without it",
+        {"sampling.max_tokens": 7},
+    ),
+    _chat(
+        "max_completion_tokens", _Count, 7, "another name of max_tokens; give one of them", {"sampling.max_tokens": 7}
+    ),
+    Parameter(
+        "temperature",
+        float,
+        0.5,
+        "0 takes the likeliest token; the deployment's (1) without it",
+        {"sampling.temperature": 0.5},
+    ),
+    Parameter("top_p", float, 0.5, "the deployment's (1) without it", {"sampling.top_p": 0.5}),
+    Parameter("top_k", int, 5, "choose among the k likeliest; -1 or 0 = all", {"sampling.top_k": 5}),
+    Parameter("min_p", float, 0.1, "least share of the likeliest token's probability", {"sampling.min_p": 0.1}),
+    Parameter("n", int, 2, "answers to one prompt, up to 128", {"sampling.n": 2}),
+    _completions(
+        "best_of", int, 3, "generate so many, answer with the likeliest n; not with stream", {"sampling.best_of": 3}
+    ),
+    Parameter("stop", _Texts, ["\n\n"], "matched in the text, left out of it", {"stop.strings": ("\n\n",)}),
+    Parameter("stop_token_ids", _TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
+    Parameter(
+        "include_stop_str_in_output", bool, True, "leaves the stop string in the text", {"stop.include_in_output": True}
+    ),
+    Parameter("ignore_eos", bool, True, "goes on to max_tokens or a stop", {"stop.ignore_eos": True}),
+    Parameter("min_tokens", _Count, 2, "neither end nor stop before so many tokens", {"sampling.min_tokens": 2}),
+    Parameter("seed", int, 42, "the same seed gives the same answer; a fresh one without it", {"sampling.seed": 42}),
+    Parameter("presence_penalty", float, 0.5, "-2 to 2", {"sampling.presence_penalty": 0.5}),
+    Parameter("frequency_penalty", float, 0.5, "-2 to 2", {"sampling.frequency_penalty": 0.5}),
+    Parameter("repetition_penalty", float, 1.1, "above 1 discourages repeating", {"sampling.repetition_penalty": 1.1}),
+    Parameter(
+        "logit_bias",
+        dict[str, float],
+        {"198": -100},
+        "added to the logits of token ids",
+        {"bias.token_ids": {198: -100.0}},
+    ),
+    _chat("logprobs", bool, True, "log probabilities of all tokens of the answer", {"sampling.logprobs": 0}),
+    _completions(
+        "logprobs",
+        int,
+        2,
+        "as many of the likeliest at each place, up to 20, in the old format",
+        {"sampling.logprobs": 2},
+    ),
+    _chat("top_logprobs", _Count, 3, "up to 20 of the likeliest at each place; needs logprobs"),
+    _completions("echo", bool, True, "puts the prompt before the answer; not with logprobs", {"echo": True}),
+    _refused("suffix", str, "end", "these models do not fill in between two texts", only=COMPLETIONS),
+    Parameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
+    Parameter(
+        "stream_options",
+        dict[str, bool],
+        {"include_usage": True},
+        "include_usage: a last chunk with the usage; continuous_usage_stats: the usage so far with each; needs stream",
+    ),
+    _chat("tools", _Objects, [_TOOL], "functions that the model may call", {"tools": (_TOOL,)}),
+    _chat(
+        "tool_choice",
+        str | dict[str, Any],
+        "none",
+        "auto; none (the model does not see the tools); required and a named function: the answer begins as a call",
+    ),
+    _chat("parallel_tool_calls", bool, False, "false: the answer ends with its first call"),
+    _chat(
+        "response_format",
+        dict[str, Any],
+        {"type": "text"},
+        "text; json_object and json_schema are refused, no engine of the line constrains what it says",
+    ),
+    _chat(
+        "chat_template_kwargs",
+        dict[str, Any],
+        {"enable_thinking": False},
+        "options of the checkpoint's chat template",
+        {"template_options": {"enable_thinking": False}},
+    ),
+    Parameter("user", str, "u-1", "changes no answer; goes to the access log"),
+    Parameter("metadata", dict[str, str], {"a": "b"}, "changes no answer; goes to the access log"),
+    _refused("priority", int, 1, "requests are served in the order they arrive", 0),
+    _refused("store", bool, True, "nothing is stored", False),
+    _refused("service_tier", str, "flex", "there is one tier", "auto", "default"),
+    _refused("functions", _Objects, [{"name": "f"}], "is OpenAI's old form; use tools", only=CHAT),
+    _refused("function_call", str | dict[str, Any], "auto", "is OpenAI's old form; use tool_choice", only=CHAT),
+    _refused("modalities", list[str], ["audio"], "these models read and write text", ["text"], only=CHAT),
+    _refused("audio", dict[str, Any], {"voice": "a"}, "these models read and write text", only=CHAT),
+    _refused("prediction", dict[str, Any], {"type": "content"}, "no engine of the line uses it", only=CHAT),
+    _refused("web_search_options", dict[str, Any], {}, "the models have no access to the web", only=CHAT),
+    _refused(
+        "reasoning_effort",
+        str,
+        "high",
+        'thinking is on or off: use chat_template_kwargs {"enable_thinking": false}',
+        only=CHAT,
+    ),
+)
+
+
+def parameters_of(endpoint: str) -> tuple[Parameter, ...]:
+    return tuple(p for p in PARAMETERS if endpoint in p.endpoints)

@@ -1,0 +1,73 @@
+"""What the text model answers, as the shim reads it: the outputs it asks for, and a response's bytes as pieces."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+OUTPUTS = (
+    "text_output", "finish_reason", "stop_reason", "num_input_tokens", "num_output_tokens", "num_cached_tokens",
+    "sequence_index", "reasoning_opened",
+)  # fmt: skip
+"""Asked for with every request; a streamed piece carries only those that have something to say."""
+LOGPROBS = "logprobs"
+
+_LENGTH = struct.Struct("<I")
+
+
+class Piece(NamedTuple):
+    """New text of one sequence; the counts are set with `finish`, and with each piece where they were asked for."""
+
+    text: str
+    sequence: int = 0
+    finish: str | None = None
+    stop_reason: str | int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int = 0
+    logprobs: list[dict[str, Any]] | None = None
+    reasoning_opened: bool = False
+
+
+def read_strings(raw: bytes) -> list[str]:
+    """The strings of a BYTES tensor: each with its length before it."""
+    found, at = [], 0
+    while at < len(raw):
+        (length,) = _LENGTH.unpack_from(raw, at)
+        at += 4 + length
+        found.append(raw[at - length : at].decode("utf-8", "replace"))
+    return found
+
+
+def _integers(raw: bytes | None) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(raw) // 4}i", raw) if raw else ()
+
+
+def decode_pieces(outputs: Mapping[str, bytes]) -> list[Piece]:
+    """A response's raw outputs: a streamed piece of one sequence, or the whole of all sequences of one prompt."""
+    texts = read_strings(outputs.get("text_output", b""))
+    if len(outputs) == 1 and len(texts) == 1:
+        return [Piece(texts[0])]
+    first = (_integers(outputs.get("sequence_index")) or (0,))[0]
+    finishes = read_strings(outputs.get("finish_reason", b""))
+    reasons = read_strings(outputs.get("stop_reason", b""))
+    prompt = _integers(outputs.get("num_input_tokens"))
+    counts = _integers(outputs.get("num_output_tokens"))
+    cached = _integers(outputs.get("num_cached_tokens"))
+    logprobs = read_strings(outputs.get(LOGPROBS, b""))
+    return [
+        Piece(
+            text,
+            first + i,
+            (finishes[i] or None) if finishes else None,
+            json.loads(reasons[i]) if reasons else None,
+            prompt[0] if prompt else None,
+            counts[i] if counts else None,
+            cached[0] if cached else 0,
+            json.loads(logprobs[i]) if logprobs else None,
+            any(outputs.get("reasoning_opened", b"")),
+        )
+        for i, text in enumerate(texts)
+    ]

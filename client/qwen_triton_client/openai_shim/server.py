@@ -1,0 +1,61 @@
+"""The shim as a process: uvicorn on uvloop, until a signal has it leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import uvicorn
+
+from .app import create_app
+from .settings import ShimSettings
+from .shim import Shim
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that goes on serving until the shim has drained: SIGTERM or SIGINT once to leave, twice to drop all."""
+
+    def __init__(self, config: uvicorn.Config, settings: ShimSettings) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._leaving: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._on_signal)
+        yield
+
+    def _on_signal(self) -> None:
+        if self._leaving is None and self.started:
+            self._leaving = asyncio.get_running_loop().create_task(self._leave())
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def _leave(self) -> None:
+        shim = self.config.app.state.shim  # type: ignore[union-attr]  # uvicorn takes other kinds of application too
+        assert isinstance(shim, Shim)
+        await shim.drain.leave(self._settings.drain_notice_s, self._settings.drain_s)
+        self.should_exit = True
+
+
+def serve(settings: ShimSettings) -> int:
+    """Serves until a signal; 0 after an orderly end, 1 when it could not start."""
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config, settings)
+    server.run()
+    return 0 if server.started else 1
