@@ -15,10 +15,11 @@ from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, Inval
 from qwen_triton.tensors import Array, Arrays, decode_generate, encode_generate, encode_strings
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
-from qwen_triton_client.chat_answer import ChatReader
+from qwen_triton_client.chat_answer import ChatAnswer, ChatReader
 from qwen_triton_client.declared_model import DeclaredInput, DeclaredModel, decode_config
-from qwen_triton_client.grpc_wire import GrpcWire, decode_infer, encode_infer
+from qwen_triton_client.grpc_wire import GrpcWire, decode_infer
 from qwen_triton_client.http_wire import HttpWire, decode_body, encode_body
+from qwen_triton_client.openai_shim.infer_message import encode_request
 from qwen_triton_client.parameters import PARAMETERS, build_request
 from qwen_triton_client.pieces import Piece, decode_pieces
 from qwen_triton_client.session import open_wire
@@ -235,7 +236,7 @@ def test_thinking_and_calls_are_told_apart_in_pieces() -> None:
 def test_grpc_messages_hold_the_arrays() -> None:
     """What is written as raw bytes is read back as it was."""
     arrays = OURS.fit(encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63}, prompt="中文")))
-    message = encode_infer(OURS, arrays, ["text_output"], "id-1")
+    message = encode_request(OURS.name, arrays, ["text_output"], "id-1")
     assert (message.id, message.model_name, [o.name for o in message.outputs]) == ("id-1", "m", ["text_output"])
     response = type(decode_message())()
     for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=True):
@@ -297,3 +298,11 @@ def test_a_chat_has_one_answer() -> None:
 def test_sampling_is_greedy_when_nothing_is_given() -> None:
     """The client adds no defaults of its own."""
     assert build_request({}, prompt="x").sampling == SamplingParams()
+
+
+def test_thinking_that_the_template_opened_is_thinking() -> None:
+    """Where the model says so with its first piece; the answer then begins within it."""
+    for opened, reasoning, content in ((True, "hm", "ok"), (False, "", "hm</think>\n\nok")):
+        first = piece("hm</think>") | ({"reasoning_opened": np.array([[True]])} if opened else {})
+        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=False).finish()
+        assert (result.reasoning, result.content) == (reasoning, content)

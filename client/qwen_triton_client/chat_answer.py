@@ -47,7 +47,7 @@ class ChatResult:
 
 
 class ChatReader:
-    """Text pieces to deltas. `thinking_opened`: the chat template ends the prompt with <think> itself."""
+    """Text pieces to deltas. `thinking_opened`: the answer begins within the thinking, its <think> ends the prompt."""
 
     def __init__(self, thinking_opened: bool = False, tools: bool = False) -> None:
         self._reasoning = ReasoningParser(thinking_opened)
@@ -72,17 +72,21 @@ class ChatReader:
 class ChatAnswer:
     """Iterate for deltas (qwen_triton.deltas); `result` is there at the end. `cancel()` works as TextAnswer's does."""
 
-    def __init__(self, answer: TextAnswer, reader: ChatReader) -> None:
+    def __init__(self, answer: TextAnswer, *, tools: bool, thinking_opened: bool = False) -> None:
         self._answer = answer
-        self._reader = reader
+        self._tools = tools
+        self._thinking_opened = thinking_opened
         self._content: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[ToolCall] = []
 
     def __iter__(self) -> Iterator[Delta]:
-        for text in self._answer:
-            yield from self._kept(self._reader.feed(text))
-        yield from self._kept(self._reader.flush())
+        reader: ChatReader | None = None
+        for piece in self._answer.pieces():
+            reader = reader or ChatReader(self._thinking_opened or piece.reasoning_opened, self._tools)
+            yield from self._kept(reader.feed(piece.text))
+        if reader is not None:
+            yield from self._kept(reader.flush())
 
     def _kept(self, deltas: list[Delta]) -> list[Delta]:
         for delta in deltas:

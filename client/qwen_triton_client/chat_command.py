@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tools", type=Path, metavar="FILE", help="tools the model may call: OpenAI's list, as JSON")
     parser.add_argument("--thinking", choices=("on", "off"), help="let the model think, where its template knows it")
     parser.add_argument(
-        "--thinking-opened", action="store_true", help="the model's template opens the thinking itself (thinking-only)"
+        "--thinking-opened",
+        action="store_true",
+        help="the chat template opens the thinking itself; only the ensemble needs to be told",
     )
     parser.add_argument("--hide-thinking", action="store_true", help="say that it thinks, not what")
     parser.add_argument("--json", action="store_true", help="each answer as one JSON object on a line")

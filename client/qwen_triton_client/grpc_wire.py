@@ -6,35 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
-import numpy as np
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
-from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors import Array, Arrays
 
 from .declared_model import DeclaredInput, DeclaredModel
+from .openai_shim.infer_message import encode_request
 from .wire import unreachable, wire_error
 
 _ANY_SIZE = -1
 _CALL_S = 10.0
 _CODES = (("triton_grpc_error", "true"),)
 """Asks Triton for an error's code on the stream; without it only the message comes."""
-
-
-def encode_infer(
-    model: DeclaredModel, arrays: Mapping[str, Array], outputs: Sequence[str], request_id: str = ""
-) -> Any:
-    """A ModelInferRequest with the arrays' bytes."""
-    request = service_pb2.ModelInferRequest(model_name=model.name, id=request_id)
-    for name, array in arrays.items():
-        dtype = np_to_triton_dtype(array.dtype)
-        request.inputs.add(name=name, datatype=dtype, shape=array.shape)
-        raw = serialize_byte_tensor(array).item() if array.dtype == np.object_ else array.tobytes()
-        request.raw_input_contents.append(raw)
-    for name in outputs:
-        request.outputs.add(name=name)
-    return request
 
 
 def decode_infer(response: Any) -> dict[str, Array]:
@@ -92,7 +76,7 @@ class GrpcWire:
         self, model: DeclaredModel, arrays: Mapping[str, Array], outputs: Sequence[str], request_id: str, stream: bool
     ) -> _GrpcReply:
         del stream  # one call serves both: the server closes it behind the last response
-        request = encode_infer(model, arrays, outputs, request_id)
+        request = encode_request(model.name, arrays, outputs, request_id)
         return _GrpcReply(self._stub.ModelStreamInfer(iter([request]), metadata=_CODES), self._url)
 
     def close(self) -> None:

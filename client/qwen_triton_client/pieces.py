@@ -11,7 +11,7 @@ from qwen_triton.types import FinishReason, Usage
 
 TEXT_OUTPUTS = (
     "text_output", "sequence_index", "finish_reason", "stop_reason",
-    "num_input_tokens", "num_output_tokens", "num_cached_tokens",
+    "num_input_tokens", "num_output_tokens", "num_cached_tokens", "reasoning_opened",
 )  # fmt: skip
 LOGPROB_OUTPUTS = ("logprobs", "output_log_probs", "cum_log_probs")
 """`logprobs` is ours and says more; stock's two are read where it is missing."""
@@ -22,6 +22,7 @@ class Piece(NamedTuple):
 
     `logprobs` is OpenAI's `logprobs.content`, or {"logprob": x} alone for each token where the model tells no more.
     `stop_reason` is the stop string or token id that ended the answer, None for the model's own end.
+    `reasoning_opened`: the prompt ended within a <think> block; the first piece has it.
     """
 
     text: str
@@ -30,6 +31,7 @@ class Piece(NamedTuple):
     stop_reason: str | int | None = None
     usage: Usage | None = None
     logprobs: tuple[Mapping[str, Any], ...] = ()
+    reasoning_opened: bool = False
 
 
 def decode_pieces(arrays: Arrays) -> list[Piece]:
@@ -44,6 +46,7 @@ def decode_pieces(arrays: Arrays) -> list[Piece]:
             json.loads(_text(_at(arrays, "stop_reason", index, b"")) or "null"),
             _usage(arrays, index),
             tuple(_logprobs(arrays, index)),
+            bool(_at(arrays, "reasoning_opened", 0, False)),
         )
         for index, text in enumerate(texts)
     ]

@@ -23,7 +23,7 @@ from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
 from qwen_triton.tensors import encode_generate
 from qwen_triton.types import GenerateRequest
 
-from .chat_answer import ChatAnswer, ChatReader, ChatResult
+from .chat_answer import ChatAnswer, ChatResult
 from .declared_model import DeclaredModel
 from .ensemble_cancel import EnsembleReply
 from .grpc_wire import GrpcWire
@@ -81,7 +81,8 @@ class Session:
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatAnswer:
         """The answer to a conversation as it is generated; `tools` as OpenAI writes them, parameters as for generate.
 
-        `thinking_opened`: the model's chat template opens the thinking itself (Qwen's thinking-only models do).
+        `thinking_opened`: the chat template opens the thinking itself, as those of Qwen's thinking-only models do; our
+        BLS tells when it is so, other models do not.
         """
         return self._chat(messages, stream=True, **options)
 
@@ -97,7 +98,7 @@ class Session:
         if parameters.get("n") not in (None, 1):
             raise InvalidRequest("a chat has one answer; use generate_all or several chats", "n")
         request = build_request(parameters, messages=tuple(messages), tools=tuple(tools), stream=stream)
-        return ChatAnswer(self.send(request), ChatReader(thinking_opened, tools=bool(tools)))
+        return ChatAnswer(self.send(request), tools=bool(tools), thinking_opened=thinking_opened)
 
     def send(self, request: GenerateRequest, request_id: str = "") -> TextAnswer:
         """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""
