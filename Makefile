@@ -35,7 +35,7 @@ $(VENV)/serve: pyproject.toml requirements/server.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	$(BIN)/pip install -q -e '.[openvino,build,shim,client,dev]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client,otel,bench,dev]'
 	@touch $@
 
 clean: ## remove the environment and caches of this folder

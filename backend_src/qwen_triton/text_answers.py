@@ -88,14 +88,12 @@ class TextEncoder:
 
 def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
     """Whether a chat prompt leaves a <think> block open in the turn that the model is to go on with."""
-    known = tokenizer.special_tokens
-    opening, others = known.get("<think>"), {known.get("</think>"), known.get("<|im_start|>")}
-    if opening is None:
+    opening = tokenizer.encode("<think>")
+    if len(opening) != 1:
         return False
-    for token in reversed(prompt_ids):
-        if token == opening or token in others:
-            return token == opening
-    return False
+    deciding = {opening[0], *tokenizer.encode("</think>"), tokenizer.special_tokens.get("<|im_start|>")}
+    last = next((token for token in reversed(prompt_ids) if token in deciding), None)
+    return last == opening[0]
 
 
 def _stop_reasons(rows: Sequence[Sequence[TextChunk | None]]) -> Array:

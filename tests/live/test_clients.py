@@ -194,19 +194,23 @@ class _Terminal:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.execvpe(command[0], command, environment)
-        self.shown = ""
+        self._read, self._seen = b"", 0
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
     def wait_for(self, text: str) -> None:
         """Reads on until the text stands behind what was waited for before."""
-        ends, seen = time.monotonic() + 30, b""
-        while text not in seen.decode("utf-8", "ignore"):
-            assert time.monotonic() < ends, f"{text!r} not in {seen!r}"
+        ends = time.monotonic() + 30
+        while (at := self._read.find(text.encode(), self._seen)) < 0:
+            assert time.monotonic() < ends, f"{text!r} not in {self._read[self._seen :]!r}"
             if select.select([self._terminal], [], [], 0.5)[0]:
-                seen += os.read(self._terminal, 65536)
-        self.shown += seen.decode("utf-8", "ignore")
+                self._read += os.read(self._terminal, 65536)
+        self._seen = at + len(text.encode())
+
+    @property
+    def shown(self) -> str:
+        return self._read.decode("utf-8", "ignore")
 
     def exit_code(self) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])

@@ -114,8 +114,11 @@ class EventStream(Response):
         if not self._keep_alive_s:
             return await self._answering.read()
         reading = asyncio.ensure_future(self._answering.read())
-        while not (await asyncio.wait((reading,), timeout=self._keep_alive_s))[0]:
-            await self._send(send, COMMENT)
+        try:
+            while not (await asyncio.wait((reading,), timeout=self._keep_alive_s))[0]:
+                await self._send(send, COMMENT)
+        finally:
+            reading.cancel()
         return reading.result()
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:

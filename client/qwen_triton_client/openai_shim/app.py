@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
 
-from . import chat, errors, health, models
-from .drain import Drain, DrainGate
+from . import chat, completions, errors, health, models, tokenization
+from .drain import Drain
+from .gates.install import install_gates
+from .openapi import add_document
 from .settings import ShimSettings
 from .shim import Shim
 from .triton import Backend, GrpcTriton
@@ -34,7 +36,8 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
 
     app = FastAPI(title="qwen-triton", summary="Qwen on Triton, as OpenAI's clients expect it.", lifespan=lifespan)
     errors.install(app)
-    for module in (chat, models, health):
+    for module in (chat, completions, models, tokenization, health):
         app.include_router(module.router)
-    app.add_middleware(DrainGate, drain=drain)
+    add_document(app)
+    install_gates(app, settings, drain)
     return app

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from .errors import ApiError, bad_request
 from .parameters import CHAT, COMPLETIONS, Parameter, parameters_of
@@ -15,7 +16,10 @@ from .parameters import CHAT, COMPLETIONS, Parameter, parameters_of
 
 def _model(name: str, endpoint: str) -> type[BaseModel]:
     fields: dict[str, Any] = {
-        p.name: (p.kind, ...) if p.required else (p.kind | None, None) for p in parameters_of(endpoint)
+        p.name: (p.kind, Field(description=p.text))
+        if p.required
+        else (p.kind | None, Field(default=None, description=p.text))
+        for p in parameters_of(endpoint)
     }
     return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
@@ -31,18 +35,34 @@ async def read_json(request: Request) -> Any:
         raise bad_request(f"the body is not JSON: {error}", code="invalid_json") from None
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_model(request: Request, kind: type[Model]) -> Model:
+    """The body as a model. Raises ApiError."""
+    body = check_object(await read_json(request))
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise _fault(error, list(kind.model_fields)) from None
+
+
+def check_object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise bad_request(f"the body must be a JSON object, got {type(body).__name__}", code="invalid_type")
+    return body
+
+
 async def read_parameters(request: Request, endpoint: str) -> dict[str, Any]:
     """The parameters that were given; null is not given. Raises ApiError naming the one at fault."""
     return check_parameters(await read_json(request), endpoint)
 
 
 def check_parameters(body: Any, endpoint: str) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise bad_request(f"the body must be a JSON object, got {type(body).__name__}", code="invalid_type")
     try:
-        checked = BODIES[endpoint].model_validate(body)
+        checked = BODIES[endpoint].model_validate(check_object(body))
     except ValidationError as error:
-        raise _fault(error, endpoint) from None
+        raise _fault(error, [p.name for p in parameters_of(endpoint)]) from None
     given = {name: value for name in checked.model_fields_set if (value := getattr(checked, name)) is not None}
     for parameter in parameters_of(endpoint):
         if parameter.refused and parameter.name in given:
@@ -55,12 +75,12 @@ def _refuse(parameter: Parameter, value: Any) -> None:
         raise bad_request(f"{parameter.name}: {parameter.text}; leave it out", parameter.name, "unsupported_parameter")
 
 
-def _fault(error: ValidationError, endpoint: str) -> ApiError:
+def _fault(error: ValidationError, known: Sequence[str]) -> ApiError:
     """The first fault, in OpenAI's words where there are some."""
     fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
-        close = get_close_matches(name, [p.name for p in parameters_of(endpoint)], 1)
+        close = get_close_matches(name, known, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return bad_request(f"Unknown parameter: '{name[:200]}'{hint}", name[:200], "unknown_parameter")
     if fault["type"] == "missing":

@@ -21,7 +21,7 @@ from .chunks import ChunkFrame
 from .errors import bad_request, from_line
 from .parameters import CHAT
 from .pieces import Piece
-from .plan import base_request
+from .plan import base_request, usage_options
 from .settings import ShimSettings
 from .shim import shim_of
 from .tool_choice import ToolPlan, plan_tools, with_tools
@@ -64,9 +64,7 @@ async def create_chat_completion(request: Request) -> Response:
     if not asked.stream:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
         return await whole(request, answering, lambda pieces: head | _completion(pieces, new_choice, usage))
-    options = given.get("stream_options", {})
-    each = options.get("continuous_usage_stats", False)
-    last = options.get("include_usage", False)
+    last, each = usage_options(given)
     frame = ChunkFrame("chat.completion.chunk", completion_id, created, given["model"], usage=last or each)
     return EventStream(
         answering, ChatWriter(frame, new_choice, usage, last=last, each=each), shim.settings.keep_alive_s

@@ -16,6 +16,7 @@ CHAT, COMPLETIONS = "chat", "completions"
 _Texts = str | list[str]
 _TokenIds = list[Annotated[int, Field(ge=0, lt=2**31)]]
 _Objects = list[dict[str, Any]]
+_Tops = Annotated[int, Field(ge=0, le=20)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -125,7 +126,7 @@ PARAMETERS = (
         "as many of the likeliest at each place, up to 20, in the old format",
         {"sampling.logprobs": 2},
     ),
-    _chat("top_logprobs", _Count, 3, "up to 20 of the likeliest at each place; needs logprobs"),
+    _chat("top_logprobs", _Tops, 3, "up to 20 of the likeliest at each place; needs logprobs"),
     _completions("echo", bool, True, "puts the prompt before the answer; not with logprobs", {"echo": True}),
     _refused("suffix", str, "end", "these models do not fill in between two texts", only=COMPLETIONS),
     Parameter("stream", bool, True, "answers as server-sent events", {"stream": True}),

@@ -76,6 +76,7 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
         stop=stop_conditions(given),
         bias=token_bias(given),
         stream=given.get("stream", False),
+        count_pieces=usage_options(given)[1],
         prompt_format="raw",
         echo=given.get("echo", False),
         accumulate=False,
@@ -95,6 +96,12 @@ def check_stream_options(given: Given) -> None:
                 f"stream_options.{name}",
                 "unknown_parameter",
             )
+
+
+def usage_options(given: Given) -> tuple[bool, bool]:
+    """Whether the usage comes last, and whether each chunk has it so far."""
+    options = given.get("stream_options", {})
+    return options.get("include_usage", False), options.get("continuous_usage_stats", False)
 
 
 def with_prompt(base: GenerateRequest, prompt: str | list[int]) -> GenerateRequest:

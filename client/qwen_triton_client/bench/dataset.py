@@ -1,0 +1,77 @@
+"""Prompts of a file: ShareGPT-like JSON, a list of objects or strings, JSON lines, or a text with a prompt a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_triton.errors import ConfigurationError
+
+_HUMAN = ("human", "user")
+_FORMS = (
+    '[{"conversations": [{"from": "human", "value": …}, …]}], [{"input" or "prompt": …, "output": …}], or lines of text'
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prompt and, where the file has it, the answer whose length is asked for."""
+
+    prompt: str
+    answer: str | None
+
+
+def read_dataset(file: Path) -> list[Entry]:
+    """Raises ConfigurationError naming the entry that has no prompt."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--dataset {file}: cannot be read: {error}") from None
+    entries = [_entry(value, f"--dataset {file}, entry {n}") for n, value in enumerate(_values(text, file), 1)]
+    found = [e for e in entries if e.prompt.strip()]
+    if not found:
+        raise ConfigurationError(f"--dataset {file}: holds no prompts; expected {_FORMS}")
+    return found
+
+
+def _values(text: str, file: Path) -> list[Any]:
+    if file.suffix == ".txt":
+        return [line for line in text.splitlines() if line.strip()]
+    try:
+        if file.suffix == ".jsonl":
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--dataset {file}: is not JSON ({error}); text needs the ending .txt") from None
+    if not isinstance(values, list):
+        raise ConfigurationError(f"--dataset {file}: expected {_FORMS}")
+    return values
+
+
+def _entry(value: Any, place: str) -> Entry:
+    if isinstance(value, str):
+        return Entry(value, None)
+    if isinstance(value, dict):
+        if isinstance(value.get("conversations"), list):
+            return _sharegpt(value["conversations"], place)
+        prompt = next((value[k] for k in ("prompt", "input", "text") if isinstance(value.get(k), str)), None)
+        if prompt is not None:
+            instruction, answer = value.get("instruction"), value.get("output")
+            text = f"{instruction}\n{prompt}" if isinstance(instruction, str) and instruction else prompt
+            return Entry(text, answer if isinstance(answer, str) else None)
+    raise ConfigurationError(f"{place}: has no prompt; expected {_FORMS}")
+
+
+def _sharegpt(turns: list[Any], place: str) -> Entry:
+    """The first thing a person said and what was answered."""
+    try:
+        said = [(str(t["from"]), str(t["value"])) for t in turns]
+    except (TypeError, KeyError):
+        raise ConfigurationError(f'{place}: turns need "from" and "value"') from None
+    first = next((n for n, (who, _) in enumerate(said) if who in _HUMAN), None)
+    if first is None:
+        return Entry("", None)
+    answer = said[first + 1][1] if first + 1 < len(said) and said[first + 1][0] not in _HUMAN else None
+    return Entry(said[first][1], answer)

@@ -1,0 +1,101 @@
+"""How long prompts and answers are: a normal distribution, or a histogram; drawn from a seed."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_triton.errors import ConfigurationError
+
+_DRAWS = 1000
+
+HISTOGRAMS: Mapping[str, Mapping[str, Any]] = {
+    "example": {
+        "input": {"bins": [1, 64, 128, 256, 512, 1024], "weights": [30, 30, 20, 12, 8]},
+        "output": {"bins": [1, 32, 64, 128, 256, 512], "weights": [15, 25, 30, 20, 10]},
+    },
+}
+"""`bins` are edges, one more than `weights`; lengths are even within a bin. The example is a chat-like mix."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Tokens of a prompt and of its answer."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A normal distribution of whole numbers in [1, most]; what falls outside is drawn again."""
+
+    mean: float
+    deviation: float
+    most: int
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.deviation < 0:
+            raise ConfigurationError(f"--{self.name}-stdev: must be 0 or more, got {self.deviation:g}")
+        if not 1 <= self.mean <= self.most:
+            raise ConfigurationError(
+                f"--{self.name}-mean: no lengths around {self.mean:g} are possible between 1 and {self.most}"
+            )
+
+    def draw(self, chance: random.Random) -> int:
+        for _ in range(_DRAWS):
+            value = round(chance.gauss(self.mean, self.deviation))
+            if 1 <= value <= self.most:
+                return value
+        return round(self.mean)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Lengths by weight; see HISTOGRAMS."""
+
+    bins: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def read(cls, data: Any, place: str) -> Histogram:
+        try:
+            bins, weights = tuple(map(int, data["bins"])), tuple(map(float, data["weights"]))
+        except (KeyError, TypeError, ValueError):
+            raise ConfigurationError(f'{place}: expected {{"bins": [edges], "weights": [numbers]}}') from None
+        if len(bins) != len(weights) + 1 or list(bins) != sorted(set(bins)) or bins[0] < 1:
+            raise ConfigurationError(f"{place}: bins must rise from 1 or more and be one more than weights")
+        if min(weights) < 0 or not sum(weights):
+            raise ConfigurationError(f"{place}: weights must not be negative, and not all zero")
+        return cls(bins, weights)
+
+    def draw(self, chance: random.Random) -> int:
+        n = chance.choices(range(len(self.weights)), self.weights)[0]
+        return chance.randrange(self.bins[n], self.bins[n + 1])
+
+
+def read_histograms(file: Path | None, key: str) -> tuple[Histogram, Histogram]:
+    """Input and output lengths from a file, or the built-in ones of that name."""
+    place = f"--histogram {file}" if file else f"--histogram-key {key}"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8")) if file else HISTOGRAMS[key]
+    except KeyError:
+        raise ConfigurationError(
+            f"{place}: unknown; there is {', '.join(HISTOGRAMS)}, or give --histogram FILE"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{place}: cannot be read as JSON: {error}") from None
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f'{place}: expected {{"input": …, "output": …}}')
+    found = [Histogram.read(data.get(part), f"{place}, {part}") for part in ("input", "output")]
+    return found[0], found[1]
+
+
+def draw_shapes(lengths: tuple[Normal | Histogram, Normal | Histogram], count: int, seed: int) -> list[Shape]:
+    chance = random.Random(seed)
+    return [Shape(lengths[0].draw(chance), lengths[1].draw(chance)) for _ in range(count)]

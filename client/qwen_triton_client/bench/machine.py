@@ -1,0 +1,37 @@
+"""What a figure was made on: the machine and the versions, as far as they can be read here."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("qwen-triton", "nvidia-pytriton", "openvino-genai", "tokenizers", "numpy", "grpcio", "aiohttp")
+
+
+def describe_machine() -> dict[str, str]:
+    """Names and values for people; nothing that tells who or where."""
+    found = {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "load before the run": f"{os.getloadavg()[0]:.2f}",
+        "python": platform.python_version(),
+    }
+    return found | {name: v for name in _PACKAGES if (v := _version(name))}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,66 @@
+"""A server of a deployment for the time of a run: on free ports, ended by its process id."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment import Deployment
+from qwen_triton_build.models import resolve_model
+from qwen_triton_build.placeholders import placeholders
+from qwen_triton_build.preflight import check_machine
+from qwen_triton_build.render import render
+from qwen_triton_build.server import TritonServer
+from qwen_triton_build.server_log import ServerLog
+
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that is ready: HOST:PORT of its ways in, its process."""
+
+    http: str
+    grpc: str
+    metrics: str
+    pid: int
+
+    def url(self, protocol: str) -> str:
+        return self.http if protocol == "http" else self.grpc
+
+
+@contextmanager
+def started(deployment: Deployment, repository: Path | None = None) -> Iterator[Started]:
+    """Serves the deployment, or another repository folder with its server settings. Raises ConfigurationError."""
+    ports = dict(zip(("http_port", "grpc_port", "metrics_port"), free_ports(3), strict=True))
+    settings = deployment.server.model_copy(update={"host": _HOST, **ports})
+    check_machine()
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen-triton-")))
+        if repository is None:
+            repository = render(placeholders(deployment, resolve_model(deployment)), work / "repository")
+        log = ServerLog(str(work / "tritonserver.log"))
+        stack.callback(log.close)
+        server = TritonServer(settings, repository.resolve(), work)
+        stack.callback(server.stop)
+        server.start(log.open())
+        try:
+            server.wait_ready()
+        except ConfigurationError as error:
+            raise ConfigurationError("\n".join([*log.telling_lines(), str(error)])) from None
+        http, grpc, metrics = (f"{_HOST}:{port}" for port in ports.values())
+        yield Started(http, grpc, metrics, server.pid)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody holds at the moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for s in sockets:
+            s.bind((_HOST, 0))
+        return [s.getsockname()[1] for s in sockets]
