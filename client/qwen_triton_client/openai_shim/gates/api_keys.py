@@ -58,12 +58,17 @@ def new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
+def check_name(name: str, place: str) -> None:
+    """Raises ConfigurationError for what would not stand in a line of the file or a metric's label."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{place}: a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
+
+
 def parse_key(line: str, place: str) -> ApiKey:
     """One line of the file. Raises ConfigurationError that names the place, not what stands there."""
     name, _, rest = line.partition(" ")
     words = rest.split()
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{place}: a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
+    check_name(name, place)
     if not words or not words[0].startswith(SCHEME) or not _HEX.fullmatch(words[0].removeprefix(SCHEME)):
         raise ConfigurationError(f"{place}: expected NAME sha256:HEX; `qwen-triton key {name}` makes such a line")
     return ApiKey(name, words[0].removeprefix(SCHEME), _limits(words[1:], place))

@@ -17,7 +17,7 @@ from .key_ring import KeyRing
 from .limit_gate import LimitGate
 from .metrics import ShimMetrics
 from .observe_gate import ObserveGate, Watcher
-from .queue_gate import QueueGate
+from .queue_gate import GENERATING, QueueGate
 from .settings import GateSettings
 from .tracing import tracing
 from .wait_queue import WaitQueue
@@ -27,6 +27,7 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_OTHER_PATHS = {METRICS_PATH, "/v1/models", "/tokenize", "/detokenize"}
 _EXPOSED = [
     "x-request-id", "retry-after",
     *(f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in ("requests", "tokens")),
@@ -37,7 +38,7 @@ def install_gates(app: FastAPI, settings: GateSettings, drain: Drain) -> None:
     """The gates, /metrics and the chat page. Raises ConfigurationError for keys or traces that cannot be had."""
     queue = WaitQueue(settings.max_in_flight, settings.max_queued)
     ring = KeyRing(settings.api_keys_file)
-    metrics = ShimMetrics(queue, frozenset(getattr(route, "path", "") for route in app.routes) | {METRICS_PATH, "/"})
+    metrics = ShimMetrics(queue, OPEN_PATHS | GENERATING | _OTHER_PATHS)
     app.add_route(METRICS_PATH, metrics.respond, include_in_schema=False)
     if settings.chat_page:
         app.add_route("/", _page, include_in_schema=False)

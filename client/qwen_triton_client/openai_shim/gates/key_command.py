@@ -19,10 +19,10 @@ from .api_keys import (
     ApiKey,
     KeySet,
     Limits,
+    check_name,
     digest_of,
     new_secret,
     parse_file,
-    parse_key,
 )
 
 
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_name(arguments.name, "NAME")
     secret = _own_secret() if arguments.own else new_secret()
     given = {name: getattr(arguments, name) for name in LIMIT_NAMES}
     if min(given.values()) < 0:
         raise ConfigurationError("a limit must not be negative")
     key = ApiKey(arguments.name, digest_of(secret), Limits(**given) if any(given.values()) else None)
-    parse_key(key.line, "NAME")
     if arguments.file:
         _append(arguments.file, key)
     if not arguments.own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter as Count
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -25,11 +25,11 @@ _WHOLE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class ShimMetrics:
-    """A watcher. Labels are bounded: models that are served here, names of keys in force, routes that exist."""
+    """A watcher. Labels are bounded: models that are served here, names of keys in force, `paths` that exist."""
 
-    def __init__(self, queue: WaitQueue, routes: frozenset[str]) -> None:
+    def __init__(self, queue: WaitQueue, paths: Set[str]) -> None:
         self.registry = CollectorRegistry()
-        self._routes = routes
+        self._paths = paths
         self._queue = queue
         self._running: set[RequestRecord] = set()
         self._requests = Counter(
@@ -69,7 +69,7 @@ class ShimMetrics:
             record.on_gap = self._gap.labels(record.model, record.key_name).observe
 
     def _ended(self, record: RequestRecord) -> None:
-        path = record.path if record.path in self._routes else "other"
+        path = record.path if record.path in self._paths else "other"
         who = record.model, record.key_name
         self._requests.labels(path, str(record.status), *who).inc()
         if not record.model:
