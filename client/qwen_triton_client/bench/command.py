@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment import load_deployment
 
 from .arrivals import Closed
 from .explain import explain_lines
+from .line import command as line
 from .load import Bounds, Load
 from .machine import describe_machine
 from .options import MODES, add_mode_options
@@ -22,6 +24,7 @@ from .plan import Plan, limits, make_plan
 from .progress import ProgressBar
 from .results import encode_result
 from .samples import Run
+from .started import started, started_shim
 from .statistics import Figures, figures
 from .table import Row, boxed, error_lines, stock_rows, stream_rows
 from .token_check import check_counts
@@ -37,10 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     modes = parser.add_subparsers(dest="mode", metavar="MODE", required=True)
     for name, (_, summary) in MODES.items():
         add_mode_options(modes.add_parser(name, help=summary, description=summary), name)
+    summary = "what the line itself costs: processor time of each process, by way in, without a model"
+    line.add_arguments(modes.add_parser("line", help=summary, description=summary))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0; 1 when no request was answered."""
+    if arguments.mode == "line":
+        return line.run(arguments)
     with ExitStack() as stack:
         if arguments.deployment:
             _serve(arguments, stack)
@@ -60,15 +67,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
     """Starts the deployment's server and points the command at it."""
-    from qwen_triton_build.deployment import load_deployment
-
-    from .started import started
-
     if arguments.url:
         raise ConfigurationError("--url and --deployment: give one, a server that runs or one to start")
     print("[INFO] Starting the deployment's server.", flush=True)
     server = stack.enter_context(started(load_deployment(arguments.deployment)))
-    arguments.url = server.url(arguments.protocol)
+    if arguments.mode == "openai":
+        arguments.triton_url = server.grpc
+        arguments.url, _ = stack.enter_context(started_shim(server.grpc))
+    else:
+        arguments.url = server.url(arguments.protocol)
 
 
 def _measure(arguments: argparse.Namespace, way: WayIn, plan: Plan) -> Run:
@@ -93,8 +100,7 @@ def _print(arguments: argparse.Namespace, plan: Plan, f: Figures, run: Run, chec
     print(f"[INFO] Sum of request latencies: {1e3 * f.latencies_sum:.3f} ms")
     print(boxed(stock_rows(f)))
     print(boxed(stream_rows(f)))
-    for line in (*error_lines(f), *(f"[INFO] {check}" for check in checks)):
-        print(line)
+    print("\n".join([*error_lines(f), *(f"[INFO] {check}" for check in checks)]))
     if f.client_cpu_s > _BUSY * f.seconds:
         print("[WARN] This client used most of a core: a faster server would not show. Use fewer, longer requests.")
     if arguments.explain:

@@ -40,6 +40,11 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     if mode == "openai":
         add("--model", help="served model's name; default: the first that the server lists")
         add("--endpoint", choices=["chat", "completions"], default="chat", help="default %(default)s")
+        add(
+            "--triton-url",
+            metavar="HOST:PORT",
+            help="the shim's Triton (gRPC), whose tokenizer makes and counts prompts",
+        )
         add("--api-key", default="", help="sent as a bearer token")
     else:
         add("-i", "--protocol", choices=["grpc", "http"], default="grpc", help="default grpc (stock: http)")

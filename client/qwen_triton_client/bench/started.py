@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment import Deployment
@@ -19,6 +25,8 @@ from qwen_triton_build.server import TritonServer
 from qwen_triton_build.server_log import ServerLog
 
 _HOST = "127.0.0.1"
+_READY_S = 60.0
+_END_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -64,3 +72,37 @@ def free_ports(count: int) -> list[int]:
         for s in sockets:
             s.bind((_HOST, 0))
         return [s.getsockname()[1] for s in sockets]
+
+
+@contextmanager
+def started_shim(triton: str) -> Iterator[tuple[str, int]]:
+    """The shim in front of a Triton's gRPC: its address and process. Raises ConfigurationError when it does not come up."""
+    port = free_ports(1)[0]
+    flags = ["--triton-url", triton, "--host", _HOST, "--port", str(port)]
+    url = f"http://{_HOST}:{port}"
+    with tempfile.TemporaryFile() as log:
+        shim = subprocess.Popen(
+            [sys.executable, "-m", "qwen_triton_build.cli", "shim", *flags], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait_ready(shim, f"{url}/health/ready", log)
+            yield url, shim.pid
+        finally:
+            shim.terminate()
+            try:
+                shim.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                shim.kill()
+                shim.wait()
+
+
+def _wait_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as reply:
+            if reply.status == 200:
+                return
+        time.sleep(0.05)
+    log.seek(0)
+    said = log.read().decode("utf-8", "replace").strip().splitlines()[-3:]
+    raise ConfigurationError("\n".join([*said, "the shim did not come up"]))

@@ -40,6 +40,8 @@ def _openai(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
     model = first_model(url, arguments.api_key)
     chat = arguments.endpoint == "chat"
     streamed = arguments.stream is not False
+    if encode is None and arguments.triton_url:
+        encode = _server_tokenizer(GrpcFacts(_host_port(arguments.triton_url)))
     target = OpenAi(url, arguments.model or model, chat=chat, streamed=streamed, key=arguments.api_key)
     return WayIn(target, f"OpenAI-compatible at {url}", encode, as_ids=False, counts_prompts=not chat)
 
@@ -54,8 +56,12 @@ def _triton(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
     if streamed and not model.decoupled:
         raise ConfigurationError(f"--stream: {model.name} is not decoupled and answers whole; leave the option out")
     way = GrpcStream if arguments.protocol == "grpc" else TritonHttp
-    encode = encode or in_batches(facts.token_ids, facts.model(PREPROCESSING).rows)
+    encode = encode or _server_tokenizer(facts)
     return WayIn(way(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
+
+
+def _server_tokenizer(facts: Facts) -> Encode:
+    return in_batches(facts.token_ids, facts.model(PREPROCESSING).rows)
 
 
 def _host_port(url: str) -> str:

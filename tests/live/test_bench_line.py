@@ -1,0 +1,48 @@
+"""`qwen-triton bench line` on real servers: every way in is measured, by process, and beside another repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qwen_triton_build.cli import main
+from tests.live.conftest import Serve
+
+pytestmark = pytest.mark.live
+
+
+def test_every_way_in_is_measured_by_process(
+    qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """16 requests of 16 tokens a way; each process that has part in a way is named with its time."""
+    options = ["--concurrency", "8", "--pace", "2000", "--output-len", "64", "--input-len", "16"]
+    file = tmp_path / "line.json"
+    assert main(["bench", "line", "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
+    costs = {c["via"]: c for c in json.loads(file.read_text())["costs"]}
+    assert list(costs) == ["core", "ensemble", "bls", "openai"]
+    for cost in costs.values():
+        assert cost["figures"]["output_tokens"] == 16 * 64
+        assert cost["figures"]["errors"] == {}
+        assert cost["step_ms"] == pytest.approx(4.0)
+        assert cost["cpu_us_per_token"] == pytest.approx(sum(cost["microseconds"].values()))
+    assert {"server", "tensorrt_llm", "engine"} <= set(costs["core"]["microseconds"])
+    assert costs["ensemble"]["microseconds"]["postprocessing"] > 0
+    assert costs["bls"]["microseconds"]["tensorrt_llm_bls"] > 0
+    assert costs["openai"]["microseconds"]["shim"] > 0
+    assert capfd.readouterr().out.count("qwen-triton ") >= 4
+
+
+def test_another_repository_is_measured_in_the_same_run(
+    qwen25_folder: Path, serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The same work, its own line under the folder's name."""
+    other = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 1.0}}).repository
+    options = ["--concurrency", "4", "--output-len", "8", "--input-len", "8", "--via", "bls", "--flat-out"]
+    file = tmp_path / "line.json"
+    line = ["bench", "line", "--model", str(qwen25_folder), *options, "--repository", str(other), "--json", str(file)]
+    assert main(line) == 0
+    costs = json.loads(file.read_text())["costs"]
+    assert [(c["repository"], c["figures"]["output_tokens"]) for c in costs] == [("qwen-triton", 64), (other.name, 64)]
+    assert other.name in capfd.readouterr().out
