@@ -2,12 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-HTTP_PORT ?= 8000
-GRPC_PORT ?= 8001
-METRICS_PORT ?= 8002
-OPENAI_PORT ?= 9000
 DEPLOYMENT ?= deployments/cpu.yaml
-export HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT
+# Ports: HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT, in the environment or as `make serve HTTP_PORT=…`, win over the
+# deployment's. They have no default here, or it would win too.
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check clean

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from qwen_triton.contract import BLS
@@ -22,7 +20,9 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton_client.openai_shim.gates.settings import FILES
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
-from .section import Fraction, NotNegative, Port, Positive, Section
+from .deployment_faults import explain
+from .deployment_file import read_deployment
+from .section import FilePath, Fraction, NotNegative, Port, Positive, Section
 
 
 class OpenVinoEngine(Section):
@@ -50,7 +50,7 @@ class ReplayEngine(Section):
     tokens: Positive = 128
     vocab_size: Positive = 151_936
     max_context: Positive = 32_768
-    random_ids: list[int] = Field(default_factory=lambda: [0, 151_643])
+    random_ids: Annotated[list[int], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0, 151_643])
     log_prob: float = -0.5
     fail_after: Positive | None = None
     crash_on: NotNegative | None = None
@@ -60,7 +60,7 @@ class TensorRtLlmEngine(Section):
     """NVIDIA's C++ backend with an engine folder. Keys are the backend's parameters; what is left out is its default."""
 
     kind: Literal["tensorrtllm"]
-    engine_dir: Path
+    engine_dir: FilePath
     batching_strategy: Literal["inflight_fused_batching", "inflight_batching", "V1", "v1"] = "inflight_fused_batching"
     max_beam_width: Positive | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
@@ -116,7 +116,7 @@ class Server(Section):
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
-    tritonserver: Path | None = None
+    tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
     on_failure: Literal["exit", "restart"] = "exit"
@@ -127,7 +127,7 @@ class Server(Section):
 class Deployment(Section):
     """Everything that `qwen-triton serve` needs. `model`: a folder, or a Hugging Face or ModelScope name."""
 
-    model: str
+    model: Annotated[str, Field(min_length=1)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
     engine: Engine
@@ -145,37 +145,13 @@ class Deployment(Section):
         return self.openai.model_copy(update=left_out)
 
 
-_PORTS = {
-    "HTTP_PORT": ("server", "http_port"),
-    "GRPC_PORT": ("server", "grpc_port"),
-    "METRICS_PORT": ("server", "metrics_port"),
-    "OPENAI_PORT": ("openai", "port"),
-}
-
-
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:
     """Reads and checks a deployment. Raises ConfigurationError with one line for each fault."""
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{file}: no such file; deployments/ has examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{file}: expected keys such as model and engine, got {type(data).__name__}")
-    _take_ports(data, environment)
+    data = read_deployment(file, environment)
     try:
         return _with_paths(Deployment.model_validate(data), file.parent)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(f"{file}: {_explain(fault, data)}" for fault in error.errors())) from None
-
-
-def _take_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
-    for variable, (section, key) in _PORTS.items():
-        if variable in environment:
-            if not environment[variable].isdigit():
-                raise ConfigurationError(f"{variable}: expected a port number, got {environment[variable]!r}")
-            data[section] = {**(data.get(section) or {}), key: int(environment[variable])}
+        raise ConfigurationError("\n".join(f"{file}: {line}" for line in explain(error, Deployment, data))) from None
 
 
 def _with_paths(deployment: Deployment, base: Path) -> Deployment:
@@ -188,37 +164,3 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
     return deployment.model_copy(update=changes)
-
-
-_KINDS: dict[str, type[Section]] = {
-    "openvino": OpenVinoEngine,
-    "replay": ReplayEngine,
-    "tensorrtllm": TensorRtLlmEngine,
-}
-
-
-def _explain(fault: Any, data: dict[str, Any]) -> str:
-    """One line for one of pydantic's faults: path, reason, remedy."""
-    where = [str(part) for part in fault["loc"] if part not in _KINDS]
-    path = ".".join(where)
-    if fault["type"] == "extra_forbidden":
-        known = sorted(_fields_at(where[:-1], data))
-        close = get_close_matches(where[-1], known, 1)
-        return f"{path}: unknown key; {f'did you mean {close[0]}?' if close else 'known keys: ' + ', '.join(known)}"
-    if fault["type"] == "missing":
-        return f"{path}: is missing; give it a value"
-    if fault["type"] == "union_tag_not_found":
-        return f"{path}.kind: is missing; expected {', '.join(_KINDS)}"
-    if fault["type"] == "union_tag_invalid":
-        return f"{path}.kind: got {fault['input'].get('kind')!r}; expected {', '.join(_KINDS)}"
-    return f"{path}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
-
-
-def _fields_at(path: list[str], data: dict[str, Any]) -> set[str]:
-    """The keys that are known at a place of the file."""
-    if not path:
-        return set(Deployment.model_fields)
-    if path[0] == "engine":
-        return set(_KINDS[data["engine"]["kind"]].model_fields)
-    section: Any = Deployment.model_fields[path[0]].annotation
-    return set(getattr(section, "model_fields", ()))

@@ -56,14 +56,19 @@ def python_library() -> Path:
             + ", ".join(f"{a}.{b}" for a, b in PYTHONS)
         )
     name = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
-    folders = [sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib", "/usr/lib/x86_64-linux-gnu"]
-    found = next((Path(f) / name for f in folders if f and (Path(f) / name).exists()), None)
+    found = next((f / name for f in _library_folders() if (f / name).exists()), None)
     if found is None:
         raise ConfigurationError(
             f"no {name}: this Python was built without a shared library; install Debian's libpython3-dev, "
             "or build with --enable-shared (pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared)"
         )
     return found
+
+
+def _library_folders() -> list[Path]:
+    folders = sysconfig.get_config_vars("LIBDIR", "LIBPL", "MULTIARCH")
+    system = Path("/usr/lib") / (folders.pop() or "x86_64-linux-gnu")
+    return [*(Path(folder) for folder in folders if folder), Path(sys.base_prefix) / "lib", system]
 
 
 def prepare_backends(installation: Installation, folder: Path) -> Path:

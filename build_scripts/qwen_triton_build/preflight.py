@@ -6,41 +6,77 @@ import platform
 import shutil
 import socket
 from importlib.metadata import version
+from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .deployment import Server
+from .deployment_file import PORTS
 
 _GLIBC = (2, 35)
+_SHM = Path("/dev/shm")
 _SHM_BYTES = 5 * (1 << 20)
-"""Shared memory of four Python models: 1 MiB each at the start (set by the server's command line), and room to grow."""
+"""Shared memory of four Python models: the server gives each 1 MiB at the start, and they need room to grow."""
 
 
 def check_machine() -> None:
-    """Raises ConfigurationError for a glibc, a numpy or a /dev/shm that the server or its Python stub cannot use."""
+    """Raises ConfigurationError for what the server or its Python stub cannot use."""
+    check_glibc()
+    check_numpy()
+    check_shared_memory()
+
+
+def check_glibc() -> None:
+    """The server and its stub are built against glibc 2.35."""
     name, glibc = platform.libc_ver()
     if name == "glibc" and tuple(map(int, glibc.split(".")[:2])) < _GLIBC:
         raise ConfigurationError(f"glibc {glibc} is too old, 2.35 is needed: use Debian 12, Ubuntu 22.04 or newer")
+
+
+def check_numpy() -> None:
+    """This environment is the stub's; there numpy 2 garbles arrays without a word."""
     numpy = version("numpy")
     if int(numpy.split(".")[0]) >= 2:
         raise ConfigurationError(f"numpy {numpy} breaks Triton's Python stub; run: pip install 'numpy<2'")
-    free = shutil.disk_usage("/dev/shm").free
+
+
+def check_shared_memory() -> None:
+    """Tensors travel between the server and its models through /dev/shm."""
+    free = shutil.disk_usage(_SHM).free
     if free < _SHM_BYTES:
         raise ConfigurationError(
-            f"/dev/shm has {free >> 20} MiB free, {_SHM_BYTES >> 20} are needed: in a container give --shm-size 256m"
+            f"{_SHM} has {free >> 20} MiB free, {_SHM_BYTES >> 20} are needed: in a container give --shm-size 256m"
         )
 
 
-def check_ports(server: Server) -> None:
-    """Raises ConfigurationError naming the first port that is taken, and the key that moves it."""
-    for key in ("http_port", "grpc_port", "metrics_port"):
-        port = getattr(server, key)
-        with socket.socket() as probe:
+def check_ports(server: Server, openai: ShimSettings | None = None) -> None:
+    """Raises ConfigurationError naming the first port that is taken or given twice, and what moves it."""
+    sections: dict[str, Server | ShimSettings | None] = {"server": server, "openai": openai}
+    keys: dict[int, str] = {}
+    for variable, (name, key) in PORTS.items():
+        section = sections[name]
+        if section is None:
+            continue
+        port, path = int(getattr(section, key)), f"{name}.{key}"
+        if port in keys:
+            raise ConfigurationError(f"{path}: port {port} is {keys[port]} already; {_another(variable)}")
+        keys[port] = path
+        _check_port(section.host, port, path, variable)
+
+
+def _check_port(host: str, port: int, path: str, variable: str) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((server.host, port))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"server.{key}: port {port} cannot be used ({error.strerror}); "
-                    f"stop what holds it, or give another: {key.upper()}=… or in the deployment"
-                ) from None
+            probe.bind(address)
+    except socket.gaierror:
+        raise ConfigurationError(f"{path.split('.')[0]}.host: {host!r} is no address of this machine") from None
+    except OSError as error:
+        reason = f"{path}: port {port} cannot be used ({error.strerror}); stop what holds it, or "
+        raise ConfigurationError(reason + _another(variable)) from None
+
+
+def _another(variable: str) -> str:
+    return f"give another: {variable}=… or in the deployment"

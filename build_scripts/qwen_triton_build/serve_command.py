@@ -74,7 +74,7 @@ class _Serving:
         deployment, settings = self._deployment, self._deployment.server
         self._phases.begin("checking the machine")
         check_machine()
-        check_ports(settings)
+        check_ports(settings, deployment.openai if deployment.openai.enabled else None)
         self._phases.begin("rendering the model repository")
         values = placeholders(deployment, resolve_model(deployment))
         repository = render(values, self._work / "repository")

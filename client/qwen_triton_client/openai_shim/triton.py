@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import grpc
@@ -87,10 +88,13 @@ class GrpcTriton:
     def __init__(self, url: str) -> None:
         self._channel = grpc.aio.insecure_channel(url, _OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._decoupled: dict[str, bool] = {}
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> GrpcGeneration:
+        if request.stream and not await self._sends_pieces(model):
+            request = replace(request, stream=False)
         outputs = OUTPUTS if request.sampling.logprobs is None else (*OUTPUTS, LOGPROBS)
         message = encode_request(model, encode_generate(request), outputs, request_id)
         call = self._stub.ModelStreamInfer(metadata=(*_STATUS_ERRORS, *metadata))
@@ -103,6 +107,16 @@ class GrpcTriton:
             call.cancel()
             raise
         return GrpcGeneration(call)
+
+    async def _sends_pieces(self, model: str) -> bool:
+        """Whether the model is decoupled; one that is not gives its whole answer in one piece. Asked once."""
+        if model not in self._decoupled:
+            try:
+                reply = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=model))
+            except grpc.aio.AioRpcError as error:
+                raise line_error(error) from None
+            self._decoupled[model] = reply.config.model_transaction_policy.decoupled
+        return self._decoupled[model]
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
         try:

@@ -1,0 +1,89 @@
+"""One line for each of pydantic's faults: the path in the file, what is wrong, what to do."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+_TAG = "kind"
+_WORDS = (
+    ("Value error, ", ""),
+    ("Input should be a valid dictionary or instance of ", "expected keys and values of "),
+    ("Input should be a valid dictionary or object to extract fields from", "expected keys and values"),
+    ("Input should be greater than or equal to ", "expected at least "),
+    ("Input should be less than or equal to ", "expected at most "),
+    ("Input should be greater than ", "expected more than "),
+    ("Input should be ", "expected "),
+    ("Input is not a valid path for <class 'pathlib.Path'>", "expected a path"),
+    ("String should have at least 1 character", "expected some text"),
+    ("Keys should be strings", "a key must be a word"),
+)
+
+
+def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> list[str]:
+    """The lines for all faults found in `data`, which was to be a `model`."""
+    return [_line(fault, model, data) for fault in error.errors()]
+
+
+def _line(fault: Any, model: type[BaseModel], data: Mapping[str, Any]) -> str:
+    where = _written_path(fault["loc"], data)
+    path, kind = ".".join(map(str, where)), fault["type"]
+    if kind == "extra_forbidden":
+        known = sorted(_known_keys(model, where[:-1], data))
+        close = get_close_matches(str(where[-1]), known, 1)
+        return f"{path}: unknown key; {f'did you mean {close[0]}?' if close else 'known keys: ' + ', '.join(known)}"
+    if kind == "missing":
+        return f"{path}: is missing; give it a value"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        found = "is missing" if kind == "union_tag_not_found" else f"got {fault['input'].get(_TAG)!r}"
+        return f"{path}.{_TAG}: {found}; expected one of {', '.join(_tags(model, where))}"
+    return f"{path}: {_plain(fault['msg'])}, got {fault['input']!r}"
+
+
+def _plain(message: str) -> str:
+    for old, new in _WORDS:
+        message = message.replace(old, new)
+    return message[0].lower() + message[1:]
+
+
+def _written_path(loc: Sequence[Any], data: Any) -> list[Any]:
+    """pydantic's location without the tag that it adds behind a key whose type depends on `kind`."""
+    path: list[Any] = []
+    for part in loc:
+        if isinstance(data, dict) and part not in data and part == data.get(_TAG):
+            continue
+        path.append(part)
+        data = data.get(part) if isinstance(data, dict) else None
+    return path
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[Any], data: Any) -> list[str]:
+    for part in path:
+        data = data[part]
+        model = next(m for m in _models(model.model_fields[part].annotation) if _is_meant(m, data))
+    return list(model.model_fields)
+
+
+def _tags(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    return [tag for m in _models(model.model_fields[path[0]].annotation) for tag in _kinds(m)]
+
+
+def _is_meant(model: type[BaseModel], data: Mapping[str, Any]) -> bool:
+    return _TAG not in model.model_fields or data.get(_TAG) in _kinds(model)
+
+
+def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(model.model_fields[_TAG].annotation)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [m for part in get_args(annotation) for m in _models(part)]
+    return []

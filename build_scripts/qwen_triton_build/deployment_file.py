@@ -1,0 +1,55 @@
+"""A deployment's file as plain data: YAML in which no key is given twice, ports replaced by those of the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qwen_triton.errors import ConfigurationError
+
+PORTS = {
+    "HTTP_PORT": ("server", "http_port"),
+    "GRPC_PORT": ("server", "grpc_port"),
+    "METRICS_PORT": ("server", "metrics_port"),
+    "OPENAI_PORT": ("openai", "port"),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Of a key that stands twice YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {twice} is given twice; keep one of them")
+        return super().construct_mapping(node, deep)
+
+
+def read_deployment(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Raises ConfigurationError for a file that is no mapping, and for a port that is none."""
+    try:
+        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{file}: no such file; deployments/ has examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else type(data).__name__
+        raise ConfigurationError(f"{file}: expected keys such as model and engine, got {found}")
+    _take_ports(data, environment)
+    return data
+
+
+def _take_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """A section that is no mapping is left alone: validation says so."""
+    for variable, (section, key) in PORTS.items():
+        text, old = environment.get(variable), data.get(section)
+        if not text or not isinstance(old, dict | None):
+            continue
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+            raise ConfigurationError(f"{variable}: expected a port from 1 to 65535 in the environment, got {text!r}")
+        data[section] = {**(old or {}), key: int(text)}
