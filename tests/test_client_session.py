@@ -17,6 +17,7 @@ from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer, ChatReader
 from qwen_triton_client.declared_model import DeclaredInput, DeclaredModel, decode_config
+from qwen_triton_client.error_text import error_of
 from qwen_triton_client.grpc_wire import GrpcWire, decode_infer
 from qwen_triton_client.http_wire import HttpWire, decode_body, encode_body
 from qwen_triton_client.openai_shim.infer_message import encode_request
@@ -266,9 +267,31 @@ def test_json_bodies_hold_the_arrays() -> None:
 
 def test_errors_keep_their_kind() -> None:
     """By gRPC code or HTTP status."""
-    kinds = {"INVALID_ARGUMENT": InvalidRequest, 400: InvalidRequest, 503: Unavailable, "CANCELLED": Cancelled}
+    kinds = {"INVALID_ARGUMENT": InvalidRequest, 404: InvalidRequest, 503: Unavailable, "CANCELLED": Cancelled}
     assert {code: type(wire_error(code, "x")) for code in kinds} == kinds
     assert type(wire_error("INTERNAL", "x")) is type(wire_error(500, "x")) is EngineError
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("max_tokens: 9 is too large: the prompt has 3 tokens and the context is 8, which leaves 5", InvalidRequest),
+        ("in ensemble 'ensemble', messages[2].role: must be one of system, user", InvalidRequest),
+        ("Request for unknown model: 'nope' is not found", InvalidRequest),
+        ("[request id: 7] unexpected inference input 'x' for model 'm'", InvalidRequest),
+        ("8 requests are in flight, the most admitted at once; try again later", Unavailable),
+        ("in ensemble 'ensemble', the engine is not running; it may be starting, try again", Unavailable),
+        ("the server is shutting down", Unavailable),
+        ("[request id: 7] Exceeds maximum queue size", Unavailable),
+        ("the request was cancelled", Cancelled),
+        ("internal error; the server's log has the cause under request 7", EngineError),
+        ("Failed to process the request(s) for model instance 'm_0', message: boom", EngineError),
+    ],
+)
+def test_a_text_without_a_code_tells_its_kind(text: str, kind: type[Exception]) -> None:
+    """Over gRPC streams and HTTP that is all there is."""
+    assert type(error_of(text)) is kind
+    assert str(error_of(text)) == text
 
 
 def test_an_address_says_which_way() -> None:

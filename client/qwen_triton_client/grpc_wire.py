@@ -12,13 +12,12 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors import Array, Arrays
 
 from .declared_model import DeclaredInput, DeclaredModel
+from .error_text import error_of
 from .openai_shim.infer_message import encode_request
 from .wire import unreachable, wire_error
 
 _ANY_SIZE = -1
 _CALL_S = 10.0
-_CODES = (("triton_grpc_error", "true"),)
-"""Asks Triton for an error's code on the stream; without it only the message comes."""
 
 
 def decode_infer(response: Any) -> dict[str, Array]:
@@ -36,7 +35,7 @@ class _GrpcReply:
         try:
             for message in self._call:
                 if message.error_message:
-                    raise wire_error("", message.error_message)
+                    raise error_of(message.error_message)
                 yield decode_infer(message.infer_response)
         except grpc.RpcError as error:
             raise _from_rpc(error, self._url) from None
@@ -77,7 +76,7 @@ class GrpcWire:
     ) -> _GrpcReply:
         del stream  # one call serves both: the server closes it behind the last response
         request = encode_request(model.name, arrays, outputs, request_id)
-        return _GrpcReply(self._stub.ModelStreamInfer(iter([request]), metadata=_CODES), self._url)
+        return _GrpcReply(self._stub.ModelStreamInfer(iter([request])), self._url)
 
     def close(self) -> None:
         self._channel.close()

@@ -9,6 +9,7 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTrito
 from qwen_triton.tensors import Array, Arrays
 
 from .declared_model import DeclaredModel
+from .error_text import error_of
 
 
 class Reply(Protocol):
@@ -43,19 +44,15 @@ _KINDS: Mapping[str, type[QwenTritonError]] = {
     "RESOURCE_EXHAUSTED": Unavailable,
     "CANCELLED": Cancelled,
 }
-_OURS = "internal error;"
-_STATUS = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 503: "UNAVAILABLE"}
+_STATUS = {404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 503: "UNAVAILABLE"}
 
 
 def wire_error(code: str | int, message: Any) -> QwenTritonError:
-    """Triton's error as one of ours, by gRPC code name or HTTP status; what is neither side's fault is EngineError.
-
-    Over HTTP the server says 400 whatever the fault (2.51.0); our models' own words tell theirs apart.
-    """
+    """Triton's error as one of ours, by gRPC code name or HTTP status; by its text where the status says nothing."""
     name = _STATUS.get(code, "") if isinstance(code, int) else code
-    if str(message).startswith(_OURS):
-        return EngineError(str(message))
-    return _KINDS.get(name, EngineError)(str(message))
+    if name in _KINDS:
+        return _KINDS[name](str(message))
+    return error_of(str(message)) if isinstance(code, int) else EngineError(str(message))
 
 
 def unreachable(url: str, reason: str) -> Unavailable:

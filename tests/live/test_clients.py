@@ -270,3 +270,12 @@ def test_an_engine_s_failure_is_no_fault_of_the_request(serve: Serve, qwen3_fold
     for way in ("grpc", "http"):
         with Session(url(server, way)) as session, pytest.raises(EngineError, match="internal error"):
             session.stream("one two three four five", max_tokens=20).finish()
+
+
+def test_refused_requests_leave_the_server_standing(server: LiveServer) -> None:
+    """Each on a connection of its own: the server once ended with a fault when such a connection was closed."""
+    for number in range(60):
+        with Session(server.grpc) as session, pytest.raises(InvalidRequest, match="too large"):
+            session.send(_request("hi", stream=bool(number % 2))).finish()
+    with Session(server.grpc) as session:
+        assert session.generate("hi", max_tokens=2).finish_reason == "length"
