@@ -213,7 +213,12 @@ class _Terminal:
         return self._read.decode("utf-8", "ignore")
 
     def exit_code(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        ends = time.monotonic() + 30
+        while (ended := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > ends:
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.02)
+        return os.waitstatus_to_exitcode(ended[1])
 
 
 def test_chat_in_a_terminal(server: LiveServer, tmp_path: Path) -> None:
@@ -255,10 +260,13 @@ def test_chat_asks_for_what_a_called_tool_gave(server: LiveServer, tmp_path: Pat
     chat.wait_for("thinking…")
     chat.wait_for("→ get_weather ")
     chat.wait_for("[tool_calls, ")
+    chat.wait_for("result of get_weather> ")
     chat.type("sunny\r")
     chat.wait_for("[tool_calls, ")
+    chat.wait_for("result of get_weather> ")
     chat.type("\r")
-    chat.type("\x04")
+    chat.wait_for("> ")
+    chat.type("/exit\r")
     assert chat.exit_code() == 0
     assert THINKING not in chat.shown
 
