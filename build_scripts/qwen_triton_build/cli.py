@@ -15,6 +15,8 @@ COMMANDS = {
     "generate": ("qwen_triton_client.generate_command", "send a text to a Triton model, ours or stock's"),
     "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),
     "key": ("qwen_triton_client.openai_shim.gates.key_command", "make an API key for the OpenAI-compatible server"),
+    "health": ("qwen_triton_build.health_command", "whether what serve runs answers now; for container health checks"),
+    "doctor": ("qwen_triton_build.doctor_command", "check a deployment and this machine before the start"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
     "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
 }
