@@ -11,6 +11,8 @@ FILES = ("api_keys_file", "tls_certificate", "tls_key")
 """Settings that are paths."""
 
 Limit = Annotated[int, Field(ge=0)]
+File = Annotated[Path, Field(strict=False)]
+"""A text of the deployment becomes a path."""
 
 
 class GateSettings(BaseModel):
@@ -25,7 +27,7 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    api_keys_file: Path | None = None
+    api_keys_file: File | None = None
     requests_per_minute: Limit = 0
     tokens_per_minute: Limit = 0
     concurrency: Limit = 0
@@ -35,8 +37,8 @@ class GateSettings(BaseModel):
     max_queued: Limit = 1024
     queue_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     cors_origins: list[str] = []
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    tls_certificate: File | None = None
+    tls_key: File | None = None
     access_log: bool = True
     metrics_need_key: bool = False
     otlp_endpoint: str | None = None
