@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEPLOYMENT ?= deployments/cpu.yaml
+ENGINE ?= $(notdir $(or $(shell command -v docker),$(shell command -v podman),docker))
+FORMAT := $(if $(findstring podman,$(ENGINE)),--format docker)
+BAKE ?= deploy/image/nothing-baked
 # Ports: HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT, in the environment or as `make serve HTTP_PORT=…`, win over the
 # deployment's. They have no default here, or it would win too.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check clean
+.PHONY: help serve test check image test-image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -19,11 +22,19 @@ test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver 
 	@scripts/install_browser.sh || echo 'going on; tests/live/test_chat_page.py will fail'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/dev ## ruff, mypy, import order
+check: $(VENV)/dev ## ruff, mypy, hadolint, import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/test_import_order.py
+
+image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
+	$(ENGINE) build $(FORMAT) --target trtllm --build-arg BAKE=$(BAKE) -t qwen-triton .
+	$(ENGINE) build $(FORMAT) --target cpu -t qwen-triton-cpu .
+
+test-image: $(VENV)/dev ## build the images, run them read-only and not as root, ask and stop them (podman, root)
+	tests/image/run.sh $(BIN)/python
 
 $(VENV)/serve: pyproject.toml requirements/server.txt
 	@scripts/make_venv.sh $(PYTHON) $(VENV)

@@ -9,6 +9,7 @@ from importlib import import_module
 from qwen_triton.errors import QwenTritonError
 
 COMMANDS = {
+    "build": ("qwen_triton_build.build_command", "build a TensorRT-LLM engine from a checkpoint"),
     "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
     "chat": ("qwen_triton_client.chat_command", "talk to the model in the terminal"),
@@ -19,6 +20,8 @@ COMMANDS = {
     "doctor": ("qwen_triton_build.doctor_command", "check a deployment and this machine before the start"),
     "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
     "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
+    "tune": ("qwen_triton_client.bench.tune.command", "measure settings of a deployment and name the best"),
+    "report": ("qwen_triton_client.bench.report.command", "results of bench as one HTML page"),
 }
 
 

@@ -29,6 +29,8 @@ def chromium(width: int = 1000, height: int = 800) -> Iterator[webdriver.Chrome]
     browser = webdriver.Chrome(options=options, service=Service(driver))
     try:
         browser.set_page_load_timeout(60)
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # a window has no phone's width
         yield browser
     finally:
         browser.quit()
