@@ -163,11 +163,8 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     if isinstance(deployment.engine, TensorRtLlmEngine):
         engine_dir = (base / deployment.engine.engine_dir).resolve()
         changes["engine"] = deployment.engine.model_copy(update={"engine_dir": engine_dir})
-<<<<<<< HEAD
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
-=======
     if deployment.build is not None:
         changes["build"] = deployment.build.with_paths(base)
->>>>>>> main
     return deployment.model_copy(update=changes)
