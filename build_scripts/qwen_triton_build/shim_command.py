@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.gates.settings import FILES
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .deployment import load_deployment
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=MODEL]",
         help=f"a name that clients ask for and the Triton model that answers (default: {BLS}); may be repeated",
     )
+    for name in FILES:
+        parser.add_argument("--" + name.replace("_", "-"), type=Path, metavar="FILE", help=f"`openai.{name}`")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,6 +57,7 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
         "host": arguments.host,
         "port": arguments.port,
         "models": {name: model or BLS for name, _, model in names} or None,
+        **{name: getattr(arguments, name) for name in FILES},
     }
     given = {key: value for key, value in flags.items() if value is not None}
     try:
