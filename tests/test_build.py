@@ -214,10 +214,10 @@ def test_a_build_that_is_killed_is_resumed(workshop: Workshop) -> None:
     assert (workshop.engine / "rank0.engine").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_is_stopped_cleans_up(number: signal.Signals, workshop: Workshop) -> None:
+@pytest.mark.parametrize(("number", "fault"), [(signal.SIGINT, "hang"), (signal.SIGTERM, "stubborn")])
+def test_a_build_that_is_stopped_cleans_up(number: signal.Signals, fault: str, workshop: Workshop) -> None:
     """Ctrl-C and SIGTERM: the tool ends, what it was writing is removed, the exit code is not 0."""
-    environment = workshop.fake.environment(build="hang")
+    environment = workshop.fake.environment(build=fault)
     running = subprocess.Popen(workshop.command(), env=environment, stderr=subprocess.PIPE, text=True)
     hanging = _until(lambda: next(iter(workshop.engine.parent.glob(".e.partial-*/hanging")), None))
     running.send_signal(number)
