@@ -115,4 +115,9 @@ build_base() {
     >"$_standin/build.log" 2>&1 || { _cannot "the stand-in $2 cannot be built: $(tail -n 1 "$_standin/build.log")"; return 3; }
 }
 
+runs_containers() {
+  podman run --rm --network=host $_debian true >"$_standin/run.log" 2>&1 \
+    || { _cannot "podman cannot run a container: $(tail -n 1 "$_standin/run.log")"; return 3; }
+}
+
 mkdir -p "$_standin" && install_podman && configure_podman && make_debian && make_python && make_triton
