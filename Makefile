@@ -1,6 +1,6 @@
 # Two commands for a new machine with Python 3.10 to 3.12: `make serve` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
 DEPLOYMENT ?= deployments/cpu.yaml
 ENGINE ?= $(notdir $(or $(shell command -v docker),$(shell command -v podman),docker))
@@ -47,4 +47,4 @@ $(VENV)/dev: $(VENV)/serve
 	@touch $@
 
 clean: ## remove the environment and caches of this folder
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

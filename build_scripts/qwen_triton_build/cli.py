@@ -9,6 +9,7 @@ from importlib import import_module
 from qwen_triton.errors import QwenTritonError
 
 COMMANDS = {
+    "build": ("qwen_triton_build.build_command", "build a TensorRT-LLM engine from a checkpoint"),
     "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
     "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
     "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),

@@ -49,17 +49,25 @@ class Heard:
 class Caller(Protocol):
     """One request of the crowd."""
 
-    async def ask(self) -> Heard:
-        """Sends it and listens until the answer's end, or until it leaves."""
+    async def ask(self, heard: Heard) -> None:
+        """Sends it and notes what comes until the answer's end, or until it leaves."""
 
 
-def together(callers: Sequence[Caller]) -> list[Heard]:
-    """What each of them hears when all ask at once."""
+def together(callers: Sequence[Caller], wait_s: float = WAIT_S) -> list[Heard]:
+    """What each of them hears when all ask at once; one whose answer does not end in time has that as its error."""
 
-    async def ask_all() -> list[Heard]:
-        return await asyncio.wait_for(asyncio.gather(*(caller.ask() for caller in callers)), WAIT_S)
+    async def hear(caller: Caller) -> Heard:
+        heard = Heard()
+        try:
+            await asyncio.wait_for(caller.ask(heard), wait_s)
+        except asyncio.TimeoutError:
+            heard.error = f"no end within {wait_s:g} s"
+        return heard
 
-    return asyncio.run(ask_all())
+    async def hear_all() -> list[Heard]:
+        return await asyncio.gather(*map(hear, callers))
+
+    return asyncio.run(hear_all())
 
 
 @dataclass
@@ -74,8 +82,7 @@ class Grpc:
     deadline_s: float | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
 
-    async def ask(self) -> Heard:
-        heard = Heard()
+    async def ask(self, heard: Heard) -> None:
         async with grpc.aio.insecure_channel(self.server.grpc) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             call = stub.ModelStreamInfer(_once(self._request()), timeout=self.deadline_s)
@@ -83,7 +90,6 @@ class Grpc:
                 await self._listen(call, heard)
             except grpc.aio.AioRpcError as error:
                 heard.error, heard.status = error.details() or "", error.code().name
-        return heard
 
     async def _listen(self, call: Any, heard: Heard) -> None:
         while self.leaves_after is None or len(heard.pieces) < self.leaves_after:
@@ -132,8 +138,7 @@ class Http:
     inputs: Mapping[str, Any]
     leaves_after: int | None = None
 
-    async def ask(self) -> Heard:
-        heard = Heard()
+    async def ask(self, heard: Heard) -> None:
         host, port = self.server.http.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
@@ -141,7 +146,6 @@ class Http:
             await self._listen(reader, heard)
         finally:
             writer.transport.abort()
-        return heard
 
     def _request(self) -> bytes:
         body = json.dumps({"stream": True, **self.inputs}).encode()

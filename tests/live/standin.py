@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf import text_format
+
 from qwen_triton.contract import BLS, TENSORRT_LLM
+from qwen_triton_build.render import check_config
 from tests.live.servers import LiveServer, serving
 
 _MODEL = Path(__file__).with_name("cpp_standin") / "model.py"
-_DOOR = 'key: "engine_door" value: { string_value: "'
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,16 @@ def serving_standin(model: Path, folder: Path, step_ms: float) -> Iterator[Stand
 
     def change(repository: Path) -> None:
         shutil.copy(_MODEL, repository / TENSORRT_LLM / "1" / "model.py")
-        config = repository / TENSORRT_LLM / "config.pbtxt"
-        config.write_text(config.read_text() + _parameter("step_ms", step_ms) + _parameter("counters", counters))
-        bls = repository / BLS / "config.pbtxt"
-        text = bls.read_text()
-        assert _DOOR in text
-        bls.write_text(text.replace(_DOOR, _DOOR + "exec"))
+        _set_parameters(repository / TENSORRT_LLM, step_ms=str(step_ms), counters=str(counters))
+        _set_parameters(repository / BLS, engine_door="exec")
 
     with serving({"model": str(model), "engine": {"kind": "replay"}}, folder, change) as server:
         yield StandIn(server, counters)
 
 
-def _parameter(key: str, value: object) -> str:
-    return f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}\n'
+def _set_parameters(model: Path, **values: str) -> None:
+    file = model / "config.pbtxt"
+    config = check_config(file.read_text(), model.name)
+    for name, value in values.items():
+        config.parameters[name].string_value = value
+    file.write_text(text_format.MessageToString(config))
