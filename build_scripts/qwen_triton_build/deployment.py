@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.gates.settings import FILES
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .deployment_faults import explain
@@ -162,6 +163,8 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     if isinstance(deployment.engine, TensorRtLlmEngine):
         engine_dir = (base / deployment.engine.engine_dir).resolve()
         changes["engine"] = deployment.engine.model_copy(update={"engine_dir": engine_dir})
+    files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
+    changes["openai"] = deployment.openai.model_copy(update=files)
     if deployment.build is not None:
         changes["build"] = deployment.build.with_paths(base)
     return deployment.model_copy(update=changes)
