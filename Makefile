@@ -19,7 +19,7 @@ serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the 
 	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
 
 test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver included
-	@scripts/install_browser.sh || echo 'going on; tests/live/test_chat_page.py will fail'
+	@scripts/install_browser.sh || echo 'going on; the tests of pages will fail'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/dev ## ruff, mypy, hadolint, import order
