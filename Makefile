@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEPLOYMENT ?= deployments/cpu.yaml
+DEMO_OUT ?= build/demo-checkpoint
+DEMO_MINUTES ?= 11
+EACH ?= 50
 # Ports: HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT, in the environment or as `make serve HTTP_PORT=…`, win over the
 # deployment's. They have no default here, or it would win too.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check clean
+.PHONY: help serve test check demo-model eval-demo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,6 +37,13 @@ $(VENV)/serve: pyproject.toml requirements/server.txt
 $(VENV)/dev: $(VENV)/serve
 	$(BIN)/pip install -q -e '.[openvino,build,shim,bench,dev]'
 	@touch $@
+
+demo-model: $(VENV)/serve ## train the demo checkpoint anew into DEMO_OUT, for DEMO_MINUTES (GPU if there is one)
+	$(BIN)/pip install -q -r demo/requirements.txt
+	$(BIN)/python -m demo.train $(DEMO_OUT) --minutes $(DEMO_MINUTES)
+
+eval-demo: $(VENV)/serve ## examine the demo checkpoint through a real server: EACH held-out prompts a task
+	@$(BIN)/python -m demo.evaluate --each $(EACH)
 
 clean: ## remove the environment and caches of this folder
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
