@@ -1,16 +1,19 @@
 # Two commands for a new machine with Python 3.10 to 3.12: `make serve` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
 DEPLOYMENT ?= deployments/cpu.yaml
 DEMO_OUT ?= build/demo-checkpoint
 DEMO_MINUTES ?= 11
 EACH ?= 50
+ENGINE ?= $(notdir $(or $(shell command -v docker),$(shell command -v podman),docker))
+FORMAT := $(if $(findstring podman,$(ENGINE)),--format docker)
+BAKE ?= deploy/image/nothing-baked
 # Ports: HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT, in the environment or as `make serve HTTP_PORT=…`, win over the
 # deployment's. They have no default here, or it would win too.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check demo-model eval-demo clean
+.PHONY: help serve test check demo-model eval-demo image test-image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -19,23 +22,32 @@ serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the 
 	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
 
 test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver included
+	@scripts/install_browser.sh || echo 'going on; tests/live/test_chat_page.py will fail'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/dev ## ruff, mypy, import order
+check: $(VENV)/dev ## ruff, mypy, hadolint, import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/test_import_order.py
+
+image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
+	$(ENGINE) build $(FORMAT) --target trtllm --build-arg BAKE=$(BAKE) -t qwen-triton .
+	$(ENGINE) build $(FORMAT) --target cpu -t qwen-triton-cpu .
+
+test-image: $(VENV)/dev ## build the images, run them read-only and not as root, ask and stop them (podman, root)
+	tests/image/run.sh $(BIN)/python
 
 $(VENV)/serve: pyproject.toml requirements/server.txt
 	@scripts/make_venv.sh $(PYTHON) $(VENV)
 	@echo "installing qwen-triton, the CPU engine and tritonserver (some 450 MB, once)"
-	$(BIN)/pip install -q -e '.[openvino,build,shim]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client]'
 	$(BIN)/pip install -q --no-deps -r requirements/server.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	$(BIN)/pip install -q -e '.[openvino,build,shim,bench,dev]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client,otel,bench,dev]'
 	@touch $@
 
 demo-model: $(VENV)/serve ## train the demo checkpoint anew into DEMO_OUT, for DEMO_MINUTES (GPU if there is one)
@@ -46,4 +58,4 @@ eval-demo: $(VENV)/serve ## examine the demo checkpoint through a real server: E
 	@$(BIN)/python -m demo.evaluate --each $(EACH)
 
 clean: ## remove the environment and caches of this folder
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,19 +37,19 @@ def test_this_machine_passes() -> None:
 
 def test_an_old_glibc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.platform, "libc_ver", lambda: ("glibc", "2.31"))
-    with pytest.raises(ConfigurationError, match=r"^glibc 2.31 is too old, 2.35 is needed: use Debian 12, Ubuntu 22"):
+    with pytest.raises(ConfigurationError, match=r"^glibc 2.31 is too old, 2.35 is needed; use Debian 12, Ubuntu 22"):
         preflight.check_machine()
 
 
 def test_numpy_2_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "version", {"numpy": "2.1.3"}.__getitem__)
-    with pytest.raises(ConfigurationError, match=r"^numpy 2.1.3 breaks .* run: pip install 'numpy<2'$"):
+    with pytest.raises(ConfigurationError, match=r"^numpy 2.1.3 breaks .*; run: pip install 'numpy<2'$"):
         preflight.check_machine()
 
 
 def test_a_small_dev_shm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: SimpleNamespace(free=3 << 20))
-    with pytest.raises(ConfigurationError, match=r"^/dev/shm has 3 MiB free, 5 are needed: .* --shm-size 256m$"):
+    with pytest.raises(ConfigurationError, match=r"^/dev/shm has 3 MiB free, 5 are needed; .* --shm-size 256m$"):
         preflight.check_machine()
 
 

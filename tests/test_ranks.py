@@ -13,10 +13,10 @@ import pytest
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build import ranks
 from qwen_triton_build.deployment import Server
-from qwen_triton_build.ranks import find_mpirun, mpirun_command, rank_processes
+from qwen_triton_build.ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from qwen_triton_build.server import command_line
 
-UPSTREAM: dict[str, Any] = json.loads((Path(__file__).parent / "data/trtllm/launch_commands.json").read_text())
+UPSTREAM: dict[str, Any] = json.loads((Path(__file__).parent / "data/contract/launch_commands.json").read_text())
 OURS = ("--backend-directory", "--http-address", "--grpc-address", "--metrics-address", "--exit-timeout-secs",
         "--strict-readiness")  # fmt: skip
 """What we say beyond upstream: where to listen, how long to drain."""
@@ -29,7 +29,7 @@ def command(world_size: int, **ports: int) -> list[str]:
         binary = Path("/opt/tritonserver/bin/tritonserver")
         return command_line(settings, Path("/repo"), Path("/backends"), binary, "prefix", rank)
 
-    return mpirun_command("mpirun", world_size, server)
+    return mpirun_command(world_size, server)
 
 
 def without_ours(arguments: list[str]) -> list[str]:
@@ -73,7 +73,7 @@ def test_more_ranks_than_cores_are_allowed(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_missing_mpirun_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigurationError, match=r"mpirun: not found.*openmpi-bin"):
-        find_mpirun()
+        check_mpirun()
 
 
 def test_ranks_are_found_by_their_regions_name_and_mpirun_is_none_of_them() -> None:
@@ -86,6 +86,7 @@ def test_ranks_are_found_by_their_regions_name_and_mpirun_is_none_of_them() -> N
     try:
         assert rank_processes("qwen_test_") == {0: processes[0].pid, 1: processes[1].pid}
         assert rank_processes("other_") == {}
+        assert sorted(region_users("qwen_test_")) == [process.pid for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -20,6 +20,9 @@ from .engines.step import EngineInfo
 from .errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
 from .types import EngineRequest, TokenChunk
 
+_TURN = 16
+"""Pieces sent between two looks at the engine's socket, each of which is a system call: some milliseconds at most."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -137,7 +140,9 @@ class Line:
             self._engine.receive(self, 0.0 if self._backlog or self._posted else None)
             while self._posted:
                 self._posted.popleft()()
-            if self._backlog:
+            for _ in range(_TURN):
+                if not self._backlog:
+                    break
                 self._deliver(*self._backlog.pop())
         for admitted in list(self._calls):
             self._fail(admitted, Unavailable("the server is shutting down"))

@@ -6,6 +6,7 @@ An unfilled placeholder («${name}») or an empty string means «not set», as s
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -161,5 +162,9 @@ def sibling_backend(repository: Path, model: str) -> str | None:
 
 
 def engine_address(server_pid: int, model: str) -> str:
-    """Where the engine of `model` listens: one per server, known to all of the server's models without being told."""
-    return f"qwen-triton/{server_pid}/{model}"
+    """Where the engine of `model` listens: one per server, known to all of the server's models without being told.
+
+    Containers on the host's network share these addresses but not their process ids, hence the namespace.
+    """
+    namespace = os.stat("/proc/self/ns/pid").st_ino
+    return f"qwen-triton/{namespace}/{server_pid}/{model}"

@@ -31,7 +31,7 @@ def check_glibc() -> None:
     """The server and its stub are built against glibc 2.35."""
     name, glibc = platform.libc_ver()
     if name == "glibc" and tuple(map(int, glibc.split(".")[:2])) < _GLIBC:
-        raise ConfigurationError(f"glibc {glibc} is too old, 2.35 is needed: use Debian 12, Ubuntu 22.04 or newer")
+        raise ConfigurationError(f"glibc {glibc} is too old, 2.35 is needed; use Debian 12, Ubuntu 22.04 or newer")
 
 
 def check_numpy() -> None:
@@ -46,7 +46,7 @@ def check_shared_memory() -> None:
     free = shutil.disk_usage(_SHM).free
     if free < _SHM_BYTES:
         raise ConfigurationError(
-            f"{_SHM} has {free >> 20} MiB free, {_SHM_BYTES >> 20} are needed: in a container give --shm-size 256m"
+            f"{_SHM} has {free >> 20} MiB free, {_SHM_BYTES >> 20} are needed; in a container give --shm-size 256m"
         )
 
 

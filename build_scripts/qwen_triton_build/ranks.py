@@ -8,10 +8,11 @@ return there, so that they never open the ports which they are given as well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
@@ -19,17 +20,19 @@ from qwen_triton.errors import ConfigurationError
 REMEDY = "install Open MPI (Debian, Ubuntu: apt-get install openmpi-bin; NVIDIA's trtllm image has it)"
 
 
-def find_mpirun() -> str:
+def check_mpirun() -> None:
     """Raises ConfigurationError with the remedy when there is none."""
-    found = shutil.which("mpirun")
-    if found is None:
+    if shutil.which("mpirun") is None:
         raise ConfigurationError(f"mpirun: not found, and this engine needs one rank per GPU; {REMEDY}")
-    return found
 
 
-def mpirun_command(mpirun: str, ranks: int, server: Callable[[int], list[str]]) -> list[str]:
-    """One launch of `ranks` servers; `server(rank)` is a rank's command line."""
-    command = [mpirun, "--allow-run-as-root", *(["--oversubscribe"] if _scarce(ranks) else [])]
+def mpirun_command(ranks: int, server: Callable[[int], list[str]]) -> list[str]:
+    """One launch of `ranks` servers; `server(rank)` is a rank's command line.
+
+    mpirun is called by its bare name: called by its path, it puts its own folder before ours in the ranks' PATH, and
+    Triton's Python stub takes its environment from there.
+    """
+    command = ["mpirun", "--allow-run-as-root", *(["--oversubscribe"] if _scarce(ranks) else [])]
     for rank in range(ranks):
         command += ["-n", "1", *server(rank), ":"]
     return command
@@ -42,17 +45,22 @@ def _scarce(ranks: int) -> bool:
 
 def rank_processes(shm_prefix: str) -> dict[int, int]:
     """{rank: process id} of the servers with this shared-memory prefix that run now, whoever their parent is."""
+    pattern = re.compile(rf"--.*={re.escape(shm_prefix)}(\d+)_")
     found = {}
-    for process in Path("/proc").iterdir():
-        ranks = _ranks(process, shm_prefix) if process.name.isdigit() else []
+    for pid, arguments in _command_lines():
+        ranks = [int(match[1]) for a in arguments if (match := pattern.fullmatch(a))]
         if len(ranks) == 1:  # mpirun's own command line names them all
-            found[ranks[0]] = int(process.name)
+            found[ranks[0]] = pid
     return found
 
 
-def _ranks(process: Path, shm_prefix: str) -> list[int]:
-    try:
-        arguments = (process / "cmdline").read_text(errors="replace").split("\0")
-    except OSError:
-        return []
-    return [int(found[1]) for a in arguments if (found := re.fullmatch(rf"--.*={re.escape(shm_prefix)}(\d+)_", a))]
+def region_users(shm_prefix: str) -> list[int]:
+    """The process ids of all servers and stubs that were given regions with this prefix; mpirun's among them."""
+    return [pid for pid, arguments in _command_lines() if any(shm_prefix in a for a in arguments)]
+
+
+def _command_lines() -> Iterator[tuple[int, list[str]]]:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError):
+                yield int(process.name), (process / "cmdline").read_text(errors="replace").split("\0")

@@ -14,15 +14,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+from qwen_triton.errors import ConfigurationError
+
 from .built_engine import BuiltEngine
 from .children import Child
 from .console import LaunchProgress, Phases
 from .deployment import Deployment, TensorRtLlmEngine, load_deployment
+from .doctor.check import run_checks
+from .doctor.checks import checks_for
+from .doctor.site import Site
 from .launch_children import ShimChild, TritonChild, missing_shim_packages
 from .launcher import Launcher
 from .models import resolve_model
 from .placeholders import placeholders
-from .preflight import check_machine, check_ports
 from .ready_lines import reachable, ready_lines
 from .render import render
 from .server import TritonServer
@@ -33,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
     parser.add_argument(
         "--log", help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)"
+    )
+    parser.add_argument(
+        "--ignore", action="append", default=[], metavar="CHECK", help="start although the doctor's check CHECK fails"
     )
     parser.add_argument(
         "--on-failure",
@@ -55,6 +62,7 @@ class _Serving:
     def __init__(self, arguments: argparse.Namespace, deployment: Deployment, work: Path) -> None:
         self._file: Path = arguments.deployment
         self._log_target: str | None = arguments.log
+        self._ignored: list[str] = arguments.ignore
         self._deployment = deployment
         self._restart = (arguments.on_failure or deployment.server.on_failure) == "restart"
         self._work = work
@@ -64,7 +72,11 @@ class _Serving:
 
     def run(self) -> int:
         settings = self._deployment.server
-        children = self._prepare()
+        try:
+            children = self._prepare()
+        except ConfigurationError:
+            self._phases.end()
+            raise
         progress = LaunchProgress(self._phases, self._log.last_line)
         restarts = settings.max_restarts if self._restart else 0
         return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)
@@ -72,20 +84,30 @@ class _Serving:
     def _prepare(self) -> list[Child]:
         """Everything that can fail before a process is started."""
         deployment, settings = self._deployment, self._deployment.server
-        self._phases.begin("checking the machine")
-        check_machine()
-        check_ports(settings, deployment.openai if deployment.openai.enabled else None)
+        self._phases.begin("checking deployment and machine")
+        self._examine()
         self._phases.begin("rendering the model repository")
         values = placeholders(deployment, resolve_model(deployment))
         repository = render(values, self._work / "repository")
-        self._phases.begin("starting tritonserver and the engine")
+        self._phases.begin("starting the server, the engine and the shim")
         server = TritonServer(settings, repository, self._work, ranks(deployment))
         self._shim = self._make_shim()
         return [TritonChild(server, self._log), *filter(None, [self._shim])]
 
+    def _examine(self) -> None:
+        """The doctor's quick checks: warnings are told, errors end the start with all their remedies."""
+        site = Site(self._deployment)
+        findings = run_checks(checks_for(site), site, thorough=False)
+        for finding in findings:
+            if finding.outcome == "warning":
+                self._phases.say(f"{finding.check}: {finding.message}")
+        errors = [f.message for f in findings if f.outcome == "error" and f.check not in self._ignored]
+        if errors:
+            raise ConfigurationError("\n".join(errors))
+
     def _make_shim(self) -> ShimChild | None:
-        openai = getattr(self._deployment, "openai", None)
-        if openai is None or not openai.enabled:
+        openai = self._deployment.openai
+        if not openai.enabled:
             return None
         missing = missing_shim_packages()
         if missing:
@@ -93,7 +115,8 @@ class _Serving:
             return None
         triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
-        return ShimChild(self._file, triton, f"http://{reachable(openai.host)}:{openai.port}", openai.drain_s, log)
+        drain_s = openai.drain_notice_s + openai.drain_s
+        return ShimChild(self._file, triton, f"http://{reachable(openai.host)}:{openai.port}", drain_s, log)
 
     def _announce(self) -> None:
         self._phases.end()

@@ -21,7 +21,7 @@ from qwen_triton.errors import ConfigurationError
 from .child_process import ChildProcess
 from .deployment import Server
 from .installation import Installation, find_installation, prepare_backends
-from .ranks import find_mpirun, mpirun_command, rank_processes
+from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
 
 _SHM = Path("/dev/shm")
 _KILL_AFTER_S = 10.0
@@ -75,8 +75,11 @@ class TritonServer:
         def server(rank: int) -> list[str]:
             return command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank)
 
-        command = server(0) if ranks == 1 else mpirun_command(find_mpirun(), ranks, server)
-        self._process = ChildProcess(command, environment(installation))
+        if ranks > 1:
+            check_mpirun()
+        command = server(0) if ranks == 1 else mpirun_command(ranks, server)
+        mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}  # a killed mpirun leaves its session folder: in ours, then
+        self._process = ChildProcess(command, environment(installation) | mpi)
 
     @property
     def url(self) -> str:
@@ -128,7 +131,7 @@ class TritonServer:
         if self.ranks > 1 and self.poll() is None:
             self._drain_first_rank(grace_s)
         code = self._process.stop(grace_s)
-        self._kill_ranks()
+        self._kill_rest()
         for region in _SHM.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
         return code
@@ -136,7 +139,7 @@ class TritonServer:
     def kill(self) -> None:
         """Ends it at once. What is left of it in shared memory goes with `stop()`."""
         self._process.kill()
-        self._kill_ranks()
+        self._kill_rest()
 
     def _drain_first_rank(self, grace_s: float) -> None:
         """mpirun gives its ranks a second between SIGTERM and SIGKILL: rank 0, which has the requests, is asked before.
@@ -153,8 +156,8 @@ class TritonServer:
             time.sleep(0.05)
         self._process.wait(_WORKERS_END_S)
 
-    def _kill_ranks(self) -> None:
-        """mpirun starts each rank in a session of its own; those that outlive it are ended here."""
-        for pid in rank_processes(self._shm_prefix).values():
+    def _kill_rest(self) -> None:
+        """Ranks, which mpirun starts in sessions of their own, and stubs, which may hang when their server was killed."""
+        for pid in region_users(self._shm_prefix):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 _TAIL_BYTES = 64 << 10
-_TELLING = ("error", "Error", "UNAVAILABLE", "qwen-triton", "Failed", "failed")
+_TELLING = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
+_NOISE = ("NVML", "DCGM", "model_repository_path")
+"""What tritonserver says at every start without a GPU, and words of ours in a path."""
 
 
 def default_log(port: int, process: str = "tritonserver") -> Path:
@@ -44,13 +46,14 @@ class ServerLog:
 
     def telling_lines(self, most: int = 12) -> list[str]:
         """The last lines that look like a reason; none when the log went to the terminal anyway."""
-        lines = [line for line in self._tail() if any(word in line for word in _TELLING)]
-        return lines[-most:]
+        return [line for line in self._tail() if _is_telling(line)][-most:]
 
-    def last_lines(self, most: int = 12) -> list[str]:
-        """The telling lines, else simply the last ones; and where the rest is."""
-        lines = self.telling_lines(most) or self._tail()[-most:]
-        return [*lines, f"the whole log is in {self.path}"] if lines else []
+    def last_lines(self, most: int = 12, ending: int = 3) -> list[str]:
+        """The telling lines and the very last ones, in their order; and where the rest is."""
+        lines = [line for line in self._tail() if line.strip(" -|+=")]
+        telling = [i for i, line in enumerate(lines) if _is_telling(line)]
+        shown = sorted({*telling[ending - most :], *range(max(0, len(lines) - ending), len(lines))})
+        return [*(lines[i] for i in shown), f"the whole log is in {self.path}"] if lines else []
 
     def _tail(self) -> list[str]:
         if self.path is None or not self.path.exists():
@@ -58,3 +61,7 @@ class ServerLog:
         with self.path.open("rb") as file:
             file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
             return file.read().decode("utf-8", "replace").splitlines()
+
+
+def _is_telling(line: str) -> bool:
+    return any(word in line for word in _TELLING) and not any(word in line for word in _NOISE)

@@ -125,15 +125,23 @@ def _outputs(result: Any) -> dict[str, Any]:
     return {output.name: plain(result.as_numpy(output.name)) for output in result.get_response().outputs}
 
 
-def inputs(library: Any, model: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """tritonclient's inputs (`library`: tritonclient.grpc or .http) of a batch with one row a mapping."""
-    declared = {tensor.name: tensor for tensor in _INPUTS[model]}
-    tensors = []
+def arrays(model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, Any]]:
+    """{input: (its KServe datatype, its array)} of a batch with one row a mapping."""
+    declared = {tensor.name: tensor.dtype.removeprefix("TYPE_") for tensor in _INPUTS[model]}
+    by_name = {}
     for name in rows[0]:
-        kind = declared[name].dtype.removeprefix("TYPE_")
+        kind = declared[name]
         values = [row[name] if isinstance(row[name], list) else [row[name]] for row in rows]
         array = np.array(values, dtype=_DTYPES.get(kind) or np.dtype(kind.lower()))
-        tensor = library.InferInput(name, list(array.shape), "BYTES" if kind == "STRING" else kind)
+        by_name[name] = "BYTES" if kind == "STRING" else kind, array
+    return by_name
+
+
+def inputs(library: Any, model: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """tritonclient's inputs (`library`: tritonclient.grpc or .http) of a batch with one row a mapping."""
+    tensors = []
+    for name, (kind, array) in arrays(model, rows).items():
+        tensor = library.InferInput(name, list(array.shape), kind)
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
     return tensors

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,20 +77,26 @@ def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
     data = yaml.safe_load(deployment.read_text()) if isinstance(deployment, Path) else dict(deployment)
     if isinstance(deployment, Path):
         data["model"] = str((deployment.parent / data["model"]).resolve())
-    ports = dict(zip(("http_port", "grpc_port", "metrics_port"), free_ports(3), strict=True))
+    *triton, openai = free_ports(4)
+    ports = dict(zip(("http_port", "grpc_port", "metrics_port"), triton, strict=True))
+    data["openai"] = data.get("openai", {}) | {"port": openai}
     data["server"] = {"ready_timeout_s": READY_S, "exit_timeout_s": 5} | data.get("server", {}) | ports
     file.write_text(yaml.safe_dump(data, allow_unicode=True))
     return file
 
 
 @contextmanager
-def serving(deployment: Mapping[str, Any] | Path, folder: Path) -> Iterator[LiveServer]:
+def serving(
+    deployment: Mapping[str, Any] | Path, folder: Path, change: Callable[[Path], None] = lambda _: None
+) -> Iterator[LiveServer]:
     """A server for `deployment` (a mapping, or a deployment.yaml); `folder` is empty and keeps its log.
 
-    The test fails with the log's telling lines when it does not come up.
+    `change` may edit the rendered repository before the server sees it. The test fails with the log's telling lines
+    when the server does not come up.
     """
     loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
     repository = render(placeholders(loaded, resolve_model(loaded)), folder / "repository")
+    change(repository)
     log = ServerLog(str(folder / "tritonserver.log"))
     server = TritonServer(loaded.server, repository, folder)
     server.start(log.open())

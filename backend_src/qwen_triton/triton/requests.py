@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,10 +60,18 @@ def server_pid() -> int:
     return os.getppid()
 
 
-def prepare_process(model: str) -> None:
-    """Log lines go to the server's log with the model's name; threads take turns often.
+def _end_with(server: int) -> None:
+    """Waits for the process of this descriptor to end, then ends this one: there is nobody left to tell."""
+    select.select([server], [], [])
+    os._exit(1)
 
-    With Python's own 5 ms a thread that computes would keep each new request waiting for that long.
+
+def prepare_process(model: str) -> None:
+    """Log lines go to the server's log with the model's name; threads take turns often; the process ends with its server.
+
+    With Python's own 5 ms a thread that computes would keep each new request waiting for that long. A server that
+    ends before its models are unloaded (killed, or its exit timeout over) would leave the stub running for ever.
     """
     sys.setswitchinterval(_SWITCH_S)
+    threading.Thread(target=_end_with, args=(os.pidfd_open(server_pid()),), name="server-watch", daemon=True).start()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(levelname)s {model}: %(message)s")

@@ -22,7 +22,7 @@ def engine_placeholders(settings: TensorRtLlmEngine, repository: Repository, mod
     """The values for NVIDIA's C++ backend. Raises ConfigurationError with one line for each contradiction."""
     engine = BuiltEngine.read(settings.engine_dir)
     version = served_version(engine.version)
-    faults = [*_sizes(settings, repository, engine), *_features(settings, engine), *_model(engine, model_dir)]
+    faults = [*sizes(settings, repository, engine), *features(settings, engine), *vocabulary(engine, model_dir)]
     if faults:
         raise ConfigurationError("\n".join(faults))
     given = settings.model_dump(exclude={"kind", "engine_dir"})
@@ -51,7 +51,7 @@ def _batch(repository: Repository) -> int | None:
     return repository.max_batch_size if "max_batch_size" in repository.model_fields_set else None
 
 
-def _sizes(settings: TensorRtLlmEngine, repository: Repository, engine: BuiltEngine) -> list[str]:
+def sizes(settings: TensorRtLlmEngine, repository: Repository, engine: BuiltEngine) -> list[str]:
     asked = (
         ("repository.max_batch_size", _batch(repository), engine.max_batch_size, "max_batch_size"),
         ("engine.max_beam_width", settings.max_beam_width, engine.max_beam_width, "max_beam_width"),
@@ -65,7 +65,7 @@ def _sizes(settings: TensorRtLlmEngine, repository: Repository, engine: BuiltEng
     ]
 
 
-def _features(settings: TensorRtLlmEngine, engine: BuiltEngine) -> list[str]:
+def features(settings: TensorRtLlmEngine, engine: BuiltEngine) -> list[str]:
     faults = []
     for key in ("enable_kv_cache_reuse", "enable_chunked_context"):
         if getattr(settings, key) and not engine.paged_context:
@@ -91,7 +91,7 @@ def _in_flight(engine: BuiltEngine) -> bool:
     return engine.attention_plugin and engine.remove_input_padding and paged
 
 
-def _model(engine: BuiltEngine, model_dir: Path) -> list[str]:
+def vocabulary(engine: BuiltEngine, model_dir: Path) -> list[str]:
     """The tokenizer's model and the engine's must be one; their vocabularies tell."""
     file = model_dir / "config.json"
     vocab_size = json.loads(file.read_text(encoding="utf-8")).get("vocab_size") if file.is_file() else None

@@ -21,6 +21,7 @@ from qwen_triton_build.models import resolve_model
 from qwen_triton_build.placeholders import placeholders
 from qwen_triton_build.preflight import check_machine
 from qwen_triton_build.render import render
+from qwen_triton_build.serve_command import ranks
 from qwen_triton_build.server import TritonServer
 from qwen_triton_build.server_log import ServerLog
 
@@ -54,7 +55,7 @@ def started(deployment: Deployment, repository: Path | None = None) -> Iterator[
             repository = render(placeholders(deployment, resolve_model(deployment)), work / "repository")
         log = ServerLog(str(work / "tritonserver.log"))
         stack.callback(log.close)
-        server = TritonServer(settings, repository.resolve(), work)
+        server = TritonServer(settings, repository.resolve(), work, ranks(deployment))
         stack.callback(server.stop)
         server.start(log.open())
         try:

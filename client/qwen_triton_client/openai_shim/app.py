@@ -4,6 +4,8 @@ A middleware may leave for the endpoints, in the ASGI scope:
     request_id        what Triton logs the request as
     triton_metadata   gRPC metadata that goes along, such as traceparent
     observer          an observer.Observer of what is generated
+and finds there, when the endpoint has read the body:
+    caller_notes      `user` and `metadata`, as far as they were given
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import FastAPI
 
 from . import chat, completions, errors, health, models, tokenization
-from .drain import Drain, DrainGate
+from .drain import Drain
+from .gates.install import install_gates
 from .openapi import add_document
 from .settings import ShimSettings
 from .shim import Shim
@@ -38,5 +41,5 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
     for module in (chat, completions, models, tokenization, health):
         app.include_router(module.router)
     add_document(app)
-    app.add_middleware(DrainGate, drain=drain)
+    install_gates(app, settings, drain)
     return app

@@ -23,7 +23,7 @@ from .parameters import CHAT
 from .pieces import Piece
 from .plan import base_request, usage_options
 from .settings import ShimSettings
-from .shim import shim_of
+from .shim import note_caller, shim_of
 from .tool_choice import ToolPlan, plan_tools, with_tools
 from .usage import UsageCount
 
@@ -40,6 +40,9 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[Generat
             "response_format",
             "unsupported_value",
         )
+    if len(given["messages"]) > settings.max_messages:
+        message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
+        raise bad_request(message, "messages", "too_many_messages")
     if given.get("top_logprobs") and not given.get("logprobs"):
         raise bad_request("top_logprobs: needs logprobs = true", "top_logprobs")
     tools = plan_tools(given)
@@ -55,6 +58,7 @@ async def create_chat_completion(request: Request) -> Response:
     """A chat completion, whole or streamed."""
     shim = shim_of(request)
     given = await read_parameters(request, CHAT)
+    note_caller(request, given)
     shim.triton_model(given["model"])
     asked, tools = plan_chat(given, shim.settings)
     answering = await shim.answer(request, given["model"], [asked], NAMES)

@@ -22,7 +22,7 @@ from .parameters import COMPLETIONS
 from .pieces import Piece
 from .plan import base_request, usage_options, with_prompt
 from .settings import ShimSettings
-from .shim import shim_of
+from .shim import note_caller, shim_of
 from .usage import UsageCount
 
 router = APIRouter()
@@ -63,6 +63,7 @@ async def create_completion(request: Request) -> Response:
     """A text completion, whole or streamed."""
     shim = shim_of(request)
     given = await read_parameters(request, COMPLETIONS)
+    note_caller(request, given)
     shim.triton_model(given["model"])
     asked = plan_completion(given, shim.settings)
     answering = await shim.answer(request, given["model"], asked, NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from starlette.requests import Request
 
@@ -52,7 +53,7 @@ class Shim:
         observer: Observer = self.pulses[model]
         if listening := request.scope.get("observer"):
             observer = Observers(observer, listening)
-        observer.asked(name, asked[0].stream)
+        observer.asked(name, asked[0].stream, asked[0].sampling.n)
         return Answering(await self._generate(request, model, asked, names), observer, names)
 
     async def _generate(
@@ -69,6 +70,11 @@ class Shim:
                 generation.cancel()
             raise from_line(error, names) from error
         return sent[0] if len(sent) == 1 else PromptGenerations(sent, asked[0].sampling.n)
+
+
+def note_caller(request: Request, given: Mapping[str, Any]) -> None:
+    """Leaves for the access log what a caller says of itself; it has no bearing on the answer."""
+    request.scope["caller_notes"] = {name: given[name] for name in ("user", "metadata") if name in given}
 
 
 def shim_of(request: Request) -> Shim:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import grpc
@@ -13,14 +14,13 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTrito
 from qwen_triton.tensors import Arrays, encode_generate
 from qwen_triton.types import GenerateRequest
 
+from ..error_text import error_of
 from .generations import Generation
 from .infer_message import encode_request, raw_outputs
 from .pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces
 
 Metadata = Sequence[tuple[str, str]]
 
-_STATUS_ERRORS = (("triton_grpc_error", "true"),)
-"""Asks Triton to end a stream with a status, so that an error has a code and not only a text."""
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -73,7 +73,7 @@ class GrpcGeneration:
         if message is grpc.aio.EOF:
             return []
         if message.error_message:
-            raise EngineError(message.error_message)
+            raise error_of(message.error_message)
         return decode_pieces(raw_outputs(message.infer_response))
 
     def cancel(self) -> None:
@@ -87,13 +87,16 @@ class GrpcTriton:
     def __init__(self, url: str) -> None:
         self._channel = grpc.aio.insecure_channel(url, _OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._decoupled: dict[str, bool] = {}
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> GrpcGeneration:
+        if request.stream and not await self._sends_pieces(model):
+            request = replace(request, stream=False)
         outputs = OUTPUTS if request.sampling.logprobs is None else (*OUTPUTS, LOGPROBS)
         message = encode_request(model, encode_generate(request), outputs, request_id)
-        call = self._stub.ModelStreamInfer(metadata=(*_STATUS_ERRORS, *metadata))
+        call = self._stub.ModelStreamInfer(metadata=tuple(metadata))
         try:
             await call.write(message)
             await call.done_writing()
@@ -103,6 +106,16 @@ class GrpcTriton:
             call.cancel()
             raise
         return GrpcGeneration(call)
+
+    async def _sends_pieces(self, model: str) -> bool:
+        """Whether the model is decoupled; one that is not gives its whole answer in one piece. Asked once."""
+        if model not in self._decoupled:
+            try:
+                reply = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=model))
+            except grpc.aio.AioRpcError as error:
+                raise line_error(error) from None
+            self._decoupled[model] = reply.config.model_transaction_policy.decoupled
+        return self._decoupled[model]
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
         try:

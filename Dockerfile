@@ -1,0 +1,66 @@
+# Two images from one file; `make image` builds both. docs/from-checkpoint-to-image.md is the page that goes with it.
+#
+#   trtllm (default)  NVIDIA's Triton with TensorRT-LLM; ours in an environment of its own, NVIDIA's packages untouched
+#   cpu               slim Python, tritonserver from PyPI, the embedded engine and the demo checkpoint: runs anywhere
+#
+# Engines and models are mounted at /engines and /models, or baked in with --build-arg BAKE=FOLDER: a folder of the build
+# context (bake/… is let in) that is laid over /: engines/, models/, etc/qwen-triton/deployment.yaml, what is wanted of them.
+
+ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+
+# ---- what is installed, the same for both
+FROM ${PYTHON_IMAGE} AS source
+WORKDIR /src
+COPY pyproject.toml LICENSE README.m[d] ./
+COPY requirements requirements
+COPY scripts/make_image_environment.sh scripts/
+COPY backend_src backend_src
+COPY build_scripts build_scripts
+COPY client client
+COPY model_repository model_repository
+
+FROM ${PYTHON_IMAGE} AS cpu-environment
+COPY --from=source /src /src
+RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src openvino,build,shim server
+
+# NVIDIA's Python brings the packages that TensorRT-LLM pins: ours must not mix with them.
+FROM ${TRITON_IMAGE} AS trtllm-environment
+COPY --from=source /src /src
+RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim
+
+FROM ${PYTHON_IMAGE} AS cpu
+ARG DEMO=demo/checkpoint
+LABEL org.opencontainers.image.title="qwen-triton-cpu" \
+      org.opencontainers.image.description="Qwen on NVIDIA Triton without a GPU: embedded engine, demo checkpoint, OpenAI API" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin qwen
+COPY --from=cpu-environment /opt/qwen-triton /opt/qwen-triton
+COPY ${DEMO} /models/demo
+COPY deploy/image/cpu.yaml /etc/qwen-triton/deployment.yaml
+ENV PATH=/opt/qwen-triton/bin:/usr/local/bin:/usr/bin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+USER 10001
+EXPOSE 8000 8001 8002 9000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=8s --start-period=120s \
+  CMD ["qwen-triton", "health", "/etc/qwen-triton/deployment.yaml"]
+ENTRYPOINT ["qwen-triton"]
+CMD ["serve", "/etc/qwen-triton/deployment.yaml", "--log", "-"]
+
+FROM ${TRITON_IMAGE} AS trtllm
+ARG BAKE=deploy/image/nothing-baked
+LABEL org.opencontainers.image.title="qwen-triton" \
+      org.opencontainers.image.description="Qwen on NVIDIA Triton with TensorRT-LLM engines: exact streams, OpenAI API" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin qwen
+COPY --from=trtllm-environment /opt/qwen-triton /opt/qwen-triton
+COPY deploy/image/trtllm.yaml /etc/qwen-triton/deployment.yaml
+COPY ${BAKE}/ /
+ENV PATH=/opt/qwen-triton/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+USER 10001
+EXPOSE 8000 8001 8002 9000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=8s --start-period=600s \
+  CMD ["qwen-triton", "health", "/etc/qwen-triton/deployment.yaml"]
+ENTRYPOINT ["qwen-triton"]
+CMD ["serve", "/etc/qwen-triton/deployment.yaml", "--log", "-"]

@@ -1,0 +1,66 @@
+"""Runs variants one after another; results that are there already are not made again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qwen_triton.errors import QwenTritonError
+
+from .variant import Variant
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A variant's figures, or why it has none. `made`: in this call, not before it."""
+
+    variant: Variant
+    figures: dict[str, Any] | None
+    reason: str = ""
+    made: bool = True
+
+
+Bench = Callable[[Sequence[str]], int]
+"""Runs one load by its command line and writes its result file."""
+
+
+def run_variant(variant: Variant, load: Sequence[str], bench: Bench) -> Outcome:
+    """Builds, starts, loads and stops. Raises KeyboardInterrupt when the load was interrupted; its result is dropped."""
+    if variant.result.is_file():
+        return Outcome(variant, json.loads(variant.result.read_text())["figures"], made=False)
+    if variant.builds and (reason := _build(variant)):
+        return Outcome(variant, None, reason)
+    said = io.StringIO()
+    mode, *rest = load
+    line = [mode, "--deployment", str(variant.file), "--json", str(variant.result), "--name", variant.setting.name]
+    try:
+        with contextlib.redirect_stdout(said):
+            bench([*line, *rest])
+    except QwenTritonError as error:
+        return Outcome(variant, None, str(error).splitlines()[-1])
+    finally:
+        variant.result.with_suffix(".txt").write_text(said.getvalue(), encoding="utf-8")
+    data = json.loads(variant.result.read_text())
+    if data["interrupted"]:
+        variant.result.unlink()
+        raise KeyboardInterrupt
+    return Outcome(variant, data["figures"])
+
+
+def _build(variant: Variant) -> str:
+    """Builds the variant's engine; the last line of what went wrong, or nothing. A finished engine is not built again."""
+    done = subprocess.run(
+        [sys.executable, "-m", "qwen_triton_build.cli", "build", str(variant.file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    variant.result.with_suffix(".build.txt").write_text("\n".join(lines), encoding="utf-8")
+    return f"build: {lines[-1] if lines else done.returncode}" if done.returncode else ""

@@ -1,0 +1,25 @@
+#!/bin/sh
+# An environment for an image: qwen-triton with some extras, nothing that only an installation needs.
+# usage: make_image_environment.sh ENVIRONMENT SOURCE EXTRAS [server]      «server»: tritonserver from PyPI as well
+set -eu
+environment=$1 source=$2 extras=$3 server=${4:-}
+python3 -m venv "$environment" 2>/dev/null || {
+  # Debian's and Ubuntu's python3 comes without ensurepip; virtualenv, in a folder of its own, touches no package of theirs
+  rm -rf "$environment"
+  python3 -m pip install -q --no-cache-dir --target /tmp/virtualenv virtualenv
+  PYTHONPATH=/tmp/virtualenv python3 -m virtualenv -q "$environment"
+  rm -rf /tmp/virtualenv
+}
+pip() { "$environment/bin/python" -m pip "$@"; }
+[ -z "$server" ] || pip install -q --no-cache-dir --no-deps -r "$source/requirements/server.txt"
+pip install -q --no-cache-dir "${source}[${extras}]"
+
+packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+# Engines for devices and file formats that are not used here.
+for unused in openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so \
+  openvino/libs/cache.json 'openvino/libs/libopenvino_*_frontend.so*'; do
+  case $unused in *ir_frontend*) ;; *) find "$packages" -path "$packages/$unused" ! -name '*ir_frontend*' -delete ;; esac
+done
+find "$packages" -type d -name tests -path '*numpy*' -prune -exec rm -rf {} +
+pip uninstall -q -y setuptools pip 2>/dev/null || true
+find "$environment" -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""Three hundred callers of whom half vanish at a random moment: slots come back, and the others' text is right."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from qwen_triton.contract import BLS, ENSEMBLE
+from qwen_triton.tokenizer import Tokenizer
+from tests.live.conftest import Serve
+from tests.live.crowd import Caller, Grpc, Http, together
+from tests.live.servers import LiveServer
+from tests.live.texts import random_texts
+from tests.live.waiting import becomes
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
+    return serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 10.0, "slots": 128}})
+
+
+def crowd(server: LiveServer, texts: list[str], draw: random.Random) -> Iterator[Caller]:
+    """Every second one leaves: after some pieces, before its first, or while it still waits for a slot."""
+    for number, text in enumerate(texts):
+        leaves = draw.choice([0, 1, 2, 5, 10, 20]) if number % 2 else None
+        model = ENSEMBLE if number % 5 == 0 else BLS
+        inputs = {"text_input": text, "max_tokens": 300, "stream": True}
+        if number % 3:
+            yield Grpc(server, model, inputs, str(number), leaves_after=leaves)
+        else:
+            yield Http(server, model, inputs, leaves_after=leaves)
+
+
+def test_half_of_300_callers_vanish(server: LiveServer, qwen25: Tokenizer) -> None:
+    texts = [a + b for a, b in zip(*[islice(random_texts(qwen25, seed, 80), 300) for seed in (5, 6)], strict=True)]
+    texts = [text for text in texts if qwen25.decode(qwen25.encode(text)) == text]
+    heard = together(list(crowd(server, texts, random.Random(7))))
+    stayed = [(text, h) for text, h in zip(texts, heard, strict=True) if not h.left]
+    assert len(stayed) >= len(texts) / 2
+    for text, answer in stayed:
+        assert (answer.text, answer.error, answer.ends) == (text, "", 1)
+    for text, answer in zip(texts, heard, strict=True):
+        assert text.encode().startswith(b"".join(answer.pieces))
+        assert not answer.error
+
+    def is_free() -> bool:
+        counters = server.engine_counters()
+        return bool(counters["running"] == counters["waiting"] == 0)
+
+    assert becomes(is_free, within_s=3)
