@@ -143,6 +143,25 @@ def test_a_body_has_a_limit(told: bool) -> None:
         assert client.post(CHAT, content=body).status_code == 200
 
 
+def test_a_body_without_an_end_is_refused_while_it_comes() -> None:
+    """Reading stops at the limit."""
+    read = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read
+        read += 1
+        assert read < 50
+        return {"type": "http.request", "body": b"x" * 10, "more_body": True}
+
+    connection = Connection(CHAT, {})
+
+    async def story(app: Any) -> None:
+        await app(connection.scope, receive, connection.send)
+
+    asyncio.run(_with_app(ShimSettings(max_body_bytes=25), FakeTriton(), story))
+    assert (_status(connection), read) == (413, 3)
+
+
 def test_messages_have_a_limit() -> None:
     """400, naming them."""
     messages = [{"role": "user", "content": "hi"}] * 3
