@@ -1,8 +1,10 @@
 """The door to an engine that is not ours: Triton's `exec`, one worker thread a sequence.
 
 The thread that iterates the engine's responses also sends the answer's: with any other thread sending beside it the
-stub's heap is corrupted (24.10). An abandoned or finished answer is cancelled in the engine by the iterator's `cancel`
-where the stub has it, else by stock's second request with the same id and `stop` = true.
+stub's heap is corrupted (24.10). Two threads that begin an `exec` together can lock each other out for ever, one with
+Python's lock and one with the stub's, so they begin one after the other. An abandoned or finished answer is cancelled
+in the engine by the iterator's `cancel` where the stub has it, else by stock's second request with the same id and
+`stop` = true.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ class ExecLine:
         self._max_in_flight = max_in_flight
         self._names = map(str, itertools.count(secrets.randbits(48)))
         self._callers = CallerWatch()
+        self._opening = threading.Lock()
         self._calls: set[_Turn] = set()
 
     @property
@@ -142,9 +145,10 @@ class ExecLine:
             self._fail(turn, error)
 
     def _responses(self, inference: Any) -> Any:
-        if self._facts.decoupled:
+        if not self._facts.decoupled:
+            return [inference.exec()]
+        with self._opening:
             return inference.exec(decoupled=True)
-        return [inference.exec()]
 
     def _take(self, turn: _Turn, index: int, run: _Running, response: Any) -> None:
         """Feeds what a response holds; once the answer is complete, responses still under way are only counted off."""
