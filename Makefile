@@ -1,6 +1,6 @@
 # Two commands for a new machine with Python 3.10 to 3.12: `make serve` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
 DEPLOYMENT ?= deployments/cpu.yaml
 ENGINE ?= $(notdir $(or $(shell command -v docker),$(shell command -v podman),docker))
@@ -19,6 +19,7 @@ serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the 
 	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
 
 test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver included
+	@scripts/install_browser.sh || echo 'going on; tests/live/test_chat_page.py will fail'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/dev ## ruff, mypy, hadolint, import order
@@ -38,13 +39,13 @@ test-image: $(VENV)/dev ## build the images, run them read-only and not as root,
 $(VENV)/serve: pyproject.toml requirements/server.txt
 	@scripts/make_venv.sh $(PYTHON) $(VENV)
 	@echo "installing qwen-triton, the CPU engine and tritonserver (some 450 MB, once)"
-	$(BIN)/pip install -q -e '.[openvino,build,shim]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client]'
 	$(BIN)/pip install -q --no-deps -r requirements/server.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	$(BIN)/pip install -q -e '.[openvino,build,shim,bench,dev]'
+	$(BIN)/pip install -q -e '.[openvino,build,shim,client,otel,bench,dev]'
 	@touch $@
 
 clean: ## remove the environment and caches of this folder
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

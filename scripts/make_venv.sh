@@ -2,6 +2,14 @@
 # Makes the virtual environment VENV with PYTHON, if it is not there. usage: make_venv.sh PYTHON VENV
 set -eu
 python=$1 venv=$2
+
+# pyenv has a shim for every version it holds, which runs only for those that are selected: take the newest it holds.
+if ! "$python" --version >/dev/null 2>&1 && command -v pyenv >/dev/null; then
+  for held in "$(pyenv root)/versions/${python#python}".*"/bin/$python"; do
+    [ -x "$held" ] && python=$held
+  done
+fi
+
 if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
   found=$("$python" --version 2>&1 | head -n 1) || true
   echo "qwen-triton needs Python 3.10, 3.11 or 3.12; '$python' is: $found" >&2

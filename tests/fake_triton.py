@@ -67,6 +67,7 @@ class FakeTriton:
         self.endless = endless
         self.up = True
         self.asked: list[GenerateRequest] = []
+        self.headed: list[tuple[str, object]] = []
         self.generations: list[FakeGeneration] = []
         self.inferred: list[tuple[str, Arrays]] = []
         self.infers: dict[str, bytes] | QwenTritonError = {}
@@ -74,7 +75,8 @@ class FakeTriton:
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: object = ()
     ) -> FakeGeneration:
-        assert (model, bool(request_id), metadata) == ("tensorrt_llm_bls", True, ())
+        assert (model, bool(request_id)) == ("tensorrt_llm_bls", True)
+        self.headed.append((request_id, metadata))
         self.asked.append(request)
         said = self.says[min(len(self.asked), len(self.says)) - 1]
         self.generations.append(FakeGeneration(said, self.endless))

@@ -56,6 +56,16 @@ def test_render_writes_a_repository_and_says_how_to_start_it(
     assert f"qwen-triton server --model-repository {output}" in capsys.readouterr().out
 
 
+def test_a_port_that_is_none_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a flag or in the environment."""
+    monkeypatch.setenv("GRPC_PORT", "70000")
+    with pytest.raises(SystemExit):
+        cli.main(["server", "--model-repository", str(tmp_path)])
+    assert "--grpc-port: expected a port from 1 to 65535, got '70000'" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["server", "--model-repository", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"qwen-triton: --model-repository: {tmp_path}/none is not a folder\n"

@@ -179,7 +179,22 @@ def test_whole_calls_are_tool_calls() -> None:
 
 def test_an_answer_that_was_cut_off_says_so() -> None:
     """A call that has not ended is no reason to say tool_calls."""
-    assert finish_reasons(stream(FakeTriton(cut(CALL[:-30], 9, "length")), tools=[TOOL])) == ["length"]
+    body = stream(FakeTriton(cut(CALL[:-20], 9, "length")), tools=[TOOL])
+    assert (len(streamed_calls(body)), finish_reasons(body)) == (1, ["length"])
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "shown"),
+    [
+        ("see <tool_ca", "content", "see <tool_ca"),
+        ("<think>\nhm </thi", "reasoning_content", "hm </thi"),
+        ("<thi", "content", "<thi"),
+    ],
+)
+def test_what_was_held_back_comes_with_the_end(text: str, key: str, shown: str) -> None:
+    """A beginning of a tag that never became one is text."""
+    assert joined(stream(FakeTriton(cut(text, 3)), tools=[TOOL]), key) == shown
+    assert ask(FakeTriton([answer(text)]), tools=[TOOL])["choices"][0]["message"][key] == shown
 
 
 def test_what_is_no_call_is_text() -> None:
@@ -245,6 +260,9 @@ def test_log_probs_go_with_their_text() -> None:
     chunks = events(stream(FakeTriton(pieces), logprobs=True))[:-1]
     shown = [c["choices"][0]["logprobs"] for c in chunks]
     assert [t for one in shown if one for t in one["content"]] == tokens
+    both = [answer("<think>a</think>b", logprobs=tokens)]
+    shown = [c["choices"][0]["logprobs"] for c in events(stream(FakeTriton(both), logprobs=True))[:-1]]
+    assert [one for one in shown if one] == [{"content": tokens, "refusal": None}]
     whole = ask(FakeTriton([answer("<b", logprobs=tokens)]), logprobs=True)
     assert whole["choices"][0]["logprobs"] == {"content": tokens, "refusal": None}
 
@@ -257,6 +275,7 @@ def test_log_probs_go_with_their_text() -> None:
         (InvalidRequest("the prompt has 9 tokens; the context of 8 is full", "text_input"), 400, "messages",
          "context_length_exceeded"),
         (InvalidRequest("the replay engine does not support it", "embedding_bias"), 400, "logit_bias", "invalid_value"),
+        (InvalidRequest("half of a surrogate pair", "stop_words"), 400, "stop", "invalid_value"),
         (Unavailable("64 requests are in flight"), 503, None, "overloaded"),
         (Cancelled("the request was cancelled"), 503, None, "cancelled"),
         (EngineError("internal error; the server's log has the cause under request 7"), 500, None, "internal_error"),

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -23,9 +24,10 @@ def _die_with_parent() -> None:
 class ChildProcess:
     """A command that can be started, also again after its end. It does not know what the process is for."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
         self.command = list(command)
         self._environment = dict(environment)
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,6 +40,7 @@ class ChildProcess:
         self._process = subprocess.Popen(
             self.command,
             env=self._environment,
+            cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -17,11 +17,13 @@ from pydantic import Field, ValidationError
 
 from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.gates.settings import FILES
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .deployment_faults import explain
 from .deployment_file import read_deployment
 from .section import FilePath, Fraction, NotNegative, Port, Positive, Section
+from .trtllm.settings import Build
 
 
 class OpenVinoEngine(Section):
@@ -130,6 +132,7 @@ class Deployment(Section):
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
     engine: Engine
+    build: Build | None = None
     repository: Repository = Repository()
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
@@ -160,4 +163,8 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     if isinstance(deployment.engine, TensorRtLlmEngine):
         engine_dir = (base / deployment.engine.engine_dir).resolve()
         changes["engine"] = deployment.engine.model_copy(update={"engine_dir": engine_dir})
+    files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
+    changes["openai"] = deployment.openai.model_copy(update=files)
+    if deployment.build is not None:
+        changes["build"] = deployment.build.with_paths(base)
     return deployment.model_copy(update=changes)

@@ -7,8 +7,9 @@ from pathlib import Path
 from qwen_triton.engines import hub
 
 from .deployment import Deployment
+from .model_names import full_name
 
 
 def resolve_model(deployment: Deployment) -> Path:
-    """The checkpoint's folder; a hub name is fetched. Raises ConfigurationError with the remedy."""
-    return hub.resolve_model(deployment.model, deployment.hub)
+    """The checkpoint's folder; a hub name, or a short one, is fetched. Raises ConfigurationError with the remedy."""
+    return hub.resolve_model(full_name(deployment.model), deployment.hub)

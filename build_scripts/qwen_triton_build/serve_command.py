@@ -72,7 +72,11 @@ class _Serving:
 
     def run(self) -> int:
         settings = self._deployment.server
-        children = self._prepare()
+        try:
+            children = self._prepare()
+        except ConfigurationError:
+            self._phases.end()
+            raise
         progress = LaunchProgress(self._phases, self._log.last_line)
         restarts = settings.max_restarts if self._restart else 0
         return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)

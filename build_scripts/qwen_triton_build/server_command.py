@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -14,11 +15,15 @@ from .deployment import Server
 from .preflight import check_machine, check_ports
 from .server import TritonServer
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-repository", type=Path, required=True, help="a rendered repository, or any other")
-    for key, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
-        parser.add_argument(f"--{key}-port", type=int, default=default, help=f"default {default}")
+    for key, default in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002")):
+        variable = f"{key.upper()}_PORT"
+        port = os.environ.get(variable) or default
+        parser.add_argument(f"--{key}-port", type=_port, default=port, help=f"default: {variable}, else {default}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
     parser.add_argument("--tritonserver", type=Path, help="the binary to start; default: found on the machine")
 
@@ -37,10 +42,25 @@ def run(arguments: argparse.Namespace) -> int:
     check_ports(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
         server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: sys.exit(0))
-        server.start()
+        for name in _ENDING:
+            signal.signal(name, _leave)
         try:
-            return server.wait() or 0
+            server.start()
+            code = server.wait()
         finally:
             server.stop()
+    print(f"qwen-triton: tritonserver ended with code {code}", file=sys.stderr)
+    return 1
+
+
+def _leave(*_: object) -> None:
+    """Once is enough: a second signal must not interrupt the order in which things end."""
+    for name in _ENDING:
+        signal.signal(name, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)

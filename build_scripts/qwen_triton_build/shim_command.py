@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from qwen_triton.contract import BLS
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_client.openai_shim.gates.settings import FILES
 from qwen_triton_client.openai_shim.settings import ShimSettings
 
 from .deployment import load_deployment
@@ -33,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=MODEL]",
         help=f"a name that clients ask for and the Triton model that answers (default: {BLS}); may be repeated",
     )
+    for name in FILES:
+        parser.add_argument("--" + name.replace("_", "-"), type=Path, metavar="FILE", help=f"`openai.{name}`")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,16 +50,30 @@ def run(arguments: argparse.Namespace) -> int:
 
 def settings(arguments: argparse.Namespace) -> ShimSettings:
     """The deployment's settings with the flags over them. Raises ConfigurationError."""
-    base = load_deployment(arguments.deployment).shim_settings() if arguments.deployment else ShimSettings()
+    base = _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
     names = [name.partition("=") for name in arguments.model or ()]
     flags = {
         "triton_url": arguments.triton_url,
         "host": arguments.host,
         "port": arguments.port,
         "models": {name: model or BLS for name, _, model in names} or None,
+        **{name: getattr(arguments, name) for name in FILES},
     }
     given = {key: value for key, value in flags.items() if value is not None}
     try:
-        return ShimSettings.model_validate(base.model_dump() | given)
-    except ValueError as error:
-        raise ConfigurationError(f"shim: {error}") from None
+        return ShimSettings.model_validate({key: value for key, value in (base | given).items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        flag = "--" + str(fault["loc"][0]).replace("_", "-")
+        raise ConfigurationError(f"{flag}: {fault['msg'].lower()}, got {fault['input']!r}") from None
+
+
+def _of_deployment(file: Path) -> dict[str, Any]:
+    return load_deployment(file).shim_settings().model_dump()
+
+
+def _port_of_environment() -> int | None:
+    value = os.environ.get("OPENAI_PORT")
+    if value is not None and not value.isdigit():
+        raise ConfigurationError(f"OPENAI_PORT: expected a port number, got {value!r}")
+    return None if value is None else int(value)

@@ -1,1 +1,19 @@
 """Clients of the line: a Triton session, command lines, the OpenAI-compatible shim and the benchmark."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .session import Session as Session
+
+__all__ = ["Session"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Session` is imported when it is asked for: the shim and the benchmark do without its libraries."""
+    if name == "Session":
+        from .session import Session
+
+        return Session
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +32,7 @@ PORTS = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "OPENAI_PORT")
 
 @dataclass
 class Serving:
-    """`qwen-triton serve` under way."""
+    """A command under way."""
 
     process: subprocess.Popen[str]
     ports: dict[str, int]
@@ -40,9 +42,15 @@ class Serving:
     def said(self) -> str:
         return self.output.read_text()
 
-    def wait_ready(self) -> None:
+    def ready(self) -> bool:
+        url = f"http://127.0.0.1:{self.ports['HTTP_PORT']}/v2/health/ready"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
+        return False
+
+    def wait(self, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_S
-        while "Ctrl-C stops it." not in self.said():
+        while not until():
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.1)
@@ -58,19 +66,19 @@ Start = Callable[..., Serving]
 
 @pytest.fixture
 def start(tmp_path: Path, qwen25_folder: Path) -> Iterator[Start]:
-    """Starts the command for the replay engine, its ports given in the environment."""
+    """Starts `qwen-triton` with its ports in the environment; on a deployment of the replay engine if not told else."""
     started: list[Serving] = []
+    deployment = tmp_path / "deployment.yaml"
+    deployment.write_text(yaml.safe_dump({"model": str(qwen25_folder), "engine": {"kind": "replay"}}))
 
-    def run(**given: str) -> Serving:
-        file = tmp_path / "deployment.yaml"
-        file.write_text(yaml.safe_dump({"model": str(qwen25_folder), "engine": {"kind": "replay"}}))
+    def run(*command: str, **given: str) -> Serving:
+        command = command or ("serve", str(deployment), "--log", str(tmp_path / "server.log"))
         ports = dict(zip(PORTS, free_ports(4), strict=True))
         environment = os.environ | {name: str(port) for name, port in ports.items()} | given
         output = tmp_path / "output"
         with output.open("w") as sink:
             process = subprocess.Popen(
-                [*COMMAND, "serve", str(file), "--log", str(tmp_path / "server.log")],
-                env=environment, stdout=sink, stderr=sink, text=True,
+                [*COMMAND, *command], env=environment, stdout=sink, stderr=sink, text=True
             )  # fmt: skip
         started.append(Serving(process, ports, output))
         return started[-1]
@@ -98,10 +106,10 @@ def nothing_is_left(serving: Serving) -> None:
 
 def test_it_answers_the_curl_it_prints_and_ctrl_c_leaves_nothing_behind(start: Start) -> None:
     serving = start()
-    serving.wait_ready()
+    serving.wait(lambda: "Ctrl-C stops it." in serving.said())
     said = serving.said()
-    for phase in ("checking the machine", "rendering the model repository", "starting tritonserver and the engine"):
-        assert re.search(rf"^{phase} +\d+\.\d s$", said, re.MULTILINE), said
+    phases = re.findall(r"^(\w+) .+ +\d+\.\d s$", said, re.MULTILINE)
+    assert phases == ["checking", "rendering", "starting"], said
     assert f"http://localhost:{serving.ports['HTTP_PORT']}" in said
     assert len(serving.family) >= 6, "tritonserver, four stubs and the engine"
     assert [name for name in regions() if f"_{serving.process.pid}_" in name]
@@ -114,11 +122,7 @@ def test_it_answers_the_curl_it_prints_and_ctrl_c_leaves_nothing_behind(start: S
 
 def test_a_signal_while_it_starts_leaves_nothing_behind(start: Start) -> None:
     serving = start()
-    deadline = time.monotonic() + READY_S
-    while len(psutil.Process(serving.process.pid).children(recursive=True)) < 2:
-        assert time.monotonic() < deadline, serving.said()
-        time.sleep(0.05)
-    serving.family = psutil.Process(serving.process.pid).children(recursive=True)
+    serving.wait(lambda: len(psutil.Process(serving.process.pid).children(recursive=True)) > 1)
     assert serving.end(signal.SIGTERM) == 0
     nothing_is_left(serving)
 
@@ -132,3 +136,16 @@ def test_a_taken_port_is_told_before_anything_starts(start: Start) -> None:
         assert serving.process.wait(END_S) == 2
     assert f"qwen-triton: server.http_port: port {port} cannot be used (Address already in use)" in serving.said()
     assert "Traceback" not in serving.said()
+
+
+def test_server_starts_on_any_repository_and_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
+    """Here on what `render` wrote."""
+    repository = str(tmp_path / "repository")
+    assert start("render", str(tmp_path / "deployment.yaml"), "--output", repository).process.wait(END_S) == 0
+    serving = start("server", "--model-repository", repository)
+    serving.wait(serving.ready)
+    url = f"http://127.0.0.1:{serving.ports['HTTP_PORT']}/v2/models/ensemble/generate"
+    with urllib.request.urlopen(url, json.dumps({"text_input": "你好"}).encode(), timeout=30) as reply:
+        assert json.load(reply)["text_output"] == "你好"
+    assert serving.end(signal.SIGTERM) == 0
+    nothing_is_left(serving)

@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import FastAPI
 
 from . import chat, completions, errors, health, models, tokenization
-from .drain import Drain, DrainGate
+from .drain import Drain
+from .gates.install import install_gates
 from .openapi import add_document
 from .settings import ShimSettings
 from .shim import Shim
@@ -40,5 +41,5 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
     for module in (chat, completions, models, tokenization, health):
         app.include_router(module.router)
     add_document(app)
-    app.add_middleware(DrainGate, drain=drain)
+    install_gates(app, settings, drain)
     return app

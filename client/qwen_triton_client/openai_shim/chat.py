@@ -40,6 +40,9 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[Generat
             "response_format",
             "unsupported_value",
         )
+    if len(given["messages"]) > settings.max_messages:
+        message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
+        raise bad_request(message, "messages", "too_many_messages")
     if given.get("top_logprobs") and not given.get("logprobs"):
         raise bad_request("top_logprobs: needs logprobs = true", "top_logprobs")
     tools = plan_tools(given)

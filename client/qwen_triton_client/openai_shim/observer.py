@@ -11,8 +11,8 @@ from .pieces import Piece
 class Observer(Protocol):
     """Told of one HTTP request that generates."""
 
-    def asked(self, model: str, streamed: bool) -> None:
-        """The request is right and on its way to the model that is served as `model`."""
+    def asked(self, model: str, streamed: bool, n: int) -> None:
+        """The request is right and on its way to the model that is served as `model`; `n` sequences for each prompt."""
 
     def heard(self, pieces: Sequence[Piece]) -> None:
         """New pieces; none at the end of the answer. The last piece of each sequence has the counts."""
@@ -24,9 +24,9 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def asked(self, model: str, streamed: bool) -> None:
+    def asked(self, model: str, streamed: bool, n: int) -> None:
         for observer in self._observers:
-            observer.asked(model, streamed)
+            observer.asked(model, streamed, n)
 
     def heard(self, pieces: Sequence[Piece]) -> None:
         for observer in self._observers:

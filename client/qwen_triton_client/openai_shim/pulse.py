@@ -26,7 +26,7 @@ class Pulse:
         self._last = float("-inf")
         self._probing = asyncio.Lock()
 
-    def asked(self, model: str, streamed: bool) -> None:
+    def asked(self, model: str, streamed: bool, n: int) -> None:
         """Nothing is heard yet."""
 
     def heard(self, pieces: Sequence[Piece]) -> None:

@@ -55,6 +55,8 @@ def serve(settings: ShimSettings) -> int:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=1,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
     server = _Server(config, settings)
     server.run()

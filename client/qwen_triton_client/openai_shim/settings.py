@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qwen_triton.contract import BLS, POSTPROCESSING, PREPROCESSING
+
+from .gates.settings import GateSettings
 
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class ShimSettings(BaseModel):
+class ShimSettings(GateSettings):
     """`enabled`: `qwen-triton serve` starts a shim beside the server. `models`: the names that clients may ask for, each
     with the Triton model that answers. All times in seconds.
 
@@ -22,13 +24,11 @@ class ShimSettings(BaseModel):
     none. Readiness asks the model for a token when none was seen for `probe_every_s`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
-    models: dict[str, str] = {"qwen": BLS}
+    models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})
     preprocessing_model: str = PREPROCESSING
     postprocessing_model: str = POSTPROCESSING
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0

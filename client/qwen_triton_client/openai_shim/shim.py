@@ -53,7 +53,7 @@ class Shim:
         observer: Observer = self.pulses[model]
         if listening := request.scope.get("observer"):
             observer = Observers(observer, listening)
-        observer.asked(name, asked[0].stream)
+        observer.asked(name, asked[0].stream, asked[0].sampling.n)
         return Answering(await self._generate(request, model, asked, names), observer, names)
 
     async def _generate(

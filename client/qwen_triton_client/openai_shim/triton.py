@@ -14,14 +14,13 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTrito
 from qwen_triton.tensors import Arrays, encode_generate
 from qwen_triton.types import GenerateRequest
 
+from ..error_text import error_of
 from .generations import Generation
 from .infer_message import encode_request, raw_outputs
 from .pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces
 
 Metadata = Sequence[tuple[str, str]]
 
-_STATUS_ERRORS = (("triton_grpc_error", "true"),)
-"""Asks Triton to end a stream with a status, so that an error has a code and not only a text."""
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -74,7 +73,7 @@ class GrpcGeneration:
         if message is grpc.aio.EOF:
             return []
         if message.error_message:
-            raise EngineError(message.error_message)
+            raise error_of(message.error_message)
         return decode_pieces(raw_outputs(message.infer_response))
 
     def cancel(self) -> None:
@@ -97,7 +96,7 @@ class GrpcTriton:
             request = replace(request, stream=False)
         outputs = OUTPUTS if request.sampling.logprobs is None else (*OUTPUTS, LOGPROBS)
         message = encode_request(model, encode_generate(request), outputs, request_id)
-        call = self._stub.ModelStreamInfer(metadata=(*_STATUS_ERRORS, *metadata))
+        call = self._stub.ModelStreamInfer(metadata=tuple(metadata))
         try:
             await call.write(message)
             await call.done_writing()

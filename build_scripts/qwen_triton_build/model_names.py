@@ -1,0 +1,27 @@
+"""Short names of Qwen checkpoints: `qwen2.5-14b-instruct` for Qwen/Qwen2.5-14B-Instruct, on either hub."""
+
+from __future__ import annotations
+
+_SIZES = {
+    "Qwen1.5": ("0.5B", "1.8B", "4B", "7B", "14B", "32B", "72B", "110B"),
+    "Qwen2": ("0.5B", "1.5B", "7B", "72B"),
+    "Qwen2.5": ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"),
+    "Qwen3": ("0.6B", "1.7B", "4B", "8B", "14B", "32B"),
+}
+_KINDS = {
+    "Qwen1.5": ("", "-Chat", "-Chat-GPTQ-Int4", "-Chat-AWQ"),
+    "Qwen2": ("", "-Instruct", "-Instruct-GPTQ-Int4", "-Instruct-AWQ"),
+    "Qwen2.5": ("", "-Instruct", "-Instruct-GPTQ-Int4", "-Instruct-AWQ"),
+    "Qwen3": ("", "-Base"),
+}
+SHORT_NAMES = {
+    f"{series}-{size}{kind}".lower(): f"Qwen/{series}-{size}{kind}"
+    for series, sizes in _SIZES.items()
+    for size in sizes
+    for kind in _KINDS[series]
+}
+
+
+def full_name(model: str) -> str:
+    """The hub name of a short one; anything else as it is."""
+    return SHORT_NAMES.get(model.lower(), model)

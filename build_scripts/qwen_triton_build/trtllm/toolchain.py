@@ -1,0 +1,105 @@
+"""TensorRT-LLM on this machine: an interpreter that has it, its version, its example scripts and its commands.
+
+NVIDIA's image has it in the system's Python, and `qwen-triton` runs in an environment of its own: so another interpreter
+is looked for than the one that runs this.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+
+from .plan import Step
+from .settings import Build
+from .versions import Release, Version, release_of
+
+_ASK = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
+_EXAMPLES = ("/tensorrtllm_backend/tensorrt_llm/examples", "/app/tensorrt_llm/examples", "/TensorRT-LLM/examples")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A Python with tensorrt_llm, and that package's version."""
+
+    python: Path
+    version: str
+
+
+def find_installed(build: Build, environment: Mapping[str, str] = os.environ) -> Installed | None:
+    """`build.python`, else the first python3 in PATH that has tensorrt_llm; None when there is none."""
+    for python in _pythons(build, environment):
+        asked = subprocess.run(
+            [str(python), "-c", _ASK], capture_output=True, text=True, check=False, env=dict(environment)
+        )
+        if asked.returncode == 0 and asked.stdout.strip():
+            return Installed(python, asked.stdout.split()[-1])
+    return None
+
+
+def _pythons(build: Build, environment: Mapping[str, str]) -> Iterator[Path]:
+    if build.python is not None:
+        if not os.access(build.python, os.X_OK):
+            raise ConfigurationError(f"build.python: {build.python} is not an executable file")
+        yield build.python
+        return
+    folders = [*environment.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
+    for folder in dict.fromkeys(filter(None, folders)):
+        if os.access(Path(folder) / "python3", os.X_OK):
+            yield Path(folder) / "python3"
+
+
+def choose_release(build: Build, installed: Installed | None) -> Release:
+    """The asked or the installed release. Raises ConfigurationError when there is neither, or they differ."""
+    if build.trtllm_version is None:
+        if installed is None:
+            raise ConfigurationError(
+                "no Python in PATH has tensorrt_llm; build in the image nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3, "
+                "or give build.trtllm_version to see the commands with --dry-run"
+            )
+        return release_of(installed.version)
+    release = release_of(build.trtllm_version)
+    if installed is not None and Version.parse(installed.version) != release.version:
+        raise ConfigurationError(
+            f"build.trtllm_version: {build.trtllm_version}, but {installed.python} has TensorRT-LLM {installed.version}; an "
+            f"engine runs only where it was built: use the image {release.image}-trtllm-python-py3, or leave the key out"
+        )
+    return release
+
+
+def find_examples(build: Build, release: Release) -> Path:
+    """TensorRT-LLM's examples/ with this release's scripts. Raises ConfigurationError with the command that gets them."""
+    candidates = [build.examples] if build.examples is not None else [Path(p) for p in _EXAMPLES]
+    found = next((p for p in candidates if (p / release.examples / "convert_checkpoint.py").is_file()), None)
+    if found is None:
+        raise ConfigurationError(
+            f"build.examples: no {release.examples}/convert_checkpoint.py in {', '.join(map(str, candidates))}; get it: git "
+            f"clone -b {release.tag} https://github.com/NVIDIA/TensorRT-LLM.git, and give its folder examples"
+        )
+    return found
+
+
+def step_environment(installed: Installed, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the steps run with: `python3` is the one with tensorrt_llm, not the one of our environment."""
+    kept = {k: v for k, v in environment.items() if k not in ("VIRTUAL_ENV", "PYTHONHOME")}
+    return {**kept, "PATH": f"{installed.python.parent}{os.pathsep}{environment.get('PATH', '')}"}
+
+
+def check_commands(steps: list[Step], environment: Mapping[str, str]) -> None:
+    """Raises ConfigurationError for the first program or script of the steps that is not there."""
+    for step in steps:
+        program = step.command[0]
+        if shutil.which(program, path=environment["PATH"]) is None:
+            remedy = "apt-get install openmpi-bin" if program == "mpirun" else "it comes with tensorrt_llm"
+            raise ConfigurationError(f"{program}: not found in PATH, and step {step.name} needs it; {remedy}")
+        scripts = [word for word in step.command if word.endswith(".py")][:1]
+        if scripts and step.folder is not None and not (step.folder / scripts[0]).is_file():
+            raise ConfigurationError(
+                f"build.examples: no {scripts[0]} in {step.folder}, and step {step.name} needs it; get TensorRT-LLM's "
+                "examples as a whole"
+            )

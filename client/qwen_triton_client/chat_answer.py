@@ -1,0 +1,131 @@
+"""A chat answer under way: thinking, content and tool calls as they come, then the message they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+from qwen_triton.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
+from qwen_triton.reasoning import ReasoningParser
+from qwen_triton.tool_calls import ToolCallParser
+from qwen_triton.types import FinishReason, Usage
+
+from .text_answer import TextAnswer
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A function the model wants called; `arguments` is JSON text as the model wrote it."""
+
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    """A finished chat answer. `finish_reason` is «tool_calls» when the answer ended with calls."""
+
+    content: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason | Literal["tool_calls"] | None
+    usage: Usage | None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The assistant's message for the history of the next request."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in self.tool_calls
+            ]
+        return message
+
+
+class ChatReader:
+    """Text pieces to deltas. `thinking_opened`: the answer begins within the thinking, its <think> ends the prompt."""
+
+    def __init__(self, thinking_opened: bool = False, tools: bool = False) -> None:
+        self._reasoning = ReasoningParser(thinking_opened)
+        self._calls = ToolCallParser() if tools else None
+
+    def feed(self, text: str) -> list[Delta]:
+        return self._with_calls(self._reasoning.feed(text))
+
+    def flush(self) -> list[Delta]:
+        deltas = self._with_calls(self._reasoning.flush())
+        return deltas + (list(self._calls.flush()) if self._calls else [])
+
+    def _with_calls(self, deltas: list[Reasoning | Content]) -> list[Delta]:
+        if self._calls is None:
+            return list(deltas)
+        found: list[Delta] = []
+        for delta in deltas:
+            found += self._calls.feed(delta.text) if isinstance(delta, Content) else [delta]
+        return found
+
+
+class ChatAnswer:
+    """Iterate for deltas (qwen_triton.deltas); `result` is there at the end. `cancel()` works as TextAnswer's does."""
+
+    def __init__(self, answer: TextAnswer, *, tools: bool, thinking_opened: bool = False) -> None:
+        self._answer = answer
+        self._tools = tools
+        self._thinking_opened = thinking_opened
+        self._content: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[ToolCall] = []
+
+    def __iter__(self) -> Iterator[Delta]:
+        reader: ChatReader | None = None
+        for piece in self._answer.pieces():
+            reader = reader or ChatReader(self._thinking_opened or piece.reasoning_opened, self._tools)
+            yield from self._kept(reader.feed(piece.text))
+        if reader is not None:
+            yield from self._kept(reader.flush())
+
+    def _kept(self, deltas: list[Delta]) -> list[Delta]:
+        for delta in deltas:
+            match delta:
+                case Content(text):
+                    self._content.append(text)
+                case Reasoning(text):
+                    self._thoughts.append(text)
+                case CallBegin(_, name):
+                    self._calls.append(ToolCall(name))
+                case CallArguments(index, text):
+                    self._calls[index].arguments += text
+        return deltas
+
+    def cancel(self) -> None:
+        self._answer.cancel()
+
+    def finish(self) -> ChatResult:
+        """Waits for the end."""
+        for _ in self:
+            pass
+        return self.result
+
+    @property
+    def result(self) -> ChatResult:
+        told = self._answer.result
+        reason = "tool_calls" if self._calls and told.finish_reason == "stop" else told.finish_reason
+        return ChatResult(
+            "".join(self._content),
+            "".join(self._thoughts),
+            tuple(self._calls),
+            reason,
+            told.usage,
+        )
+
+    def __enter__(self) -> ChatAnswer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._answer.__exit__(kind, error, trace)

@@ -1,0 +1,125 @@
+"""API keys: names, hashes and limits. A key itself is seen when it is made and when it is presented, never kept.
+
+A line of the file:   NAME sha256:HEX [requests_per_minute=N] [tokens_per_minute=N] [concurrency=N]
+
+Keys are random (256 bits), so a fast hash is as safe as a slow one, and cheap enough for every request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+from qwen_triton.errors import ConfigurationError
+
+PREFIX = "sk-"
+SCHEME = "sha256:"
+SHORTEST = 24
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Per minute and at once; 0 = none."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    concurrency: int = 0
+
+
+LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """`limits` None = the deployment's."""
+
+    name: str
+    digest: str
+    limits: Limits | None = None
+
+    @property
+    def line(self) -> str:
+        """As it stands in the file."""
+        given = {name: getattr(self.limits, name) for name in LIMIT_NAMES} if self.limits else {}
+        return " ".join([self.name, SCHEME + self.digest, *(f"{k}={v}" for k, v in given.items() if v)])
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def new_secret() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def check_name(name: str, place: str) -> None:
+    """Raises ConfigurationError for what would not stand in a line of the file or a metric's label."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{place}: a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
+
+
+def parse_key(line: str, place: str) -> ApiKey:
+    """One line of the file. Raises ConfigurationError that names the place, not what stands there."""
+    name, _, rest = line.partition(" ")
+    words = rest.split()
+    check_name(name, place)
+    if not words or not words[0].startswith(SCHEME) or not _HEX.fullmatch(words[0].removeprefix(SCHEME)):
+        raise ConfigurationError(f"{place}: expected NAME sha256:HEX; `qwen-triton key {name}` makes such a line")
+    return ApiKey(name, words[0].removeprefix(SCHEME), _limits(words[1:], place))
+
+
+def _limits(words: Iterable[str], place: str) -> Limits | None:
+    given = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in LIMIT_NAMES or not value.isdigit():
+            raise ConfigurationError(f"{place}: expected {', '.join(f'{n}=N' for n in LIMIT_NAMES)}, got {word!r}")
+        given[name] = int(value)
+    return Limits(**given) if given else None
+
+
+def parse_file(text: str, place: str) -> list[ApiKey]:
+    """A file's keys; empty lines and lines that begin with # count for nothing."""
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [parse_key(line, f"{place}:{number}") for number, line in lines if line and not line.startswith("#")]
+
+
+def parse_variable(text: str, place: str) -> list[ApiKey]:
+    """NAME=KEY or NAME=sha256:HEX, separated by commas."""
+    found = []
+    for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+        name, _, value = item.partition("=")
+        if len(value) < SHORTEST:
+            raise ConfigurationError(
+                f"{place}: item {number}: expected NAME=KEY, the key of {SHORTEST} characters or more"
+            )
+        hashed = value if value.startswith(SCHEME) else SCHEME + digest_of(value)
+        found.append(parse_key(f"{name} {hashed}", f"{place}: item {number}"))
+    return found
+
+
+class KeySet:
+    """Keys that can be looked up by what a caller presents."""
+
+    def __init__(self, keys: Iterable[ApiKey], place: str) -> None:
+        self.keys: Mapping[str, ApiKey] = {}
+        by_name: dict[str, ApiKey] = {}
+        for key in keys:
+            if by_name.setdefault(key.name, key) is not key:
+                raise ConfigurationError(f"{place}: two keys are named {key.name}")
+        self.keys = by_name
+
+    def find(self, secret: str) -> ApiKey | None:
+        """The key, compared with every one of them in constant time: how long it takes tells nothing."""
+        presented = digest_of(secret)
+        found = None
+        for key in self.keys.values():
+            if hmac.compare_digest(key.digest, presented):
+                found = key
+        return found

@@ -1,0 +1,47 @@
+"""Asks for an API key, as OpenAI does: `Authorization: Bearer KEY`."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..errors import ApiError
+from .key_ring import KeyRing
+
+OPEN_PATHS = frozenset(("/", "/health", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
+METRICS_PATH = "/metrics"
+_REMEDY = "send it as `Authorization: Bearer KEY`; whoever runs this server makes one with `qwen-triton key NAME`"
+
+
+class AuthGate:
+    """Puts the caller's key into the scope as `api_key`. Paths in `open_paths` need none."""
+
+    def __init__(self, app: ASGIApp, ring: KeyRing, open_paths: Set[str] = OPEN_PATHS) -> None:
+        self._app = app
+        self._ring = ring
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._ring.required and scope["path"] not in self._open_paths:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await refusal.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secret.strip():
+            return _unauthorized(f"You didn't provide an API key; {_REMEDY}")
+        key = self._ring.find(secret.strip())
+        if key is None:
+            return _unauthorized(f"Incorrect API key provided; {_REMEDY}")
+        scope["api_key"] = key
+        scope["record"].key_name = key.name
+        return None
+
+
+def _unauthorized(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,95 @@
+"""The outermost gate: gives each request its id, watches it to its end and tells metrics, log and traces."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import ApiError
+from .record import RequestRecord
+
+_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Told of every request. What `watch` does within its block happens while the request runs."""
+
+    def watch(self, record: RequestRecord, scope: Scope) -> contextlib.AbstractContextManager[None]: ...
+
+
+class ObserveGate:
+    """Puts `record`, `observer` and `request_id` into the scope and echoes X-Request-Id. An unexpected exception
+    becomes an answer here, so that it has its id as well."""
+
+    def __init__(self, app: ASGIApp, watchers: Sequence[Watcher]) -> None:
+        self._app = app
+        self._watchers = watchers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = _open_record(scope)
+        scope["record"] = scope["observer"] = record
+        scope["request_id"] = record.request_id
+        with _all(self._watchers, record, scope):
+            await self._answer(scope, receive, _Reply(send, record))
+
+    async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        try:
+            await self._app(scope, receive, reply)
+        except Exception as error:
+            record = scope["record"]
+            _log.error("request %s: %s %s failed", record.request_id, record.method, record.path, exc_info=error)
+            if record.status:
+                raise
+            failure = ApiError(500, f"internal error; the server's log has the cause under {record.request_id}")
+            await failure.response()(scope, receive, reply)
+        finally:
+            reply.end()
+
+
+class _Reply:
+    """`send` that notes the status and adds the request's id."""
+
+    def __init__(self, send: Send, record: RequestRecord) -> None:
+        self._send = send
+        self._record = record
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._record.status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self._record.request_id
+        await self._send(message)
+
+    def end(self) -> None:
+        """A request without an answer is one whose client has left."""
+        self._record.status = self._record.status or 499
+
+
+@contextlib.contextmanager
+def _all(watchers: Sequence[Watcher], record: RequestRecord, scope: Scope) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for watcher in watchers:
+            stack.enter_context(watcher.watch(record, scope))
+        yield
+
+
+def _open_record(scope: Scope) -> RequestRecord:
+    given = Headers(scope=scope).get("x-request-id", "")
+    request_id = given if _ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+    client = scope.get("client")
+    return RequestRecord(request_id, scope["method"], scope["path"], client[0] if client else "")
+
+
+def elapsed_s(record: RequestRecord) -> float:
+    return time.monotonic() - record.started

@@ -1,0 +1,133 @@
+"""A session with Triton: texts and chats in, answers out.
+
+    with Session("localhost:8001") as session:
+        print(session.generate("你好", max_tokens=50).text)
+        with session.stream("Tell me a story") as answer:
+            for text in answer:
+                print(text, end="", flush=True)
+        print(answer.result.finish_reason, answer.result.usage)
+
+Works against tensorrt_llm_bls and ensemble of our repository and, for generate and stream, of stock's: what a model
+cannot take is refused with the parameter's name. Threads may share a session.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
+from qwen_triton.tensors import encode_generate
+from qwen_triton.types import GenerateRequest
+
+from .chat_answer import ChatAnswer, ChatResult
+from .declared_model import DeclaredModel
+from .ensemble_cancel import EnsembleReply
+from .grpc_wire import GrpcWire
+from .http_wire import HttpWire
+from .parameters import build_request
+from .pieces import LOGPROB_OUTPUTS, TEXT_OUTPUTS
+from .text_answer import Result, TextAnswer
+from .wire import Wire
+
+DEFAULT_URL = "localhost:8001"
+
+
+def open_wire(url: str) -> Wire:
+    """gRPC for HOST:PORT, grpc:// and grpcs://, HTTP for http:// and https://."""
+    scheme, _, rest = url.rpartition("://")
+    if scheme in ("http", "https"):
+        return HttpWire(url)
+    if scheme not in ("", "grpc", "grpcs") or ":" not in rest:
+        raise ConfigurationError(f"{url}: expected HOST:PORT for gRPC, or http://HOST:PORT")
+    return GrpcWire(rest.rstrip("/"), secure=scheme == "grpcs")
+
+
+class Session:
+    """A connection to one model; `model` None = tensorrt_llm_bls where it is ready, else ensemble."""
+
+    def __init__(self, url: str = DEFAULT_URL, model: str | None = None) -> None:
+        self._wire = open_wire(url)
+        self._model_name = model
+        self._model: DeclaredModel | None = None
+
+    @property
+    def model(self) -> DeclaredModel:
+        """What the model declares, asked once. Raises Unavailable when nobody answers or no such model is ready."""
+        if self._model is None:
+            self._model = self._wire.describe(self._model_name or self._find_model())
+        return self._model
+
+    def generate(self, prompt: str | Sequence[int], **parameters: Any) -> Result:
+        """One text for a text, or for token ids. `parameters`: names of qwen_triton_client.parameters."""
+        return self.generate_all(prompt, **parameters)[0]
+
+    def generate_all(self, prompt: str | Sequence[int], **parameters: Any) -> list[Result]:
+        """All `n` texts."""
+        return self.send(build_request(parameters, **_prompt(prompt))).finish()
+
+    def stream(self, prompt: str | Sequence[int], **parameters: Any) -> TextAnswer:
+        """The same, as it is generated."""
+        return self.send(build_request(parameters, stream=True, **_prompt(prompt)))
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatResult:
+        """The answer to a conversation; `options` as for stream_chat."""
+        with self._chat(messages, stream=False, **options) as answer:
+            return answer.finish()
+
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatAnswer:
+        """The answer to a conversation as it is generated; `tools` as OpenAI writes them, parameters as for generate.
+
+        `thinking_opened`: the chat template opens the thinking itself, as those of Qwen's thinking-only models do; our
+        BLS tells when it is so, other models do not.
+        """
+        return self._chat(messages, stream=True, **options)
+
+    def _chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        stream: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
+        thinking_opened: bool = False,
+        **parameters: Any,
+    ) -> ChatAnswer:
+        if parameters.get("n") not in (None, 1):
+            raise InvalidRequest("a chat has one answer; use generate_all or several chats", "n")
+        request = build_request(parameters, messages=tuple(messages), tools=tuple(tools), stream=stream)
+        return ChatAnswer(self.send(request), tools=bool(tools), thinking_opened=thinking_opened)
+
+    def send(self, request: GenerateRequest, request_id: str = "") -> TextAnswer:
+        """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""
+        arrays = self.model.fit(encode_generate(request))
+        names = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)
+        request_id = request_id or uuid.uuid4().hex
+        reply = self._wire.send(self.model, arrays, self.model.wanted(names), request_id, request.stream)
+        if TENSORRT_LLM in self.model.steps:
+            reply = EnsembleReply(reply, self._wire, request_id)
+        sampling = request.sampling
+        return TextAnswer(reply, max(sampling.n, sampling.beam_width), bool(request.accumulate) and request.stream)
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _find_model(self) -> str:
+        for name in (BLS, ENSEMBLE):
+            if self._wire.ready(name):
+                return name
+        raise Unavailable(f"neither {BLS} nor {ENSEMBLE} is ready there; name the model")
+
+
+def _prompt(prompt: str | Sequence[int]) -> dict[str, Any]:
+    return {"prompt": prompt} if isinstance(prompt, str) else {"token_ids": tuple(prompt)}
