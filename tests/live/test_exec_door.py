@@ -21,7 +21,8 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def standin(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with serving_standin(qwen25_folder, tmp_path_factory.mktemp("standin"), step_ms=10.0) as server:
+    """Six tokens a second each: 500 at once are what the stub can carry; far beyond it locks itself up (exec_line)."""
+    with serving_standin(qwen25_folder, tmp_path_factory.mktemp("standin"), step_ms=150.0) as server:
         yield server
 
 
@@ -37,7 +38,7 @@ def test_500_streams_at_once_are_exact(standin: StandIn, qwen25: Tokenizer) -> N
 
 
 def test_a_stop_string_stops_the_engine(standin: StandIn) -> None:
-    """The engine would go on for 4 s more; stock's stop request ends it at once."""
+    """The engine would go on for a minute; stock's stop request ends it at once."""
     prompt = "one two STOP " + "and on and on " * 100
     events = generate_stream(standin.server, BLS, text_input=prompt, max_tokens=400, stop_words=[" STOP"])
     assert "".join(event["text_output"] for event in events) == "one two"
