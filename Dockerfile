@@ -12,7 +12,7 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 # ---- what is installed, the same for both
 FROM ${PYTHON_IMAGE} AS source
 WORKDIR /src
-COPY pyproject.toml LICENSE README.m[d] ./
+COPY pyproject.toml LICENSE README.md ./
 COPY requirements requirements
 COPY scripts/make_image_environment.sh scripts/
 COPY backend_src backend_src

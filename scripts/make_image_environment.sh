@@ -15,11 +15,10 @@ pip() { "$environment/bin/python" -m pip "$@"; }
 pip install -q --no-cache-dir "${source}[${extras}]"
 
 packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-# Engines for devices and file formats that are not used here.
-for unused in openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so \
-  openvino/libs/cache.json 'openvino/libs/libopenvino_*_frontend.so*'; do
-  case $unused in *ir_frontend*) ;; *) find "$packages" -path "$packages/$unused" ! -name '*ir_frontend*' -delete ;; esac
-done
+# For devices and file formats that are not used here; a second Python that nothing links to; faster downloads of weights.
+find "$packages" \( -path '*/openvino/libs/libopenvino_intel_[gn]pu_plugin.so' -o -path '*/openvino/libs/cache.json' \
+  -o -path '*/openvino/libs/libopenvino_*_frontend.so*' ! -name '*_ir_frontend*' \
+  -o -path '*/nvidia_pytriton.libs/libpython3-*' \) -delete
 find "$packages" -type d -name tests -path '*numpy*' -prune -exec rm -rf {} +
-pip uninstall -q -y setuptools pip 2>/dev/null || true
+pip uninstall -q -y hf-xet setuptools pip 2>/dev/null || true
 find "$environment" -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from tokenizers.pre_tokenizers import ByteLevel
 
@@ -213,10 +214,10 @@ def test_a_build_that_is_killed_is_resumed(workshop: Workshop) -> None:
     assert (workshop.engine / "rank0.engine").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_is_stopped_cleans_up(number: signal.Signals, workshop: Workshop) -> None:
+@pytest.mark.parametrize(("number", "fault"), [(signal.SIGINT, "hang"), (signal.SIGTERM, "stubborn")])
+def test_a_build_that_is_stopped_cleans_up(number: signal.Signals, fault: str, workshop: Workshop) -> None:
     """Ctrl-C and SIGTERM: the tool ends, what it was writing is removed, the exit code is not 0."""
-    environment = workshop.fake.environment(build="hang")
+    environment = workshop.fake.environment(build=fault)
     running = subprocess.Popen(workshop.command(), env=environment, stderr=subprocess.PIPE, text=True)
     hanging = _until(lambda: next(iter(workshop.engine.parent.glob(".e.partial-*/hanging")), None))
     running.send_signal(number)
@@ -279,6 +280,26 @@ def test_the_dry_run_needs_nothing_and_touches_nothing(workshop: Workshop) -> No
     )
     assert "python3 ../../../quantization/quantize.py --model_dir Qwen/Qwen2.5-14B-Instruct" in done.stdout
     assert not workshop.engine.parent.exists()
+
+
+def test_what_is_built_can_be_rendered(workshop: Workshop) -> None:
+    """The deployment that built the engine renders its repository: batch and context are the engine's."""
+    deployment = workshop.folder / "deployment.yaml"
+    settings = {
+        "model": str(workshop.model),
+        "engine": {"kind": "tensorrtllm", "engine_dir": "engines/e", "enable_chunked_context": True},
+        "build": {"quantization": "int8_weight_only", "profile": "long-context", "tp": 2},
+    }
+    deployment.write_text(yaml.safe_dump(settings))
+    environment = workshop.fake.environment()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
+        patch.setenv("PATH", environment["PATH"])
+        assert main(["build", str(deployment), "--examples", str(workshop.fake.examples)]) == 0
+        assert main(["render", str(deployment), "--output", str(workshop.folder / "repository")]) == 0
+    config = (workshop.folder / "repository" / "tensorrt_llm" / "config.pbtxt").read_text()
+    assert "max_batch_size: 16\n" in config
+    bls = (workshop.folder / "repository" / "tensorrt_llm_bls" / "config.pbtxt").read_text()
+    assert 'key: "max_context"\n  value {\n    string_value: "32768"' in bls
 
 
 def test_missing_model_files_are_named(workshop: Workshop) -> None:

@@ -85,7 +85,7 @@ def test_the_engine_model_equals_the_contract(version: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_ensemble_offers_what_the_contract_s_offers(version: str, tmp_path: Path) -> None:
-    """Its outputs are exactly stock's, an output that no engine gives would stall each answer; ours are more inputs."""
+    """Its outputs are exactly stock's, an output that no engine gives would promise what never comes; more inputs are ours."""
     ours, theirs = rendered(tmp_path, version)["ensemble"], contract(version)["ensemble"]
     inputs, stock = spelled(ours.input), expected(theirs["inputs"])
     for now_optional in ("text_input", "max_tokens"):

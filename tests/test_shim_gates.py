@@ -12,10 +12,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from qwen_triton.errors import ConfigurationError
 from qwen_triton_client.openai_shim.app import create_app
 from qwen_triton_client.openai_shim.gates.api_keys import digest_of
 from qwen_triton_client.openai_shim.gates.limit_gate import duration
 from qwen_triton_client.openai_shim.gates.rate_bucket import RateBucket
+from qwen_triton_client.openai_shim.gates.tls import check_certificate
 from qwen_triton_client.openai_shim.gates.wait_queue import QueueFull, WaitQueue
 from qwen_triton_client.openai_shim.settings import ShimSettings
 from tests.fake_triton import FakeTriton, answer, chat_body, completion_body, cut, shim_client
@@ -465,6 +467,22 @@ def test_the_page_is_one_file_without_outside_resources() -> None:
     assert "https://" not in page.text
     with shim_client(chat_page=False) as client:
         assert client.get("/").status_code == 404
+
+
+def test_certificates_are_checked_before_the_start(tmp_path: Path) -> None:
+    """One line for a file that is not there or is none, and for a key without a certificate."""
+    (tmp_path / "c.pem").write_text("nonsense")
+    for files, message in (
+        ({"tls_key": tmp_path / "k.pem"}, "openai.tls_key: a key alone serves nothing"),
+        (
+            {"tls_certificate": tmp_path / "none.pem"},
+            r"openai.tls_certificate: .*none\.pem cannot be used: No such file",
+        ),
+        ({"tls_certificate": tmp_path / "c.pem"}, r"openai.tls_certificate: .*c\.pem cannot be used"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            check_certificate(ShimSettings(**files))
+    check_certificate(ShimSettings())
 
 
 def test_the_log_goes_where_it_is_told() -> None:

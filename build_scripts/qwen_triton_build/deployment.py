@@ -110,6 +110,7 @@ class Repository(Section):
 class Server(Section):
     """tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
+    `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
     `on_failure`: what `serve` does when a process ends unasked: end all, or start it again, at most `max_restarts` times.
     """
 
@@ -120,6 +121,7 @@ class Server(Section):
     tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
+    otlp_endpoint: str | None = None
     on_failure: Literal["exit", "restart"] = "exit"
     max_restarts: Positive = 5
     log_verbose: NotNegative = 0

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     server, openai = deployment.server, deployment.openai
     urls = [f"http://{reachable(server.host)}:{server.http_port}/v2/health/ready"]
     if openai.enabled:
-        urls.append(f"http://{reachable(openai.host)}:{openai.port}/health/ready")
+        urls.append(f"{openai.scheme}://{reachable(openai.host)}:{openai.port}/health/ready")
     silent = [url for url in urls if not answers(url)]
     for url in silent:
         print(f"{url} does not answer 200")

@@ -56,7 +56,7 @@ def python_library() -> Path:
             + ", ".join(f"{a}.{b}" for a, b in PYTHONS)
         )
     name = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
-    found = next((f / name for f in _library_folders() if (f / name).exists()), None)
+    found = next((f / name for f in _library_folders() if os.access(f / name, os.R_OK)), None)
     if found is None:
         raise ConfigurationError(
             f"no {name}: this Python was built without a shared library; install Debian's libpython3-dev, "

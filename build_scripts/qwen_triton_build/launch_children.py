@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -14,7 +15,7 @@ from .child_process import ChildProcess
 from .server import TritonServer
 from .server_log import ServerLog
 
-SHIM_PACKAGES = ("fastapi", "uvicorn")
+SHIM_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 _KILL_AFTER_S = 5.0
 
 
@@ -79,10 +80,14 @@ class ShimChild:
         return self._log.last_lines()
 
 
+_OWN_CERTIFICATE = ssl._create_unverified_context()
+"""Our own process is asked, by an address that its certificate need not name."""
+
+
 def answers(url: str) -> bool:
     """Whether a GET is answered with 200 within two seconds."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
+        with urllib.request.urlopen(url, timeout=2, context=_OWN_CERTIFICATE) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False

@@ -116,7 +116,7 @@ class _Serving:
         triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
-        return ShimChild(self._file, triton, f"http://{reachable(openai.host)}:{openai.port}", drain_s, log)
+        return ShimChild(self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log)
 
     def _announce(self) -> None:
         self._phases.end()

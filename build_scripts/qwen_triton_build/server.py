@@ -49,6 +49,17 @@ def command_line(
         "--strict-readiness=true",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}{rank}_",
         *([f"--log-verbose={settings.log_verbose}"] if settings.log_verbose else []),
+        *(_trace_flags(settings.otlp_endpoint) if settings.otlp_endpoint else []),
+    ]
+
+
+def _trace_flags(endpoint: str) -> list[str]:
+    """Every request is traced; one that brings a `traceparent` joins that trace."""
+    return [
+        "--trace-config=mode=opentelemetry",
+        f"--trace-config=opentelemetry,url={endpoint}",
+        "--trace-config=level=TIMESTAMPS",
+        "--trace-config=rate=1",
     ]
 
 

@@ -3,7 +3,7 @@
     fake = install(folder, "0.14.0", gpus=2)      # bin/, examples/, a Python with the package tensorrt_llm
     subprocess.run([... "build" ...], env=fake.environment(build="hang"))
 
-A step can be told to `fail`, `hang`, `forget` a rank, be `killed`, fill the `disk`, or change nothing (tools.py).
+A step can be told to `fail`, `hang`, be `stubborn` against SIGTERM, `forget` a rank, be `killed` or fill the `disk` (tools.py).
 """
 
 from __future__ import annotations

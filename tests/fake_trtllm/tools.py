@@ -101,7 +101,9 @@ def _write(folder: Path, config: dict[str, Any], names: list[str], step: str) ->
 def _misbehave(fault: str | None, folder: Path) -> None:
     if fault == "fail":
         raise RuntimeError("CUDA out of memory")
-    if fault == "hang":
+    if fault == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if fault in ("hang", "stubborn"):
         (folder / "hanging").touch()
         time.sleep(600)
     if fault == "killed":

@@ -10,7 +10,7 @@ python=${1:-python3}
 base=nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3
 if [ "${BASE_IMAGES:-}" != pull ] && ! { command -v podman >/dev/null && podman image exists $base; }; then
   # shellcheck source=tests/image/standin_images.sh
-  source tests/image/standin_images.sh "${IMAGE_FOLDER:-/var/tmp/qwen-triton-images}"
+  source tests/image/standin_images.sh "${IMAGE_FOLDER:-/var/tmp/qwen-triton-images}" && runs_containers
   made=$?
   if [ $made -ne 0 ]; then
     echo "image tests: NOT RUN (the line above says why)" >&2

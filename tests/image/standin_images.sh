@@ -53,7 +53,7 @@ make_debian() {
   rm -rf "$root"
   debootstrap --variant=minbase --include=ca-certificates bookworm "$root" "$mirror" >"$_standin/debootstrap.log" 2>&1 \
     || { _cannot "debootstrap failed: $(tail -n 1 "$_standin/debootstrap.log")"; return 3; }
-  rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,info,locale}/*  # as the slim ones
   tar -C "$root" --numeric-owner -cf "$_standin/base/rootfs.tar" . && rm -rf "$root"
   podman import -q --change 'CMD ["bash"]' "$_standin/base/rootfs.tar" $_debian >/dev/null && rm "$_standin/base/rootfs.tar"
 }
@@ -75,7 +75,7 @@ COPY ca.crt /etc/standin-ca.crt
 COPY pip.conf /etc/pip.conf
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends netbase tzdata libssl3 libsqlite3-0 libffi8 \
     libbz2-1.0 liblzma5 libreadline8 zlib1g libexpat1 libuuid1 libncursesw6 libcrypt1 libnsl2 libtirpc3 \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 ADD python.tar /usr/local/
 RUN ldconfig && ln -sf python3.11 /usr/local/bin/python3 && ln -sf python3 /usr/local/bin/python \
  && python3 -m ensurepip >/dev/null && ln -sf pip3 /usr/local/bin/pip
@@ -113,6 +113,11 @@ X
 build_base() {
   podman build -q --pull=never --network host --format docker -f "$_standin/base/$1" -t "$2" "$_standin/base" \
     >"$_standin/build.log" 2>&1 || { _cannot "the stand-in $2 cannot be built: $(tail -n 1 "$_standin/build.log")"; return 3; }
+}
+
+runs_containers() {
+  podman run --rm --network=host $_debian true >"$_standin/run.log" 2>&1 \
+    || { _cannot "podman cannot run a container: $(tail -n 1 "$_standin/run.log")"; return 3; }
 }
 
 mkdir -p "$_standin" && install_podman && configure_podman && make_debian && make_python && make_triton

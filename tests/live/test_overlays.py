@@ -60,7 +60,7 @@ def server(version: str, qwen25_folder: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm_bls"])
 def test_a_stream_is_answered(server: LiveServer, model: str) -> None:
-    """Every output that the ensemble declares is given by the engine's contract: nothing stalls."""
+    """The ensemble loads with the connections of this version, and text comes through it and through the BLS."""
     events = generate_stream(server, model, text_input="你好", max_tokens=20, bad_words="", stop_words="")
     assert "".join(event["text_output"] for event in events) == "你好"
 

@@ -69,6 +69,14 @@ def _examine(check: Check, site: Site) -> list[Finding]:
         return [_fault(check, "error", line) for line in str(error).splitlines()]
     except Doubt as doubt:
         return [_fault(check, "warning", line) for line in str(doubt).splitlines()]
+    except OSError as error:
+        return [
+            _fault(
+                check,
+                "error",
+                f"{error.filename or check.name}: {error.strerror or error}; make it readable for this user",
+            )
+        ]
     return [Finding(check.name, "ok", found, check.expected)]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from .app import create_app
+from .gates.tls import check_certificate
 from .settings import ShimSettings
 from .shim import Shim
 
@@ -44,6 +45,7 @@ class _Server(uvicorn.Server):
 
 def serve(settings: ShimSettings) -> int:
     """Serves until a signal; 0 after an orderly end, 1 when it could not start."""
+    check_certificate(settings)
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,

@@ -18,11 +18,13 @@ File = Annotated[Path, Field(strict=False)]
 class GateSettings(BaseModel):
     """Who may ask and how much. 0 = no limit; files are paths, relative to the deployment.
 
-    `api_keys_file`: the keys (see `qwen-triton key`); with it, or with QWEN_TRITON_API_KEYS in the environment, every
-    request needs one. `requests_per_minute`, `tokens_per_minute` and `concurrency` hold for each key that has none of
-    its own, and for all callers together where no keys are asked for. At most `max_in_flight` requests are generated at
-    once; `max_queued` more wait, `queue_timeout_s` at the longest. `metrics_need_key`: /metrics is closed as well.
-    `otlp_endpoint`: where traces go, such as http://localhost:4318/v1/traces (extra `otel`).
+        `api_keys_file`: the keys (see `qwen-triton key`); with it, or with QWEN_TRITON_API_KEYS in the environment, every
+        request needs one. `requests_per_minute`, `tokens_per_minute` and `concurrency` hold for each key that has none of
+        its own, and for all callers together where no keys are asked for. At most `max_in_flight` requests are generated at
+        once; `max_queued` more wait, `queue_timeout_s` at the longest. `metrics_need_key`: /metrics is closed as well.
+    `tls_certificate`: PEM, with
+        the chain; `tls_key` may stand in the same file. `otlp_endpoint`: where traces go, such as
+        http://localhost:4318/v1/traces (extra `otel`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -43,3 +45,7 @@ class GateSettings(BaseModel):
     metrics_need_key: bool = False
     otlp_endpoint: str | None = None
     chat_page: bool = True
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_certificate else "http"
