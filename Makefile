@@ -36,15 +36,16 @@ image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGIN
 test-image: $(VENV)/dev ## build the images, run them read-only and not as root, ask and stop them (podman, root)
 	tests/image/run.sh $(BIN)/python
 
+PIP := $(BIN)/pip --disable-pip-version-check -qq install
+
 $(VENV)/serve: pyproject.toml requirements/server.txt
-	@scripts/make_venv.sh $(PYTHON) $(VENV)
-	@echo "installing qwen-triton, the CPU engine and tritonserver (some 450 MB, once)"
-	$(BIN)/pip install -q -e '.[openvino,build,shim,client]'
-	$(BIN)/pip install -q --no-deps -r requirements/server.txt
+	@scripts/phase.sh "making $(VENV)" scripts/make_venv.sh $(PYTHON) $(VENV)
+	@scripts/phase.sh "installing qwen-triton and the CPU engine" $(PIP) -e '.[openvino,build,shim,client]'
+	@scripts/phase.sh "installing tritonserver (150 MB)" $(PIP) --no-deps -r requirements/server.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	$(BIN)/pip install -q -e '.[openvino,build,shim,client,otel,bench,dev]'
+	@scripts/phase.sh "installing what tests and checks need" $(PIP) -e '.[openvino,build,shim,client,otel,bench,dev]'
 	@touch $@
 
 clean: ## remove the environment and caches of this folder

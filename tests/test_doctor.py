@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,17 +15,18 @@ import pytest
 from qwen_triton_build import preflight
 from qwen_triton_build.cli import main
 from qwen_triton_build.deployment import Deployment
-from qwen_triton_build.doctor import engine, gpus, installed_trtllm, machine, model
+from qwen_triton_build.doctor import engine, installed_trtllm, machine, model
 from qwen_triton_build.doctor.check import Check, Doubt, Finding, run_checks
 from qwen_triton_build.doctor.checks import checks_for
-from qwen_triton_build.doctor.gpus import Gpu
 from qwen_triton_build.doctor.report import as_json, worst
 from qwen_triton_build.doctor.site import Site
 from qwen_triton_build.placeholders import placeholders
 from qwen_triton_build.render import render
+from qwen_triton_build.trtllm import gpus
+from qwen_triton_build.trtllm.gpus import Gpu
 from tests.engine_folders import write_engine
 
-H100 = Gpu("NVIDIA H100 80GB HBM3", 81_559, "560.35.03")
+H100 = Gpu("NVIDIA H100 80GB HBM3", 81_559, 9.0, "560.35.03")
 Break = Callable[[pytest.MonkeyPatch, "Maker"], Site]
 
 
@@ -168,7 +168,7 @@ FAULTS: list[tuple[str, str, Break, str, str]] = [
     ("rank files", "warning", engine_file(lambda folder: (folder / "rank2.engine").touch()), "rank2.engine belongs to no",
      "delete it"),
     ("GPU driver", "error", lambda _, make: make.built(found=[]), "no GPU is visible", "--gpus all"),
-    ("GPU driver", "error", lambda _, make: make.built(found=[Gpu("A100", 40_000, "470.82.01")]), "driver 470.82.01",
+    ("GPU driver", "error", lambda _, make: make.built(found=[Gpu("A100", 40_000, 8.0, "470.82.01")]), "driver 470.82.01",
      "install 535"),
     ("GPU count", "error", lambda _, make: make.built(found=[H100]), "1 GPUs for 2 ranks (tp 1 × pp 2)", "build with fewer"),
     ("GPU memory", "error", engine_file(big_plan), "a rank needs some 105984 MiB and the GPU has 81559", "quantise"),
@@ -292,16 +292,14 @@ def test_the_command_reports_and_tells_by_its_exit_code(
     assert "remedy:   answers may not end, copy generation_config.json" in capsys.readouterr().out
 
 
-def test_gpus_are_read_as_nvidia_smi_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = "NVIDIA H100 80GB HBM3, 81559, 560.35.03\nNVIDIA H100 80GB HBM3, 81559, 560.35.03\n"
-    monkeypatch.setattr(gpus.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=listed))
-    assert gpus.find_gpus() == [H100, H100]
-
-    def fail(*_: object, **__: object) -> None:
-        raise subprocess.CalledProcessError(9, "nvidia-smi")
-
-    monkeypatch.setattr(gpus.subprocess, "run", fail)
-    assert gpus.find_gpus() == []
+def test_gpus_are_those_of_nvidia_smi_that_the_server_may_use(tmp_path: Path) -> None:
+    """With their driver; a program of that name stands in."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nfor i in 1 2; do echo 'NVIDIA H100 80GB HBM3, 81559, 9.0, 560.35.03'; done\n")
+    program.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    assert gpus.visible_gpus(path) == [H100, H100]
+    assert gpus.visible_gpus({**path, "CUDA_VISIBLE_DEVICES": "1"}) == [H100]
 
 
 def test_trtllm_s_version_is_its_package_s_else_the_image_s(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tests.live.servers import free_ports  # noqa: E402
 CPU, TRTLLM, BAKED = (f"localhost/qwen-triton-{name}:test" for name in ("cpu", "trtllm", "baked"))
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3"
 MOST_MB = {CPU: 700}
-READY_S = 180
+READY_S = 300
 STOP_S = 60
 USER = "10001"
 CURL_BODY = {"text_input": "你好，你叫什么名字", "max_tokens": 100, "bad_words": "", "stop_words": ""}

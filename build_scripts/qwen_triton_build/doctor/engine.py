@@ -57,9 +57,10 @@ def rank_files(site: Site) -> str:
 def driver(site: Site) -> str:
     if not site.gpus:
         raise ConfigurationError("no GPU is visible; install NVIDIA's driver, in a container give --gpus all")
-    if int(site.gpus[0].driver.split(".")[0]) < _DRIVER:
-        raise ConfigurationError(f"driver {site.gpus[0].driver} is too old; install {_DRIVER} or newer")
-    return f"driver {site.gpus[0].driver}"
+    found = site.gpus[0].driver
+    if found and int(found.split(".")[0]) < _DRIVER:
+        raise ConfigurationError(f"driver {found} is too old; install {_DRIVER} or newer")
+    return f"driver {found or 'of a version that is not told'}"
 
 
 def gpu_count(site: Site) -> str:

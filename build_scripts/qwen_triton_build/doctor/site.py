@@ -14,7 +14,7 @@ from qwen_triton.tokenizer_folder import TokenizerFolder
 
 from ..built_engine import BuiltEngine
 from ..deployment import Deployment, TensorRtLlmEngine
-from .gpus import Gpu, find_gpus
+from ..trtllm.gpus import Gpu, visible_gpus
 
 
 @dataclass
@@ -63,4 +63,4 @@ class Site:
 
     @cached_property
     def gpus(self) -> list[Gpu]:
-        return find_gpus()
+        return visible_gpus(self.environment)

@@ -13,17 +13,18 @@ from qwen_triton.errors import ConfigurationError
 from .plan import Step
 from .settings import Build
 
-_QUERY = ["--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+_QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader,nounits"]
 _FP8_SINCE = 8.9
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """`memory_mib` in all; `compute_capability` such as 8.9."""
+    """`memory_mib` in all; `compute_capability` such as 8.9; `driver` such as 560.35.03, empty where it is not told."""
 
     name: str
     memory_mib: int
     compute_capability: float
+    driver: str = ""
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
@@ -33,7 +34,7 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
         return []
     asked = subprocess.run([program, *_QUERY], capture_output=True, text=True, check=False, env=dict(environment))
     rows = [line.split(", ") for line in asked.stdout.splitlines()] if asked.returncode == 0 else []
-    gpus = [Gpu(name, int(memory), float(capability)) for name, memory, capability in rows]
+    gpus = [Gpu(name, int(memory), float(capability), *driver) for name, memory, capability, *driver in rows]
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return gpus

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Says what a command is for, runs it, and says how long it took, as `serve` does. usage: phase.sh TEXT COMMAND…
+set -eu
+text=$1
+shift
+printf '%-44s' "$text" >&2
+started=$(date +%s)
+"$@" || { code=$?; echo " failed" >&2; exit "$code"; }
+printf '%6d.0 s\n' $(($(date +%s) - started)) >&2
