@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
 DEPLOYMENT ?= deployments/cpu.yaml
+DEMO_OUT ?= build/demo-checkpoint
+DEMO_MINUTES ?= 11
+EACH ?= 50
 ENGINE ?= $(notdir $(or $(shell command -v docker),$(shell command -v podman),docker))
 FORMAT := $(if $(findstring podman,$(ENGINE)),--format docker)
 BAKE ?= deploy/image/nothing-baked
@@ -10,7 +13,7 @@ BAKE ?= deploy/image/nothing-baked
 # deployment's. They have no default here, or it would win too.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check image test-image clean
+.PHONY: help serve test check demo-model eval-demo image test-image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -19,7 +22,7 @@ serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the 
 	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
 
 test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver included
-	@scripts/install_browser.sh || echo 'going on; tests/live/test_chat_page.py will fail'
+	@scripts/install_browser.sh || echo 'going on; the tests of pages will fail'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/dev ## ruff, mypy, hadolint, import order
@@ -47,6 +50,13 @@ $(VENV)/serve: pyproject.toml requirements/server.txt
 $(VENV)/dev: $(VENV)/serve
 	@scripts/phase.sh "installing what tests and checks need" $(PIP) -e '.[openvino,build,shim,client,otel,bench,dev]'
 	@touch $@
+
+demo-model: $(VENV)/serve ## train the demo checkpoint anew into DEMO_OUT, for DEMO_MINUTES (GPU if there is one)
+	$(BIN)/pip install -q -r demo/requirements.txt
+	$(BIN)/python -m demo.train $(DEMO_OUT) --minutes $(DEMO_MINUTES)
+
+eval-demo: $(VENV)/serve ## examine the demo checkpoint through a real server: EACH held-out prompts a task
+	@$(BIN)/python -m demo.evaluate --each $(EACH)
 
 clean: ## remove the environment and caches of this folder
 	rm -rf $(VENV) .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
