@@ -56,8 +56,8 @@ class Question:
         return "" if said == self.text.encode() and heard.ends == 1 else "mismatch"
 
 
-def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random) -> Iterator[Question]:
-    """Questions without end, of every kind."""
+def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, http: float) -> Iterator[Question]:
+    """Questions without end, of every kind; `http` is the part of them that comes over HTTP."""
     for text in random_texts(tokenizer, draw.getrandbits(32), longest=120):
         kind, model = draw.random(), draw.choice([BLS, BLS, ENSEMBLE])
         inputs = {"text_input": text, "max_tokens": 500, "stream": True}
@@ -70,7 +70,7 @@ def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random) -> 
             yield Question(Grpc(server, model, {**inputs, "temperature": -1.0}), "", refused=True)
             continue
         leaves = draw.randint(0, 20) if kind < 0.25 else None
-        if draw.random() < 0.5:
+        if draw.random() >= http:
             caller: Caller = Grpc(server, model, inputs, secrets.token_hex(8), leaves_after=leaves)
         else:
             caller = Http(server, model, inputs, leaves_after=leaves)
@@ -91,9 +91,8 @@ def _name(command: list[str]) -> str:
     return "engine" if "qwen_triton.engines.process" in command else Path(command[0]).name
 
 
-def soak(server: LiveServer, tokenizer: Tokenizer, seconds: float, callers: int, seed: int) -> int:
+def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int) -> int:
     """Runs the rounds and prints the account; the exit code."""
-    source = questions(server, tokenizer, random.Random(seed))
     faults: Counter[str] = Counter()
     asked, rounds, before = 0, 0, {}
     end = time.monotonic() + seconds
@@ -128,16 +127,22 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=64, help="requests of one round, all at once")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    parser.add_argument("--http", type=float, default=0.5, help="part of the callers that come over HTTP, 0 to 1")
+    parser.add_argument("--folder", type=Path, help="an empty folder that keeps the server's log")
     options = parser.parse_args()
     folder = fetch() / "qwen2.5"
     engine = {"kind": "replay", "step_ms": 2.0, "slots": max(1, options.callers // 2)}
     repository = {"postprocessing_instances": 2}
     with (
         tempfile.TemporaryDirectory() as work,
-        serving({"model": str(folder), "engine": engine, "repository": repository}, Path(work)) as server,
+        serving(
+            {"model": str(folder), "engine": engine, "repository": repository}, options.folder or Path(work)
+        ) as server,
     ):
         print(f"seed {options.seed}, {options.callers} callers at once, {options.minutes:g} minutes")
-        return soak(server, Tokenizer.from_folder(folder), options.minutes * 60, options.callers, options.seed)
+        draw = random.Random(options.seed)
+        source = questions(server, Tokenizer.from_folder(folder), draw, options.http)
+        return soak(server, source, options.minutes * 60, options.callers)
 
 
 if __name__ == "__main__":

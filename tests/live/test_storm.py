@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.contract import BLS, ENSEMBLE
+from qwen_triton.contract import BLS
 from qwen_triton.tokenizer import Tokenizer
 from tests.live.conftest import Serve
 from tests.live.crowd import Caller, Grpc, Http, together
@@ -29,12 +29,11 @@ def crowd(server: LiveServer, texts: list[str], draw: random.Random) -> Iterator
     """Every second one leaves: after some pieces, before its first, or while it still waits for a slot."""
     for number, text in enumerate(texts):
         leaves = draw.choice([0, 1, 2, 5, 10, 20]) if number % 2 else None
-        model = ENSEMBLE if number % 5 == 0 else BLS
         inputs = {"text_input": text, "max_tokens": 300, "stream": True}
         if number % 3:
-            yield Grpc(server, model, inputs, str(number), leaves_after=leaves)
+            yield Grpc(server, BLS, inputs, str(number), leaves_after=leaves)
         else:
-            yield Http(server, model, inputs, leaves_after=leaves)
+            yield Http(server, BLS, inputs, leaves_after=leaves)
 
 
 def test_half_of_300_callers_vanish(server: LiveServer, qwen25: Tokenizer) -> None:

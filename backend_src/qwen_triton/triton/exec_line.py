@@ -3,10 +3,16 @@
 The thread that iterates the engine's responses also sends the answer's: with any other thread sending beside it the
 stub's heap is corrupted (24.10). An abandoned or finished answer is cancelled in the engine by the iterator's `cancel`
 where the stub has it, else by stock's second request with the same id and `stop` = true.
+
+The stub of 24.10 can lock up under many of these threads: one waits for a response, holds the response's lock and needs
+Python's; another begins an `exec`, holds Python's and needs what the first one's lock keeps from being given back.
+Beginning one after the other makes it rarer, no more; a watchdog ends a process that has not run for `LOCKED_UP_S`, so
+that callers get an error instead of nothing.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import logging
 import secrets
@@ -33,6 +39,7 @@ from ..settings import EngineModelFacts
 from ..tensors import Array
 from ..types import EngineRequest, TokenChunk
 
+LOCKED_UP_S = 60
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +74,9 @@ class ExecLine:
         self._max_in_flight = max_in_flight
         self._names = map(str, itertools.count(secrets.randbits(48)))
         self._callers = CallerWatch()
+        self._opening = threading.Lock()
+        self._stopping = threading.Event()
+        self._watchdog = threading.Thread(target=self._feed_watchdog, name="watchdog", daemon=True)
         self._calls: set[_Turn] = set()
 
     @property
@@ -83,9 +93,18 @@ class ExecLine:
 
     def start(self) -> None:
         self._callers.start()
+        self._watchdog.start()
 
     def stop(self) -> None:
         self._callers.stop()
+        self._stopping.set()
+        self._watchdog.join()
+
+    def _feed_watchdog(self) -> None:
+        """While Python runs, puts the end off; the timer itself needs nothing of Python."""
+        while not self._stopping.wait(1.0):
+            faulthandler.dump_traceback_later(LOCKED_UP_S, exit=True)
+        faulthandler.cancel_dump_traceback_later()
 
     def take(self, work: Callable[[], None]) -> None:
         """Runs a request's work, its answer included, on a thread of its own."""
@@ -142,9 +161,10 @@ class ExecLine:
             self._fail(turn, error)
 
     def _responses(self, inference: Any) -> Any:
-        if self._facts.decoupled:
+        if not self._facts.decoupled:
+            return [inference.exec()]
+        with self._opening:
             return inference.exec(decoupled=True)
-        return [inference.exec()]
 
     def _take(self, turn: _Turn, index: int, run: _Running, response: Any) -> None:
         """Feeds what a response holds; once the answer is complete, responses still under way are only counted off."""

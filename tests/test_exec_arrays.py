@@ -1,0 +1,76 @@
+"""Requests to NVIDIA's backend: its names and shapes, only what it declares, and what its answers say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qwen_triton.contract import ENGINE_INPUTS
+from qwen_triton.errors import InvalidRequest
+from qwen_triton.exec_arrays import (
+    decode_engine_response,
+    encode_engine_request,
+    encode_stop_request,
+    finish_reason,
+)
+from qwen_triton.types import EngineRequest, SamplingParams
+
+DECLARED = frozenset(t.name for t in ENGINE_INPUTS) - {"seed", "min_tokens"}
+"""As TensorRT-LLM 0.14's model has it."""
+
+
+def encode(declared: frozenset[str] = DECLARED, **changes: object) -> dict[str, object]:
+    request = EngineRequest(token_ids=(5, 6, 7), **{"sampling": SamplingParams(max_tokens=9, seed=3), **changes})  # type: ignore[arg-type]
+    return {k: v.tolist() for k, v in encode_engine_request(request, declared, True, 10).items()}
+
+
+def test_a_plain_request_is_greedy_and_complete() -> None:
+    assert encode(end_ids=(1,), pad_id=2) == {
+        "input_ids": [[5, 6, 7]],
+        "input_lengths": [[3]],
+        "request_output_len": [[9]],
+        "end_id": [[1]],
+        "pad_id": [[2]],
+        "streaming": [[True]],
+        "exclude_input_in_output": [[True]],
+        "runtime_top_k": [[1]],
+        "random_seed": [[3]],
+    }
+
+
+def test_every_other_way_to_stop_goes_along_as_words() -> None:
+    """The second end id, the stop ids, the stop strings as the tokenizer spells them."""
+    sent = encode(end_ids=(1, 2), stop_token_ids=(4,), stop_sequences=((8, 9),))
+    assert sent["end_id"] == [[1]]
+    assert sent["stop_words_list"] == [[[2, 4, 8, 9], [1, 2, 4, -1]]]
+
+
+def test_an_input_goes_under_the_name_that_the_model_has() -> None:
+    """0.20 renamed two; a model that has neither refuses by name."""
+    renamed = (DECLARED - {"random_seed"}) | {"seed"}
+    assert encode(renamed)["seed"] == [[3]]
+    with pytest.raises(InvalidRequest, match="random_seed: the engine model does not take it"):
+        encode(DECLARED - {"random_seed"})
+
+
+def test_biases_are_a_row_of_the_vocabulary() -> None:
+    assert encode(bias={2: 1.5})["embedding_bias"] == [[0, 0, 1.5, 0, 0, 0, 0, 0, 0, 0]]
+
+
+def test_a_stop_request_says_stop() -> None:
+    assert encode_stop_request()["stop"].tolist() == [[True]]
+
+
+def test_a_response_is_a_chunk_for_each_beam() -> None:
+    arrays = {
+        "output_ids": np.array([[[1, 2], [3, 0]]], np.int32),
+        "sequence_length": np.array([[2, 1]], np.int32),
+        "cum_log_probs": np.array([[-1.0, -2.0]], np.float32),
+    }
+    first, second = decode_engine_response(arrays)
+    assert (first.token_ids, first.cum_log_prob, first.last) == ([1, 2], -1.0, False)
+    assert (second.token_ids, second.cum_log_prob, second.last) == ([3], -2.0, True)
+
+
+def test_the_reason_of_an_end_is_the_count() -> None:
+    assert [finish_reason(n, 9) for n in (8, 9)] == ["stop", "length"]
