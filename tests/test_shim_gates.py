@@ -365,6 +365,18 @@ def test_the_access_log_is_json_without_secrets(keys: Path, capsys: pytest.Captu
         assert secret not in text
 
 
+def test_the_access_log_has_what_a_caller_says_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """`user` and `metadata`, of both endpoints, where they were given."""
+    notes = {"user": "u-1", "metadata": {"team": "好"}}
+    with shim_client(FakeTriton([answer("hello")])) as client:
+        client.post(CHAT, json=chat_body(**notes))
+        client.post("/v1/completions", json={"model": "qwen", "prompt": "hi", "user": "u-2"})
+        client.post(CHAT, json=chat_body())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = [{name: line[name] for name in ("user", "metadata") if name in line} for line in lines]
+    assert found == [notes, {"user": "u-2"}, {}]
+
+
 def metrics(client: TestClient) -> dict[str, float]:
     lines = (line.rpartition(" ") for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}

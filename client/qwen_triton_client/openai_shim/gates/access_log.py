@@ -1,4 +1,7 @@
-"""One JSON line for each request: who, what, how it ended, how long it took. No bodies, no keys, no queries."""
+"""One JSON line for each request: who, what, how it ended, how long it took. No bodies, no keys, no queries.
+
+Of a body only what a caller says of itself, `user` and `metadata`, and only where it was given.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,10 @@ class AccessLog:
 
     @contextlib.contextmanager
     def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
-        del scope
         try:
             yield
         finally:
-            self._stream.write(json.dumps(entry(record), ensure_ascii=False) + "\n")
+            self._stream.write(json.dumps(entry(record) | scope.get("caller_notes", {}), ensure_ascii=False) + "\n")
             self._stream.flush()
 
 
