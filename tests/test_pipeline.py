@@ -1,0 +1,211 @@
+"""The line from admitted calls to responses, on a real engine server in a thread; no Triton."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+
+from qwen_triton.answer_call import AnswerCall
+from qwen_triton.engines.client import EngineClient, connect, read_counters
+from qwen_triton.engines.replay import ReplayEngine, ReplayOptions
+from qwen_triton.engines.server import EngineServer
+from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
+from qwen_triton.meter import Meter
+from qwen_triton.pipeline import Line
+from qwen_triton.tensors import Array
+from qwen_triton.text_answers import TextEncoder
+from qwen_triton.tokenizer import Tokenizer
+from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions
+from tests.live.waiting import becomes
+
+WAIT_S = 20.0
+
+
+class Heard:
+    """A Responder that keeps what is sent."""
+
+    def __init__(self, request_id: str = "") -> None:
+        self.request_id = request_id
+        self.text = ""
+        self.last: Mapping[str, Array] = {}
+        self.ends = 0
+        self.error: Exception | None = None
+        self.left = False
+        self.ended = threading.Event()
+
+    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+        assert not self.ends
+        self.text += arrays["text_output"].item().decode()
+        self.last = arrays
+        self._end(final)
+
+    def fail(self, error: Exception) -> None:
+        assert not self.ends
+        self.error = error
+        self._end(True)
+
+    def gone(self) -> bool:
+        return self.left
+
+    def _end(self, final: bool) -> None:
+        self.ends += final
+        if final:
+            self.ended.set()
+
+
+class Setting:
+    """An engine with options of its own, a line to it, and calls on that line."""
+
+    def __init__(self, tokenizer: Tokenizer, **options: object) -> None:
+        self.address = f"test-{uuid4()}"
+        self.tokenizer = tokenizer
+        self.server = EngineServer(ReplayEngine(ReplayOptions(**options)), self.address)  # type: ignore[arg-type]
+        self.thread = threading.Thread(target=self.server.run)
+        self.meter = Meter()
+
+    def open(self, max_in_flight: int = 0) -> Line:
+        self.thread.start()
+        self.line = Line(EngineClient(self.address), max_in_flight)
+        self.line.start()
+        return self.line
+
+    def ask(self, text: str, stop: str = "", request_id: str = "", seen: Heard | None = None) -> Heard:
+        """Admits a call that echoes `text` as a stream."""
+        heard = seen or Heard(request_id)
+        ids = tuple(self.tokenizer.encode(text))
+        asked = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
+        request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
+        encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
+        call = AnswerCall(heard, [[request]], encoder, self.meter.open(), streamed=True, keep=1)
+        self.line.admit(call, call.requests)
+        return heard
+
+    def is_free(self) -> bool:
+        counters = read_counters(self.address)
+        return bool(counters["running"] == counters["waiting"] == self.line.in_flight == 0)
+
+    def close(self) -> None:
+        self.line.stop()
+        self.server.stop()
+        with suppress(OSError):  # a visitor, so that the server looks up and sees that it is to stop
+            connect(self.address)[0].close()
+        self.thread.join(WAIT_S)
+
+
+@pytest.fixture
+def setting(qwen3: Tokenizer) -> Iterator[Callable[..., Setting]]:
+    opened: list[Setting] = []
+
+    def build(max_in_flight: int = 0, **options: object) -> Setting:
+        opened.append(Setting(qwen3, **options))
+        opened[-1].open(max_in_flight)
+        return opened[-1]
+
+    yield build
+    for one in opened:
+        one.close()
+
+
+def test_two_hundred_calls_at_once_each_hear_their_own_text(setting: Callable[..., Setting]) -> None:
+    here = setting(step_ms=1.0)
+    texts = [f"number {n}: 你好 🙂 {n * n}" for n in range(200)]
+    heard = [here.ask(text) for text in texts]
+    assert all(h.ended.wait(WAIT_S) for h in heard)
+    assert [h.text for h in heard] == texts
+    assert {h.ends for h in heard} == {1}
+    assert here.meter.finished == {"length": 200}
+    assert here.is_free()
+
+
+def test_a_stop_string_lets_go_of_the_engine(setting: Callable[..., Setting]) -> None:
+    here = setting(step_ms=5.0)
+    heard = here.ask("one two STOP " + "and on " * 2000, stop=" STOP")
+    assert heard.ended.wait(WAIT_S)
+    assert heard.text == "one two"
+    assert becomes(here.is_free, 5)
+
+
+def test_a_caller_that_leaves_is_let_go_of_and_answered_once(setting: Callable[..., Setting]) -> None:
+    here = setting(step_ms=5.0)
+    heard = here.ask("and on " * 2000)
+    assert becomes(lambda: bool(heard.text), WAIT_S)
+    heard.left = True
+    assert heard.ended.wait(WAIT_S)
+    assert isinstance(heard.error, Cancelled)
+    assert becomes(here.is_free, 5)
+    assert here.meter.finished == {"cancelled": 1}
+
+
+def test_stocks_cancel_ends_the_calls_of_its_request_id(setting: Callable[..., Setting]) -> None:
+    """With what they have said; others go on."""
+    here = setting(step_ms=5.0)
+    taken, other = here.ask("and on " * 2000, request_id="a"), here.ask("and on " * 30, request_id="b")
+    assert becomes(lambda: bool(taken.text), WAIT_S)
+    here.line.post(lambda: here.line.cancel("a"))
+    assert taken.ended.wait(WAIT_S)
+    assert taken.last["finish_reason"].item() == b"cancelled"
+    assert other.ended.wait(WAIT_S)
+    assert other.text == "and on " * 30
+
+
+def test_beyond_the_bound_a_call_is_unavailable(setting: Callable[..., Setting]) -> None:
+    here = setting(max_in_flight=2, step_ms=5.0)
+    here.ask("and on " * 100)
+    here.ask("and on " * 100)
+    with pytest.raises(Unavailable, match="2 requests are in flight"):
+        here.ask("hello")
+
+
+def test_what_the_engine_refuses_is_the_callers_fault(setting: Callable[..., Setting]) -> None:
+    here = setting(vocab_size=10)
+    heard = here.ask("hello")
+    assert heard.ended.wait(WAIT_S)
+    assert isinstance(heard.error, InvalidRequest)
+
+
+def test_a_sequence_that_fails_fails_alone(setting: Callable[..., Setting]) -> None:
+    here = setting(fail_after=5, step_ms=1.0)
+    bad, good = here.ask("one two three four five six seven"), here.ask("one two")
+    assert bad.ended.wait(WAIT_S)
+    assert good.ended.wait(WAIT_S)
+    assert isinstance(bad.error, EngineError)
+    assert (good.text, good.error) == ("one two", None)
+
+
+class _Throws(Heard):
+    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:  # noqa: ARG002  as Heard has it
+        raise RuntimeError("no such caller")
+
+
+def test_a_caller_that_cannot_be_answered_does_not_hold_up_the_others(setting: Callable[..., Setting]) -> None:
+    here = setting(step_ms=1.0)
+    broken = here.ask("one two three", seen=_Throws())
+    good = here.ask("one two three")
+    assert broken.ended.wait(WAIT_S)
+    assert good.ended.wait(WAIT_S)
+    assert good.text == "one two three"
+    assert here.is_free()
+
+
+def test_tokens_that_waited_leave_together(setting: Callable[..., Setting]) -> None:
+    """While a caller is slow to take a piece the engine goes on; what it made meanwhile is one piece."""
+
+    class Slow(Heard):
+        pieces = 0
+
+        def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+            time.sleep(0.05)
+            self.pieces += 1
+            super().send(arrays, final=final)
+
+    here = setting(step_ms=1.0)
+    heard = Slow()
+    here.ask("and on " * 100, seen=heard)
+    assert heard.ended.wait(WAIT_S)
+    assert heard.text == "and on " * 100
+    assert heard.pieces < 100
