@@ -35,24 +35,21 @@ class EnsembleReply:
         return iter(self._reply)
 
     def cancel(self) -> None:
-        with contextlib.suppress(QwenTritonError):  # an engine that has no `stop`, or has ended the request already
-            _stop(self._wire, self._request_id)
-            time.sleep(SETTLED_S)
-        self._reply.cancel()
+        try:
+            with contextlib.suppress(QwenTritonError):  # an engine that has no `stop`, or has ended the request already
+                _stop(self._wire, self._request_id)
+                time.sleep(SETTLED_S)
+        finally:
+            self._reply.cancel()
 
 
-def stop_arrays() -> dict[str, Array]:
-    """The inputs of stock's stop request to `tensorrt_llm`: what it requires, and `stop`."""
-    return {
+def _stop(wire: Wire, request_id: str) -> None:
+    engine = wire.describe(TENSORRT_LLM)
+    arrays: dict[str, Array] = {
         "input_ids": np.zeros((1, 1), np.int32),
         "input_lengths": np.ones((1, 1), np.int32),
         "request_output_len": np.ones((1, 1), np.int32),
         "stop": np.ones((1, 1), np.bool_),
     }
-
-
-def _stop(wire: Wire, request_id: str) -> None:
-    engine = wire.describe(TENSORRT_LLM)
-    arrays = engine.fit(stop_arrays())
-    for _ in wire.send(engine, arrays, engine.wanted(["output_ids"]), request_id, stream=True):
+    for _ in wire.send(engine, engine.fit(arrays), engine.wanted(["output_ids"]), request_id, stream=True):
         pass
