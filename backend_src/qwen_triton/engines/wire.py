@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -18,6 +18,8 @@ from ..types import EngineRequest, SamplingParams, TokenChunk
 _LENGTH = struct.Struct("<I")
 _EXTRAS = TokenChunk._fields[1:]
 _PLAIN = tuple(TokenChunk()[1:])
+_REQUEST = tuple(f.name for f in fields(EngineRequest))
+_SAMPLING = tuple(f.name for f in fields(SamplingParams))
 
 
 def encode_message(*parts: Any) -> bytes:
@@ -49,8 +51,8 @@ class MessageReader:
 
 def encode_request(request: EngineRequest) -> dict[str, Any]:
     """An EngineRequest as plain data; what is None stays away."""
-    data = {f.name: getattr(request, f.name) for f in fields(EngineRequest)}
-    data["sampling"] = {k: v for k, v in asdict(request.sampling).items() if v is not None}
+    data = {name: getattr(request, name) for name in _REQUEST}
+    data["sampling"] = {name: v for name in _SAMPLING if (v := getattr(request.sampling, name)) is not None}
     data["bias"] = dict(request.bias)
     return data
 
