@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer, ChatReader
 from qwen_triton_client.declared_model import DeclaredInput, DeclaredModel, decode_config
+from qwen_triton_client.ensemble_cancel import EnsembleReply
 from qwen_triton_client.error_text import error_of
 from qwen_triton_client.grpc_wire import GrpcWire, decode_infer
 from qwen_triton_client.http_wire import HttpWire, decode_body, encode_body
@@ -329,3 +331,29 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
         first = piece("hm</think>") | ({"reasoning_opened": np.array([[True]])} if opened else {})
         result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=False).finish()
         assert (result.reasoning, result.content) == (reasoning, content)
+
+
+class StopsFirst(Played):
+    """A reply and the wire that it came by; notes what is asked of them, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(piece("a"))
+        self.asked: list[str] = []
+
+    def describe(self, model: str) -> DeclaredModel:
+        return replace(declared(contract.ENGINE_INPUTS), name=model)
+
+    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, stream: bool) -> Played:
+        del outputs, stream
+        self.asked.append(f"{model.name} {request_id} stop={bool(arrays['stop'].any())}")
+        return Played()
+
+    def cancel(self) -> None:
+        self.asked.append("cancel")
+
+
+def test_an_ensemble_is_stopped_before_its_stream_is_cancelled() -> None:
+    """The server may abort when a stream is cancelled while its ensemble still answers."""
+    wire: Any = StopsFirst()
+    EnsembleReply(wire, wire, "7").cancel()
+    assert wire.asked == ["tensorrt_llm 7 stop=True", "cancel"]

@@ -153,6 +153,37 @@ def test_stocks_cancel_ends_the_calls_of_its_request_id(setting: Callable[..., S
     assert other.text == "and on " * 30
 
 
+def test_one_answer_that_cannot_be_given_does_not_end_the_line(setting: Callable[..., Setting]) -> None:
+    """As when the sender of a caller that is gone raises."""
+    here = setting(step_ms=1.0)
+
+    def failing() -> None:
+        raise RuntimeError("nobody to send to")
+
+    here.line.post(failing)
+    heard = here.ask("one two three")
+    assert heard.ended.wait(WAIT_S)
+    assert heard.text == "one two three"
+
+
+def test_a_cancel_bears_with_calls_that_are_admitted_meanwhile(setting: Callable[..., Setting]) -> None:
+    """The line's thread looks through the calls while other threads add theirs; here one comes at each look."""
+    here = setting(step_ms=1.0)
+    taken = here.ask("and on " * 2000, request_id="a")
+    assert becomes(lambda: bool(taken.text), WAIT_S)
+
+    class Wanted(str):
+        def __eq__(self, other: object) -> bool:
+            here.ask("one")
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    here.line.post(lambda: here.line.cancel(Wanted("a")))
+    assert taken.ended.wait(WAIT_S)
+    assert taken.last["finish_reason"].item() == b"cancelled"
+
+
 def test_beyond_the_bound_a_call_is_unavailable(setting: Callable[..., Setting]) -> None:
     here = setting(max_in_flight=2, step_ms=5.0)
     here.ask("and on " * 100)

@@ -104,7 +104,7 @@ class Line:
 
     def cancel(self, request_id: str) -> None:
         """Ends the calls of that request id as «cancelled», with what they have said. The driver's thread only."""
-        for admitted in [a for a in self._calls if a.call.request_id == request_id]:
+        for admitted in [a for a in list(self._calls) if a.call.request_id == request_id]:  # others admit meanwhile
             for key in list(admitted.keys):
                 self._deliver(key, TokenChunk(finish="cancelled"))
 
@@ -139,13 +139,19 @@ class Line:
         while not self._stopping:
             self._engine.receive(self, 0.0 if self._backlog or self._posted else None)
             while self._posted:
-                self._posted.popleft()()
+                self._act(self._posted.popleft())
             for _ in range(_TURN):
                 if not self._backlog:
                     break
                 self._deliver(*self._backlog.pop())
         for admitted in list(self._calls):
             self._fail(admitted, Unavailable("the server is shutting down"))
+
+    def _act(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:  # whatever became of one caller, the others go on
+            _log.exception("a caller could not be answered")
 
     def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
         """Takes a chunk from the engine (engines.client.Sink)."""

@@ -1,11 +1,14 @@
 """Cancelling a request of an ensemble: the server does not tell the ensemble's steps that the caller has left.
 
-So the engine model is asked as stock's callers ask it: a second request with the same id and `stop` = true.
+So the engine model is asked as stock's callers ask it: a second request with the same id and `stop` = true. It goes
+first, and the stream is let go of when the answer's end has come back: tritonserver 2.51 can abort when a gRPC stream
+is cancelled while its ensemble still answers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +18,9 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors import Array, Arrays
 
 from .wire import Reply, Wire
+
+SETTLED_S = 0.1
+"""From the engine's last tokens to the end of the ensemble's answer: some milliseconds, more on a busy server."""
 
 
 class EnsembleReply:
@@ -29,9 +35,12 @@ class EnsembleReply:
         return iter(self._reply)
 
     def cancel(self) -> None:
-        self._reply.cancel()
-        with contextlib.suppress(QwenTritonError):  # an engine that has no `stop`, or has ended the request already
-            _stop(self._wire, self._request_id)
+        try:
+            with contextlib.suppress(QwenTritonError):  # an engine that has no `stop`, or has ended the request already
+                _stop(self._wire, self._request_id)
+                time.sleep(SETTLED_S)
+        finally:
+            self._reply.cancel()
 
 
 def _stop(wire: Wire, request_id: str) -> None:
