@@ -60,10 +60,11 @@ def test_counts_and_times_of_known_traffic(server: LiveServer) -> None:
         assert 0 < value(f"{family}_sum") < 60 * value(f"{family}_count")
     assert value("inter_token_latency_seconds_count") > 0
     assert value("requests_in_flight") == 0
+    # The engine model publishes on its own, once a second; its tokens come last.
+    assert becomes(lambda: value("engine_tokens_total", model=TENSORRT_LLM) >= 43, within_s=5)
     assert becomes(lambda: value("requests_running", model=TENSORRT_LLM) == 0, within_s=3)
-    assert value("queue_seconds_count", model=TENSORRT_LLM) == 12
+    assert becomes(lambda: value("queue_seconds_count", model=TENSORRT_LLM) == 12, within_s=3)
     assert value("queue_seconds_sum", model=TENSORRT_LLM) > 0
-    assert value("engine_tokens_total", model=TENSORRT_LLM) >= 43
 
 
 def test_running_and_waiting_are_seen_while_they_are(server: LiveServer) -> None:
