@@ -17,7 +17,7 @@ from .callers import CallerWatch
 from .engines.backlog import Backlog, Extras
 from .engines.client import EngineClient
 from .engines.step import EngineInfo
-from .errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
+from .errors import EngineError, QwenTritonError, Unavailable
 from .types import EngineRequest, TokenChunk
 
 _TURN = 16
@@ -158,7 +158,7 @@ class Line:
         if key in self._owners:
             self._backlog.add(key, token_ids, extras)
 
-    def refused(self, key: int, error: InvalidRequest) -> None:
+    def refused(self, key: int, error: QwenTritonError) -> None:
         """Takes an engine's refusal (engines.client.Sink)."""
         if key in self._owners:
             self._fail(self._owners[key][0], error)
