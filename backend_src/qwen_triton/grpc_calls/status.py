@@ -1,0 +1,73 @@
+"""How a call ended: gRPC's codes, and what stands for them when the end did not come from gRPC itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from urllib.parse import unquote_to_bytes
+
+from h2.errors import ErrorCodes
+
+
+class StatusCode(IntEnum):
+    """gRPC's, by its numbers."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+_OF_HTTP = {
+    b"400": StatusCode.INTERNAL,
+    b"401": StatusCode.UNAUTHENTICATED,
+    b"403": StatusCode.PERMISSION_DENIED,
+    b"404": StatusCode.UNIMPLEMENTED,
+    b"429": StatusCode.UNAVAILABLE,
+    b"502": StatusCode.UNAVAILABLE,
+    b"503": StatusCode.UNAVAILABLE,
+    b"504": StatusCode.UNAVAILABLE,
+}
+_OF_RESET = {
+    ErrorCodes.REFUSED_STREAM: StatusCode.UNAVAILABLE,
+    ErrorCodes.CANCEL: StatusCode.CANCELLED,
+    ErrorCodes.ENHANCE_YOUR_CALM: StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCodes.INADEQUATE_SECURITY: StatusCode.PERMISSION_DENIED,
+}
+"""What gRPC's HTTP/2 mapping says of them; anything else is INTERNAL (a reset) or UNKNOWN (an HTTP status)."""
+
+
+def status_of_headers(headers: Mapping[bytes, bytes]) -> tuple[StatusCode, str]:
+    """Of the headers that ended a call: its trailers, or the only headers of an answer without messages."""
+    code = headers.get(b"grpc-status")
+    if code is None:
+        http = headers.get(b":status", b"200")
+        reason = "without a gRPC status" if http == b"200" else f"with HTTP status {http.decode('ascii', 'replace')}"
+        return _OF_HTTP.get(http, StatusCode.UNKNOWN), f"the call ended {reason}"
+    message = unquote_to_bytes(headers.get(b"grpc-message", b"")).decode("utf-8", "replace")
+    try:
+        return StatusCode(int(code)), message
+    except ValueError:
+        return StatusCode.UNKNOWN, message
+
+
+def status_of_reset(error: int) -> tuple[StatusCode, str]:
+    """Of an RST_STREAM frame's error code."""
+    try:
+        named = ErrorCodes(error)
+    except ValueError:
+        return StatusCode.INTERNAL, f"the call was reset with error {error}"
+    return _OF_RESET.get(named, StatusCode.INTERNAL), f"the call was reset with {named.name}"
