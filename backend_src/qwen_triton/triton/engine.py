@@ -128,5 +128,5 @@ class EngineModel:
         """Stock's way to cancel: the running request of the same id ends as «cancelled», this one without a response."""
         if not responder.request_id:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")
-        self._line.post(lambda: self._line.cancel(responder.request_id))
+        self._line.cancel(responder.request_id)
         self._line.post(responder.finish)
