@@ -18,7 +18,7 @@ from .callers import CallerWatch
 from .engines.backlog import Extras
 from .engines.client import EngineClient
 from .engines.step import EngineInfo
-from .errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
+from .errors import EngineError, QwenTritonError, Unavailable
 from .lane import Lane
 from .types import EngineRequest, TokenChunk
 
@@ -171,13 +171,13 @@ class Line:
         if owner is not None:
             owner[0].lane.give(key, token_ids, extras)
 
-    def refused(self, key: int, error: InvalidRequest) -> None:
+    def refused(self, key: int, error: QwenTritonError) -> None:
         """Takes an engine's refusal (engines.client.Sink)."""
         owner = self._owners.get(key)
         if owner is not None:
             self._post(owner[0].lane, partial(self._refuse, owner[0], error))
 
-    def _refuse(self, admitted: _Admitted, error: InvalidRequest) -> None:
+    def _refuse(self, admitted: _Admitted, error: QwenTritonError) -> None:
         if admitted.runs:
             self._fail(admitted, error)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..contract import Tensor
 from ..errors import InvalidRequest
+from ..queue_timeout import queue_timeout_s
 from ..request_parameters import check_parameters
 from ..settings import Parameters
 from ..tensors import Array, check_input
@@ -32,6 +33,11 @@ def read_inputs(request: Any, tensors: Sequence[Tensor]) -> dict[str, Array]:
     for name, array in arrays.items():
         check_input(declared[name], array)
     return arrays
+
+
+def read_queue_timeout(request: Any, most_ms: int) -> float | None:
+    """Seconds that the request may wait for a slot; `most_ms` is the deployment's bound. Raises InvalidRequest."""
+    return queue_timeout_s(request.timeout(), json.loads(request.parameters() or "{}"), most_ms)
 
 
 def read_parameters(args: Mapping[str, str]) -> Parameters:
