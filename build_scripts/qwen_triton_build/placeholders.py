@@ -32,6 +32,7 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "accumulate_tokens": repository.accumulate_tokens,
         "exclude_input_in_output": repository.exclude_input_in_output,
         "max_in_flight": repository.max_in_flight,
+        "queue_timeout_ms": repository.queue_timeout_ms,
         "max_queue_size": repository.max_queue_size,
         "max_queue_delay_microseconds": repository.max_queue_delay_microseconds,
         "preprocessing_instance_count": repository.preprocessing_instances,

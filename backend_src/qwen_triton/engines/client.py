@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ..errors import EngineError, InvalidRequest, Unavailable
+from ..errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
 from ..types import EngineRequest
 from .backlog import Extras
 from .step import EngineInfo
@@ -22,6 +22,7 @@ from .wire import MessageReader, encode_message, encode_request
 
 _READ = 1 << 18
 _HELLO_S = 5.0
+_EXPIRED = "no slot of the engine was free within the request's timeout; try again later"
 
 
 class Sink(Protocol):
@@ -30,8 +31,8 @@ class Sink(Protocol):
     def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
         """A sequence gained tokens; `extras` has what its chunk says beside them."""
 
-    def refused(self, key: int, error: InvalidRequest) -> None:
-        """The engine did not take a sequence: the caller's fault."""
+    def refused(self, key: int, error: QwenTritonError) -> None:
+        """The engine did not take a sequence: the caller's fault, or no slot was free in time."""
 
 
 def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
@@ -143,6 +144,9 @@ class EngineClient:
                 key, field, message = parts
                 self._in_flight.discard(key)
                 sink.refused(key, _as_invalid(field, message))
+            elif kind == "expired":
+                self._in_flight.discard(parts[0])
+                sink.refused(parts[0], Unavailable(_EXPIRED))
 
     def _take_step(self, gained: list[list[Any]], sink: Sink) -> None:
         for item in gained:
