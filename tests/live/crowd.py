@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,7 +28,10 @@ _FINAL = "triton_final_response"
 
 @dataclass
 class Heard:
-    """What one caller received: the bytes of `text_output`, piece by piece, and every other output's last value."""
+    """What one caller received: the bytes of `text_output`, piece by piece, and every other output's last value.
+
+    `over_at`: when it left, or heard the end (time.monotonic).
+    """
 
     pieces: list[bytes] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -35,6 +39,7 @@ class Heard:
     status: str = ""
     ends: int = 0
     left: bool = False
+    over_at: float = 0.0
 
     @property
     def text(self) -> str:
@@ -89,15 +94,18 @@ class Grpc:
             try:
                 await self._listen(call, heard)
             except grpc.aio.AioRpcError as error:
+                heard.over_at = time.monotonic()
                 heard.error, heard.status = error.details() or "", error.code().name
 
     async def _listen(self, call: Any, heard: Heard) -> None:
         while self.leaves_after is None or len(heard.pieces) < self.leaves_after:
             reply = await call.read()
             if reply is grpc.aio.EOF:
+                heard.over_at = time.monotonic()
                 return
             _take_grpc(reply, heard)
         heard.left = True
+        heard.over_at = time.monotonic()
         call.cancel()
 
     def _request(self) -> Any:
@@ -145,6 +153,7 @@ class Http:
             writer.write(self._request())
             await self._listen(reader, heard)
         finally:
+            heard.over_at = time.monotonic()
             writer.transport.abort()
 
     def _request(self) -> bytes:
