@@ -23,14 +23,13 @@ from typing import Any
 
 from qwen_triton.contract import BLS, TENSORRT_LLM
 from tests.fetch_qwen import fetch
-from tests.live.crowd import Grpc, Heard, Http
+from tests.live.crowd import STOP, Grpc, Heard, Http
 from tests.live.servers import LiveServer, serving
 
 LIMIT_S = 10.0
 _POLL_S = 0.002
 ENDLESS = {"text_input": "and on and on STOP ", "ignore_eos": True, "max_tokens": 30_000, "stream": True}
 ENGINE = {"input_ids": [100, 101, 102], "input_lengths": 3, "request_output_len": 30_000, "streaming": True}
-STOP = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
 
 
 @dataclass
