@@ -11,7 +11,8 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
-from qwen_triton.tensors import Arrays, encode_generate
+from qwen_triton.generate_arrays import encode_generate
+from qwen_triton.tensors import Arrays
 from qwen_triton.types import GenerateRequest
 
 from ..error_text import error_of
