@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BACKEND = ROOT / "backend_src" / "qwen_triton"
 ORDER = [
-    "errors", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve", "token_arrays",
+    "errors", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve",
+    "input_rows", "generate_arrays", "token_arrays",
     "settings",
     "tokenizer_folder", "tokenizer", "control_tokens", "chat_messages", "template_environment", "chat_template",
     "detokenizer", "stop_scanner", "token_trail", "text_stream",
@@ -72,6 +73,7 @@ def test_clients_know_the_wire_and_nothing_behind_it() -> None:
         "types",
         "contract",
         "tensors",
+        "generate_arrays",
         "kserve",
         "token_arrays",
         "grpc_calls",

@@ -13,12 +13,12 @@ from ..chat_template import ChatTemplate
 from ..contract import BLS, BLS_INPUTS
 from ..engines.client import EngineClient
 from ..errors import QwenTritonError
+from ..generate_arrays import decode_generate
 from ..meter import Meter
 from ..pipeline import Line
 from ..preprocess import Preprocessor
 from ..queue_timeout import limit_wait
 from ..settings import BlsSettings, EngineModelFacts, TextSettings, engine_address
-from ..tensors import decode_generate
 from ..text_answers import TextEncoder
 from ..tokenizer import Tokenizer
 from ..types import GenerateRequest

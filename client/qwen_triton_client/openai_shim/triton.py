@@ -12,8 +12,9 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.generate_arrays import encode_generate
 from qwen_triton.kserve import INFER, decode_infer_response, encode_infer_request
-from qwen_triton.tensors import Arrays, encode_generate
+from qwen_triton.tensors import Arrays
 from qwen_triton.types import GenerateRequest
 
 from .generations import Generation
