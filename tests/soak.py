@@ -84,7 +84,7 @@ def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, htt
             continue
         leaves = draw.randint(0, 20) if kind < 0.25 else None
         hasty = 0.25 < kind < 0.35
-        timeout = {"timeout": draw.randint(1, 100_000)} if hasty else {}
+        timeout = {"timeout": draw.randint(1, 20_000)} if hasty else {}
         if draw.random() >= http:
             name = secrets.token_hex(8)
             caller: Caller = Grpc(
@@ -133,9 +133,8 @@ def _print_account(
     asked: int, late: int, faults: Counter[str], before: dict[str, float], after: dict[str, float], free: bool
 ) -> None:
     errors = {kind: count for kind, count in faults.items() if kind != "mismatch"}
-    print(
-        f"\nrequests {asked}, of which {late} waited too long for a slot\nmismatches {faults['mismatch']}\nerrors {errors or 'none'}"
-    )
+    print(f"\nrequests {asked}, of which {late} waited too long for a slot")
+    print(f"mismatches {faults['mismatch']}\nerrors {errors or 'none'}")
     print(f"slots at the end: {'all free' if free else 'NOT free'}")
     print(f"{'memory, MiB':24}{'start':>8}{'end':>8}")
     for name, end in after.items():
@@ -152,7 +151,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="an empty folder that keeps the server's log")
     options = parser.parse_args()
     folder = fetch() / "qwen2.5"
-    engine = {"kind": "replay", "step_ms": 2.0, "slots": max(1, options.callers // 2)}
+    engine = {"kind": "replay", "step_ms": 2.0, "slots": max(1, options.callers // 8)}
     repository = {"postprocessing_instances": 2}
     with (
         tempfile.TemporaryDirectory() as work,
