@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BACKEND = ROOT / "backend_src" / "qwen_triton"
 ORDER = [
-    "errors", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve",
+    "errors", "json_file", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve",
     "input_rows", "generate_arrays", "token_arrays",
     "settings",
     "tokenizer_folder", "tokenizer", "control_tokens", "chat_messages", "template_environment", "chat_template",
@@ -88,6 +88,16 @@ def test_clients_know_the_wire_and_nothing_behind_it() -> None:
 
 def test_build_scripts_know_settings_and_contract_only() -> None:
     """What renders and starts a server does not reach into it."""
-    allowed = {"errors", "types", "contract", "settings", "tokenizer_folder", "tokenizer", "chat_template", "engines"}
+    allowed = {
+        "errors",
+        "json_file",
+        "types",
+        "contract",
+        "settings",
+        "tokenizer_folder",
+        "tokenizer",
+        "chat_template",
+        "engines",
+    }
     for file in (ROOT / "build_scripts").rglob("*.py"):
         assert places(imported(file)) <= allowed, file
