@@ -15,7 +15,7 @@ from typing import Protocol
 
 from .callers import CallerWatch
 from .engines.backlog import Backlog, Extras
-from .engines.client import EngineClient
+from .engines.door import Door
 from .engines.step import EngineInfo
 from .errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
 from .types import EngineRequest, TokenChunk
@@ -57,7 +57,7 @@ class _Admitted:
 class Line:
     """Drives every call against one engine. `max_in_flight`: calls admitted at once, more are refused as Unavailable."""
 
-    def __init__(self, engine: EngineClient, max_in_flight: int = 0) -> None:
+    def __init__(self, engine: Door, max_in_flight: int = 0) -> None:
         self._engine = engine
         self._max_in_flight = max_in_flight
         self._owners: dict[int, tuple[_Admitted, int]] = {}
@@ -154,12 +154,12 @@ class Line:
             _log.exception("a caller could not be answered")
 
     def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """Takes a chunk from the engine (engines.client.Sink)."""
+        """Takes a chunk from the engine (engines.door.Sink)."""
         if key in self._owners:
             self._backlog.add(key, token_ids, extras)
 
     def refused(self, key: int, error: InvalidRequest) -> None:
-        """Takes an engine's refusal (engines.client.Sink)."""
+        """Takes an engine's refusal (engines.door.Sink)."""
         if key in self._owners:
             self._fail(self._owners[key][0], error)
 

@@ -91,8 +91,10 @@ class Repository(Section):
     """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
+    `engine_door`: how the BLS reaches a TensorRT-LLM engine, None = through the server's own gRPC.
     """
 
+    engine_door: Literal["grpc", "exec"] | None = None
     max_batch_size: Positive = 64
     decoupled: bool = True
     prompt_format: Literal["raw", "chat"] = "raw"

@@ -1,4 +1,4 @@
-"""NVIDIA's C++ backend stood in for by a Python model of its contract, reached by the BLS through Triton's `exec`."""
+"""NVIDIA's C++ backend stood in for by a Python model of its contract, reached by the BLS by either of its doors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from google.protobuf import text_format
 
 from qwen_triton.contract import BLS, TENSORRT_LLM
@@ -24,23 +25,31 @@ class StandIn:
     server: LiveServer
     counters: Path
 
+    @property
+    def pid(self) -> int:
+        """The process of the engine model."""
+        stubs = psutil.Process(self.server.pid).children(recursive=True)
+        (found,) = [p.pid for p in stubs if f"/{TENSORRT_LLM}/1/model.py" in str(p.cmdline())]
+        return found
+
     def running(self) -> int:
         """Requests in the engine at its last step."""
         return int(self.counters.read_text() or 0)
 
 
 @contextmanager
-def serving_standin(model: Path, folder: Path, step_ms: float) -> Iterator[StandIn]:
-    """A server whose BLS takes the door for engines that are not ours."""
+def serving_standin(model: Path, folder: Path, step_ms: float, door: str, decoupled: bool = True) -> Iterator[StandIn]:
+    """A server whose BLS takes a door for engines that are not ours: «grpc» or «exec»."""
     counters = folder / "running"
     counters.write_text("0")
 
     def change(repository: Path) -> None:
         shutil.copy(_MODEL, repository / TENSORRT_LLM / "1" / "model.py")
         _set_parameters(repository / TENSORRT_LLM, step_ms=str(step_ms), counters=str(counters))
-        _set_parameters(repository / BLS, engine_door="exec")
+        _set_parameters(repository / BLS, engine_door=door)
 
-    with serving({"model": str(model), "engine": {"kind": "replay"}}, folder, change) as server:
+    deployment = {"model": str(model), "engine": {"kind": "replay"}, "repository": {"decoupled": decoupled}}
+    with serving(deployment, folder, change) as server:
         yield StandIn(server, counters)
 
 

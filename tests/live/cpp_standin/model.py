@@ -1,8 +1,8 @@
 """A stand-in for NVIDIA's C++ backend: stock's contract, one token a response, cancelled by stock's `stop` request.
 
-It echoes the prompt's ids, or ends at `end_id`, at a pace given by the parameter `step_ms`; it knows nothing of text.
-What it is asked for that the real one would refuse it refuses as well: outputs it must be asked for, a `stop` without
-a request id. `/v2/models/…` parameters: `counters` names a file that always holds the number of running requests.
+It echoes the prompt's ids at a pace given by the parameter `step_ms`; without `streaming` all of them in one response.
+It knows nothing of text. As the real one it must be asked for `output_ids` and `sequence_length`. A request with the
+seed 13 fails at its third token. The parameter `counters` names a file that holds the number of running requests.
 """
 
 import json
@@ -14,6 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 FINAL = pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+FAILING_SEED = 13
 
 
 class TritonPythonModel:
@@ -51,8 +52,17 @@ class TritonPythonModel:
         else:
             length = int(arrays["request_output_len"].reshape(-1)[0])
             ids = arrays["input_ids"].reshape(-1).tolist()[: int(arrays["input_lengths"].reshape(-1)[0])]
+            seed = next((int(arrays[n].reshape(-1)[0]) for n in ("seed", "random_seed") if n in arrays), 0)
+            streaming = bool(arrays["streaming"].all())
+            play = {
+                "sender": sender,
+                "ids": ids[:length],
+                "at": 0,
+                "streaming": streaming,
+                "fails": seed == FAILING_SEED,
+            }
             with self._lock:
-                self._running[name] = {"sender": sender, "ids": ids, "length": length, "at": 0}
+                self._running[name] = play
 
     def _play(self):
         while not self._stopping:
@@ -65,14 +75,24 @@ class TritonPythonModel:
             time.sleep(max(0.0005, self._step_s - (time.monotonic() - started)))
 
     def _advance(self, play):
-        at = play["at"]
-        ended = at >= len(play["ids"])
-        ids = [] if ended else [play["ids"][at]]
-        play["at"] = at + 1
-        final = ended or play["at"] >= play["length"]
-        tensors = [
+        """Goes one token on. Returns whether the request has ended."""
+        play["at"] += 1
+        at, ids, sender = play["at"], play["ids"], play["sender"]
+        if play["fails"] and at == 3:
+            sender.send(pb.InferenceResponse(error=pb.TritonError("out of blocks")), flags=FINAL)
+            return True
+        final = at >= len(ids)
+        if play["streaming"]:
+            sender.send(_response(ids[at - 1 : at]), flags=FINAL if final else 0)
+        elif final:
+            sender.send(_response(ids), flags=FINAL)
+        return final
+
+
+def _response(ids):
+    return pb.InferenceResponse(
+        [
             pb.Tensor("output_ids", np.array([[ids]], dtype=np.int32)),
             pb.Tensor("sequence_length", np.array([[len(ids)]], dtype=np.int32)),
         ]
-        play["sender"].send(pb.InferenceResponse(tensors), flags=FINAL if final else 0)
-        return final
+    )
