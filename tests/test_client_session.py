@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2
 
 from qwen_triton import contract
 from qwen_triton.deltas import CallArguments, CallBegin, Content, Reasoning
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
+from qwen_triton.kserve import encode_infer_request
 from qwen_triton.tensors import Array, Arrays, decode_generate, encode_generate, encode_strings
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
@@ -22,7 +24,6 @@ from qwen_triton_client.ensemble_cancel import EnsembleReply
 from qwen_triton_client.error_text import error_of
 from qwen_triton_client.grpc_wire import GrpcWire, decode_infer
 from qwen_triton_client.http_wire import HttpWire, decode_body, encode_body
-from qwen_triton_client.openai_shim.infer_message import encode_request
 from qwen_triton_client.parameters import PARAMETERS, build_request
 from qwen_triton_client.pieces import Piece, decode_pieces
 from qwen_triton_client.session import open_wire
@@ -239,19 +240,14 @@ def test_thinking_and_calls_are_told_apart_in_pieces() -> None:
 def test_grpc_messages_hold_the_arrays() -> None:
     """What is written as raw bytes is read back as it was."""
     arrays = OURS.fit(encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63}, prompt="中文")))
-    message = encode_request(OURS.name, arrays, ["text_output"], "id-1")
+    data = encode_infer_request(OURS.name, arrays, ["text_output"], "id-1")
+    message = service_pb2.ModelInferRequest.FromString(data)
     assert (message.id, message.model_name, [o.name for o in message.outputs]) == ("id-1", "m", ["text_output"])
-    response = type(decode_message())()
+    response = service_pb2.ModelInferResponse()
     for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=True):
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         response.raw_output_contents.append(raw)
     assert {n: a.tolist() for n, a in decode_infer(response).items()} == {n: a.tolist() for n, a in arrays.items()}
-
-
-def decode_message() -> Any:
-    from tritonclient.grpc import service_pb2
-
-    return service_pb2.ModelInferResponse()
 
 
 def test_json_bodies_hold_the_arrays() -> None:

@@ -10,13 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BACKEND = ROOT / "backend_src" / "qwen_triton"
 ORDER = [
-    "errors", "types", "contract", "request_parameters", "tensors", "kserve", "token_arrays", "backend_arrays", "settings",
+    "errors", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve", "token_arrays",
+    "backend_arrays", "settings",
     "tokenizer_folder", "tokenizer", "control_tokens", "chat_messages", "template_environment", "chat_template",
     "detokenizer", "stop_scanner", "token_trail", "text_stream",
     "deltas", "tag_finder", "json_scanner", "call_json", "reasoning", "tool_calls",
     "grpc_calls", "engines", "prompt_arrays", "sequences", "preprocess", "postprocess",
     "answer", "usage_arrays", "text_answers", "token_answers", "engine_arrays",
-    "meter", "responder", "answer_call", "callers", "pipeline", "triton",
+    "meter", "responder", "answer_call", "callers", "lane", "pipeline", "triton",
 ]  # fmt: skip
 """Left to right. `grpc_calls`, `engines` and `triton` are packages."""
 

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from qwen_triton.contract import ENGINE_INPUTS
 from qwen_triton.engines.model_client import ModelClient
 from qwen_triton.engines.own_server import GrpcAddress
-from qwen_triton.errors import InvalidRequest, Unavailable
+from qwen_triton.errors import InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve import INFER, STREAM_INFER
 from qwen_triton.settings import EngineModelFacts
 from qwen_triton.types import EngineRequest, SamplingParams
@@ -124,8 +125,8 @@ class Gained:
     def gained(self, key: int, token_ids: list[int], extras: Any) -> None:
         self.all.append((key, token_ids, extras))
 
-    def refused(self, key: int, error: InvalidRequest) -> None:
-        raise AssertionError((key, error))
+    def refused(self, key: int, error: QwenTritonError) -> None:
+        self.all.append((key, [], error))
 
 
 class Setting:
@@ -248,6 +249,20 @@ def test_an_error_ends_its_request_alone(setting: Callable[..., Setting]) -> Non
     assert heard[1][0] == odd
     assert "cannot be read" in heard[1][2]["error"]
     assert heard[2] == (good, [8], None)
+
+
+def test_a_request_that_hears_nothing_in_time_is_let_go_of(setting: Callable[..., Setting]) -> None:
+    """One that has its first token by then is not, nor one without a timeout."""
+    here = setting()
+    patient = replace(request(), queue_timeout_s=0.3)
+    late, begun, _ = here.submit(patient, patient, request())
+    here.model.respond(1, streamed(str(begun), [[7]]))
+    heard = here.hears(2)
+    assert [key for key, _, _ in heard] == [begun, late]
+    assert isinstance(heard[1][2], Unavailable)
+    assert becomes(lambda: here.model.ids()[3:] == [str(late)], WAIT_S)
+    here.client.receive(here.sink, 0.4)
+    assert len(here.sink.all) == 2
 
 
 @pytest.mark.parametrize("end", ["connection", "call"])

@@ -17,6 +17,7 @@ from qwen_triton.engines.server import EngineServer
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
 from qwen_triton.meter import Meter
 from qwen_triton.pipeline import Line
+from qwen_triton.queue_timeout import limit_wait
 from qwen_triton.tensors import Array
 from qwen_triton.text_answers import TextEncoder
 from qwen_triton.tokenizer import Tokenizer
@@ -74,15 +75,24 @@ class Setting:
         self.line.start()
         return self.line
 
-    def ask(self, text: str, stop: str = "", request_id: str = "", seen: Heard | None = None) -> Heard:
-        """Admits a call that echoes `text` as a stream."""
+    def ask(
+        self,
+        text: str,
+        stop: str = "",
+        request_id: str = "",
+        seen: Heard | None = None,
+        timeout_s: float | None = None,
+        sequences: int = 1,
+    ) -> Heard:
+        """Admits a call that echoes `text` as a stream, in so many sequences; they must begin within `timeout_s`."""
         heard = seen or Heard(request_id)
         ids = tuple(self.tokenizer.encode(text))
         asked = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
-        call = AnswerCall(heard, [[request]], encoder, self.meter.open(), streamed=True, keep=1)
-        self.line.admit(call, call.requests)
+        rows = [[request] * sequences]
+        call = AnswerCall(heard, rows, encoder, self.meter.open(), streamed=True, keep=sequences)
+        self.line.admit(call, limit_wait(call.requests, timeout_s))
         return heard
 
     def is_free(self) -> bool:
@@ -146,7 +156,7 @@ def test_stocks_cancel_ends_the_calls_of_its_request_id(setting: Callable[..., S
     here = setting(step_ms=5.0)
     taken, other = here.ask("and on " * 2000, request_id="a"), here.ask("and on " * 30, request_id="b")
     assert becomes(lambda: bool(taken.text), WAIT_S)
-    here.line.post(lambda: here.line.cancel("a"))
+    here.line.cancel("a")
     assert taken.ended.wait(WAIT_S)
     assert taken.last["finish_reason"].item() == b"cancelled"
     assert other.ended.wait(WAIT_S)
@@ -240,3 +250,39 @@ def test_tokens_that_waited_leave_together(setting: Callable[..., Setting]) -> N
     assert heard.ended.wait(WAIT_S)
     assert heard.text == "and on " * 100
     assert heard.pieces < 100
+
+
+def test_a_call_without_a_slot_in_time_is_unavailable_and_out_of_the_queue(setting: Callable[..., Setting]) -> None:
+    """Answered once; one that waits without a timeout still waits, and one that has begun in time goes on beyond it."""
+    here = setting(slots=1, step_ms=5.0)
+    holder = here.ask("and on " * 2000, timeout_s=0.1)
+    patient, hasty = here.ask("one two"), here.ask("one two", timeout_s=0.3)
+    assert hasty.ended.wait(WAIT_S)
+    assert isinstance(hasty.error, Unavailable)
+    assert str(hasty.error) == "no slot of the engine was free within the request's timeout; try again later"
+    counters = read_counters(here.address)
+    assert (counters["running"], counters["waiting"], counters["cancelled"]) == (1, 1, 1)
+    assert (here.line.in_flight, holder.ends, patient.ends, hasty.ends) == (2, 0, 0, 1)
+    holder.left = True
+    assert patient.ended.wait(WAIT_S)
+    assert (patient.text, isinstance(holder.error, Cancelled)) == ("one two", True)
+    assert here.meter.finished == {"unavailable": 1, "cancelled": 1, "length": 1}
+    assert here.is_free()
+
+
+def test_a_call_that_has_begun_waits_for_its_other_sequences(setting: Callable[..., Setting]) -> None:
+    """Three sequences on one slot: the second and third begin long after the timeout."""
+    here = setting(slots=1, step_ms=5.0)
+    heard = here.ask("one two three four five six seven eight", timeout_s=0.02, sequences=3)
+    assert heard.ended.wait(WAIT_S)
+    assert (heard.error, here.meter.finished) == (None, {"length": 3})
+
+
+def test_all_sequences_of_a_call_that_timed_out_leave_the_queue(setting: Callable[..., Setting]) -> None:
+    here = setting(slots=1, step_ms=5.0)
+    holder = here.ask("and on " * 2000)
+    heard = here.ask("one two", timeout_s=0.05, sequences=4)
+    assert heard.ended.wait(WAIT_S)
+    assert isinstance(heard.error, Unavailable)
+    assert becomes(lambda: bool(read_counters(here.address)["waiting"] == 0), WAIT_S)
+    assert not holder.ends

@@ -98,3 +98,11 @@ def test_an_unknown_key_of_a_deployment_is_named(deployment: str) -> None:
     Path(deployment).write_text(DEPLOYMENT + "openai: {prot: 9100}\n")
     with pytest.raises(ConfigurationError, match=r"openai\.prot: unknown key; did you mean port\?"):
         read(deployment)
+
+
+def test_an_address_that_is_none_is_refused_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not with every request."""
+    assert main(["shim", "--triton-url", "http://gpu-7:8001"]) == 2
+    assert capsys.readouterr().err == (
+        "qwen-triton: triton_url: expected HOST:PORT of Triton's gRPC, got 'http://gpu-7:8001'\n"
+    )

@@ -13,7 +13,7 @@ from qwen_triton.contract import BLS_OUTPUTS
 from qwen_triton.text_answers import TextEncoder, opens_thinking
 from qwen_triton.tokenizer import Tokenizer
 from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, TextChunk, TokenChunk, Usage
-from qwen_triton_client.openai_shim.pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces
+from qwen_triton_client.openai_shim.pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces, merge_pieces
 
 USAGE = Usage(7, 3, 2)
 
@@ -80,6 +80,23 @@ def test_whole_answers(qwen3: Tokenizer) -> None:
         {"token": "a", "bytes": [97], "logprob": -0.5, "top_logprobs": [
             {"token": "a", "bytes": [97], "logprob": -0.5}, {"token": "b", "bytes": [98], "logprob": -1.5}]}
     ]  # fmt: skip
+
+
+def test_pieces_that_piled_up_become_one_for_each_sequence() -> None:
+    """Nothing of them is lost: text and log probs in order, the first's thinking, the last's end and counts."""
+    a, b = {"token": "a"}, {"token": "b"}
+    piled = [
+        Piece("he", 0, prompt_tokens=7, completion_tokens=1, reasoning_opened=True, logprobs=[a]),
+        Piece("x", 1),
+        Piece("l", 0, prompt_tokens=7, completion_tokens=2, cached_tokens=4, logprobs=[b]),
+        Piece("lo", 0, "stop", "###"),
+        Piece("", 1, "length", None, 7, 9, 4),
+    ]
+    assert merge_pieces(piled) == [
+        Piece("hello", 0, "stop", "###", 7, 2, 4, [a, b], True, 3),
+        Piece("x", 1, "length", None, 7, 9, 4, None, False, 2),
+    ]
+    assert merge_pieces(piled[:2]) == piled[:2]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 from qwen_triton.errors import EngineError, InvalidRequest
 from qwen_triton_client.openai_shim.body import BODIES
 from qwen_triton_client.openai_shim.drain import Drain, DrainGate
-from qwen_triton_client.openai_shim.infer_message import encode_request, raw_outputs
 from qwen_triton_client.openai_shim.pieces import Piece
 from qwen_triton_client.openai_shim.settings import ShimSettings
 from tests.fake_triton import FakeTriton, answer, chat_body, completion_body, shim_client
@@ -202,29 +201,6 @@ def test_who_is_leaving_is_not_ready() -> None:
         client.app.state.shim.drain.leaving = True  # type: ignore[attr-defined]  # starlette's
         reply = client.get("/health/ready")
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
-
-
-def test_infer_messages_carry_arrays_as_triton_reads_them() -> None:
-    """Numbers little-endian, texts with their lengths, in order."""
-    message = encode_request(
-        "m", {"a": np.array([[1, 2]], np.int32), "b": np.array([[b"xy"]], np.object_)}, ("o",), "7"
-    )
-    assert [(t.name, t.datatype, list(t.shape)) for t in message.inputs] == [
-        ("a", "INT32", [1, 2]),
-        ("b", "BYTES", [1, 1]),
-    ]
-    assert list(message.raw_input_contents) == [b"\x01\0\0\0\x02\0\0\0", b"\x02\0\0\0xy"]
-    assert (message.model_name, message.id, [o.name for o in message.outputs]) == ("m", "7", ["o"])
-
-
-def test_outputs_by_name() -> None:
-    """In the order of the message."""
-    from tritonclient.grpc import service_pb2
-
-    message = service_pb2.ModelInferResponse(raw_output_contents=[b"1", b"2"])
-    message.outputs.add().name = "a"
-    message.outputs.add().name = "b"
-    assert raw_outputs(message) == {"a": b"1", "b": b"2"}
 
 
 def test_settings_refuse_what_they_do_not_know() -> None:

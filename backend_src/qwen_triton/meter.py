@@ -1,10 +1,11 @@
-"""Counts and times of requests, kept in the process: cheap to add to, read once a second by who publishes them.
+"""Counts and times of requests, kept in the process: cheap to add to, from any thread; read once a second for metrics.
 
 Buckets are cumulative counters with an upper bound, as a Prometheus histogram has them.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -33,6 +34,7 @@ class Meter:
     """Everything that one model has seen since it was loaded."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self.finished: Counter[str] = Counter()
         self.prompt_tokens = 0
         self.output_tokens = 0
@@ -57,22 +59,27 @@ class CallMeter:
 
     def tokens(self, count: int) -> None:
         """`count` tokens became text just now."""
-        now = time.monotonic()
-        if not self._last:
-            self._meter.time_to_first_token.observe(now - self._started)
-        elif count:
-            self._meter.inter_token_latency.observe((now - self._last) / count, count)
+        now, meter = time.monotonic(), self._meter
+        with meter.lock:
+            if not self._last:
+                meter.time_to_first_token.observe(now - self._started)
+            elif count:
+                meter.inter_token_latency.observe((now - self._last) / count, count)
         self._last = now
 
     def finished(self, piece: TextChunk) -> None:
         """A sequence ended with this piece."""
-        self._meter.finished[piece.finish or "stop"] += 1
-        self._meter.end_to_end.observe(time.monotonic() - self._started)
-        if piece.usage is not None:
-            self._meter.output_tokens += piece.usage.completion_tokens
-            self._meter.prompt_tokens += piece.usage.prompt_tokens
+        meter = self._meter
+        with meter.lock:
+            meter.finished[piece.finish or "stop"] += 1
+            meter.end_to_end.observe(time.monotonic() - self._started)
+            if piece.usage is not None:
+                meter.output_tokens += piece.usage.completion_tokens
+                meter.prompt_tokens += piece.usage.prompt_tokens
 
     def failed(self, error: Exception) -> None:
         """The request ended with an error."""
         kinds = ((Cancelled, "cancelled"), (InvalidRequest, "invalid"), (Unavailable, "unavailable"))
-        self._meter.finished[next((name for kind, name in kinds if isinstance(error, kind)), "error")] += 1
+        name = next((name for kind, name in kinds if isinstance(error, kind)), "error")
+        with self._meter.lock:
+            self._meter.finished[name] += 1

@@ -100,6 +100,7 @@ class BlsSettings:
     accumulate: bool
     echo: bool
     max_in_flight: int
+    queue_timeout_ms: int
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
@@ -115,6 +116,7 @@ class BlsSettings:
             parameters.flag("accumulate_tokens", False),
             not parameters.flag("exclude_input_in_output", True),
             parameters.number("max_in_flight") or 0,
+            parameters.number("queue_timeout_ms") or 0,
         )
 
 

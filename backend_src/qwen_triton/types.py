@@ -150,6 +150,7 @@ class EngineRequest:
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
     `stop_token_ids` likewise, asked for by the caller. `stop_sequences` are the stop strings as this tokenizer
     encodes them alone, a hint that lets an engine end early; the text is scanned whatever the engine does.
+    `queue_timeout_s`: how long it may wait for a slot before it is let go of; None = as long as it takes.
     """
 
     token_ids: tuple[int, ...]
@@ -161,6 +162,7 @@ class EngineRequest:
     bad_words: tuple[tuple[int, ...], ...] = ()
     bias: Mapping[int, float] = field(default_factory=dict)
     stream: bool = True
+    queue_timeout_s: float | None = None
 
 
 class TokenChunk(NamedTuple):

@@ -89,6 +89,7 @@ Engine = Annotated[OpenVinoEngine | ReplayEngine | TensorRtLlmEngine, Field(disc
 
 class Repository(Section):
     """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
+    `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches a TensorRT-LLM engine, None = through the server's own gRPC.
@@ -103,6 +104,7 @@ class Repository(Section):
     skip_special_tokens: bool = True
     max_context: Positive | None = None
     max_in_flight: NotNegative = 0
+    queue_timeout_ms: NotNegative = 0
     max_queue_size: NotNegative = 0
     max_queue_delay_microseconds: NotNegative = 0
     preprocessing_instances: Positive = 1

@@ -33,6 +33,7 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "exclude_input_in_output": repository.exclude_input_in_output,
         "engine_door": repository.engine_door,
         "max_in_flight": repository.max_in_flight,
+        "queue_timeout_ms": repository.queue_timeout_ms,
         "max_queue_size": repository.max_queue_size,
         "max_queue_delay_microseconds": repository.max_queue_delay_microseconds,
         "preprocessing_instance_count": repository.preprocessing_instances,

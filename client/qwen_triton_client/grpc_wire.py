@@ -9,11 +9,11 @@ import grpc
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.kserve import encode_infer_request
 from qwen_triton.tensors import Array, Arrays
 
 from .declared_model import DeclaredInput, DeclaredModel
 from .error_text import error_of
-from .openai_shim.infer_message import encode_request
 from .wire import unreachable, wire_error
 
 _ANY_SIZE = -1
@@ -75,8 +75,10 @@ class GrpcWire:
         self, model: DeclaredModel, arrays: Mapping[str, Array], outputs: Sequence[str], request_id: str, stream: bool
     ) -> _GrpcReply:
         del stream  # one call serves both: the server closes it behind the last response
-        request = encode_request(model.name, arrays, outputs, request_id)
-        return _GrpcReply(self._stub.ModelStreamInfer(iter([request])), self._url)
+        data = encode_infer_request(model.name, arrays, outputs, request_id)
+        return _GrpcReply(
+            self._stub.ModelStreamInfer(iter([service_pb2.ModelInferRequest.FromString(data)])), self._url
+        )
 
     def close(self) -> None:
         self._channel.close()

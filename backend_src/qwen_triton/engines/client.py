@@ -22,6 +22,7 @@ from .wire import MessageReader, encode_message, encode_request
 
 _READ = 1 << 18
 _HELLO_S = 5.0
+_EXPIRED = "no slot of the engine was free within the request's timeout; try again later"
 
 
 def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
@@ -133,6 +134,9 @@ class EngineClient:
                 key, field, message = parts
                 self._in_flight.discard(key)
                 sink.refused(key, _as_invalid(field, message))
+            elif kind == "expired":
+                self._in_flight.discard(parts[0])
+                sink.refused(parts[0], Unavailable(_EXPIRED))
 
     def _take_step(self, gained: list[list[Any]], sink: Sink) -> None:
         for item in gained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..errors import InvalidRequest
+from ..errors import QwenTritonError
 from ..types import EngineRequest
 from .backlog import Extras
 from .step import EngineInfo
@@ -17,8 +17,8 @@ class Sink(Protocol):
     def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
         """A sequence gained tokens; `extras` has what its chunk says beside them."""
 
-    def refused(self, key: int, error: InvalidRequest) -> None:
-        """The engine did not take a sequence: the caller's fault."""
+    def refused(self, key: int, error: QwenTritonError) -> None:
+        """The engine did not take a sequence: the caller's fault, or no slot was free in time."""
 
 
 class Door(Protocol):

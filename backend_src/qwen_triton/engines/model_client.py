@@ -24,6 +24,7 @@ from ..kserve import InferResponse, encode_infer_request
 from ..settings import EngineModelFacts
 from ..tensors import Arrays
 from ..types import EngineRequest
+from .deadlines import Deadlines
 from .door import Sink
 from .model_connection import ModelConnection
 from .model_processes import ModelProcesses
@@ -31,6 +32,7 @@ from .model_sequence import ModelSequence
 from .own_server import GrpcAddress
 from .step import EngineInfo
 
+_LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +67,7 @@ class ModelClient:
         self._lost: list[tuple[int, str]] = []
         self._connections: list[ModelConnection] = []
         self._lock = threading.Lock()
+        self._deadlines = Deadlines(self._waits)
         self._waker, self._wakened = socket.socketpair()
         self._wakened.setblocking(False)
 
@@ -84,6 +87,7 @@ class ModelClient:
             register(keys)
             for key, sequence in zip(keys, sequences, strict=True):
                 self._running[str(key)] = _Running(key, connection, sequence)
+            self._limit_wait(keys, requests)
             for key, message in zip(keys, messages, strict=True):
                 self._send(connection, key, message)
 
@@ -105,9 +109,14 @@ class ModelClient:
     def receive(self, sink: Sink, timeout_s: float | None) -> None:
         """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         if not self._lost:
-            self._receive(sink, timeout_s)
+            self._receive(sink, self._patience(timeout_s))
         if self._lost:
             self._give_up(sink)
+        with self._lock:
+            late = list(self._deadlines.passed())
+        for key in late:
+            self.cancel(key)
+            sink.refused(key, Unavailable(_LATE))
 
     def _receive(self, sink: Sink, timeout_s: float | None) -> None:
         processes = self._processes.descriptors if self._processes is not None else []
@@ -137,6 +146,22 @@ class ModelClient:
             self._running.pop(str(key), None)
             self._lost.append((key, str(error)))
             self.wake()
+
+    def _limit_wait(self, keys: Sequence[int], requests: Sequence[EngineRequest]) -> None:
+        """The model does not say when a sequence has a slot: with a timeout its first response must be there by then."""
+        for key, request in zip(keys, requests, strict=True):
+            if request.queue_timeout_s is not None:
+                self._deadlines.add(key, request.queue_timeout_s)
+                self.wake()
+
+    def _waits(self, key: int) -> bool:
+        running = self._running.get(str(key))
+        return running is not None and not running.sequence.begun
+
+    def _patience(self, timeout_s: float | None) -> float | None:
+        with self._lock:
+            waits = [seconds for seconds in (timeout_s, self._deadlines.wait_s()) if seconds is not None]
+        return min(waits, default=None)
 
     def _ensure_connected(self) -> ModelConnection:
         deadline = time.monotonic() + self._connect_s

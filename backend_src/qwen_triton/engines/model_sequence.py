@@ -20,17 +20,20 @@ Gain = tuple[list[int], Extras | None]
 class ModelSequence:
     """Counts its tokens, since the model does not say whether a sequence ended by its length or before."""
 
-    __slots__ = ("_beams", "_max_tokens", "_tokens", "plain")
+    __slots__ = ("_beams", "_max_tokens", "_tokens", "begun", "plain")
 
     def __init__(self, request: EngineRequest) -> None:
         self.plain = request.sampling.beam_width == 1 and request.sampling.logprobs is None
         """One beam, and no log probs to be asked for."""
+        self.begun = False
+        """Whether the model has said anything of it."""
         self._max_tokens = request.sampling.max_tokens
         self._tokens = 0
         self._beams = 1
 
     def take(self, response: InferResponse) -> Iterator[Gain]:
         """Of its only beam a piece; of several a piece each, and their ends after them. Hot for the former."""
+        self.begun = True
         outputs = response.outputs
         if response.error:
             yield [], {"finish": "error", "error": response.error}

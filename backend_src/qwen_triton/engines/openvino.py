@@ -79,6 +79,10 @@ class OpenVinoEngine:
             self._queue.leave(key)
             self._count()
 
+    def waits(self, key: Key) -> bool:
+        """Whether a sequence has not joined the batch yet."""
+        return key in self._waiting
+
     def wait_s(self) -> float | None:
         """0 while anything waits or is in the pipeline, a cancelled sequence too."""
         return 0.0 if self._waiting or self._busy() else None

@@ -109,6 +109,9 @@ class ReplayEngine:
             self._queue.leave(key)
             self._fill_slots()
 
+    def waits(self, key: Key) -> bool:
+        return key in self._waiting
+
     def wait_s(self) -> float | None:
         if not self._running:
             return None

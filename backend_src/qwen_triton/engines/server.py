@@ -1,7 +1,8 @@
 """The loop of an engine's process: one thread, all clients' sockets, one engine that it steps.
 
 It knows nothing of text or Triton. A client that stalls never holds the engine up: its bytes wait in a buffer here.
-A client that vanishes has its sequences cancelled. The process ends when its owner (tritonserver) does.
+A client that vanishes has its sequences cancelled; a sequence without a slot by its queue timeout is let go of. The
+process ends when its owner (tritonserver) does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import InvalidRequest
+from .deadlines import Deadlines
 from .step import Key, StepEngine
 from .wire import MessageReader, decode_request, encode_chunk, encode_message
 
@@ -56,6 +58,7 @@ class EngineServer:
         self._listener = listen(address)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._owners: dict[Key, tuple[_Client, int]] = {}
+        self._deadlines = Deadlines(engine.waits)
         self._next_key = 0
         self._stopping = False
         if owner_pid is not None:
@@ -73,12 +76,24 @@ class EngineServer:
     def run(self) -> None:
         """Serves until stopped; then closes the engine."""
         while not self._stopping:
-            for key, mask in self._selector.select(self._engine.wait_s()):
+            for key, mask in self._selector.select(self._wait_s()):
                 key.data(mask)
+            self._expire()
             if self._engine.wait_s() == 0:
                 self._publish(self._engine.step())
         self._listener.close()
         self._engine.close()
+
+    def _wait_s(self) -> float | None:
+        waits = (self._engine.wait_s(), self._deadlines.wait_s())
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _expire(self) -> None:
+        """Lets go of what has waited for a slot to its deadline: before a step could give it one."""
+        for key in self._deadlines.passed():
+            client, name = self._owners[key]
+            self._cancel(client, name)
+            self._send(client, encode_message("expired", name))
 
     def _accept(self, _mask: int) -> None:
         peer, _ = self._listener.accept()
@@ -121,13 +136,16 @@ class EngineServer:
 
     def _add(self, client: _Client, name: int, data: dict[str, Any]) -> None:
         self._next_key += 1
+        request = decode_request(data)
         try:
-            self._engine.add(self._next_key, decode_request(data))
+            self._engine.add(self._next_key, request)
         except InvalidRequest as error:
             self._send(client, encode_message("refused", name, error.field, str(error)))
             return
         client.keys[name] = self._next_key
         self._owners[self._next_key] = (client, name)
+        if request.queue_timeout_s is not None:
+            self._deadlines.add(self._next_key, request.queue_timeout_s)
 
     def _cancel(self, client: _Client, name: int) -> None:
         key = client.keys.pop(name, None)

@@ -77,6 +77,9 @@ class StepEngine(Protocol):
     def cancel(self, key: Key) -> None:
         """Lets go of a sequence at once, whatever its state; an unknown key is ignored. No chunk follows."""
 
+    def waits(self, key: Key) -> bool:
+        """Whether a sequence has no slot yet."""
+
     def wait_s(self) -> float | None:
         """Seconds until `step()` has something to do: 0 now, None not before the next `add`."""
 

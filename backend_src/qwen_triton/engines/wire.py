@@ -1,7 +1,8 @@
 """The door's language: length-prefixed msgpack messages between an engine's process and the models that use it.
 
 To the engine: add, cancel, counters, shutdown. From it: hello (facts), step (what every request of this client gained
-in one step, together), refused, counters. A plain chunk is [key, ids]; anything more adds a dict of what is set.
+in one step, together), refused, expired (no slot within the queue timeout), counters. A plain chunk is [key, ids];
+anything more adds a dict of what is set.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
         pad_id=data["pad_id"],
         bias=data["bias"],
         stream=data["stream"],
+        queue_timeout_s=data["queue_timeout_s"],
         token_ids=tuple(data["token_ids"]),
         end_ids=tuple(data["end_ids"]),
         stop_token_ids=tuple(data["stop_token_ids"]),

@@ -19,6 +19,7 @@ from ..errors import QwenTritonError
 from ..meter import Meter
 from ..pipeline import Line
 from ..preprocess import Preprocessor
+from ..queue_timeout import limit_wait
 from ..settings import BlsSettings, EngineModelFacts, TextSettings, engine_address
 from ..tensors import decode_generate
 from ..text_answers import TextEncoder
@@ -32,6 +33,7 @@ from .requests import (
     prepare_process,
     read_inputs,
     read_parameters,
+    read_queue_timeout,
     repository_of,
     server_pid,
 )
@@ -89,7 +91,8 @@ class BlsModel:
             )
             first = asked[0]
             call = AnswerCall(responder, rows, encoder, meter, streamed=first.stream, keep=first.sampling.n)
-            self._line.admit(call, call.requests)
+            timeout = read_queue_timeout(request, self._settings.queue_timeout_ms)
+            self._line.admit(call, limit_wait(call.requests, timeout))
         except QwenTritonError as error:
             failure = error
             meter.failed(failure)

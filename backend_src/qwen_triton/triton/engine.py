@@ -17,6 +17,7 @@ from ..engines.supervisor import EngineSupervisor
 from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTritonError
 from ..meter import Meter
 from ..pipeline import Line
+from ..queue_timeout import limit_wait
 from ..sequences import split_sequences
 from ..settings import engine_address, sibling_parameter
 from ..token_answers import EngineRow, TokenEncoder, spell_stops
@@ -29,6 +30,7 @@ from .requests import (
     prepare_process,
     read_inputs,
     read_parameters,
+    read_queue_timeout,
     repository_of,
     server_pid,
 )
@@ -53,6 +55,7 @@ class EngineModel:
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
         self._decoupled = is_decoupled(args)
+        self._queue_timeout_ms = parameters.number("queue_timeout_ms") or 0
         self._echo = not parameters.flag("exclude_input_in_output", True)
         address = engine_address(server_pid(), args["model_name"])
         self._supervisor = EngineSupervisor(options, address, server_pid())
@@ -107,7 +110,7 @@ class EngineModel:
                 streamed=is_streamed(arrays),
                 keep=rows[0].request.sampling.n,
             )
-            self._line.admit(call, call.requests)
+            self._line.admit(call, limit_wait(call.requests, read_queue_timeout(request, self._queue_timeout_ms)))
         except QwenTritonError as error:
             failure = error
             meter.failed(failure)
@@ -125,5 +128,5 @@ class EngineModel:
         """Stock's way to cancel: the running request of the same id ends as «cancelled», this one without a response."""
         if not responder.request_id:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")
-        self._line.post(lambda: self._line.cancel(responder.request_id))
+        self._line.cancel(responder.request_id)
         self._line.post(responder.finish)

@@ -17,8 +17,10 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import triton_python_backend_utils as pb
@@ -41,6 +43,7 @@ from ..types import EngineRequest, TokenChunk
 
 AT_ONCE = 100
 LOCKED_UP_S = 60
+_LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
 
 
@@ -59,12 +62,16 @@ class _Running:
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """A call's sequences come from several threads; one of them at a time feeds it, none after it has failed."""
+    """A call's sequences come from several threads; one of them at a time feeds it, none after it has failed.
+
+    `begun`: the engine has said something. `last_word`: what answers a call that was taken from its sequences.
+    """
 
     call: Call
     lock: threading.Lock
     over: bool = False
-    abandoned: bool = False
+    begun: bool = False
+    last_word: Callable[[], None] | None = None
 
 
 class ExecLine:
@@ -127,7 +134,7 @@ class ExecLine:
         runs = [self._prepare(request) for request in requests]
         turn = _Turn(call, threading.Lock())
         self._calls.add(turn)
-        self._callers.watch(call.abandoned, lambda: self._abandon(turn, runs), lambda: turn in self._calls)
+        self._watch(turn, runs, requests[0].queue_timeout_s)
         others = [threading.Thread(target=self._generate, args=(turn, i, runs[i])) for i in range(1, len(runs))]
         for thread in others:
             thread.start()
@@ -135,8 +142,21 @@ class ExecLine:
         for thread in others:
             thread.join()
         self._calls.discard(turn)
-        if turn.abandoned:
-            call.close()
+        if turn.last_word is not None:
+            turn.last_word()
+
+    def _watch(self, turn: _Turn, runs: Sequence[_Running], timeout_s: float | None) -> None:
+        """The engine does not say when a request has a slot: with a timeout its first token must be there by then."""
+        call = turn.call
+        self._callers.watch(call.abandoned, lambda: self._withdraw(turn, runs, call.close), lambda: turn in self._calls)
+        if timeout_s is None:
+            return
+        due, refuse = time.monotonic() + timeout_s, partial(call.fail, Unavailable(_LATE))
+        self._callers.watch(
+            lambda: time.monotonic() > due,
+            lambda: self._withdraw(turn, runs, refuse),
+            lambda: turn in self._calls and not turn.begun,
+        )
 
     def _prepare(self, request: EngineRequest) -> _Running:
         streaming = self._facts.decoupled and request.sampling.beam_width == 1
@@ -202,6 +222,7 @@ class ExecLine:
 
     def _feed(self, turn: _Turn, index: int, chunk: TokenChunk) -> bool:
         with turn.lock:
+            turn.begun = True
             return turn.over or turn.call.feed(index, chunk)
 
     def _fail(self, turn: _Turn, error: Exception) -> None:
@@ -210,10 +231,10 @@ class ExecLine:
                 turn.over = True
                 turn.call.fail(error)
 
-    def _abandon(self, turn: _Turn, runs: Sequence[_Running]) -> None:
-        """The caller has left: the engine is told, and the call's own threads see its end."""
+    def _withdraw(self, turn: _Turn, runs: Sequence[_Running], last_word: Callable[[], None]) -> None:
+        """Takes a call back: the engine is told, and the call's own threads see its end."""
         with turn.lock:
-            turn.abandoned = not turn.over
+            turn.last_word = None if turn.over else last_word
             turn.over = True
         for run in runs:
             self._stop(run)

@@ -18,7 +18,8 @@ _LENGTH = struct.Struct("<I")
 
 
 class Piece(NamedTuple):
-    """New text of one sequence; the counts are set with `finish`, and with each piece where they were asked for."""
+    """New text of one sequence; the counts are set with `finish`, and with each piece where they were asked for.
+    `merged`: as how many pieces it came."""
 
     text: str
     sequence: int = 0
@@ -29,6 +30,34 @@ class Piece(NamedTuple):
     cached_tokens: int = 0
     logprobs: list[dict[str, Any]] | None = None
     reasoning_opened: bool = False
+    merged: int = 1
+
+
+def merge_pieces(pieces: list[Piece]) -> list[Piece]:
+    """What has piled up as one piece for each sequence: the same text, log probs and end; the latest counts."""
+    merged: dict[int, Piece] = {}
+    for piece in pieces:
+        earlier = merged.get(piece.sequence)
+        merged[piece.sequence] = piece if earlier is None else _joined(earlier, piece)
+    return list(merged.values())
+
+
+def _joined(first: Piece, second: Piece) -> Piece:
+    counted = first if second.completion_tokens is None else second
+    return Piece(
+        first.text + second.text,
+        first.sequence,
+        second.finish,
+        second.stop_reason,
+        counted.prompt_tokens,
+        counted.completion_tokens,
+        counted.cached_tokens,
+        None
+        if first.logprobs is None and second.logprobs is None
+        else [*(first.logprobs or ()), *(second.logprobs or ())],
+        first.reasoning_opened or second.reasoning_opened,
+        first.merged + second.merged,
+    )
 
 
 def read_strings(raw: bytes) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -11,8 +12,12 @@ import uvicorn
 
 from .app import create_app
 from .gates.tls import check_certificate
+from .grpc_pool import host_port
 from .settings import ShimSettings
 from .shim import Shim
+
+_YOUNG_OBJECTS = 20_000
+"""That are allocated and not freed before a collection; Python's own is 700."""
 
 
 class _Server(uvicorn.Server):
@@ -44,8 +49,9 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: ShimSettings) -> int:
-    """Serves until a signal; 0 after an orderly end, 1 when it could not start."""
+    """Serves until a signal; 0 after an orderly end, 1 when it could not start. Raises ConfigurationError."""
     check_certificate(settings)
+    host_port(settings.triton_url)
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -61,5 +67,14 @@ def serve(settings: ShimSettings) -> int:
         ssl_keyfile=settings.tls_key,
     )
     server = _Server(config, settings)
+    _settle_garbage()
     server.run()
     return 0 if server.started else 1
+
+
+def _settle_garbage() -> None:
+    """Leaves out of every collection what lives as long as the process, and collects less often: pieces and events are
+    tuples by the thousand that reference counts free, and looking for cycles among them took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 10, 10)

@@ -57,8 +57,8 @@ class RequestRecord:
         elif self.on_gap is not None:
             self.on_gap(now - self.last_at)
         self.last_at = now
-        self.heard_pieces += len(pieces)
         for piece in pieces:
+            self.heard_pieces += piece.merged
             if piece.completion_tokens is not None and self._count is not None:
                 self._count.take(piece)
 

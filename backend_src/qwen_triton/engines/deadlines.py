@@ -1,0 +1,41 @@
+"""Until when sequences must have a slot, so that those which still wait then can be let go of."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator
+
+from .step import Key
+
+_FEW = 256
+
+
+class Deadlines:
+    """Deadlines of waiting sequences. `waits(key)`: whether a sequence still has no slot; one that has is forgotten."""
+
+    def __init__(self, waits: Callable[[Key], bool]) -> None:
+        self._waits = waits
+        self._heap: list[tuple[float, Key]] = []
+        self._most = _FEW
+
+    def add(self, key: Key, within_s: float) -> None:
+        heapq.heappush(self._heap, (time.monotonic() + within_s, key))
+        if len(self._heap) > self._most:
+            self._heap = [entry for entry in self._heap if self._waits(entry[1])]
+            heapq.heapify(self._heap)
+            self._most = max(_FEW, 2 * len(self._heap))
+
+    def wait_s(self) -> float | None:
+        """Seconds to the next deadline, 0 when it has passed; None without any."""
+        self._forget()
+        return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else None
+
+    def passed(self) -> Iterator[Key]:
+        """Sequences that have waited to their deadline; each is given once."""
+        while self.wait_s() == 0:
+            yield heapq.heappop(self._heap)[1]
+
+    def _forget(self) -> None:
+        while self._heap and not self._waits(self._heap[0][1]):
+            heapq.heappop(self._heap)

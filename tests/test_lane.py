@@ -1,0 +1,102 @@
+"""A lane: what several threads give it comes out on one, in order, merged while it waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from qwen_triton.lane import Lane
+from qwen_triton.types import TokenChunk
+
+WAIT_S = 20.0
+
+
+class Delivered:
+    """What a lane hands on, and the threads it did so on. `hold` keeps the lane's thread from going on."""
+
+    def __init__(self) -> None:
+        self.ids: dict[int, list[int]] = {}
+        self.pieces = 0
+        self.finished: set[int] = set()
+        self.threads: set[int] = set()
+        self.hold = threading.Event()
+        self.hold.set()
+        self.all_done = threading.Event()
+        self.wanted = 1
+
+    def __call__(self, key: int, chunk: TokenChunk) -> None:
+        assert self.hold.wait(WAIT_S)
+        self.threads.add(threading.get_ident())
+        self.ids.setdefault(key, []).extend(chunk.token_ids)
+        self.pieces += 1
+        if chunk.finish:
+            self.finished.add(key)
+        if len(self.finished) == self.wanted:
+            self.all_done.set()
+
+
+@pytest.fixture
+def delivered() -> Delivered:
+    return Delivered()
+
+
+@pytest.fixture
+def lane(delivered: Delivered) -> Iterator[Lane[object]]:
+    lane: Lane[object] = Lane(delivered)
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    yield lane
+    lane.stop()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+def test_nothing_is_lost_or_reordered_however_often_the_lane_falls_asleep(
+    lane: Lane[object], delivered: Delivered
+) -> None:
+    """Five givers, each with keys of its own; the lane keeps up, so that it sleeps again and again."""
+    delivered.wanted = 5
+
+    def give(key: int) -> None:
+        for token in range(2000):
+            lane.give(key, [token], None)
+        lane.give(key, [], {"finish": "length"})
+
+    givers = [threading.Thread(target=give, args=(key,)) for key in range(5)]
+    for giver in givers:
+        giver.start()
+    assert delivered.all_done.wait(WAIT_S)
+    assert delivered.ids == {key: list(range(2000)) for key in range(5)}
+    assert len(delivered.threads) == 1
+
+
+def test_what_arrives_while_the_lane_sends_goes_out_as_one_piece(lane: Lane[object], delivered: Delivered) -> None:
+    delivered.hold.clear()
+    lane.give(1, [0], None)
+    for token in range(1, 50):
+        lane.give(2, [token], None)
+    lane.give(2, [], {"finish": "stop"})
+    delivered.hold.set()
+    assert delivered.all_done.wait(WAIT_S)
+    assert delivered.ids == {1: [0], 2: list(range(1, 50))}
+    assert delivered.pieces == 2
+
+
+def test_an_action_that_fails_is_logged_and_the_lane_goes_on(
+    lane: Lane[object], delivered: Delivered, caplog: pytest.LogCaptureFixture
+) -> None:
+    lane.post(lambda: [].pop())
+    lane.give(1, [7], {"finish": "stop"})
+    assert delivered.all_done.wait(WAIT_S)
+    assert "a caller could not be answered" in caplog.text
+
+
+def test_a_lane_that_sleeps_can_be_stopped(delivered: Delivered) -> None:
+    lane: Lane[object] = Lane(delivered)
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    lane.stop()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
