@@ -144,6 +144,11 @@ class Setting:
         assert becomes(lambda: len(self.model.asked) == before + len(requests), WAIT_S)
         return keys
 
+    def receives(self) -> bool:
+        """A look at what has arrived; what it answers comes to the server."""
+        self.client.receive(self.sink, 0.05)
+        return True
+
     def hears(self, count: int) -> list[tuple[int, list[int], Any]]:
         """What was gained, once it is so much."""
 
@@ -329,7 +334,7 @@ def test_calls_that_the_server_does_not_take_fail_alone(setting: Callable[..., S
     here = setting(decoupled=False)
     here.submit(request())
     here.model.act(lambda peer: peer.http2.update_settings({3: 1}))
-    here.client.receive(here.sink, WAIT_S)
+    assert becomes(lambda: here.receives() and here.model.peer.http2.local_settings.max_concurrent_streams == 1, WAIT_S)
     keys: list[int] = []
     here.client.submit([request()], keys.extend)
     assert "takes 1 calls at once" in here.hears(1)[0][2]["error"]

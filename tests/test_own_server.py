@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from qwen_triton.engines.model_processes import find_processes
 from qwen_triton.engines.own_server import GrpcAddress, grpc_address, read_command_line
 from qwen_triton.errors import ConfigurationError
+from tests.live.waiting import becomes
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,8 @@ def test_a_real_process_is_read() -> None:
     """As any name may be given to a program, so here a sleep is the server."""
     server = subprocess.Popen(["tritonserver", "-c", "input()"], executable=sys.executable, stdin=subprocess.PIPE)
     try:
+        words = Path(f"/proc/{server.pid}/cmdline")
+        assert becomes(lambda: words.read_text().startswith("tritonserver"), 10)
         assert grpc_address(server.pid).port == 8001
     finally:
         server.communicate(b"\n")

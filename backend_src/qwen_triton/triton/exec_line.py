@@ -6,8 +6,9 @@ engine by stock's second request with the same id and `stop` = true.
 
 The stub of 24.10 can lock up under many of these threads: one waits for a response, holds the response's lock and needs
 Python's; another begins an `exec`, holds Python's and needs what the first one's lock keeps from being given back.
-500 at once lock up after some thousand requests, so no more than `AT_ONCE` run and the others wait for their turn; a
-watchdog ends a process that has not run for `LOCKED_UP_S` all the same, so that callers get an error instead of nothing.
+500 at once lock up after some thousand requests (some hundred, if most of them wait for their turn in a thread here), so
+no more than `AT_ONCE` are taken and the others wait in Triton's queue. A watchdog ends a process that has not run for
+`LOCKED_UP_S` all the same, so that callers get an error instead of nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from ..settings import EngineModelFacts
 from ..tensors import Array
 from ..types import EngineRequest, TokenChunk
 
-AT_ONCE = 100
+AT_ONCE = 32
 LOCKED_UP_S = 60
 _LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
@@ -54,7 +55,6 @@ class _Running:
     request: EngineRequest
     name: str
     inference: Any
-    begun: bool = False
     stopped: bool = False
     tokens: int = 0
     beams: int = 1
@@ -117,8 +117,15 @@ class ExecLine:
         faulthandler.cancel_dump_traceback_later()
 
     def take(self, work: Callable[[], None]) -> None:
-        """Runs a request's work, its answer included, on a thread of its own."""
-        threading.Thread(target=work, daemon=True).start()
+        """Runs a request's work, its answer included, on a thread of its own, once there is room for it."""
+        self._room.acquire()
+        threading.Thread(target=self._work, args=(work,), daemon=True).start()
+
+    def _work(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self._room.release()
 
     def post(self, action: Callable[[], None]) -> None:
         """Runs what sends a response: on the thread that has the request."""
@@ -175,18 +182,11 @@ class ExecLine:
 
     def _generate(self, turn: _Turn, index: int, run: _Running) -> None:
         try:
-            with self._room:
-                self._iterate(turn, index, run)
+            for response in self._responses(run.inference):
+                self._take(turn, index, run, response)
+            self._end(turn, index, run)
         except Exception as error:  # whatever one call's text or engine does, its caller gets an answer
             self._fail(turn, error)
-
-    def _iterate(self, turn: _Turn, index: int, run: _Running) -> None:
-        if run.stopped:  # its caller has left while it waited for its turn
-            return
-        run.begun = True
-        for response in self._responses(run.inference):
-            self._take(turn, index, run, response)
-        self._end(turn, index, run)
 
     def _responses(self, inference: Any) -> Any:
         if not self._facts.decoupled:
@@ -240,9 +240,7 @@ class ExecLine:
             self._stop(run)
 
     def _stop(self, run: _Running) -> None:
-        if run.stopped:
-            return
-        run.stopped = True
-        if run.begun:
+        if not run.stopped:
+            run.stopped = True
             for _ in self._responses(self._inference(run.name, encode_stop_request(), OUTPUTS)):
                 pass
