@@ -88,8 +88,8 @@ class FakeTriton:
             raise self.infers
         return self.infers
 
-    async def ready(self, model: str) -> bool:  # noqa: ARG002  all models of a fake are alike
-        return self.up
+    async def fault(self, model: str) -> str:  # noqa: ARG002  all models of a fake are alike
+        return "" if self.up else "it is away"
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -18,6 +18,7 @@ from qwen_triton_client.bench.tune.ranking import Limit, rank, why_not
 from qwen_triton_client.bench.tune.space import Setting, read_space
 from qwen_triton_client.bench.tune.sweep import Outcome, run_variant
 from qwen_triton_client.bench.tune.variant import Variant, write_variants
+from tests.test_build import Workshop
 
 LOAD = ["core", "fixed-prompt", "--prompt", "x"]
 LIMITS = [Limit("latency P99", "latency", 1000)]
@@ -201,12 +202,61 @@ def test_a_load_that_tune_cannot_give_is_one_line(load: list[str], reason: str, 
         run(parser.parse_args([str(deployment), "--space", "engine.slots=1", "--load", " ".join(load)]))
 
 
-@pytest.mark.parametrize("name", ["two-builds", "cpu"])
-def test_the_examples_are_spaces_of_their_deployments(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "base"), [("two-builds", "replay"), ("cpu", "cpu"), ("tensorrtllm", "tensorrtllm")])
+def test_the_examples_are_spaces_of_their_deployments(name: str, base: str, tmp_path: Path) -> None:
     """Every setting of deployments/tuning is a deployment that loads."""
     root = Path(__file__).parents[1] / "deployments"
     settings = read_space([str(root / "tuning" / f"{name}.yaml")])
-    base = root / ("replay.yaml" if name == "two-builds" else "cpu.yaml")
-    variants = write_variants(base, settings, tmp_path, LOAD)
+    variants = write_variants(root / f"{base}.yaml", settings, tmp_path, LOAD)
     assert len(variants) == len(settings) >= 2
     assert all(yaml.safe_load(v.file.read_text())["engine"]["kind"] for v in variants)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """A TensorRT-LLM that builds nothing, as the installed one."""
+    workshop = Workshop(tmp_path)
+    for name, value in workshop.fake.environment().items():
+        monkeypatch.setenv(name, value)
+    return workshop
+
+
+def build_deployment(workshop: Workshop) -> Path:
+    file = workshop.folder / "d.yaml"
+    build = {
+        "trtllm_version": "0.14.0",
+        "examples": str(workshop.fake.examples),
+        "checkpoint_dir": str(workshop.checkpoint),
+    }
+    engine = {"kind": "tensorrtllm", "engine_dir": str(workshop.engine)}
+    file.write_text(yaml.safe_dump({"model": str(workshop.model), "engine": engine, "build": build}))
+    return file
+
+
+def test_a_key_of_the_build_builds_an_engine_for_each_value(workshop: Workshop) -> None:
+    """In a folder of its own, from the one checkpoint that is converted once; the deployment's own engine is not touched."""
+    settings = read_space(["build.build_flags.max_batch_size=16,64"])
+    variants = write_variants(build_deployment(workshop), settings, workshop.folder / "out", LOAD)
+    bench, lines = bench_that_writes()
+    assert run_variant(variants[0], LOAD, bench).made
+    converted = workshop.wrote()
+    assert run_variant(variants[1], LOAD, bench).made
+    assert workshop.wrote() == converted
+    folders = [Path(yaml.safe_load(v.file.read_text())["engine"]["engine_dir"]) for v in variants]
+    built = [json.loads((f / "config.json").read_text())["build_config"]["max_batch_size"] for f in folders]
+    assert built == [16, 64]
+    assert len(lines) == 2
+    assert not workshop.engine.exists()
+
+
+def test_a_build_that_fails_is_that_settings_reason(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is served for it, and the whole output is kept."""
+    monkeypatch.setenv("FAKE_TRTLLM", json.dumps({"build": "fail"}))
+    settings = read_space(["build.build_flags.max_batch_size=16"])
+    (variant,) = write_variants(build_deployment(workshop), settings, workshop.folder / "out", LOAD)
+    bench, lines = bench_that_writes()
+    outcome = run_variant(variant, LOAD, bench)
+    assert outcome.figures is None
+    assert outcome.reason.startswith("build: ")
+    assert lines == []
+    assert variant.result.with_suffix(".build.txt").read_text()

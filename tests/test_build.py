@@ -312,7 +312,7 @@ def test_missing_model_files_are_named(workshop: Workshop) -> None:
     (workshop.model / "config.json").write_text('{"model_type": "qwen2"}')
     assert workshop.refused() == f"{workshop.model}/config.json: lacks 'num_hidden_layers'; is this a Qwen checkpoint?"
     (workshop.model / "config.json").unlink()
-    assert workshop.refused() == f"model: {workshop.model} has no config.json; give a Hugging Face checkpoint"
+    assert workshop.refused() == f"{workshop.model}/config.json: no such file; give a Hugging Face checkpoint"
     assert not workshop.engine.parent.exists()
 
 

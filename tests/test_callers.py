@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
+from qwen_triton import callers
 from qwen_triton.callers import CHECK_S, CallerWatch
+from tests.live.waiting import becomes
 
 
 def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> None:
@@ -25,3 +29,28 @@ def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> No
     finally:
         watch.stop()
     assert asked == {"leaving": 4, "done": 0}
+
+
+@pytest.mark.parametrize(("all_leave", "asked"), [(True, 300), (False, 20)])
+def test_who_leaves_has_others_asked_before_their_time(
+    monkeypatch: pytest.MonkeyPatch, all_leave: bool, asked: int
+) -> None:
+    """An hour before it: all of them where each finds the next ones gone, a few where nobody else has left."""
+    watch, questions, left = CallerWatch(), [], []
+
+    def gone() -> bool:
+        questions.append(1)
+        return all_leave
+
+    watch.watch(lambda: True, lambda: left.append(1), lambda: True)
+    monkeypatch.setattr(callers, "CHECK_S", 3600.0)
+    for _ in range(300):
+        watch.watch(gone, lambda: left.append(1), lambda: True)
+    watch.start()
+    try:
+        assert becomes(lambda: len(questions) == asked, 20)
+        assert becomes(lambda: len(left) == 1 + 300 * all_leave, 20)
+        time.sleep(3 * CHECK_S)
+    finally:
+        watch.stop()
+    assert len(questions) == asked

@@ -53,7 +53,9 @@ def test_shards_make_one_checkpoint(tmp_path: Path) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     """No config.json, no weights, only .bin weights, a shard that is not there: each its own line."""
-    assert refusal(tmp_path) == (f"{tmp_path}/config.json: no such file; name a folder with a Hugging Face checkpoint")
+    assert refusal(tmp_path) == (
+        f"{tmp_path}/config.json: no such file; give a folder with a Hugging Face checkpoint, fetched whole"
+    )
     (tmp_path / "config.json").write_text("{}")
     nothing = f"{tmp_path}: neither model.safetensors nor model.safetensors.index.json is there; "
     assert refusal(tmp_path) == nothing + "fetch the weights"

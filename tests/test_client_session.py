@@ -14,8 +14,9 @@ from tritonclient.grpc import service_pb2
 from qwen_triton import contract
 from qwen_triton.deltas import CallArguments, CallBegin, Content, Reasoning
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
+from qwen_triton.generate_arrays import decode_generate, encode_generate
 from qwen_triton.kserve import encode_infer_request
-from qwen_triton.tensors import Array, Arrays, decode_generate, encode_generate, encode_strings
+from qwen_triton.tensors import Array, Arrays, encode_strings
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer, ChatReader

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BACKEND = ROOT / "backend_src" / "qwen_triton"
 ORDER = [
-    "errors", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve", "token_arrays",
-    "backend_arrays", "settings",
+    "errors", "json_file", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve",
+    "input_rows", "generate_arrays", "token_arrays", "backend_arrays", "settings",
     "tokenizer_folder", "tokenizer", "control_tokens", "chat_messages", "template_environment", "chat_template",
     "detokenizer", "stop_scanner", "token_trail", "text_stream",
     "deltas", "tag_finder", "json_scanner", "call_json", "reasoning", "tool_calls",
@@ -72,6 +72,7 @@ def test_clients_know_the_wire_and_nothing_behind_it() -> None:
         "types",
         "contract",
         "tensors",
+        "generate_arrays",
         "kserve",
         "token_arrays",
         "grpc_calls",
@@ -86,6 +87,16 @@ def test_clients_know_the_wire_and_nothing_behind_it() -> None:
 
 def test_build_scripts_know_settings_and_contract_only() -> None:
     """What renders and starts a server does not reach into it."""
-    allowed = {"errors", "types", "contract", "settings", "tokenizer_folder", "tokenizer", "chat_template", "engines"}
+    allowed = {
+        "errors",
+        "json_file",
+        "types",
+        "contract",
+        "settings",
+        "tokenizer_folder",
+        "tokenizer",
+        "chat_template",
+        "engines",
+    }
     for file in (ROOT / "build_scripts").rglob("*.py"):
         assert places(imported(file)) <= allowed, file

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from qwen_triton.contract import BLS_OUTPUTS, ENSEMBLE_OUTPUTS
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.types import GenerateRequest
 from qwen_triton_client.openai_shim.pieces import Piece
@@ -25,14 +26,24 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, status: grpc.StatusCode | None = grpc.StatusCode.OK, decoupled: bool = True) -> None:
         self.status = status
         self.decoupled = decoupled
+        self.outputs = [t.name for t in BLS_OUTPUTS]
+        self.ready = True
         self.requests: list[Any] = []
         self.metadata: dict[str, str] = {}
         self.cancelled = asyncio.Event()
 
     async def ModelConfig(self, _: Any, __: Any) -> Any:  # noqa: N802  the protocol's name
         reply = service_pb2.ModelConfigResponse()
+        for name in self.outputs:
+            reply.config.output.add().name = name
         reply.config.model_transaction_policy.decoupled = self.decoupled
         return reply
+
+    async def ServerReady(self, _: Any, __: Any) -> Any:  # noqa: N802
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    async def ModelReady(self, _: Any, __: Any) -> Any:  # noqa: N802
+        return service_pb2.ModelReadyResponse(ready=self.ready)
 
     async def ModelStreamInfer(self, requests: Any, context: Any) -> Any:  # noqa: N802
         self.metadata = dict(context.invocation_metadata())
@@ -163,7 +174,37 @@ def test_a_server_that_is_away() -> None:
             await (await triton.generate("m", REQUEST)).read()
         with pytest.raises(Unavailable, match="does not answer"):
             await triton.infer("m", {})
-        assert not await triton.ready("m")
+        assert await triton.fault("m") == "Triton or the model is not ready"
         await triton.close()
 
     asyncio.run(asyncio.wait_for(run(), BOUND_S))
+
+
+def test_a_model_that_can_be_used_has_no_fault() -> None:
+    """Once it is loaded."""
+    service = Service()
+
+    async def use(triton: GrpcTriton) -> None:
+        service.ready = False
+        assert await triton.fault("m") == "Triton or the model is not ready"
+        service.ready = True
+        assert await triton.fault("m") == ""
+
+    against(service, use)
+
+
+def test_a_model_without_the_outputs_is_refused_with_the_remedy() -> None:
+    """The ensemble has none of those that only a model from end to end can have; one that is loaded later may."""
+    service = Service()
+    service.outputs = [t.name for t in ENSEMBLE_OUTPUTS]
+
+    async def use(triton: GrpcTriton) -> None:
+        said = "the Triton model ensemble has no logprobs, reasoning_opened, stop_reason; serve tensorrt_llm_bls"
+        assert (await triton.fault("ensemble")).startswith(said)
+        with pytest.raises(EngineError, match=said):
+            await triton.generate("ensemble", REQUEST)
+        service.outputs = [t.name for t in BLS_OUTPUTS]
+        assert await triton.fault("ensemble") == ""
+
+    against(service, use)
+    assert service.requests == []

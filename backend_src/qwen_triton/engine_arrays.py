@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 
 from .errors import InvalidRequest
-from .tensors import Arrays, Row, count_rows, decode_counts, decode_logprobs, first_given, refuse_unsupported
+from .input_rows import Row, count_rows, decode_counts, decode_logprobs, first_given, refuse_unsupported
+from .tensors import Arrays
 from .token_answers import EngineRow
 from .token_arrays import decode_word_list
 from .types import EngineRequest, SamplingParams, StopConditions

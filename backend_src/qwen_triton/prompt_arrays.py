@@ -8,16 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .contract import TEXT_NAMES
-from .tensors import (
-    Array,
-    Arrays,
-    Row,
-    decode_prompt_format,
-    decode_rows,
-    encode_strings,
-    pair_words,
-    refuse_unsupported,
-)
+from .generate_arrays import REFUSED
+from .input_rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
+from .tensors import Array, Arrays, encode_strings
 from .token_arrays import encode_word_list
 from .types import GenerateRequest, SamplingParams, StopConditions, TokenBias
 
@@ -42,7 +35,7 @@ def decode_prompts(arrays: Arrays) -> list[GenerateRequest]:
 
 
 def _decode_row(row: Row) -> GenerateRequest:
-    refuse_unsupported(row)
+    refuse_unsupported(row, REFUSED)
     messages, text = row.json("messages", list), row.text("text_input")
     words, weights = row.texts("embedding_bias_words"), row.values("embedding_bias_weights") or []
     return GenerateRequest(

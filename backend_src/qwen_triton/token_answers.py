@@ -51,12 +51,14 @@ class TokenStream:
         self._prompt_tokens = prompt_tokens
         self._sequence = sequence
         self._count = 0
+        self._cached_tokens = 0
         self.done = False
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
         if self.done:
             return None
         self._count += len(chunk.token_ids) + (chunk.stop_token is not None)
+        self._cached_tokens = chunk.cached_tokens or self._cached_tokens
         self.done = chunk.finish is not None
         return TextChunk(
             "",
@@ -65,7 +67,7 @@ class TokenStream:
             chunk.top_log_probs,
             chunk.finish,
             None,
-            Usage(self._prompt_tokens, self._count, chunk.cached_tokens) if self.done else None,
+            Usage(self._prompt_tokens, self._count, self._cached_tokens) if self.done else None,
             self._sequence,
             chunk.cum_log_prob,
         )

@@ -9,7 +9,6 @@ chat_template.jinja, chat_template.json, additional_chat_templates/*.jinja
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from typing import Any
 import tokenizers
 
 from .errors import ConfigurationError
+from .json_file import read_json_object
 
 UNLIMITED = 10**9
 """model_max_length is 10^30 in folders that set no limit; no context is that long."""
+_REMEDY = "fetch the checkpoint's files again"
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -42,7 +43,7 @@ class TokenizerFolder:
         try:
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for every fault of the file
-            raise ConfigurationError(f"{file} cannot be read: {error}; fetch the checkpoint's files again") from error
+            raise ConfigurationError(f"{file} cannot be read: {error}; {_REMEDY}") from error
         backend.no_truncation()
         backend.no_padding()
         return backend
@@ -107,19 +108,11 @@ class TokenizerFolder:
         try:
             return file.read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{file} cannot be read: {error}; fetch the checkpoint's files again") from error
+            raise ConfigurationError(f"{file} cannot be read: {error}; {_REMEDY}") from error
 
     def _json(self, name: str) -> dict[str, Any]:
         file = self.path / name
-        if not file.is_file():
-            return {}
-        try:
-            content = json.loads(self._text(file))
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{file} is not JSON: {error}; fetch the checkpoint's files again") from error
-        if not isinstance(content, dict):
-            raise ConfigurationError(f"{file} must hold a JSON object; fetch the checkpoint's files again")
-        return content
+        return read_json_object(file, _REMEDY) if file.is_file() else {}
 
 
 def _content(token: object) -> str | None:

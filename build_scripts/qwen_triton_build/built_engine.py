@@ -5,12 +5,12 @@ Nothing in it names the tokenizer or the GPU: that an engine fits a GPU cannot b
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.json_file import read_json_object
 
 REMEDY = "give the folder that trtllm-build or `qwen-triton build` wrote (engine.engine_dir)"
 
@@ -46,7 +46,7 @@ class BuiltEngine:
     @classmethod
     def read(cls, folder: Path) -> BuiltEngine:
         """Raises ConfigurationError for a folder, a file or a key that is not there, naming it."""
-        config = _load(folder / "config.json")
+        config = read_json_object(folder / "config.json", REMEDY)
         if "version" not in config:
             raise ConfigurationError(
                 f"{folder}/config.json: has no version: older than TensorRT-LLM 0.8; build it again"
@@ -65,18 +65,6 @@ class BuiltEngine:
     def stray_rank_files(self) -> list[Path]:
         """Plans of ranks that this engine does not have, left by an earlier build."""
         return sorted(set(self.folder.glob("rank*.engine")) - set(self.rank_files()))
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{file}: no such file; {REMEDY}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as JSON ({error}); {REMEDY}") from None
-    if not isinstance(config, dict):
-        raise ConfigurationError(f"{file}: must hold a JSON object; {REMEDY}")
-    return config
 
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class ReplayEngine(Section):
     slots: Positive = 1024
     step_ms: Annotated[float, Field(ge=0)] = 0.0
     prefill_ms_per_token: Annotated[float, Field(ge=0)] = 0.0
+    prefix_caching: bool = False
     tokens_per_step: Positive = 1
     tokens: Positive = 128
     vocab_size: Positive = 151_936

@@ -20,7 +20,7 @@ from typing import Any
 
 from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
-from qwen_triton.tensors import encode_generate
+from qwen_triton.generate_arrays import encode_generate
 from qwen_triton.types import GenerateRequest
 
 from .chat_answer import ChatAnswer, ChatResult

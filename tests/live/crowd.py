@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,16 +19,22 @@ import grpc
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
+from qwen_triton.contract import TENSORRT_LLM
 from tests.live.client import arrays
 from tests.live.servers import LiveServer
 
 WAIT_S = 120.0
 _FINAL = "triton_final_response"
+STOP = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
+"""Stock's way to take a request back: this, with that request's id."""
 
 
 @dataclass
 class Heard:
-    """What one caller received: the bytes of `text_output`, piece by piece, and every other output's last value."""
+    """What one caller received: the bytes of `text_output`, piece by piece, and every other output's last value.
+
+    `over_at`: when it left, or heard the end (time.monotonic).
+    """
 
     pieces: list[bytes] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -35,11 +42,18 @@ class Heard:
     status: str = ""
     ends: int = 0
     left: bool = False
+    over_at: float = 0.0
 
     @property
     def text(self) -> str:
         """All of it. Raises UnicodeDecodeError where the bytes are none of a text."""
         return b"".join(self.pieces).decode()
+
+    def is_beginning_of(self, text: str) -> bool:
+        """Whether this much of it was heard; an answer that was taken back within a character ends in U+FFFD."""
+        said = b"".join(self.pieces)
+        whole = said.removesuffix("\ufffd".encode()) if self.finish == "cancelled" else said
+        return text.encode().startswith(whole)
 
     @property
     def finish(self) -> str:
@@ -72,7 +86,10 @@ def together(callers: Sequence[Caller], wait_s: float = WAIT_S) -> list[Heard]:
 
 @dataclass
 class Grpc:
-    """A caller with a gRPC stream of its own. Leaves (cancels) after `leaves_after` pieces, or at its `deadline_s`."""
+    """A caller with a gRPC stream of its own. Leaves after `leaves_after` pieces, or at its `deadline_s`.
+
+    It leaves by a cancel; with `stops` by stock's `stop` request to the engine model, and hears its answer's end.
+    """
 
     server: LiveServer
     model: str
@@ -81,6 +98,7 @@ class Grpc:
     leaves_after: int | None = None
     deadline_s: float | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
+    stops: bool = False
 
     async def ask(self, heard: Heard) -> None:
         async with grpc.aio.insecure_channel(self.server.grpc) as channel:
@@ -89,16 +107,22 @@ class Grpc:
             try:
                 await self._listen(call, heard)
             except grpc.aio.AioRpcError as error:
+                heard.over_at = time.monotonic()
                 heard.error, heard.status = error.details() or "", error.code().name
 
     async def _listen(self, call: Any, heard: Heard) -> None:
-        while self.leaves_after is None or len(heard.pieces) < self.leaves_after:
+        while True:
+            if self.leaves_after is not None and not heard.left and len(heard.pieces) >= self.leaves_after:
+                heard.left, heard.over_at = True, time.monotonic()
+                if not self.stops:
+                    call.cancel()
+                    return
+                await Grpc(self.server, TENSORRT_LLM, STOP, self.request_id).ask(Heard())
             reply = await call.read()
             if reply is grpc.aio.EOF:
+                heard.over_at = heard.over_at or time.monotonic()
                 return
             _take_grpc(reply, heard)
-        heard.left = True
-        call.cancel()
 
     def _request(self) -> Any:
         request = service_pb2.ModelInferRequest(model_name=self.model, id=self.request_id)
@@ -145,6 +169,7 @@ class Http:
             writer.write(self._request())
             await self._listen(reader, heard)
         finally:
+            heard.over_at = time.monotonic()
             writer.transport.abort()
 
     def _request(self) -> bytes:

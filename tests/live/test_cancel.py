@@ -12,7 +12,7 @@ import pytest
 from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.live.client import generate_stream, stream_grpc
 from tests.live.conftest import Serve
-from tests.live.crowd import Grpc, Heard, Http, together
+from tests.live.crowd import STOP, Grpc, Heard, Http, together
 from tests.live.servers import LiveServer
 from tests.live.waiting import becomes
 
@@ -85,8 +85,7 @@ def test_stocks_stop_request_ends_the_request_of_its_id(server: LiveServer, mode
     crowd = Thread(target=lambda: heard.extend(together(callers)))
     crowd.start()
     assert becomes(lambda: bool(server.engine_counters()["running"] == 2), 5)
-    stop = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
-    assert stream_grpc(server, TENSORRT_LLM, stop, request_id="mine") == []
+    assert stream_grpc(server, TENSORRT_LLM, STOP, request_id="mine") == []
     crowd.join()
     assert [(h.finish, h.ends, h.error) for h in heard] == [("cancelled", 1, ""), (ended, 1, "")]
     assert becomes(lambda: is_free(server), FREE_S)
@@ -97,8 +96,7 @@ def _engine_inputs(ids: list[int]) -> dict[str, Any]:
 
 
 def test_a_stop_request_without_an_id_is_refused(server: LiveServer) -> None:
-    stop = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
-    heard = together([Grpc(server, TENSORRT_LLM, stop)])[0]
+    heard = together([Grpc(server, TENSORRT_LLM, STOP)])[0]
     assert "stop: needs the request id of the request to be stopped" in heard.error
 
 

@@ -122,7 +122,7 @@ def test_accumulated_text_and_deltas(accumulating: LiveServer) -> None:
 @both_models
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("beam_width", 2), ("repetition_penalty", 1.2), ("bad_words", ["no"]), ("presence_penalty", 0.5)],
+    [("beam_width", 2), ("repetition_penalty", 1.2), ("frequency_penalty", 0.5), ("presence_penalty", 0.5)],
 )
 def test_what_the_engine_cannot_do_is_refused(accumulating: LiveServer, model: str, name: str, value: Any) -> None:
     with pytest.raises(Refused, match=f"{name}: the replay engine does not support it; leave it out"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.contract import BLS
+from qwen_triton.contract import BLS, ENSEMBLE
 from qwen_triton.tokenizer import Tokenizer
 from tests.live.conftest import Serve
 from tests.live.crowd import Caller, Grpc, Http, together
@@ -26,14 +26,18 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
 
 
 def crowd(server: LiveServer, texts: list[str], draw: random.Random) -> Iterator[Caller]:
-    """Every second one leaves: after some pieces, before its first, or while it still waits for a slot."""
+    """Every second one leaves: after some pieces, before its first, or while it still waits for a slot.
+
+    gRPC callers of the ensemble leave by stock's `stop` request: this tritonserver can abort when they cancel.
+    """
     for number, text in enumerate(texts):
         leaves = draw.choice([0, 1, 2, 5, 10, 20]) if number % 2 else None
         inputs = {"text_input": text, "max_tokens": 300, "stream": True}
+        model = draw.choice([BLS, BLS, ENSEMBLE])
         if number % 3:
-            yield Grpc(server, BLS, inputs, str(number), leaves_after=leaves)
+            yield Grpc(server, model, inputs, str(number), leaves_after=leaves, stops=model == ENSEMBLE)
         else:
-            yield Http(server, BLS, inputs, leaves_after=leaves)
+            yield Http(server, model, inputs, leaves_after=leaves)
 
 
 def test_half_of_300_callers_vanish(server: LiveServer, qwen25: Tokenizer) -> None:
@@ -45,11 +49,11 @@ def test_half_of_300_callers_vanish(server: LiveServer, qwen25: Tokenizer) -> No
     for text, answer in stayed:
         assert (answer.text, answer.error, answer.ends) == (text, "", 1)
     for text, answer in zip(texts, heard, strict=True):
-        assert text.encode().startswith(b"".join(answer.pieces))
+        assert answer.is_beginning_of(text)
         assert not answer.error
 
     def is_free() -> bool:
         counters = server.engine_counters()
         return bool(counters["running"] == counters["waiting"] == 0)
 
-    assert becomes(is_free, within_s=3)
+    assert becomes(is_free, within_s=10)

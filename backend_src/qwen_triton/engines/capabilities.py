@@ -12,7 +12,12 @@ _ALL = {
 
 HONOURED: dict[str, frozenset[str]] = {
     "openvino": frozenset(_ALL - {"top_logprobs", "bad_words", "embedding_bias"}),
-    "replay": frozenset({"temperature", "top_k", "top_p", "min_p", "min_tokens", "logprobs", "top_logprobs"}),
+    "replay": frozenset(
+        {
+            *("temperature", "top_k", "top_p", "min_p", "min_tokens", "logprobs", "top_logprobs"),
+            *("bad_words", "embedding_bias"),
+        }
+    ),
     "tensorrtllm": frozenset(_ALL - {"min_p", "top_logprobs"}),
 }
 """`temperature`, `top_k`, `top_p` and `min_p` change nothing in replay: a script has one answer at any temperature."""

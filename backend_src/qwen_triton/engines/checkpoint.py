@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError
+from ..json_file import read_json_object
 
 SINGLE = "model.safetensors"
+REMEDY = "give a folder with a Hugging Face checkpoint, fetched whole"
 INDEX = "model.safetensors.index.json"
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
 _NUMPY = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
@@ -60,7 +62,7 @@ class Checkpoint:
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
         """Reads config.json and all headers. Raises ConfigurationError for what is missing, damaged or cut short."""
-        config = read_json_object(folder / "config.json")
+        config = read_json_object(folder / "config.json", REMEDY)
         files = _weight_files(folder)
         tensors: dict[str, StoredTensor] = {}
         for file in files:
@@ -68,22 +70,9 @@ class Checkpoint:
         return cls(folder, config, tensors, files)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; ConfigurationError when there is no such file, no JSON or no object in it."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such file; name a folder with a Hugging Face checkpoint") from None
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as JSON ({error}); fetch it again") from error
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{path}: must hold a JSON object; fetch it again")
-    return value
-
-
 def _weight_files(folder: Path) -> tuple[Path, ...]:
     if (folder / INDEX).is_file():
-        weight_map = read_json_object(folder / INDEX).get("weight_map")
+        weight_map = read_json_object(folder / INDEX, REMEDY).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise ConfigurationError(f"{folder / INDEX}: has no weight_map; fetch it again")
         names = sorted(set(map(str, weight_map.values())))

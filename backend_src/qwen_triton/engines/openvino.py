@@ -17,9 +17,10 @@ import openvino as ov
 import openvino_genai as genai
 
 from ..errors import ConfigurationError
+from ..json_file import read_json_object
 from ..types import EngineRequest, TokenChunk
 from .capabilities import check_honoured
-from .checkpoint import read_json_object
+from .checkpoint import REMEDY
 from .hub import resolve_model
 from .openvino_convert import convert_cached
 from .openvino_limits import Limits
@@ -49,7 +50,7 @@ class OpenVinoEngine:
     def __init__(self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline) -> None:
         properties = options.properties(cpu_capabilities())
         folder = _model_folder(options)
-        sizes = ModelSizes.from_config(read_json_object(folder / "config.json"))
+        sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
         self.counters = Counters()

@@ -3,6 +3,7 @@
 What is said: `echo` answers with the prompt's own ids, `random` with ids drawn from a seed and the prompt, `scripts`
 with the listed ids, one list per request in turn. When a script ends the answer stops with the request's first end id;
 a request without end ids, or with tokens to go to its min_tokens, hears the script again from its start.
+A token that is a request's bad word, or that its biases outbid, gives way to another (see replay_choice).
 How fast: slots, a prefill time per prompt token, a step time, or flat out.
 """
 
@@ -19,6 +20,8 @@ from typing import Literal
 
 from ..errors import ConfigurationError, InvalidRequest
 from ..types import EngineRequest, TokenChunk
+from .prefix_cache import PrefixCache
+from .replay_choice import Choice
 from .step import Counters, EngineInfo, Key, Queue
 
 
@@ -27,7 +30,8 @@ class ReplayOptions:
     """`slots`: sequences generated at once, others wait. Times in milliseconds; `step_ms` 0 = as fast as it goes.
 
     `tokens` bounds a random answer when the request's max_tokens does not. `fail_after` makes a sequence fail after
-    that many tokens (tests of engine faults); `crash_on` ends the process when a prompt holds that id.
+    that many tokens (tests of engine faults); `crash_on` ends the process when a prompt holds that id. With
+    `prefix_caching` the beginning of a prompt that was asked before is reported as cached and takes no time.
     """
 
     mode: Literal["echo", "random", "scripts"] = "echo"
@@ -35,6 +39,7 @@ class ReplayOptions:
     slots: int = 1024
     step_ms: float = 0.0
     prefill_ms_per_token: float = 0.0
+    prefix_caching: bool = False
     tokens_per_step: int = 1
     tokens: int = 128
     vocab_size: int = 151_936
@@ -58,10 +63,12 @@ _NO_LIMIT = 1 << 31
 class _Play:
     """One sequence under way: what is left to say, and from when on."""
 
-    __slots__ = ("done", "ending", "limit", "loops", "min_tokens", "request", "script", "starts_at")
+    __slots__ = ("cached", "choose", "done", "ending", "limit", "loops", "min_tokens", "request", "script", "starts_at")
 
-    def __init__(self, request: EngineRequest, script: Sequence[int], starts_at: float) -> None:
+    def __init__(self, request: EngineRequest, script: Sequence[int], starts_at: float, cached: int) -> None:
         self.request = request
+        self.cached = cached
+        self.choose = Choice(request) if request.bad_words or request.bias else None
         self.script = script
         self.starts_at = starts_at
         self.done = 0
@@ -78,7 +85,7 @@ class _Play:
         else:
             ids = [self.script[i % len(self.script)] for i in range(start, start + count)]
         self.done += len(ids)
-        return ids
+        return ids if self.choose is None else [self.choose(i) for i in ids]
 
 
 class ReplayEngine:
@@ -89,6 +96,7 @@ class ReplayEngine:
         self.info = EngineInfo("replay", options.max_context, options.vocab_size)
         self.counters = Counters()
         self._queue = Queue(self.counters)
+        self._cache = PrefixCache() if options.prefix_caching else None
         self._running: dict[Key, _Play] = {}
         self._waiting: OrderedDict[Key, EngineRequest] = OrderedDict()
         self._next_step = 0.0
@@ -124,7 +132,7 @@ class ReplayEngine:
         now = time.monotonic()
         if now < self._next_step:
             return []
-        chunks = [(key, self._advance(play)) for key, play in self._running.items() if play.starts_at <= now]
+        chunks = [(key, self._next_chunk(play)) for key, play in self._running.items() if play.starts_at <= now]
         for key, chunk in chunks:
             self.counters.tokens += len(chunk.token_ids)
             if chunk.finish:
@@ -146,8 +154,9 @@ class ReplayEngine:
         for key in list(islice(self._waiting, max(0, self._options.slots - len(self._running)))):
             request = self._waiting.pop(key)
             self._queue.start(key)
-            prefill = len(request.token_ids) * self._options.prefill_ms_per_token / 1e3
-            self._running[key] = _Play(request, self._script(request), now + prefill)
+            cached = self._cache.see(request.token_ids) if self._cache else 0
+            prefill = (len(request.token_ids) - cached) * self._options.prefill_ms_per_token / 1e3
+            self._running[key] = _Play(request, self._script(request), now + prefill, cached)
         self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
 
     def _script(self, request: EngineRequest) -> Sequence[int]:
@@ -160,6 +169,12 @@ class ReplayEngine:
             return random.Random(seed).choices(range(low, high), k=min(limit, self._options.tokens))
         self._turn += 1
         return self._options.scripts[(self._turn - 1) % len(self._options.scripts)]
+
+    def _next_chunk(self, play: _Play) -> TokenChunk:
+        """A sequence's next chunk; the first one says how much of the prompt was cached."""
+        first = not play.done
+        chunk = self._advance(play)
+        return chunk._replace(cached_tokens=play.cached) if first and play.cached else chunk
 
     def _advance(self, play: _Play) -> TokenChunk:
         done, request = play.done, play.request

@@ -86,6 +86,8 @@ class MessageCutter:
                 return []
             data = b"".join(self._parts)
             self._parts = []
+        elif data[:1] == b"\0" and len(data) == _PREFIX + int.from_bytes(data[1:_PREFIX], "big"):
+            return [data[_PREFIX:]]  # one message in one frame, as nearly all come
         return self._cut(data)
 
     def _cut(self, data: bytes) -> list[bytes]:

@@ -16,12 +16,12 @@ from ..engines.model_client import ModelClient
 from ..engines.model_processes import ModelProcesses
 from ..engines.own_server import grpc_address
 from ..errors import QwenTritonError
+from ..generate_arrays import decode_generate
 from ..meter import Meter
 from ..pipeline import Line
 from ..preprocess import Preprocessor
 from ..queue_timeout import limit_wait
 from ..settings import BlsSettings, EngineModelFacts, TextSettings, engine_address
-from ..tensors import decode_generate
 from ..text_answers import TextEncoder
 from ..tokenizer import Tokenizer
 from ..types import GenerateRequest

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.json_file import read_json_object
+
+_REMEDY = "give a Hugging Face checkpoint"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ModelFacts:
     def read(cls, folder: Path) -> ModelFacts:
         """Raises ConfigurationError naming the file that is missing, or cannot be read, or the key that it lacks."""
         file = folder / "config.json"
-        config = _load(file)
+        config = read_json_object(file, _REMEDY)
         quantization = config.get("quantization_config") or {}
         try:
             return cls(
@@ -58,7 +59,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The files that hold the weights, all there. Raises ConfigurationError naming what is missing."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(_load(index).get("weight_map", {}).values()))
+        names = sorted(set(read_json_object(index, _REMEDY).get("weight_map", {}).values()))
     else:
         names = sorted(f.name for f in (*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")))
     missing = [name for name in names if not (folder / name).is_file()]
@@ -66,15 +67,3 @@ def weight_files(folder: Path) -> list[Path]:
         what = f"{missing[0]}, which its index names" if missing else "*.safetensors"
         raise ConfigurationError(f"model: {folder} has no {what}; fetch the checkpoint again, weights included")
     return [folder / name for name in names]
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"model: {file.parent} has no {file.name}; give a Hugging Face checkpoint") from None
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{file}: must hold a JSON object")
-    return content

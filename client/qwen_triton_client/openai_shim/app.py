@@ -4,6 +4,7 @@ A middleware may leave for the endpoints, in the ASGI scope:
     request_id        what Triton logs the request as
     triton_metadata   gRPC metadata that goes along, such as traceparent
     observer          an observer.Observer of what is generated
+    send_body         the server's own `send`: what follows a stream's headers goes there, past all middlewares
 and finds there, when the endpoint has read the body:
     caller_notes      `user` and `metadata`, as far as they were given
 """

@@ -15,6 +15,8 @@ from .pieces import Piece
 from .usage import UsageCount
 
 _ROLE = b'{"role":"assistant","content":""}'
+_TEXT = b'"content":'
+_NO_TEXT = _TEXT + b'""'
 
 
 def _delta(delta: Delta) -> bytes:
@@ -42,6 +44,7 @@ class ChatWriter:
         self._last_usage = last
         self._each_usage = each
         self._choices: dict[int, ChatChoice] = {}
+        self._around: dict[int, list[bytes]] = {}
 
     def write(self, pieces: Sequence[Piece]) -> bytes:
         return b"".join([chunk for piece in pieces for chunk in self._piece(piece)])
@@ -57,16 +60,29 @@ class ChatWriter:
         if choice is None:
             choice = self._choices[piece.sequence] = self._new_choice()
             out.append(self._chunk(piece.sequence, _ROLE))
-        logprobs: Any = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
-        deltas = list(map(_delta, choice.feed(piece)))
-        if piece.logprobs and not deltas:
-            deltas = [b"{}"]
-        for delta in deltas:
-            out.append(self._chunk(piece.sequence, delta, logprobs))
-            logprobs = None
+        deltas = choice.feed(piece)
+        if piece.logprobs is None and not self._each_usage:
+            out += [self._plain(piece.sequence, delta) for delta in deltas]
+        else:
+            out += self._with_logprobs(piece, deltas)
         if piece.finish:
             out.append(self._finish(piece, choice.finish_reason(piece.finish)))
         return out
+
+    def _plain(self, index: int, delta: Delta) -> bytes:
+        """A chunk of nothing but a delta; of text, as nearly all are, only the text is put together anew."""
+        if not isinstance(delta, Content):
+            return self._chunk(index, _delta(delta))
+        around = self._around.get(index)
+        if around is None:
+            around = self._around[index] = self._chunk(index, _delta(Content(""))).split(_NO_TEXT)
+        return around[0] + _TEXT + orjson.dumps(delta.text) + around[1]
+
+    def _with_logprobs(self, piece: Piece, deltas: Sequence[Delta]) -> list[bytes]:
+        """The log probs go with the first delta, or alone."""
+        shown = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs else [])
+        logprobs: Any = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
+        return [self._chunk(piece.sequence, delta, None if n else logprobs) for n, delta in enumerate(shown)]
 
     def _chunk(self, index: int, delta: bytes, logprobs: Any = None) -> bytes:
         shown = b"null" if logprobs is None else orjson.dumps(logprobs)

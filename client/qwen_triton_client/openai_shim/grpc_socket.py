@@ -35,15 +35,16 @@ class GrpcSocket(asyncio.Protocol):
         self._core = GrpcConnection(authority)
         self._transport: asyncio.Transport | None = None
         self._listeners: dict[int, Listener] = {}
-        self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._greeted: asyncio.Future[None] = self._loop.create_future()
+        self._writing = False
 
     @classmethod
     async def connect(cls, host: str, port: int, timeout_s: float) -> GrpcSocket:
         """A connection whose server has sent its settings. Raises Unavailable."""
-        loop = asyncio.get_running_loop()
         socket = cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         try:
-            await asyncio.wait_for(loop.create_connection(lambda: socket, host, port), timeout_s)
+            await asyncio.wait_for(socket._loop.create_connection(lambda: socket, host, port), timeout_s)
             await asyncio.wait_for(socket._greeted, timeout_s)
         except BaseException as error:
             socket.close()
@@ -65,14 +66,14 @@ class GrpcSocket(asyncio.Protocol):
         self._listeners[call] = listener
         self._core.send(call, message)
         self._core.half_close(call)
-        self._write()
+        self._write_soon()
         return call
 
     def reset(self, call: int) -> None:
         """Takes a call back: its listener hears nothing more. Does nothing once it has ended."""
         if self._listeners.pop(call, None) is not None:
             self._core.reset(call)
-            self._write()
+            self._write_soon()
             self._leave_if_idle()
 
     def close(self) -> None:
@@ -106,7 +107,14 @@ class GrpcSocket(asyncio.Protocol):
             elif (listener := listeners.pop(event.call, None)) is not None:
                 listener.end(event.code, event.message)
 
+    def _write_soon(self) -> None:
+        """What several requests have to say at a time goes out together."""
+        if not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._write)
+
     def _write(self) -> None:
+        self._writing = False
         data = self._core.data_to_send()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)

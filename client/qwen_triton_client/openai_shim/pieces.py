@@ -76,9 +76,10 @@ def _integers(raw: bytes | None) -> tuple[int, ...]:
 
 def decode_pieces(outputs: Mapping[str, bytes]) -> list[Piece]:
     """A response's raw outputs: a streamed piece of one sequence, or the whole of all sequences of one prompt."""
-    texts = read_strings(outputs.get("text_output", b""))
-    if len(outputs) == 1 and len(texts) == 1:
-        return [Piece(texts[0])]
+    text = outputs.get("text_output", b"")
+    if len(outputs) == 1 and len(text) == 4 + int.from_bytes(text[:4], "little"):  # most pieces are that and no more
+        return [Piece(text[4:].decode("utf-8", "replace"))]
+    texts = read_strings(text)
     first = (_integers(outputs.get("sequence_index")) or (0,))[0]
     finishes = read_strings(outputs.get("finish_reason", b""))
     reasons = read_strings(outputs.get("stop_reason", b""))

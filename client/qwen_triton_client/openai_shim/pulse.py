@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from qwen_triton.types import GenerateRequest, SamplingParams
 from .pieces import Piece
 from .settings import ShimSettings
 from .triton import Backend
+
+_log = logging.getLogger(__name__)
 
 _PROBE = GenerateRequest(prompt="1", prompt_format="raw", sampling=SamplingParams(max_tokens=1, temperature=0.0))
 
@@ -25,6 +28,7 @@ class Pulse:
         self._settings = settings
         self._last = float("-inf")
         self._probing = asyncio.Lock()
+        self._told = ""
 
     def asked(self, model: str, streamed: bool, n: int) -> None:
         """Nothing is heard yet."""
@@ -34,9 +38,16 @@ class Pulse:
             self._last = time.monotonic()
 
     async def fault(self) -> str:
-        """Why the model cannot be used, '' when it can. One probe at a time, whoever asks."""
-        if not await self._backend.ready(self._model):
-            return f"{self._model}: Triton or the model is not ready"
+        """Why the model cannot be used, '' when it can; logged when it changes. One probe at a time, whoever asks."""
+        found = await self._find_fault()
+        if found and found != self._told:
+            _log.warning("not ready: %s", found)
+        self._told = found
+        return found
+
+    async def _find_fault(self) -> str:
+        if fault := await self._backend.fault(self._model):
+            return f"{self._model}: {fault}"
         async with self._probing:
             if self._recent():
                 return ""

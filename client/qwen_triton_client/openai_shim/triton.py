@@ -11,9 +11,11 @@ from typing import Protocol
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from qwen_triton.errors import QwenTritonError
+from qwen_triton.contract import BLS
+from qwen_triton.errors import EngineError, QwenTritonError
+from qwen_triton.generate_arrays import encode_generate
 from qwen_triton.kserve import INFER, decode_infer_response, encode_infer_request
-from qwen_triton.tensors import Arrays, encode_generate
+from qwen_triton.tensors import Arrays
 from qwen_triton.types import GenerateRequest
 
 from .generations import Generation
@@ -35,8 +37,8 @@ class Backend(Protocol):
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
         """One answer of a model that is not decoupled, its raw outputs by name."""
 
-    async def ready(self, model: str) -> bool:
-        """Whether the server and the model can answer."""
+    async def fault(self, model: str) -> str:
+        """Why the server or the model cannot answer; '' when they can."""
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -60,22 +62,27 @@ class GrpcTriton:
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> GrpcGeneration:
-        if request.stream and not await self._sends_pieces(model):
-            request = replace(request, stream=False)
+        if not await self._is_decoupled(model) and request.stream:
+            request = replace(request, stream=False)  # its whole answer is one piece
         outputs = OUTPUTS if request.sampling.logprobs is None else (*OUTPUTS, LOGPROBS)
         message = encode_infer_request(model, encode_generate(request), outputs, request_id)
         generation = GrpcGeneration()
         await generation.begin(self._pool, message, metadata)
         return generation
 
-    async def _sends_pieces(self, model: str) -> bool:
-        """Whether the model is decoupled; one that is not gives its whole answer in one piece. Asked once."""
+    async def _is_decoupled(self, model: str) -> bool:
+        """Asked once of a model that can be used. Raises EngineError for one that cannot."""
         if model not in self._decoupled:
             try:
-                reply = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=model))
+                config = (await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=model))).config
             except grpc.aio.AioRpcError as error:
                 raise _line_error(error) from None
-            self._decoupled[model] = reply.config.model_transaction_policy.decoupled
+            if lacking := sorted({*OUTPUTS, LOGPROBS} - {output.name for output in config.output}):
+                raise EngineError(
+                    f"the Triton model {model} has no {', '.join(lacking)}; serve {BLS} under this name "
+                    f"(openai.models, --model NAME={BLS})"
+                )
+            self._decoupled[model] = config.model_transaction_policy.decoupled
         return self._decoupled[model]
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
@@ -84,13 +91,18 @@ class GrpcTriton:
         except grpc.aio.AioRpcError as error:
             raise _line_error(error) from None
 
-    async def ready(self, model: str) -> bool:
+    async def fault(self, model: str) -> str:
         try:
             server = await self._stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=2)
             loaded = await self._stub.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=2)
+            if server.ready and loaded.ready:
+                await self._is_decoupled(model)
+                return ""
         except grpc.aio.AioRpcError:
-            return False
-        return bool(server.ready and loaded.ready)
+            pass
+        except QwenTritonError as error:
+            return str(error)
+        return "Triton or the model is not ready"
 
     async def close(self) -> None:
         self._pool.close()

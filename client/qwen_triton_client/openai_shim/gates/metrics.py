@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from .observe_gate import elapsed_s
+from .quick_histogram import QuickHistogram
 from .record import RequestRecord
 from .wait_queue import WaitQueue
 
@@ -39,11 +40,14 @@ class ShimMetrics:
             registry=self.registry,
         )
         self._first = self._histogram("time_to_first_token_seconds", "From the request to its first text.", _FIRST_S)
-        self._gap = self._histogram("inter_token_seconds", "Between two pieces of a streamed answer.", _GAP_S)
+        self._gap = QuickHistogram(
+            "qwen_triton_openai_inter_token_seconds", "Between two pieces of a streamed answer.", _WHO, _GAP_S
+        )
         self._whole = self._histogram("request_seconds", "From the request to the end of its answer.", _WHOLE_S)
         self._prompt = self._counter("prompt_tokens", "Tokens of prompts.")
         self._cached = self._counter("cached_prompt_tokens", "Those found in the engine's cache.")
         self._completion = self._counter("completion_tokens", "Tokens of answers.")
+        self.registry.register(self._gap)
         self.registry.register(self)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
@@ -66,7 +70,7 @@ class ShimMetrics:
     def _asked(self, record: RequestRecord) -> None:
         """From here on the labels are known."""
         if record.streamed:
-            record.on_gap = self._gap.labels(record.model, record.key_name).observe
+            record.on_gap = self._gap.observer(record.model, record.key_name)
 
     def _ended(self, record: RequestRecord) -> None:
         path = record.path if record.path in self._paths else "other"

@@ -27,8 +27,8 @@ class Watcher(Protocol):
 
 
 class ObserveGate:
-    """Puts `record`, `observer` and `request_id` into the scope and echoes X-Request-Id. An unexpected exception
-    becomes an answer here, so that it has its id as well."""
+    """Puts `record`, `observer`, `request_id` and `send_body` into the scope and echoes X-Request-Id. An unexpected
+    exception becomes an answer here, so that it has its id as well."""
 
     def __init__(self, app: ASGIApp, watchers: Sequence[Watcher]) -> None:
         self._app = app
@@ -41,6 +41,7 @@ class ObserveGate:
         record = _open_record(scope)
         scope["record"] = scope["observer"] = record
         scope["request_id"] = record.request_id
+        scope["send_body"] = send
         with _all(self._watchers, record, scope):
             await self._answer(scope, receive, _Reply(send, record))
 
