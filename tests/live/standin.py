@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from google.protobuf import text_format
 
 from qwen_triton.contract import BLS, TENSORRT_LLM
-from qwen_triton_build.render import check_config
+from qwen_triton_client.bench.line.one_token import put_one_token_engine, set_parameters
 from tests.live.servers import LiveServer, serving
-
-_MODEL = Path(__file__).with_name("cpp_standin") / "model.py"
 
 
 @dataclass(frozen=True)
@@ -44,18 +40,9 @@ def serving_standin(model: Path, folder: Path, step_ms: float, door: str, decoup
     counters.write_text("0")
 
     def change(repository: Path) -> None:
-        shutil.copy(_MODEL, repository / TENSORRT_LLM / "1" / "model.py")
-        _set_parameters(repository / TENSORRT_LLM, step_ms=str(step_ms), counters=str(counters))
-        _set_parameters(repository / BLS, engine_door=door)
+        put_one_token_engine(repository, step_ms=str(step_ms), counters=str(counters))
+        set_parameters(repository / BLS, engine_door=door)
 
     deployment = {"model": str(model), "engine": {"kind": "replay"}, "repository": {"decoupled": decoupled}}
     with serving(deployment, folder, change) as server:
         yield StandIn(server, counters)
-
-
-def _set_parameters(model: Path, **values: str) -> None:
-    file = model / "config.pbtxt"
-    config = check_config(file.read_text(), model.name)
-    for name, value in values.items():
-        config.parameters[name].string_value = value
-    file.write_text(text_format.MessageToString(config))

@@ -6,9 +6,9 @@ engine by stock's second request with the same id and `stop` = true.
 
 The stub of 24.10 can lock up under many of these threads: one waits for a response, holds the response's lock and needs
 Python's; another begins an `exec`, holds Python's and needs what the first one's lock keeps from being given back.
-500 at once lock up after some thousand requests (some hundred, if most of them wait for their turn in a thread here), so
-no more than `AT_ONCE` are taken and the others wait in Triton's queue. A watchdog ends a process that has not run for
-`LOCKED_UP_S` all the same, so that callers get an error instead of nothing.
+500 at once lock up within some thousand requests, whether they wait here or in Triton's queue, so no more than `AT_ONCE`
+are taken. A watchdog ends a process that has not run for `LOCKED_UP_S` all the same, so that callers get an error
+instead of nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ..settings import EngineModelFacts
 from ..tensors import Array
 from ..types import EngineRequest, TokenChunk
 
-AT_ONCE = 32
+AT_ONCE = 100
 LOCKED_UP_S = 60
 _LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
@@ -80,10 +80,9 @@ class ExecLine:
     def __init__(self, model: str, facts: EngineModelFacts, max_in_flight: int = 0) -> None:
         self._model = model
         self._facts = facts
-        self._max_in_flight = max_in_flight
+        self._max_in_flight = min(max_in_flight or AT_ONCE, AT_ONCE)
         self._names = map(str, itertools.count(secrets.randbits(48)))
         self._callers = CallerWatch()
-        self._room = threading.Semaphore(AT_ONCE)
         self._opening = threading.Lock()
         self._stopping = threading.Event()
         self._watchdog = threading.Thread(target=self._feed_watchdog, name="watchdog", daemon=True)
@@ -117,15 +116,8 @@ class ExecLine:
         faulthandler.cancel_dump_traceback_later()
 
     def take(self, work: Callable[[], None]) -> None:
-        """Runs a request's work, its answer included, on a thread of its own, once there is room for it."""
-        self._room.acquire()
-        threading.Thread(target=self._work, args=(work,), daemon=True).start()
-
-    def _work(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        finally:
-            self._room.release()
+        """Runs a request's work, its answer included, on a thread of its own."""
+        threading.Thread(target=work, daemon=True).start()
 
     def post(self, action: Callable[[], None]) -> None:
         """Runs what sends a response: on the thread that has the request."""
@@ -136,7 +128,7 @@ class ExecLine:
 
         Raises Unavailable beyond the bound, InvalidRequest for what the engine model does not take.
         """
-        if self._max_in_flight and len(self._calls) >= self._max_in_flight:
+        if len(self._calls) >= self._max_in_flight:
             raise Unavailable(f"{len(self._calls)} requests are in flight, the most admitted at once; try again later")
         runs = [self._prepare(request) for request in requests]
         turn = _Turn(call, threading.Lock())
