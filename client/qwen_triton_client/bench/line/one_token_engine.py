@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import triton_python_backend_utils as pb
 
 FINAL = pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 FAILING_SEED = 13
+PLAYERS = 4
 
 
 @dataclass(slots=True)
@@ -33,53 +34,69 @@ class _Play:
     at: int = 0
 
 
+class _Player:
+    """A thread that plays its requests, a token each at every step."""
+
+    def __init__(self, step_s: float, after_step: Callable[[], None]) -> None:
+        self.lock = threading.Lock()
+        self.running: dict[str, _Play] = {}
+        self.stopping = False
+        self._step_s = step_s
+        self._after_step = after_step
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self.stopping:
+            started = time.monotonic()
+            with self.lock:
+                for name, play in list(self.running.items()):
+                    if _advance(play):
+                        del self.running[name]
+            self._after_step()
+            time.sleep(max(0.0005, self._step_s - (time.monotonic() - started)))
+
+
 class TritonPythonModel:
-    """One thread plays all requests, a token each at every step."""
+    """Several threads share the requests: sending is a round trip to the server, most of it waiting."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         parameters = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
-        self._step_s = float(parameters["step_ms"]) / 1e3
         self._counters = Path(parameters["counters"]) if "counters" in parameters else None
-        self._running: dict[str, _Play] = {}
-        self._lock = threading.Lock()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._play)
-        self._thread.start()
+        step_s = float(parameters["step_ms"]) / 1e3
+        self._players = [_Player(step_s, self._count) for _ in range(PLAYERS)]
+        for player in self._players:
+            player.thread.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
             self._take(request)
 
     def finalize(self) -> None:
-        self._stopping = True
-        self._thread.join()
+        for player in self._players:
+            player.stopping = True
+        for player in self._players:
+            player.thread.join()
 
     def _take(self, request: Any) -> None:
         sender, name = request.get_response_sender(), request.request_id()
+        player = self._players[hash(name) % PLAYERS]
         arrays = {tensor.name(): tensor.as_numpy().reshape(-1) for tensor in request.inputs()}
         if not {"output_ids", "sequence_length"} <= set(request.requested_output_names()):
             error = pb.TritonError("output_ids and sequence_length must be requested")
             sender.send(pb.InferenceResponse(error=error), flags=FINAL)
         elif "stop" in arrays and arrays["stop"].all():
-            with self._lock:
-                stopped = self._running.pop(name, None)
+            with player.lock:
+                stopped = player.running.pop(name, None)
             if stopped is not None:
                 stopped.sender.send(flags=FINAL)
             sender.send(flags=FINAL)
         else:
-            with self._lock:
-                self._running[name] = _read(sender, arrays)
+            with player.lock:
+                player.running[name] = _read(sender, arrays)
 
-    def _play(self) -> None:
-        while not self._stopping:
-            started = time.monotonic()
-            with self._lock:
-                for name, play in list(self._running.items()):
-                    if _advance(play):
-                        del self._running[name]
-                if self._counters is not None:
-                    self._counters.write_text(str(len(self._running)))
-            time.sleep(max(0.0005, self._step_s - (time.monotonic() - started)))
+    def _count(self) -> None:
+        if self._counters is not None:
+            self._counters.write_text(str(sum(len(player.running) for player in self._players)))
 
 
 def _read(sender: Any, arrays: Mapping[str, Any]) -> _Play:
