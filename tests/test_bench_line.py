@@ -72,6 +72,7 @@ def test_a_pace_is_shared_by_all_requests() -> None:
         ("--concurrency a", "--concurrency: expected whole numbers"),
         ("--pace 0", "--pace: must be above 0"),
         ("--repository /no/where", "--repository: /no/where is not a folder"),
+        ("--engine one-token", "--engine one-token: is reached by --via bls,openai only"),
         ("--model /no/where", "--model /no/where: has no tokenizer"),
     ],
 )

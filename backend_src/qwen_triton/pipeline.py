@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .callers import CallerWatch
 from .engines.backlog import Extras
-from .engines.client import EngineClient
+from .engines.door import Door
 from .engines.step import EngineInfo
 from .errors import EngineError, QwenTritonError, Unavailable
 from .lane import Lane
@@ -66,7 +66,7 @@ class _Admitted:
 class Line:
     """Drives every call against one engine. `max_in_flight`: calls admitted at once, more are refused as Unavailable."""
 
-    def __init__(self, engine: EngineClient, max_in_flight: int = 0) -> None:
+    def __init__(self, engine: Door, max_in_flight: int = 0) -> None:
         self._engine = engine
         self._max_in_flight = max_in_flight
         self._owners: dict[int, tuple[_Admitted, int]] = {}
@@ -169,13 +169,13 @@ class Line:
             self._pace.adapt()
 
     def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """Takes a chunk from the engine (engines.client.Sink)."""
+        """Takes a chunk from the engine (engines.door.Sink)."""
         owner = self._owners.get(key)
         if owner is not None:
             owner[0].lane.give(key, token_ids, extras)
 
     def refused(self, key: int, error: QwenTritonError) -> None:
-        """Takes an engine's refusal (engines.client.Sink)."""
+        """Takes an engine's refusal (engines.door.Sink)."""
         owner = self._owners.get(key)
         if owner is not None:
             self._post(owner[0].lane, partial(self._refuse, owner[0], error))

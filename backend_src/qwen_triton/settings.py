@@ -16,6 +16,9 @@ from typing import Any, Literal, cast
 from .errors import ConfigurationError
 from .types import PromptFormat
 
+Door = Literal["own", "grpc", "exec"]
+"""How the BLS reaches an engine."""
+
 _TRUE = {"true", "1", "t", "y", "yes"}
 _FALSE = {"false", "0", "f", "n", "no"}
 
@@ -90,10 +93,10 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class BlsSettings:
-    """Settings of the BLS. `door`: the engine's own process, or Triton's `exec` for a backend that is not ours."""
+    """Settings of the BLS. `door`: the engine's own process; for a backend that is not ours the server's gRPC or `exec`."""
 
     engine_model: str
-    door: Literal["own", "exec"]
+    door: Door
     accumulate: bool
     echo: bool
     max_in_flight: int
@@ -103,13 +106,13 @@ class BlsSettings:
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
         engine_model = parameters.text("tensorrt_llm_model_name") or "tensorrt_llm"
         theirs = sibling_backend(repository, engine_model) not in ("python", None)
-        door = parameters.choice("engine_door", ("own", "exec"), "exec" if theirs else "own")
+        door = parameters.choice("engine_door", ("own", "grpc", "exec"), "grpc" if theirs else "own")
         for key in ("tensorrt_llm_draft_model_name", "multimodal_encoders_name"):
             if parameters.text(key):
                 raise parameters._error(key, "is not supported; leave it unfilled")
         return cls(
             engine_model,
-            cast(Literal["own", "exec"], door),
+            cast(Door, door),
             parameters.flag("accumulate_tokens", False),
             not parameters.flag("exclude_input_in_output", True),
             parameters.number("max_in_flight") or 0,
@@ -119,10 +122,14 @@ class BlsSettings:
 
 @dataclass(frozen=True)
 class EngineModelFacts:
-    """What the BLS must know of an engine model that is not ours, read from its config.pbtxt and engine folder."""
+    """What the BLS must know of an engine model that is not ours, read from its config.pbtxt and engine folder.
+
+    `python`: it is of Triton's Python backend, in processes of its own.
+    """
 
     inputs: frozenset[str]
     decoupled: bool
+    python: bool
     max_context: int
     vocab_size: int
 
@@ -135,6 +142,7 @@ class EngineModelFacts:
         return cls(
             frozenset(re.findall(r'name:\s*"(\w+)"', config)),
             re.search(r"decoupled:\s*(true|True)", config) is not None,
+            sibling_backend(repository, model) == "python",
             built.get("build_config", {}).get("max_seq_len", max_context),
             built.get("pretrained_config", {}).get("vocab_size", vocab_size),
         )

@@ -93,8 +93,10 @@ class Repository(Section):
     `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
+    `engine_door`: how the BLS reaches a TensorRT-LLM engine, None = through the server's own gRPC.
     """
 
+    engine_door: Literal["grpc", "exec"] | None = None
     max_batch_size: Positive = 64
     decoupled: bool = True
     prompt_format: Literal["raw", "chat"] = "raw"

@@ -31,6 +31,7 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "skip_special_tokens": repository.skip_special_tokens,
         "accumulate_tokens": repository.accumulate_tokens,
         "exclude_input_in_output": repository.exclude_input_in_output,
+        "engine_door": repository.engine_door,
         "max_in_flight": repository.max_in_flight,
         "queue_timeout_ms": repository.queue_timeout_ms,
         "max_queue_size": repository.max_queue_size,

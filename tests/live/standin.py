@@ -1,20 +1,17 @@
-"""NVIDIA's C++ backend stood in for by a Python model of its contract, reached by the BLS through Triton's `exec`."""
+"""NVIDIA's C++ backend stood in for by a Python model of its contract, reached by the BLS by either of its doors."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
+import psutil
 
 from qwen_triton.contract import BLS, TENSORRT_LLM
-from qwen_triton_build.render import check_config
+from qwen_triton_client.bench.line.one_token import put_one_token_engine, set_parameters
 from tests.live.servers import LiveServer, serving
-
-_MODEL = Path(__file__).with_name("cpp_standin") / "model.py"
 
 
 @dataclass(frozen=True)
@@ -24,29 +21,28 @@ class StandIn:
     server: LiveServer
     counters: Path
 
+    @property
+    def pid(self) -> int:
+        """The process of the engine model."""
+        stubs = psutil.Process(self.server.pid).children(recursive=True)
+        (found,) = [p.pid for p in stubs if f"/{TENSORRT_LLM}/1/model.py" in str(p.cmdline())]
+        return found
+
     def running(self) -> int:
         """Requests in the engine at its last step."""
         return int(self.counters.read_text() or 0)
 
 
 @contextmanager
-def serving_standin(model: Path, folder: Path, step_ms: float) -> Iterator[StandIn]:
-    """A server whose BLS takes the door for engines that are not ours."""
+def serving_standin(model: Path, folder: Path, step_ms: float, door: str, decoupled: bool = True) -> Iterator[StandIn]:
+    """A server whose BLS takes a door for engines that are not ours: «grpc» or «exec»."""
     counters = folder / "running"
     counters.write_text("0")
 
     def change(repository: Path) -> None:
-        shutil.copy(_MODEL, repository / TENSORRT_LLM / "1" / "model.py")
-        _set_parameters(repository / TENSORRT_LLM, step_ms=str(step_ms), counters=str(counters))
-        _set_parameters(repository / BLS, engine_door="exec")
+        put_one_token_engine(repository, step_ms=str(step_ms), counters=str(counters))
+        set_parameters(repository / BLS, engine_door=door)
 
-    with serving({"model": str(model), "engine": {"kind": "replay"}}, folder, change) as server:
+    deployment = {"model": str(model), "engine": {"kind": "replay"}, "repository": {"decoupled": decoupled}}
+    with serving(deployment, folder, change) as server:
         yield StandIn(server, counters)
-
-
-def _set_parameters(model: Path, **values: str) -> None:
-    file = model / "config.pbtxt"
-    config = check_config(file.read_text(), model.name)
-    for name, value in values.items():
-        config.parameters[name].string_value = value
-    file.write_text(text_format.MessageToString(config))

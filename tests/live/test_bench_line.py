@@ -46,3 +46,26 @@ def test_another_repository_is_measured_in_the_same_run(
     costs = json.loads(file.read_text())["costs"]
     assert [(c["repository"], c["figures"]["output_tokens"]) for c in costs] == [("qwen-triton", 64), (other.name, 64)]
     assert other.name in capfd.readouterr().out
+
+
+def test_an_engine_of_one_token_a_response_costs_no_engine_process(qwen25_folder: Path, tmp_path: Path) -> None:
+    """The stand-in for NVIDIA's backend runs in tensorrt_llm's own process, and the BLS reaches it."""
+    options = [
+        "--concurrency",
+        "4",
+        "--output-len",
+        "16",
+        "--input-len",
+        "16",
+        "--pace",
+        "400",
+        "--engine",
+        "one-token",
+    ]
+    file = tmp_path / "line.json"
+    line = ["bench", "line", "--model", str(qwen25_folder), *options, "--via", "bls", "--json", str(file)]
+    assert main(line) == 0
+    (cost,) = json.loads(file.read_text())["costs"]
+    assert cost["figures"]["output_tokens"] == 8 * 16
+    assert cost["microseconds"]["tensorrt_llm"] > 0
+    assert "engine" not in cost["microseconds"]

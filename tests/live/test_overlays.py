@@ -41,7 +41,7 @@ def server(version: str, qwen25_folder: Path, tmp_path_factory: pytest.TempPathF
     bls = repository / "tensorrt_llm_bls" / "config.pbtxt"
     bls.write_text(
         bls.read_text().replace(
-            'key: "engine_door"\n  value {', 'key: "engine_door"\n  value {\n    string_value: "exec"'
+            'key: "engine_door"\n  value {', 'key: "engine_door"\n  value {\n    string_value: "grpc"'
         )
     )
     copy(STANDIN, repository / "tensorrt_llm" / "1" / "model.py")

@@ -12,27 +12,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from ..errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
+from ..errors import EngineError, InvalidRequest, Unavailable
 from ..types import EngineRequest
-from .backlog import Extras
+from .door import Sink
 from .step import EngineInfo
 from .wire import MessageReader, encode_message, encode_request
 
 _READ = 1 << 18
 _HELLO_S = 5.0
 _EXPIRED = "no slot of the engine was free within the request's timeout; try again later"
-
-
-class Sink(Protocol):
-    """Who takes what arrives, on the thread that receives."""
-
-    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """A sequence gained tokens; `extras` has what its chunk says beside them."""
-
-    def refused(self, key: int, error: QwenTritonError) -> None:
-        """The engine did not take a sequence: the caller's fault, or no slot was free in time."""
 
 
 def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:

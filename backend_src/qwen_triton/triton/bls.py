@@ -12,6 +12,9 @@ from ..answer_call import AnswerCall
 from ..chat_template import ChatTemplate
 from ..contract import BLS, BLS_INPUTS
 from ..engines.client import EngineClient
+from ..engines.model_client import ModelClient
+from ..engines.model_processes import ModelProcesses
+from ..engines.own_server import grpc_address
 from ..errors import QwenTritonError
 from ..generate_arrays import decode_generate
 from ..meter import Meter
@@ -62,6 +65,10 @@ class BlsModel:
             return Line(EngineClient(engine_address(server_pid(), settings.engine_model)), settings.max_in_flight)
         context = self._preprocess.context()
         facts = EngineModelFacts.read(repository, settings.engine_model, context, tokenizer.vocab_size)
+        if settings.door == "grpc":
+            processes = ModelProcesses(server_pid(), settings.engine_model) if facts.python else None
+            client = ModelClient(grpc_address(server_pid()), settings.engine_model, facts, processes)
+            return Line(client, settings.max_in_flight)
         return ExecLine(settings.engine_model, facts, settings.max_in_flight)
 
     def execute(self, requests: Sequence[Any]) -> None:

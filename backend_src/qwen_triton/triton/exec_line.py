@@ -1,13 +1,14 @@
-"""The door to an engine that is not ours: Triton's `exec`, one worker thread a sequence.
+"""The second door to an engine that is not ours: Triton's `exec`, for servers whose gRPC this host cannot reach.
 
-The thread that iterates the engine's responses also sends the answer's: with any other thread sending beside it the
-stub's heap is corrupted (24.10). An abandoned or finished answer is cancelled in the engine by the iterator's `cancel`
-where the stub has it, else by stock's second request with the same id and `stop` = true.
+A worker thread a sequence. The thread that iterates the engine's responses also sends the answer's: with any other
+thread sending beside it the stub's heap is corrupted (24.10). An abandoned or finished answer is cancelled in the
+engine by stock's second request with the same id and `stop` = true.
 
 The stub of 24.10 can lock up under many of these threads: one waits for a response, holds the response's lock and needs
 Python's; another begins an `exec`, holds Python's and needs what the first one's lock keeps from being given back.
-Beginning one after the other makes it rarer, no more; a watchdog ends a process that has not run for `LOCKED_UP_S`, so
-that callers get an error instead of nothing.
+500 at once lock up within some thousand requests, whether they wait here or in Triton's queue, so no more than `AT_ONCE`
+are taken. A watchdog ends a process that has not run for `LOCKED_UP_S` all the same, so that callers get an error
+instead of nothing.
 """
 
 from __future__ import annotations
@@ -25,22 +26,23 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..callers import CallerWatch
-from ..engines.step import EngineInfo
-from ..errors import EngineError, Unavailable
-from ..exec_arrays import (
+from ..backend_arrays import (
     LOG_PROB_OUTPUTS,
     OUTPUTS,
-    decode_engine_response,
+    decode_beams,
     encode_engine_request,
     encode_stop_request,
     finish_reason,
 )
+from ..callers import CallerWatch
+from ..engines.step import EngineInfo
+from ..errors import EngineError, Unavailable
 from ..pipeline import Call
 from ..settings import EngineModelFacts
 from ..tensors import Array
 from ..types import EngineRequest, TokenChunk
 
+AT_ONCE = 100
 LOCKED_UP_S = 60
 _LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class ExecLine:
     def __init__(self, model: str, facts: EngineModelFacts, max_in_flight: int = 0) -> None:
         self._model = model
         self._facts = facts
-        self._max_in_flight = max_in_flight
+        self._max_in_flight = min(max_in_flight or AT_ONCE, AT_ONCE)
         self._names = map(str, itertools.count(secrets.randbits(48)))
         self._callers = CallerWatch()
         self._opening = threading.Lock()
@@ -126,7 +128,7 @@ class ExecLine:
 
         Raises Unavailable beyond the bound, InvalidRequest for what the engine model does not take.
         """
-        if self._max_in_flight and len(self._calls) >= self._max_in_flight:
+        if len(self._calls) >= self._max_in_flight:
             raise Unavailable(f"{len(self._calls)} requests are in flight, the most admitted at once; try again later")
         runs = [self._prepare(request) for request in requests]
         turn = _Turn(call, threading.Lock())
@@ -173,8 +175,6 @@ class ExecLine:
     def _generate(self, turn: _Turn, index: int, run: _Running) -> None:
         try:
             for response in self._responses(run.inference):
-                if response.has_error():
-                    raise EngineError(response.error().message())
                 self._take(turn, index, run, response)
             self._end(turn, index, run)
         except Exception as error:  # whatever one call's text or engine does, its caller gets an answer
@@ -187,11 +187,18 @@ class ExecLine:
             return inference.exec(decoupled=True)
 
     def _take(self, turn: _Turn, index: int, run: _Running, response: Any) -> None:
-        """Feeds what a response holds; once the answer is complete, responses still under way are only counted off."""
-        arrays = {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
-        if run.stopped or not set(OUTPUTS) <= set(arrays):
+        """Feeds what a response holds; once the answer is complete, responses still under way are only counted off.
+
+        So are those behind an error: a stub that is not asked for the last one never ends the request.
+        """
+        if response.has_error():
+            run.stopped = True
+            self._fail(turn, EngineError(response.error().message()))
             return
-        chunks = decode_engine_response(arrays)
+        outputs = {tensor.name(): tensor.as_numpy().tobytes() for tensor in response.output_tensors()}
+        if run.stopped or not set(OUTPUTS) <= set(outputs):
+            return
+        chunks = decode_beams(outputs)
         run.tokens += len(chunks[0].token_ids)
         run.beams = len(chunks)
         for chunk in chunks:

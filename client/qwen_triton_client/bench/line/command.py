@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
 from ..machine import describe_machine
 from .measure import Cost, Work, measure
+from .one_token import one_token_repository
 from .setup import Pace, line_server, replay_deployment
 from .table import LEGEND, encode_cost, header, row
 
 WAYS = ("core", "ensemble", "bls", "openai")
+_ONE_TOKEN_WAYS = ("bls", "openai")
 _DEMO = Path(__file__).resolve().parents[4] / "demo" / "checkpoint"
 _EPILOG = """
 examples:
   qwen-triton bench line                                    all ways in, 500 at once, 30,000 tokens/s offered
   qwen-triton bench line --flat-out --concurrency 1,64,500  as fast as it goes
+  qwen-triton bench line --via bls --engine one-token       behind an engine that answers as NVIDIA's backend does
   qwen-triton bench line --via bls --repository /models/stock_repo    beside another repository, in the same run
 """
 
@@ -27,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("--via", default=",".join(WAYS), metavar="WAY,…", help="ways in (default %(default)s)")
+    parser.add_argument(
+        "--engine",
+        choices=["replay", "one-token"],
+        default="replay",
+        help="ours, or a stand-in for NVIDIA's backend in trt_llm: one token a response (default %(default)s)",
+    )
     parser.add_argument("--concurrency", default="500", metavar="N,…", help="requests at once (default %(default)s)")
     parser.add_argument("--pace", type=float, default=30_000, metavar="T", help="tokens/s in all (default 30,000)")
     parser.add_argument("--flat-out", action="store_true", help="no pace: the engine emits as fast as it goes")
@@ -52,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     for folder in arguments.repository:
         if not folder.is_dir():
             raise ConfigurationError(f"--repository: {folder} is not a folder")
+    if arguments.engine == "one-token" and not set(ways) <= set(_ONE_TOKEN_WAYS):
+        raise ConfigurationError(f"--engine one-token: is reached by --via {','.join(_ONE_TOKEN_WAYS)} only")
     own = [] if arguments.only_repository else [None]
     machine, costs = describe_machine(), []
     print(f"{machine['processor']}, {machine['cores']} cores, load {machine['load before the run']}")
@@ -70,7 +83,11 @@ def _measure_all(
     deployment = replay_deployment(arguments.model, pace, concurrency)
     work = Work(concurrency, arguments.input_len, arguments.output_len, arguments.rounds, arguments.protocol)
     name, step_ms, costs = repository.name if repository else "qwen-triton", pace.step_ms(concurrency), []
-    with line_server(deployment, repository, with_shim="openai" in ways) as server:
+    with ExitStack() as stack:
+        if arguments.engine == "one-token" and repository is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen-triton-")))
+            repository = one_token_repository(deployment, folder, step_ms)
+        server = stack.enter_context(line_server(deployment, repository, with_shim="openai" in ways))
         for via in ways:
             costs.append(measure(server, via, work, name, step_ms / pace.tokens_per_step))
             print(row(costs[-1]), flush=True)

@@ -1,6 +1,6 @@
-"""The exec door under load: python -m tests.soak_exec --requests 100000
+"""A door to NVIDIA's backend under load: python -m tests.soak_door --door grpc --requests 100000
 
-Five hundred callers at once ask the BLS, which asks the stand-in of NVIDIA's backend through Triton's `exec`; every
+Five hundred callers at once ask the BLS, which asks the stand-in of NVIDIA's backend by one of its doors; every
 answer's text and end are checked. Prints requests, faults by kind, seconds; exits 1 on a fault or a dead server.
 """
 
@@ -24,7 +24,8 @@ from tests.live.texts import random_ids
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="many requests through the exec door, every answer checked")
+    parser = argparse.ArgumentParser(description="many requests through a door, every answer checked")
+    parser.add_argument("--door", choices=["grpc", "exec"], default="grpc")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--callers", type=int, default=500, help="requests at once")
     parser.add_argument("--tokens", type=int, default=4, help="most tokens of an answer")
@@ -32,7 +33,10 @@ def main() -> int:
     folder = fetch() / "qwen2.5"
     tokenizer = Tokenizer.from_folder(folder)
     streams, faults, done, started = random_ids(tokenizer, 1, options.tokens), Counter[str](), 0, time.monotonic()
-    with tempfile.TemporaryDirectory() as work, serving_standin(folder, Path(work), step_ms=5.0) as standin:
+    with (
+        tempfile.TemporaryDirectory() as work,
+        serving_standin(folder, Path(work), step_ms=5.0, door=options.door) as standin,
+    ):
         while done < options.requests:
             batch = list(islice(streams, options.callers))
             asked = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in batch]

@@ -1,9 +1,12 @@
-"""Requests to an engine model that is not ours, and its answers: stock's tensor contract from the caller's side."""
+"""Requests to an engine model that is not ours, and its answers: stock's tensor contract from the caller's side.
+
+Answers are read from raw bytes, as they come over the wire: one is read for each token.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -94,22 +97,31 @@ def _spelled(arrays: dict[str, Array], declared: Collection[str]) -> dict[str, A
     return spelled
 
 
-def decode_engine_response(arrays: Mapping[str, Array]) -> list[TokenChunk]:
-    """What one response holds: a chunk for each beam, none of them final."""
-    ids, lengths = arrays["output_ids"], arrays["sequence_length"].reshape(-1).tolist()
-    beams = [beam for row in ids.tolist() for beam in row]
-    log_probs = _beams_of(arrays, "output_log_probs", len(beams))
-    totals = arrays["cum_log_probs"].reshape(-1).tolist() if "cum_log_probs" in arrays else [None] * len(beams)
+def decode_token_ids(outputs: Mapping[str, bytes]) -> list[int]:
+    """The ids of a response with one sequence. Hot."""
+    ids: list[int] = memoryview(outputs["output_ids"]).cast("i").tolist()
+    length = int.from_bytes(outputs["sequence_length"], "little")
+    return ids if length == len(ids) else ids[:length]
+
+
+def decode_beams(outputs: Mapping[str, bytes]) -> list[TokenChunk]:
+    """What one response holds: a chunk for each beam with its log probs where it has them, none of them final."""
+    lengths = memoryview(outputs["sequence_length"]).cast("i").tolist()
+    beams = len(lengths)
+    ids = _rows(outputs["output_ids"], "i", beams)
+    log_probs = _rows(outputs.get("output_log_probs", b""), "f", beams)
+    totals: list[Any] = memoryview(outputs.get("cum_log_probs", b"")).cast("f").tolist() or [None] * beams
     return [
-        TokenChunk(beam[:length], probs[:length], sequence=n, cum_log_prob=total, last=n == len(beams) - 1)
-        for n, (beam, length, probs, total) in enumerate(zip(beams, lengths, log_probs, totals, strict=False))
+        TokenChunk(row[:length], probs[:length], sequence=n, cum_log_prob=total, last=n == beams - 1)
+        for n, (row, length, probs, total) in enumerate(zip(ids, lengths, log_probs, totals, strict=False))
     ]
 
 
-def _beams_of(arrays: Mapping[str, Array], name: str, beams: int) -> list[list[float]]:
-    if name not in arrays:
-        return [[]] * beams
-    return [list(row) for row in arrays[name][0].tolist()]
+def _rows(raw: bytes, form: Literal["i", "f"], rows: int) -> list[list[Any]]:
+    """Numbers of a tensor as so many rows."""
+    values: list[Any] = memoryview(raw).cast(form).tolist()
+    size = len(values) // rows
+    return [values[n * size : (n + 1) * size] for n in range(rows)]
 
 
 def finish_reason(tokens: int, max_tokens: int | None) -> FinishReason:
