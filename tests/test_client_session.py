@@ -282,6 +282,7 @@ def test_errors_keep_their_kind() -> None:
         ("in ensemble 'ensemble', the engine is not running; it may be starting, try again", Unavailable),
         ("the server is shutting down", Unavailable),
         ("[request id: 7] Exceeds maximum queue size", Unavailable),
+        ("Request timeout expired", Unavailable),
         ("the request was cancelled", Cancelled),
         ("internal error; the server's log has the cause under request 7", EngineError),
         ("Failed to process the request(s) for model instance 'm_0', message: boom", EngineError),

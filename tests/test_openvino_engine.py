@@ -381,6 +381,7 @@ def test_the_batch_is_bounded(load: Load) -> None:
         for key, chunk in engine.step():
             answers[key].token_ids += chunk.token_ids
     assert (engine.counters.running, engine.counters.waiting) == (2, 3)
+    assert [engine.waits(key) for key in answers] == [False, False, True, True, True]
     drain(engine, answers)
     assert [len(answer.token_ids) for answer in answers.values()] == [8] * 5
     counters = engine.counters

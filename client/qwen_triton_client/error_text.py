@@ -12,7 +12,7 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTrito
 
 _ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
 _FIELD = re.compile(r"[A-Za-z_][\w.\[\]]*: ")
-_UNAVAILABLE = ("try again", "shutting down", "maximum queue size", "not ready", "unavailable")
+_UNAVAILABLE = ("try again", "shutting down", "maximum queue size", "timeout expired", "not ready", "unavailable")
 _INVALID = ("Request for unknown model", "inference input", "inference request", "expected ", "unexpected ")
 _CANCELLED = "request was cancelled"
 _OURS = "internal error;"

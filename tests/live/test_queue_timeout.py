@@ -54,7 +54,7 @@ def is_free(server: LiveServer) -> bool:
 
 
 @contextmanager
-def held(server: LiveServer, seconds: float = 1.6) -> Iterator[list[Heard]]:
+def held(server: LiveServer, seconds: float = 2.5) -> Iterator[list[Heard]]:
     """Both slots are taken, by callers that leave after so long; then all is free, and what they heard is known."""
     heard: list[Heard] = []
     asked = {"text_input": LONG, "stream": server.deployment.repository.decoupled}
@@ -128,14 +128,15 @@ def test_kserve_infer_has_the_code_and_generate_the_message(strict: LiveServer) 
 
 
 def test_an_engine_that_is_not_ours_must_have_said_something(qwen25_folder: Path, tmp_path: Path) -> None:
-    """It does not say when it begins. A stand-in that speaks once a second: asked just after it did, it is late for one
+    """It does not say when it begins. A stand-in that speaks every 2.5 s: asked just after it did, it is late for one
     request, in time for the other, and no longer timed once it has spoken."""
-    with serving_standin(qwen25_folder, tmp_path, step_ms=1000.0) as standin:
+    with serving_standin(qwen25_folder, tmp_path, step_ms=2500.0) as standin:
         generate(standin.server, BLS, text_input="one", max_tokens=1)
         late, in_time = (
-            Grpc(standin.server, BLS, inputs(BLS), parameters={"timeout": us}) for us in (US // 4, 3 * US // 2)
+            Grpc(standin.server, BLS, {**inputs(BLS), "max_tokens": 2}, parameters={"timeout": us})
+            for us in (US // 4, 9 * US // 2)
         )
         refused, answered = together([late, in_time])
         assert "the engine said nothing within the request's timeout; try again later" in refused.error
         assert (answered.text, answered.error) == ("one two", "")
-        assert becomes(lambda: standin.running() == 0, 3)
+        assert becomes(lambda: standin.running() == 0, 6)
