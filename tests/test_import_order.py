@@ -17,7 +17,7 @@ ORDER = [
     "deltas", "tag_finder", "json_scanner", "call_json", "reasoning", "tool_calls",
     "grpc_calls", "engines", "prompt_arrays", "sequences", "preprocess", "postprocess",
     "answer", "usage_arrays", "text_answers", "token_answers", "engine_arrays",
-    "meter", "responder", "answer_call", "callers", "lane", "pipeline", "triton",
+    "meter", "responder", "answer_call", "callers", "pace", "lane", "pipeline", "triton",
 ]  # fmt: skip
 """Left to right. `grpc_calls`, `engines` and `triton` are packages."""
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from qwen_triton.lane import Lane
+from qwen_triton.pace import Allowance, Pace
 from qwen_triton.types import TokenChunk
+from tests.test_pace import Machine
 
 WAIT_S = 20.0
 
@@ -44,7 +46,7 @@ def delivered() -> Delivered:
 
 @pytest.fixture
 def lane(delivered: Delivered) -> Iterator[Lane[object]]:
-    lane: Lane[object] = Lane(delivered)
+    lane: Lane[object] = Lane(delivered, Allowance(Pace(), 1))
     thread = threading.Thread(target=lane.run)
     thread.start()
     yield lane
@@ -94,9 +96,43 @@ def test_an_action_that_fails_is_logged_and_the_lane_goes_on(
 
 
 def test_a_lane_that_sleeps_can_be_stopped(delivered: Delivered) -> None:
-    lane: Lane[object] = Lane(delivered)
+    lane: Lane[object] = Lane(delivered, Allowance(Pace(), 1))
     thread = threading.Thread(target=lane.run)
     thread.start()
     lane.stop()
     thread.join(WAIT_S)
     assert not thread.is_alive()
+
+
+def test_pieces_beyond_the_allowance_wait_and_merge(delivered: Delivered) -> None:
+    """A thousand tokens of forty sequences while the allowance is 32 pieces: everything comes, in few pieces more."""
+    delivered.wanted = 40
+    lane: Lane[object] = Lane(delivered, Allowance(Pace(Machine(1)), 60))  # 4000 / 60: one piece in 15 ms
+    for token in range(25):
+        for key in range(40):
+            lane.give(key, [token], {"finish": "length"} if token == 24 else None)
+    lane.turn()
+    lane.turn()
+    lane.turn()
+    assert 32 <= delivered.pieces < 40
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    assert delivered.all_done.wait(WAIT_S)
+    lane.stop()
+    thread.join(WAIT_S)
+    assert delivered.ids == {key: list(range(25)) for key in range(40)}
+    assert delivered.pieces == 40
+
+
+def test_what_is_posted_does_not_wait_for_the_allowance(delivered: Delivered) -> None:
+    lane: Lane[object] = Lane(delivered, Allowance(Pace(Machine(1)), 60))
+    for key in range(40):
+        lane.give(key, [1], None)
+    lane.turn()
+    lane.turn()
+    lane.turn()
+    done: list[int] = []
+    lane.post(lambda: done.append(1))
+    assert lane.wait_s() == 0.0
+    lane.turn()
+    assert done == [1]

@@ -7,12 +7,14 @@ stays in its lane, so its responses keep their order and it needs no locks.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from .engines.backlog import Backlog, Extras
+from .pace import Allowance
 from .types import TokenChunk
 
 _TURN = 16
@@ -25,9 +27,10 @@ _log = logging.getLogger(__name__)
 class Lane(Generic[_Call]):
     """Any thread may give chunks and post actions; the lane's own thread takes its turns. `deliver` is the line's."""
 
-    def __init__(self, deliver: Callable[[int, TokenChunk], None]) -> None:
+    def __init__(self, deliver: Callable[[int, TokenChunk], None], allowance: Allowance) -> None:
         self.calls: set[_Call] = set()
         self._deliver = deliver
+        self._allowance = allowance
         self._arrived: deque[tuple[int, list[int], Extras | None]] = deque()
         self._backlog = Backlog()
         self._posted: deque[Callable[[], None]] = deque()
@@ -35,10 +38,11 @@ class Lane(Generic[_Call]):
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether there is something to do in a turn."""
-        return bool(self._arrived or self._backlog or self._posted)
+    def wait_s(self) -> float | None:
+        """Seconds until there is something to do in a turn: 0 now, None not before something arrives."""
+        if self._posted:
+            return 0.0
+        return self._allowance.wait_s() if self._arrived or self._backlog else None
 
     def give(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
         """Takes a chunk of one of the lane's calls."""
@@ -56,17 +60,20 @@ class Lane(Generic[_Call]):
             self._act(self._posted.popleft())
         for _ in range(_TURN):
             self._collect()
-            if not self._backlog:
+            if not (self._backlog and self._allowance.take()):
                 break
             self._deliver(*self._backlog.pop())
 
     def run(self) -> None:
         """Takes turns until stopped; sleeps when there is nothing to do."""
         while not self._stopping:
-            if self.busy:
-                self.turn()
-            else:
+            wait_s = self.wait_s()
+            if wait_s is None:
                 self._sleep()
+            elif wait_s:
+                time.sleep(wait_s)
+            else:
+                self.turn()
 
     def stop(self) -> None:
         """Ends `run`."""
@@ -86,7 +93,7 @@ class Lane(Generic[_Call]):
     def _sleep(self) -> None:
         """Who gives first sees the lane asleep, or the lane sees what was given: one of the two at least."""
         self._asleep = True
-        if not (self.busy or self._stopping):
+        if self.wait_s() is None and not self._stopping:
             self._wakes.get()
         self._asleep = False
 

@@ -20,6 +20,7 @@ from .engines.door import Door
 from .engines.step import EngineInfo
 from .errors import EngineError, QwenTritonError, Unavailable
 from .lane import Lane
+from .pace import Allowance, Pace
 from .types import EngineRequest, TokenChunk
 
 _LANES = 4
@@ -71,7 +72,8 @@ class Line:
         self._owners: dict[int, tuple[_Admitted, int]] = {}
         self._callers = CallerWatch()
         self._stopping = False
-        self._lanes: list[Lane[_Admitted]] = [Lane(self._deliver) for _ in range(_LANES)]
+        self._pace = Pace()
+        self._lanes: list[Lane[_Admitted]] = [Lane(self._deliver, Allowance(self._pace, _LANES)) for _ in range(_LANES)]
         self._first, *others = self._lanes
         self._threads = [
             threading.Thread(target=self._run, name="line", daemon=True),
@@ -162,8 +164,9 @@ class Line:
     def _run(self) -> None:
         """The first lane's thread: a turn, then a look at the engine's socket."""
         while not self._stopping:
-            self._engine.receive(self, 0.0 if self._first.busy else None)
+            self._engine.receive(self, self._first.wait_s())
             self._first.turn()
+            self._pace.adapt()
 
     def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
         """Takes a chunk from the engine (engines.door.Sink)."""

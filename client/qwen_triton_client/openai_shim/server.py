@@ -16,8 +16,9 @@ from .grpc_pool import host_port
 from .settings import ShimSettings
 from .shim import Shim
 
-_YOUNG_OBJECTS = 20_000
-"""That are allocated and not freed before a collection; Python's own is 700."""
+_COLLECTIONS = (20_000, 5, 2)
+"""Objects that are allocated and not freed before the young ones are looked through, and how often that is before older
+ones are. Python's own are 700, 10 and 10."""
 
 
 class _Server(uvicorn.Server):
@@ -77,4 +78,4 @@ def _settle_garbage() -> None:
     tuples by the thousand that reference counts free, and looking for cycles among them took a tenth of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, 10, 10)
+    gc.set_threshold(*_COLLECTIONS)
