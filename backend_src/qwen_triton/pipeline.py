@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Call(Protocol):
-    """What the driver sees of a Triton request."""
+    """What the line sees of a Triton request."""
 
     request_id: str
 

@@ -9,7 +9,7 @@ from .tensors import Array
 
 
 class Responder(Protocol):
-    """Sends the responses of one Triton request. Only the driver's thread uses it."""
+    """Sends the responses of one Triton request. Used by one thread at a time, that of its lane."""
 
     request_id: str
 

@@ -41,7 +41,7 @@ from .responses import TritonResponder
 
 
 class BlsModel:
-    """decode: arrays to requests | run: submit to the engine's line | encode: TextCall, on the line's thread."""
+    """decode: arrays to requests | run: submit to the engine's line | encode: AnswerCall, on its lane's thread."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         prepare_process(BLS)
