@@ -32,8 +32,13 @@ from .model_sequence import ModelSequence
 from .own_server import GrpcAddress
 from .step import EngineInfo
 
-_LATE = "the engine said nothing within the request's timeout; try again later"
+LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
+
+
+def backend_info(facts: EngineModelFacts) -> EngineInfo:
+    """What a request to such an engine is checked against, by whichever door it goes."""
+    return EngineInfo("tensorrtllm", facts.max_context, facts.vocab_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class ModelClient:
 
     def info(self) -> EngineInfo:
         """The engine's facts, from its files: nothing is asked of it."""
-        return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
+        return backend_info(self._facts)
 
     def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
         """Sends sequences. Raises Unavailable without a server, InvalidRequest for what the model does not take."""
@@ -116,7 +121,7 @@ class ModelClient:
             late = list(self._deadlines.passed())
         for key in late:
             self.cancel(key)
-            sink.refused(key, Unavailable(_LATE))
+            sink.refused(key, Unavailable(LATE))
 
     def _receive(self, sink: Sink, timeout_s: float | None) -> None:
         processes = self._processes.descriptors if self._processes is not None else []

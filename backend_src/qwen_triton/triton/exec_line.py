@@ -35,6 +35,7 @@ from ..backend_arrays import (
     finish_reason,
 )
 from ..callers import CallerWatch
+from ..engines.model_client import LATE, backend_info
 from ..engines.step import EngineInfo
 from ..errors import EngineError, Unavailable
 from ..pipeline import Call
@@ -44,7 +45,6 @@ from ..types import EngineRequest, TokenChunk
 
 AT_ONCE = 100
 LOCKED_UP_S = 60
-_LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +94,7 @@ class ExecLine:
         return len(self._calls)
 
     def info(self) -> EngineInfo:
-        return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
+        return backend_info(self._facts)
 
     def states(self) -> dict[str, float]:
         """What the line can say of itself, for metrics."""
@@ -150,7 +150,7 @@ class ExecLine:
         self._callers.watch(call.abandoned, lambda: self._withdraw(turn, runs, call.close), lambda: turn in self._calls)
         if timeout_s is None:
             return
-        due, refuse = time.monotonic() + timeout_s, partial(call.fail, Unavailable(_LATE))
+        due, refuse = time.monotonic() + timeout_s, partial(call.fail, Unavailable(LATE))
         self._callers.watch(
             lambda: time.monotonic() > due,
             lambda: self._withdraw(turn, runs, refuse),
