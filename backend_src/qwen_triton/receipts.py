@@ -21,8 +21,9 @@ PATIENCE_NS = 1_000_000_000
 """How long a chunk must be under way at least before it can be lost."""
 BEATS = 10
 """Reports of nothing to do, one after the other, that make a process idle: a second of its own time."""
-CONFIRM_NS = 300_000_000
-"""How long a loss must last. The server is asked something in between: while it is stopped it does not answer."""
+CONFIRM = 3
+"""Reports that each process still makes while a call is missing. The server is asked something in between, which it does
+not answer while it is stopped: a chunk that it still has comes before they are made."""
 
 
 @dataclass(slots=True)
@@ -43,11 +44,16 @@ class _Process:
     """What one process of postprocessing has reported."""
 
     newest_ns: int = 0
+    reports: deque[int] = field(default_factory=lambda: deque(maxlen=CONFIRM))
     beats: deque[int] = field(default_factory=lambda: deque(maxlen=BEATS))
 
     def is_past(self, moment_ns: int) -> bool:
         """Whether it will get nothing more that was queued by then."""
         return self.newest_ns > moment_ns or (len(self.beats) == BEATS and self.beats[0] > moment_ns)
+
+    def has_reported(self, since_ns: int) -> bool:
+        """Whether it has gone on to report for a while since then."""
+        return len(self.reports) == CONFIRM and self.reports[0] > since_ns
 
 
 class Ledger:
@@ -92,6 +98,7 @@ class Ledger:
         """A process reports: (call, begun_ns) of the latest chunks it has had; none = nothing to do, at that moment."""
         with self._lock:
             state = self._processes.setdefault(process, _Process())
+            state.reports.append(at_ns)
             had = False
             for call, begun_ns in receipts:
                 had = True
@@ -117,7 +124,7 @@ class Ledger:
                 return False
             if state.doubted_ns is None:
                 state.doubted_ns = now_ns
-            return now_ns - state.doubted_ns >= CONFIRM_NS
+            return all(process.has_reported(state.doubted_ns) for process in self._processes.values())
 
     def _see(self, number: int, begun_ns: int) -> None:
         call = self._calls.get(number)
