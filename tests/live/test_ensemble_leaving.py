@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
-from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from qwen_triton.contract import ENSEMBLE, TENSORRT_LLM
 from qwen_triton.tokenizer import Tokenizer
 from tests.live.client import generate
 from tests.live.conftest import Serve
 from tests.live.crowd import Caller, Grpc, Heard, Http, together
-from tests.live.servers import LiveServer
+from tests.live.servers import LiveServer, serving
 from tests.live.waiting import becomes
 
 pytestmark = pytest.mark.live
@@ -125,30 +125,64 @@ def test_a_slow_engine_s_callers_are_never_gone(serve: Serve, qwen25_folder: Pat
     assert (heard.text, heard.finish) == ("a b c d e", "stop")
 
 
+SLOW = """
+import time
+from qwen_triton.triton.postprocessing import PostprocessingModel
+
+
+class TritonPythonModel(PostprocessingModel):
+    executed = 0
+
+    def execute(self, requests):
+        self.executed += 1
+        time.sleep(3.0 if self.executed == 20 else 0.006)
+        return super().execute(requests)
+"""
+"""Postprocessing with six milliseconds for each batch, and once three seconds."""
+
+
 @pytest.mark.parametrize("instances", [1, 2])
 def test_nobody_who_stays_is_gone_when_postprocessing_is_overloaded(
-    serve: Serve, qwen25_folder: Path, instances: int
+    qwen25_folder: Path, tmp_path: Path, instances: int
 ) -> None:
-    """Chunks wait for seconds there, in a queue that grows for as long as the engine goes on."""
-    engine = {"kind": "replay", "step_ms": 1.0, "slots": 512}
-    server = serve(
-        {"model": str(qwen25_folder), "engine": engine, "repository": {"postprocessing_instances": instances}}
-    )
-    text = "word " * 400
-    ask = partial(Grpc, server, ENSEMBLE, {"text_input": text, "stream": True})
-    heard = together([ask(str(n)) for n in range(200)])
-    assert {(h.text == text, h.finish, h.ends, h.error) for h in heard} == {(True, "stop", 1, "")}
-    counters = server.engine_counters()
-    assert (counters["cancelled"], counters["finished"]) == (0, 200)
+    """Chunks wait for seconds there, in a queue that grows for as long as the engine goes on. Who leaves is found."""
+
+    def slow(repository: Path) -> None:
+        (repository / "postprocessing" / "1" / "model.py").write_text(SLOW)
+
+    deployment = {
+        "model": str(qwen25_folder),
+        "engine": {"kind": "replay", "step_ms": 5.0},
+        "repository": {"postprocessing_instances": instances},
+    }
+    texts = [f"{n} " + "word " * 150 * instances for n in range(16)]
+    with serving(deployment, tmp_path, slow) as server:
+        leaving = [Http(server, ENSEMBLE, ENDLESS, leaves_after=3)] * 4
+        heard = together([*leaving, *(Grpc(server, ENSEMBLE, {"text_input": t, "stream": True}) for t in texts)])
+        assert [(h.text, h.finish, h.ends, h.error) for h in heard[4:]] == [(text, "stop", 1, "") for text in texts]
+        assert queue_s(server) > 1
+        assert becomes(lambda: running(server, 0), FREE_S)
+        assert server.engine_counters()["finished"] == 16
 
 
-@pytest.mark.parametrize("decoupled", [True, False])
-def test_whole_answers(serve: Serve, qwen25_folder: Path, decoupled: bool) -> None:
+def queue_s(server: LiveServer) -> float:
+    """How long a chunk waited for postprocessing, on average."""
+    url = f"http://{server.http}/v2/models/postprocessing/stats"
+    queue = httpx.get(url).json()["model_stats"][0]["inference_stats"]["queue"]
+    return float(queue["ns"] / queue["count"] / 1e9)
+
+
+def test_a_whole_answer(server: LiveServer) -> None:
     """One response, long after the question: nothing of it is under way meanwhile."""
-    engine = {"kind": "replay", "step_ms": 20.0}
-    repository = {"decoupled": decoupled}
-    server = serve({"model": str(qwen25_folder), "engine": engine, "repository": repository})
     text = "a " * 150
-    for model in (ENSEMBLE, BLS):
-        assert generate(server, model, text_input=text)["text_output"] == text
+    cancelled = server.engine_counters()["cancelled"]
+    assert generate(server, ENSEMBLE, text_input=text)["text_output"] == text
+    assert server.engine_counters()["cancelled"] == cancelled
+
+
+def test_a_whole_answer_where_nothing_is_streamed(serve: Serve, qwen25_folder: Path) -> None:
+    engine = {"kind": "replay", "step_ms": 20.0}
+    server = serve({"model": str(qwen25_folder), "engine": engine, "repository": {"decoupled": False}})
+    text = "a " * 150
+    assert generate(server, ENSEMBLE, text_input=text)["text_output"] == text
     assert server.engine_counters()["cancelled"] == 0
