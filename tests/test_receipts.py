@@ -147,12 +147,13 @@ def test_a_loss_must_last(ledger: Ledger) -> None:
     assert lost(ledger, call, 3 * LATE)
 
 
-def test_forged_receipts_move_nothing(ledger: Ledger) -> None:
+@pytest.mark.parametrize(("number", "begun_ns"), [(2, 2 * MS), (1 << 30, 2 * MS), (1, LATE + 1)])
+def test_forged_receipts_move_nothing(ledger: Ledger, number: int, begun_ns: int) -> None:
     """Numbers that were never given, a moment to come."""
-    call = ledger.begin("e")
+    call, other = ledger.begin("e"), ledger.begin("e")
     sent(ledger, call, 0)
-    for forged in [(call + 1, 2 * MS), (1 << 30, 2 * MS), (-1, 2 * MS), (call, LATE + 1)]:
-        ledger.heard("p", LATE, [forged])
+    ledger.heard("p", LATE, [(call + number, begun_ns)])
+    assert call + 1 == other
     assert not lost(ledger, call)
 
 

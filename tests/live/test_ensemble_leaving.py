@@ -135,10 +135,10 @@ class TritonPythonModel(PostprocessingModel):
 
     def execute(self, requests):
         self.executed += 1
-        time.sleep(3.0 if self.executed == 20 else 0.006)
+        time.sleep(3.0 if self.executed == 50 else len(requests) * EACH_S)
         return super().execute(requests)
 """
-"""Postprocessing with six milliseconds for each batch, and once three seconds."""
+"""Postprocessing that takes half as many chunks as come, and once nothing for three seconds."""
 
 
 @pytest.mark.parametrize("instances", [1, 2])
@@ -148,21 +148,21 @@ def test_nobody_who_stays_is_gone_when_postprocessing_is_overloaded(
     """Chunks wait for seconds there, in a queue that grows for as long as the engine goes on. Who leaves is found."""
 
     def slow(repository: Path) -> None:
-        (repository / "postprocessing" / "1" / "model.py").write_text(SLOW)
+        (repository / "postprocessing" / "1" / "model.py").write_text(f"EACH_S = {0.005 * instances}\n{SLOW}")
 
     deployment = {
         "model": str(qwen25_folder),
-        "engine": {"kind": "replay", "step_ms": 5.0},
+        "engine": {"kind": "replay", "step_ms": 20.0},
         "repository": {"postprocessing_instances": instances},
     }
-    texts = [f"{n} " + "word " * 150 * instances for n in range(16)]
+    texts = [f"{n} " + "word " * 180 for n in range(8)]
     with serving(deployment, tmp_path, slow) as server:
         leaving = [Http(server, ENSEMBLE, ENDLESS, leaves_after=3)] * 4
         heard = together([*leaving, *(Grpc(server, ENSEMBLE, {"text_input": t, "stream": True}) for t in texts)])
         assert [(h.text, h.finish, h.ends, h.error) for h in heard[4:]] == [(text, "stop", 1, "") for text in texts]
         assert queue_s(server) > 1
         assert becomes(lambda: running(server, 0), FREE_S)
-        assert server.engine_counters()["finished"] == 16
+        assert server.engine_counters()["finished"] == len(texts)
 
 
 def queue_s(server: LiveServer) -> float:
