@@ -34,26 +34,26 @@ ENGINE = {"input_ids": [100, 101, 102], "input_lengths": 3, "request_output_len"
 
 @dataclass
 class Slots:
-    """When slots were given back: `at[n]` is when the engine had cancelled its n+1st sequence."""
+    """When slots were given back: `at[n]` is when the engine had cancelled its n+1st sequence since `before`."""
 
     server: LiveServer
+    before: int
     at: list[float] = field(default_factory=list)
     running: int = 0
     ended: Event = field(default_factory=Event)
 
     def watch(self) -> None:
         """Looks every few milliseconds until told to end."""
-        before = self.server.engine_counters()["cancelled"]
         while not self.ended.wait(_POLL_S):
             counters = self.server.engine_counters()
-            self.at += [time.monotonic()] * (counters["cancelled"] - before - len(self.at))
+            self.at += [time.monotonic()] * (counters["cancelled"] - self.before - len(self.at))
             self.running = counters["running"]
 
 
 @contextmanager
 def watching(server: LiveServer) -> Iterator[Slots]:
     """The slots of a server while something happens there."""
-    slots = Slots(server)
+    slots = Slots(server, server.engine_counters()["cancelled"])
     thread = Thread(target=slots.watch)
     thread.start()
     try:

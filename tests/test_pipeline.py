@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from qwen_triton import callers
 from qwen_triton.answer_call import AnswerCall
 from qwen_triton.engines.client import EngineClient, connect, read_counters
 from qwen_triton.engines.replay import ReplayEngine, ReplayOptions
@@ -140,15 +141,32 @@ def test_a_stop_string_lets_go_of_the_engine(setting: Callable[..., Setting]) ->
     assert becomes(here.is_free, 5)
 
 
-def test_a_caller_that_leaves_is_let_go_of_and_answered_once(setting: Callable[..., Setting]) -> None:
+def test_a_caller_that_leaves_is_let_go_of_at_once_and_answered_later(
+    monkeypatch: pytest.MonkeyPatch, setting: Callable[..., Setting]
+) -> None:
+    """The final response must not overtake what is still under way to the stream that has broken."""
+    monkeypatch.setattr(callers, "FAREWELL_S", 2.0)
     here = setting(step_ms=5.0)
     heard = here.ask("and on " * 2000)
     assert becomes(lambda: bool(heard.text), WAIT_S)
     heard.left = True
+    assert becomes(here.is_free, 1.5)
+    assert (heard.ends, here.line.in_flight) == (0, 0)
     assert heard.ended.wait(WAIT_S)
     assert isinstance(heard.error, Cancelled)
-    assert becomes(here.is_free, 5)
     assert here.meter.finished == {"cancelled": 1}
+
+
+def test_a_line_that_ends_answers_those_who_have_left(
+    monkeypatch: pytest.MonkeyPatch, setting: Callable[..., Setting]
+) -> None:
+    monkeypatch.setattr(callers, "FAREWELL_S", 3600.0)
+    here = setting(step_ms=5.0)
+    heard = here.ask("and on " * 2000)
+    heard.left = True
+    assert becomes(lambda: here.line.in_flight == 0, WAIT_S)
+    here.line.stop()
+    assert (heard.ends, isinstance(heard.error, Cancelled)) == (1, True)
 
 
 def test_stocks_cancel_ends_the_calls_of_its_request_id(setting: Callable[..., Setting]) -> None:
@@ -265,6 +283,7 @@ def test_a_call_without_a_slot_in_time_is_unavailable_and_out_of_the_queue(setti
     assert (here.line.in_flight, holder.ends, patient.ends, hasty.ends) == (2, 0, 0, 1)
     holder.left = True
     assert patient.ended.wait(WAIT_S)
+    assert holder.ended.wait(WAIT_S)
     assert (patient.text, isinstance(holder.error, Cancelled)) == ("one two", True)
     assert here.meter.finished == {"unavailable": 1, "cancelled": 1, "length": 1}
     assert here.is_free()

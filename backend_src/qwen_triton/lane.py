@@ -56,13 +56,17 @@ class Lane(Generic[_Call]):
 
     def turn(self) -> None:
         """Runs what was posted and sends the oldest pieces, each with all that has arrived for it by then."""
-        while self._posted:
-            self._act(self._posted.popleft())
+        self.act()
         for _ in range(_TURN):
             self._collect()
             if not (self._backlog and self._allowance.take()):
                 break
             self._deliver(*self._backlog.pop())
+
+    def act(self) -> None:
+        """Runs what was posted."""
+        while self._posted:
+            self._run_posted(self._posted.popleft())
 
     def run(self) -> None:
         """Takes turns until stopped; sleeps when there is nothing to do."""
@@ -97,7 +101,7 @@ class Lane(Generic[_Call]):
             self._wakes.get()
         self._asleep = False
 
-    def _act(self, action: Callable[[], None]) -> None:
+    def _run_posted(self, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception:  # whatever became of one caller, the others go on

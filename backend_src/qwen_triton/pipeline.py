@@ -104,6 +104,8 @@ class Line:
         for thread in self._threads:
             thread.join()
         self._callers.stop()
+        for lane in self._lanes:
+            lane.act()
         for admitted in self._admitted():
             self._fail(admitted, Unavailable("the server is shutting down"))
         self._engine.close()
@@ -224,4 +226,4 @@ class Line:
     def _abandon(self, admitted: _Admitted) -> None:
         if admitted.runs:
             self._release(admitted)
-            admitted.call.close()
+            self._callers.farewell(lambda: self._post(admitted.lane, admitted.call.close))

@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,6 +82,23 @@ def together(callers: Sequence[Caller], wait_s: float = WAIT_S) -> list[Heard]:
         return await asyncio.gather(*map(hear, callers))
 
     return asyncio.run(hear_all())
+
+
+def break_off(callers: Sequence[Caller], when: Callable[[list[Heard]], bool]) -> list[Heard]:
+    """What they hear when all ask at once, and all leave in the same moment, once that is true of what they heard."""
+
+    async def hear_some() -> list[Heard]:
+        heard = [Heard() for _ in callers]
+        tasks = [asyncio.create_task(caller.ask(h)) for caller, h in zip(callers, heard, strict=True)]
+        deadline = time.monotonic() + WAIT_S
+        while not when(heard) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return heard
+
+    return asyncio.run(hear_some())
 
 
 @dataclass

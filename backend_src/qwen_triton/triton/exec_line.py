@@ -34,7 +34,7 @@ from ..backend_arrays import (
     encode_stop_request,
     finish_reason,
 )
-from ..callers import CallerWatch
+from ..callers import FAREWELL_S, CallerWatch
 from ..engines.model_client import LATE, backend_info
 from ..engines.step import EngineInfo
 from ..errors import EngineError, Unavailable
@@ -147,7 +147,8 @@ class ExecLine:
     def _watch(self, turn: _Turn, runs: Sequence[_Running], timeout_s: float | None) -> None:
         """The engine does not say when a request has a slot: with a timeout its first token must be there by then."""
         call = turn.call
-        self._callers.watch(call.abandoned, lambda: self._withdraw(turn, runs, call.close), lambda: turn in self._calls)
+        goodbye = partial(_say_goodbye, call)
+        self._callers.watch(call.abandoned, lambda: self._withdraw(turn, runs, goodbye), lambda: turn in self._calls)
         if timeout_s is None:
             return
         due, refuse = time.monotonic() + timeout_s, partial(call.fail, Unavailable(LATE))
@@ -236,3 +237,9 @@ class ExecLine:
             run.stopped = True
             for _ in self._responses(self._inference(run.name, encode_stop_request(), OUTPUTS)):
                 pass
+
+
+def _say_goodbye(call: Call) -> None:
+    """Ends the response of an abandoned call, on the thread that has the request (see callers)."""
+    time.sleep(FAREWELL_S)
+    call.close()
