@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -26,7 +26,7 @@ class Heard(Ledger):
         self.reports: list[list[tuple[int, int]]] = []
         self.left = 0
 
-    def heard(self, process: object, at_ns: int, receipts: Iterable[tuple[int, int]]) -> None:  # noqa: ARG002
+    def heard(self, process: object, at_ns: int, receipts: Sequence[tuple[int, int]]) -> None:  # noqa: ARG002
         assert at_ns <= time.monotonic_ns()
         self.reports.append(list(receipts))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -94,21 +94,19 @@ class Ledger:
             if state and state.unseen and state.unseen[-1].done_ns is None:
                 state.unseen[-1].done_ns = now_ns
 
-    def heard(self, process: Hashable, at_ns: int, receipts: Iterable[tuple[int, int]]) -> None:
+    def heard(self, process: Hashable, at_ns: int, receipts: Sequence[tuple[int, int]]) -> None:
         """A process reports: (call, begun_ns) of the latest chunks it has had; none = nothing to do, at that moment."""
         with self._lock:
             state = self._processes.setdefault(process, _Process())
             state.reports.append(at_ns)
-            had = False
+            if not receipts:
+                state.beats.append(at_ns)
+                return
+            state.beats.clear()
             for call, begun_ns in receipts:
-                had = True
                 if self._first < call <= self._next and begun_ns <= at_ns:
                     state.newest_ns = max(state.newest_ns, begun_ns)
                     self._see(call, begun_ns)
-            if had:
-                state.beats.clear()
-            else:
-                state.beats.append(at_ns)
 
     def departed(self, process: Hashable) -> None:
         with self._lock:
@@ -118,9 +116,10 @@ class Ledger:
         """Whether the caller has left. Ask it again and again; the first answers of a loss are still no."""
         with self._lock:
             state = self._calls.get(call)
-            if state is None or not self._is_missing(state, now_ns):
-                if state is not None:
-                    state.doubted_ns = None
+            if state is None:
+                return False
+            if not self._is_missing(state, now_ns):
+                state.doubted_ns = None
                 return False
             if state.doubted_ns is None:
                 state.doubted_ns = now_ns

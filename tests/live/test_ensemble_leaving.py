@@ -5,12 +5,14 @@ The numbers are small: tritonserver 2.51 can abort when hundreds of gRPC callers
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from qwen_triton.contract import ENSEMBLE, TENSORRT_LLM
@@ -123,6 +125,24 @@ def test_a_slow_engine_s_callers_are_never_gone(serve: Serve, qwen25_folder: Pat
     server = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 2000.0}})
     heard = together([Grpc(server, ENSEMBLE, {"text_input": "a b c d e", "stream": True})])[0]
     assert (heard.text, heard.finish) == ("a b c d e", "stop")
+
+
+def test_nobody_is_gone_who_asks_a_server_that_stands_still(server: LiveServer) -> None:
+    """Three seconds without processor time, while its models' processes go on and have nothing to do.
+
+    A model's process that stands still is given up by the server itself, and its requests fail.
+    """
+    triton = psutil.Process(server.pid)
+    text = "on and on " * 100
+    before = server.engine_counters()["cancelled"]
+    with meanwhile([Grpc(server, ENSEMBLE, {"text_input": text, "stream": True})] * 4) as heard:
+        assert becomes(lambda: running(server, 4), FREE_S)
+        time.sleep(1.0)
+        triton.suspend()
+        time.sleep(3.0)
+        triton.resume()
+        assert [(h.text, h.finish, h.error) for h in heard()] == [(text, "stop", "")] * 4
+    assert server.engine_counters()["cancelled"] == before
 
 
 SLOW = """
