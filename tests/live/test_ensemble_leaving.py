@@ -121,10 +121,10 @@ def test_a_caller_of_the_engine_model_itself_is_never_gone(server: LiveServer) -
 
 
 def test_a_slow_engine_s_callers_are_never_gone(serve: Serve, qwen25_folder: Path) -> None:
-    """Two seconds between two chunks, alone: nothing is under way for most of the time."""
-    server = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 2000.0}})
-    heard = together([Grpc(server, ENSEMBLE, {"text_input": "a b c d e", "stream": True})])[0]
-    assert (heard.text, heard.finish) == ("a b c d e", "stop")
+    """A second and a half between two chunks, alone: nothing is under way for most of the time."""
+    server = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 1500.0}})
+    heard = together([Grpc(server, ENSEMBLE, {"text_input": "a b c", "stream": True})])[0]
+    assert (heard.text, heard.finish) == ("a b c", "stop")
 
 
 def test_nobody_is_gone_who_asks_a_server_that_stands_still(server: LiveServer) -> None:
@@ -175,7 +175,7 @@ def test_nobody_who_stays_is_gone_when_postprocessing_is_overloaded(
         "engine": {"kind": "replay", "step_ms": 20.0},
         "repository": {"postprocessing_instances": instances},
     }
-    texts = [f"{n} " + "word " * 180 for n in range(8)]
+    texts = [f"{n} " + "word " * 120 for n in range(8)]
     with serving(deployment, tmp_path, slow) as server:
         leaving = [Http(server, ENSEMBLE, ENDLESS, leaves_after=3)] * 4
         heard = together([*leaving, *(Grpc(server, ENSEMBLE, {"text_input": t, "stream": True}) for t in texts)])
