@@ -106,7 +106,7 @@ class EngineClient:
     def receive(self, sink: Sink, timeout_s: float | None) -> None:
         """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         peer = self._peer
-        watched = [self._waker] if peer is None else [self._waker, peer]
+        watched: list[Waker | socket.socket] = [self._waker] if peer is None else [self._waker, peer]
         if not self._lost:
             ready = select.select(watched, [], [], timeout_s)[0]
             if self._waker in ready:
