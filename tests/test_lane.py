@@ -86,6 +86,19 @@ def test_what_arrives_while_the_lane_sends_goes_out_as_one_piece(lane: Lane[obje
     assert delivered.pieces == 2
 
 
+def test_first_words_go_before_what_waits_and_an_answer_keeps_its_order() -> None:
+    """Call 3 is begun between its chunks: its end, given as that of a begun one, must not overtake its beginning."""
+    order: list[tuple[int, list[int], str | None]] = []
+    lane: Lane[object] = Lane(lambda key, c: order.append((key, list(c.token_ids), c.finish)), Allowance(Pace(), 1))
+    lane.give(1, [10], None)
+    lane.give(2, [20], None)
+    lane.give(3, [30], None, begun=False)
+    lane.give(3, [31], {"finish": "stop"}, begun=True)
+    lane.give(4, [40], None, begun=False)
+    lane.turn()
+    assert order == [(3, [30], None), (4, [40], None), (1, [10], None), (2, [20], None), (3, [31], "stop")]
+
+
 def test_an_action_that_fails_is_logged_and_the_lane_goes_on(
     lane: Lane[object], delivered: Delivered, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from qwen_triton.answer_call import AnswerCall
 from qwen_triton.engines.client import EngineClient, connect, read_counters
 from qwen_triton.engines.replay import ReplayEngine, ReplayOptions
 from qwen_triton.engines.server import EngineServer
+from qwen_triton.engines.step import EngineInfo
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
 from qwen_triton.meter import Meter
 from qwen_triton.pipeline import Line
@@ -58,6 +59,28 @@ class Heard:
         self.ends += final
         if final:
             self.ended.set()
+
+
+class SilentDoor:
+    """A Door to an engine that says nothing of its own accord: sequences get the keys 1, 2, 3 …"""
+
+    def __init__(self) -> None:
+        self.keys = 0
+
+    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
+        register(list(range(self.keys + 1, self.keys + 1 + len(requests))))
+        self.keys += len(requests)
+
+    def cancel(self, key: int) -> None: ...
+
+    def receive(self, sink: object, timeout_s: float | None) -> None: ...
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("silent", 100, 100)
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Setting:
@@ -131,6 +154,22 @@ def test_two_hundred_calls_at_once_each_hear_their_own_text(setting: Callable[..
     assert {h.ends for h in heard} == {1}
     assert here.meter.finished == {"length": 200}
     assert here.is_free()
+
+
+def test_the_first_words_of_a_call_go_before_more_of_another() -> None:
+    """Both are in one lane, whose turns are taken here; the engine's part is played here as well."""
+    line, order = Line(SilentDoor()), []
+    for name in "abcd":
+        call = AnswerCall(Heard(), [[]], None, Meter().open(), streamed=True, keep=1)  # type: ignore[arg-type]
+        call.feed = lambda _, chunk, name=name: order.append((name, chunk.token_ids))  # type: ignore[method-assign,assignment,misc]
+        line.admit(call, [EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))])
+    lane = line._lanes[0]
+    line.gained(1, [1], None)
+    lane.turn()
+    line.gained(1, [2], None)
+    line.gained(4, [3], None)
+    lane.turn()
+    assert order == [("a", [1]), ("d", [3]), ("a", [2])]
 
 
 def test_a_stop_string_lets_go_of_the_engine(setting: Callable[..., Setting]) -> None:

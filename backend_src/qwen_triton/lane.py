@@ -31,8 +31,8 @@ class Lane(Generic[_Call]):
         self.calls: set[_Call] = set()
         self._deliver = deliver
         self._allowance = allowance
-        self._arrived: deque[tuple[int, list[int], Extras | None]] = deque()
-        self._backlog = Backlog()
+        self._arrived: deque[tuple[Backlog, int, list[int], Extras | None]] = deque()
+        self._openings, self._backlog = Backlog(), Backlog()
         self._posted: deque[Callable[[], None]] = deque()
         self._asleep = False
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -42,11 +42,11 @@ class Lane(Generic[_Call]):
         """Seconds until there is something to do in a turn: 0 now, None not before something arrives."""
         if self._posted:
             return 0.0
-        return self._allowance.wait_s() if self._arrived or self._backlog else None
+        return self._allowance.wait_s() if self._arrived or self._openings or self._backlog else None
 
-    def give(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """Takes a chunk of one of the lane's calls."""
-        self._arrived.append((key, token_ids, extras))
+    def give(self, key: int, token_ids: list[int], extras: Extras | None, begun: bool = True) -> None:
+        """Takes a chunk of one of the lane's calls; one that has not `begun` to be answered goes before all others."""
+        self._arrived.append((self._backlog if begun else self._openings, key, token_ids, extras))
         self._wake()
 
     def post(self, action: Callable[[], None]) -> None:
@@ -55,13 +55,14 @@ class Lane(Generic[_Call]):
         self._wake()
 
     def turn(self) -> None:
-        """Runs what was posted and sends the oldest pieces, each with all that has arrived for it by then."""
+        """Runs what was posted, then sends pieces: first words first, then the oldest, with all that has come for it."""
         self.act()
         for _ in range(_TURN):
             self._collect()
-            if not (self._backlog and self._allowance.take()):
+            backlog = self._openings or self._backlog
+            if not (backlog and self._allowance.take()):
                 break
-            self._deliver(*self._backlog.pop())
+            self._deliver(*backlog.pop())
 
     def act(self) -> None:
         """Runs what was posted."""
@@ -85,9 +86,10 @@ class Lane(Generic[_Call]):
         self._wakes.put(None)
 
     def _collect(self) -> None:
-        arrived, add = self._arrived, self._backlog.add
+        arrived = self._arrived
         while arrived:
-            add(*arrived.popleft())
+            backlog, key, token_ids, extras = arrived.popleft()
+            backlog.add(key, token_ids, extras)
 
     def _wake(self) -> None:
         if self._asleep:

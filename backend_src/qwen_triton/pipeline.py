@@ -49,14 +49,15 @@ class Call(Protocol):
 
 
 class _Admitted:
-    """A call under way: its lane, and the engine keys of its sequences that still run."""
+    """A call under way: its lane, the engine keys of its sequences that still run, whether it has heard anything."""
 
-    __slots__ = ("call", "keys", "lane")
+    __slots__ = ("begun", "call", "keys", "lane")
 
     def __init__(self, call: Call, lane: Lane[_Admitted]) -> None:
         self.call = call
         self.lane = lane
         self.keys: set[int] = set()
+        self.begun = False
 
     @property
     def runs(self) -> bool:
@@ -175,7 +176,7 @@ class Line:
         """Takes a chunk from the engine (engines.door.Sink)."""
         owner = self._owners.get(key)
         if owner is not None:
-            owner[0].lane.give(key, token_ids, extras)
+            owner[0].lane.give(key, token_ids, extras, owner[0].begun)
 
     def refused(self, key: int, error: QwenTritonError) -> None:
         """Takes an engine's refusal (engines.door.Sink)."""
@@ -196,6 +197,7 @@ class Line:
         if owner is None:
             return
         admitted, index = owner
+        admitted.begun = True
         if chunk.finish == "error":
             _log.error("the engine failed on a request: %s", chunk.error)
             self._fail(admitted, EngineError(chunk.error))

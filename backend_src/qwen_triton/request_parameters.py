@@ -18,17 +18,17 @@ _OF_TRITON = frozenset(
     )
 )
 """Those with a meaning to the server itself."""
+_INPUTS = [tensor.name for tensor in BLS_INPUTS]
 
 
 def check_parameters(names: Iterable[str]) -> None:
     """Raises InvalidRequest for the first name that nobody reads, with the input that was probably meant."""
-    inputs = [tensor.name for tensor in BLS_INPUTS]
     for name in names:
         if name in _OF_TRITON:
             continue
-        if name in inputs:
+        if name in _INPUTS:
             raise InvalidRequest(f"this model has no such input, {BLS} has; ask there or leave it out", name)
-        close = get_close_matches(name, inputs, 1)
+        close = get_close_matches(name, _INPUTS, 1)
         raise InvalidRequest(
             f"no input has this name; {f'did you mean {close[0]}?' if close else 'leave it out'}", name
         )

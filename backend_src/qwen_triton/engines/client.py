@@ -18,6 +18,7 @@ from ..errors import EngineError, InvalidRequest, Unavailable
 from ..types import EngineRequest
 from .door import Sink
 from .step import EngineInfo
+from .waker import Waker
 from .wire import MessageReader, encode_message, encode_request
 
 _READ = 1 << 18
@@ -58,8 +59,7 @@ class EngineClient:
         self._in_flight: set[int] = set()
         self._lost: list[int] = []
         self._next = 0
-        self._waker, self._wakened = socket.socketpair()
-        self._wakened.setblocking(False)
+        self._waker = Waker()
 
     def info(self) -> EngineInfo:
         """The engine's facts; waits for it as a submit does."""
@@ -97,8 +97,7 @@ class EngineClient:
 
     def wake(self) -> None:
         """Makes a receive() that waits return at once."""
-        with contextlib.suppress(BlockingIOError):
-            self._waker.send(b"\0")
+        self._waker.wake()
 
     def close(self) -> None:
         with self._lock:
@@ -107,12 +106,11 @@ class EngineClient:
     def receive(self, sink: Sink, timeout_s: float | None) -> None:
         """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         peer = self._peer
-        watched = [self._wakened] if peer is None else [self._wakened, peer]
+        watched: list[Waker | socket.socket] = [self._waker] if peer is None else [self._waker, peer]
         if not self._lost:
             ready = select.select(watched, [], [], timeout_s)[0]
-            if self._wakened in ready:
-                with contextlib.suppress(BlockingIOError):
-                    self._wakened.recv(4096)
+            if self._waker in ready:
+                self._waker.clear()
             if peer is not None and peer in ready:
                 self._read(peer, sink)
         if self._lost:

@@ -11,7 +11,6 @@ import itertools
 import logging
 import secrets
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from .model_processes import ModelProcesses
 from .model_sequence import ModelSequence
 from .own_server import GrpcAddress
 from .step import EngineInfo
+from .waker import Waker
 
 LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
@@ -73,8 +73,7 @@ class ModelClient:
         self._connections: list[ModelConnection] = []
         self._lock = threading.Lock()
         self._deadlines = Deadlines(self._waits)
-        self._waker, self._wakened = socket.socketpair()
-        self._wakened.setblocking(False)
+        self._waker = Waker()
 
     def info(self) -> EngineInfo:
         """The engine's facts, from its files: nothing is asked of it."""
@@ -105,8 +104,7 @@ class ModelClient:
 
     def wake(self) -> None:
         """Makes a receive() that waits return at once."""
-        with contextlib.suppress(BlockingIOError):
-            self._waker.send(b"\0")
+        self._waker.wake()
 
     def close(self) -> None:
         self._drop_all("the model is being unloaded")
@@ -125,13 +123,12 @@ class ModelClient:
 
     def _receive(self, sink: Sink, timeout_s: float | None) -> None:
         processes = self._processes.descriptors if self._processes is not None else []
-        watched: list[Any] = [self._wakened, *self._connections, *processes]
+        watched: list[Any] = [self._waker, *self._connections, *processes]
         for ready in select.select(watched, [], [], timeout_s)[0]:
             if isinstance(ready, ModelConnection):
                 self._read(ready, sink)
-            elif ready is self._wakened:
-                with contextlib.suppress(BlockingIOError):
-                    self._wakened.recv(4096)
+            elif ready is self._waker:
+                self._waker.clear()
             else:
                 self._drop_all("its process has ended")
 
