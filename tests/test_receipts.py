@@ -234,7 +234,7 @@ class Server:
     def _dispatch(self) -> None:
         for stub in self.draw.sample(self.stubs, len(self.stubs)):
             if self.queue and stub.busy_until <= self.now >= stub.stopped_until:
-                for _ in range(min(len(self.queue), self.draw.choice([1, 1, 4]))):
+                for _ in range(min(len(self.queue), 64 if self.calm else self.draw.choice([1, 1, 4]))):
                     call, begun = self.queue.popleft()
                     stub.seen[call] = begun
                 slow = 0 if self.calm else self.draw.randint(0, self.slowness)
