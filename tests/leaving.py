@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from qwen_triton.contract import BLS, TENSORRT_LLM
+from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.fetch_qwen import fetch
 from tests.live.crowd import STOP, Grpc, Heard, Http
 from tests.live.servers import LiveServer, serving
@@ -93,6 +93,7 @@ def ways(server: LiveServer) -> dict[str, Callable[[], Awaitable[float]]]:
     """The ways to leave: each begins a request, lets go of it and says when that was."""
     return {
         "HTTP closed": lambda: leave_by(Http(server, BLS, ENDLESS, leaves_after=3)),
+        "HTTP, ensemble": lambda: leave_by(Http(server, ENSEMBLE, ENDLESS, leaves_after=3)),
         "gRPC cancelled": lambda: leave_by(Grpc(server, BLS, ENDLESS, leaves_after=3)),
         "gRPC deadline": lambda: leave_by(Grpc(server, BLS, ENDLESS, deadline_s=1.0)),
         "stop word": lambda: leave_by(Grpc(server, BLS, ENDLESS | {"stop_words": [" STOP"]})),

@@ -10,13 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BACKEND = ROOT / "backend_src" / "qwen_triton"
 ORDER = [
-    "errors", "json_file", "types", "contract", "request_parameters", "queue_timeout", "tensors", "kserve",
+    "errors", "json_file", "types", "contract", "request_parameters", "queue_timeout", "tensors", "receipt_tag", "kserve",
     "input_rows", "generate_arrays", "token_arrays", "backend_arrays", "settings",
     "tokenizer_folder", "tokenizer", "control_tokens", "chat_messages", "template_environment", "chat_template",
     "detokenizer", "stop_scanner", "token_trail", "text_stream",
     "deltas", "tag_finder", "json_scanner", "call_json", "reasoning", "tool_calls",
     "grpc_calls", "engines", "prompt_arrays", "sequences", "preprocess", "postprocess",
     "answer", "usage_arrays", "text_answers", "token_answers", "engine_arrays",
+    "receipts", "receipt_sender", "receipt_listener",
     "meter", "responder", "answer_call", "callers", "pace", "lane", "pipeline", "triton",
 ]  # fmt: skip
 """Left to right. `grpc_calls`, `engines` and `triton` are packages."""

@@ -106,6 +106,7 @@ class Grpc:
     """A caller with a gRPC stream of its own. Leaves after `leaves_after` pieces, or at its `deadline_s`.
 
     It leaves by a cancel; with `stops` by stock's `stop` request to the engine model, and hears its answer's end.
+    Without `outputs` it asks for all there are.
     """
 
     server: LiveServer
@@ -116,6 +117,7 @@ class Grpc:
     deadline_s: float | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
     stops: bool = False
+    outputs: Sequence[str] = ()
 
     async def ask(self, heard: Heard) -> None:
         async with grpc.aio.insecure_channel(self.server.grpc) as channel:
@@ -150,6 +152,8 @@ class Grpc:
             request.inputs.add(name=name, datatype=kind, shape=array.shape)
             data = serialize_byte_tensor(array).item() if kind == "BYTES" else array.tobytes()
             request.raw_input_contents.append(data)
+        for name in self.outputs:
+            request.outputs.add(name=name)
         return request
 
 

@@ -33,7 +33,7 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
-def _same_user(peer: socket.socket) -> bool:
+def same_user(peer: socket.socket) -> bool:
     """Abstract addresses carry no file permissions, so the kernel is asked who is calling."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return bool(_PEER.unpack(credentials)[1] == os.getuid())
@@ -97,7 +97,7 @@ class EngineServer:
 
     def _accept(self, _mask: int) -> None:
         peer, _ = self._listener.accept()
-        if not _same_user(peer):
+        if not same_user(peer):
             peer.close()
             return
         peer.setblocking(False)

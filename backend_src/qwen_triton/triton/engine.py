@@ -18,6 +18,9 @@ from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTriton
 from ..meter import Meter
 from ..pipeline import Line
 from ..queue_timeout import limit_wait
+from ..receipt_listener import ReceiptListener
+from ..receipt_sender import receipts_address
+from ..receipts import Ledger
 from ..sequences import split_sequences
 from ..settings import engine_address, sibling_parameter
 from ..token_answers import EngineRow, TokenEncoder, spell_stops
@@ -34,7 +37,7 @@ from .requests import (
     repository_of,
     server_pid,
 )
-from .responses import TritonResponder
+from .watched_responder import WatchedResponder
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +68,9 @@ class EngineModel:
         self._line = Line(EngineClient(address), parameters.number("max_in_flight") or 0)
         self._line.start()
         self._address = address
+        self._ledger = Ledger()
+        self._receipts = ReceiptListener(self._ledger, receipts_address(address))
+        self._receipts.start()
         self._metrics = MetricsPublisher(TENSORRT_LLM, self._meter, self._states)
         self._metrics.start()
 
@@ -74,6 +80,7 @@ class EngineModel:
 
     def finalize(self) -> None:
         self._line.stop()
+        self._receipts.stop()
         self._metrics.stop()
         self._supervisor.stop()
 
@@ -92,7 +99,7 @@ class EngineModel:
         return {}
 
     def _admit(self, request: Any) -> None:
-        responder, meter = TritonResponder(request), self._meter.open()
+        responder, meter = WatchedResponder(request, self._ledger), self._meter.open()
         try:
             arrays = read_inputs(request, ENGINE_INPUTS)
             if wants_stop(arrays):
@@ -102,6 +109,8 @@ class EngineModel:
             engine = self._line.info()
             rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
             sequences = [self._sequences(row, engine) for row in rows]
+            if is_streamed(arrays) and rows[0].for_text:
+                responder.watch()
             call = AnswerCall(
                 responder,
                 sequences,
@@ -124,7 +133,7 @@ class EngineModel:
             raise InvalidRequest(reason, "request_output_len")
         return split_sequences(row.request)
 
-    def _stop(self, responder: TritonResponder) -> None:
+    def _stop(self, responder: WatchedResponder) -> None:
         """Stock's way to cancel: the running request of the same id ends as «cancelled», this one without a response."""
         if not responder.request_id:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")

@@ -7,28 +7,41 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..contract import POSTPROCESSING, POSTPROCESSING_INPUTS
+from ..contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
 from ..postprocess import Postprocessor
-from ..settings import TextSettings
+from ..receipt_sender import ReceiptSender, receipts_address
+from ..receipt_tag import read_tag
+from ..settings import TextSettings, engine_address
 from ..tokenizer import Tokenizer
-from .requests import prepare_process, read_inputs, read_parameters, repository_of
+from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import triton_error
 
 
 class PostprocessingModel:
-    """decode: ids and lengths | run and encode: Postprocessor.decode."""
+    """decode: ids and lengths | run and encode: Postprocessor.decode.
+
+    It tells the engine model which chunks have come: that is how the engine learns whose caller has left.
+    """
 
     def initialize(self, args: Mapping[str, str]) -> None:
         prepare_process(POSTPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._postprocess = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
+        self._receipts = ReceiptSender(receipts_address(engine_address(server_pid(), TENSORRT_LLM)))
+        self._receipts.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        return [self._respond(request) for request in requests]
+        with self._receipts.work():
+            return [self._respond(request) for request in requests]
+
+    def finalize(self) -> None:
+        self._receipts.stop()
 
     def _respond(self, request: Any) -> Any:
         try:
             inputs = read_inputs(request, POSTPROCESSING_INPUTS)
+            if tag := read_tag(inputs["TOKENS_BATCH"]):
+                self._receipts.note(*tag)
             text = self._postprocess.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request.request_id())
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             return pb.InferenceResponse(error=triton_error(error, request.request_id()))
