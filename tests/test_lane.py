@@ -38,6 +38,10 @@ class Delivered:
         if len(self.finished) == self.wanted:
             self.all_done.set()
 
+    @staticmethod
+    def flush(call: object) -> None:
+        raise AssertionError(f"{call}: nothing was written")
+
 
 @pytest.fixture
 def delivered() -> Delivered:
@@ -46,7 +50,7 @@ def delivered() -> Delivered:
 
 @pytest.fixture
 def lane(delivered: Delivered) -> Iterator[Lane[object]]:
-    lane: Lane[object] = Lane(delivered, Allowance(Pace(), 1))
+    lane: Lane[object] = Lane(delivered, Delivered.flush, Allowance(Pace(), 1))
     thread = threading.Thread(target=lane.run)
     thread.start()
     yield lane
@@ -89,7 +93,11 @@ def test_what_arrives_while_the_lane_sends_goes_out_as_one_piece(lane: Lane[obje
 def test_first_words_go_before_what_waits_and_an_answer_keeps_its_order() -> None:
     """Call 3 is begun between its chunks: its end, given as that of a begun one, must not overtake its beginning."""
     order: list[tuple[int, list[int], str | None]] = []
-    lane: Lane[object] = Lane(lambda key, c: order.append((key, list(c.token_ids), c.finish)), Allowance(Pace(), 1))
+
+    def note(key: int, chunk: TokenChunk) -> None:
+        order.append((key, list(chunk.token_ids), chunk.finish))
+
+    lane: Lane[object] = Lane(note, Delivered.flush, Allowance(Pace(), 1))
     lane.give(1, [10], None)
     lane.give(2, [20], None)
     lane.give(3, [30], None, begun=False)
@@ -97,6 +105,20 @@ def test_first_words_go_before_what_waits_and_an_answer_keeps_its_order() -> Non
     lane.give(4, [40], None, begun=False)
     lane.turn()
     assert order == [(3, [30], None), (4, [40], None), (1, [10], None), (2, [20], None), (3, [31], "stop")]
+
+
+def test_what_a_turn_made_is_sent_when_all_of_it_is_made() -> None:
+    done: list[str] = []
+
+    def feed(key: int, _: TokenChunk) -> str | None:
+        done.append(f"feed {key}")
+        return f"call {key}" if key != 2 else None
+
+    lane: Lane[str] = Lane(feed, lambda call: done.append(f"flush {call}"), Allowance(Pace(), 1))
+    for key in (1, 2, 3):
+        lane.give(key, [key], None)
+    lane.turn()
+    assert done == ["feed 1", "feed 2", "feed 3", "flush call 1", "flush call 3"]
 
 
 def test_an_action_that_fails_is_logged_and_the_lane_goes_on(
@@ -109,7 +131,7 @@ def test_an_action_that_fails_is_logged_and_the_lane_goes_on(
 
 
 def test_a_lane_that_sleeps_can_be_stopped(delivered: Delivered) -> None:
-    lane: Lane[object] = Lane(delivered, Allowance(Pace(), 1))
+    lane: Lane[object] = Lane(delivered, Delivered.flush, Allowance(Pace(), 1))
     thread = threading.Thread(target=lane.run)
     thread.start()
     lane.stop()
@@ -120,7 +142,9 @@ def test_a_lane_that_sleeps_can_be_stopped(delivered: Delivered) -> None:
 def test_pieces_beyond_the_allowance_wait_and_merge(delivered: Delivered) -> None:
     """A thousand tokens of forty sequences while the allowance is 32 pieces: everything comes, in few pieces more."""
     delivered.wanted = 40
-    lane: Lane[object] = Lane(delivered, Allowance(Pace(Machine(1)), 60))  # 4000 / 60: one piece in 15 ms
+    lane: Lane[object] = Lane(
+        delivered, Delivered.flush, Allowance(Pace(Machine(1)), 60)
+    )  # 4000 / 60: one piece in 15 ms
     for token in range(25):
         for key in range(40):
             lane.give(key, [token], {"finish": "length"} if token == 24 else None)
@@ -138,7 +162,7 @@ def test_pieces_beyond_the_allowance_wait_and_merge(delivered: Delivered) -> Non
 
 
 def test_what_is_posted_does_not_wait_for_the_allowance(delivered: Delivered) -> None:
-    lane: Lane[object] = Lane(delivered, Allowance(Pace(Machine(1)), 60))
+    lane: Lane[object] = Lane(delivered, Delivered.flush, Allowance(Pace(Machine(1)), 60))
     for key in range(40):
         lane.give(key, [1], None)
     lane.turn()

@@ -35,19 +35,26 @@ class Heard:
     def __init__(self, request_id: str = "") -> None:
         self.request_id = request_id
         self.text = ""
+        self.written: list[tuple[Mapping[str, Array], bool]] = []
         self.last: Mapping[str, Array] = {}
         self.ends = 0
         self.error: Exception | None = None
         self.left = False
         self.ended = threading.Event()
 
-    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
-        assert not self.ends
-        self.text += arrays["text_output"].item().decode()
-        self.last = arrays
-        self._end(final)
+    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+        self.written.append((arrays, final))
+
+    def flush(self) -> None:
+        written, self.written = self.written, []
+        for arrays, final in written:
+            assert not self.ends
+            self.text += arrays["text_output"].item().decode()
+            self.last = arrays
+            self._end(final)
 
     def fail(self, error: Exception) -> None:
+        self.flush()
         assert not self.ends
         self.error = error
         self._end(True)
@@ -275,14 +282,24 @@ def test_a_sequence_that_fails_fails_alone(setting: Callable[..., Setting]) -> N
     assert (good.text, good.error) == ("one two", None)
 
 
-class _Throws(Heard):
-    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:  # noqa: ARG002  as Heard has it
-        raise RuntimeError("no such caller")
+class _Unwritable(Heard):
+    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:  # noqa: ARG002  as Heard has it
+        raise RuntimeError("no such text")
 
 
-def test_a_caller_that_cannot_be_answered_does_not_hold_up_the_others(setting: Callable[..., Setting]) -> None:
+class _Unreachable(Heard):
+    def flush(self) -> None:
+        if self.written:
+            self.written = []
+            raise RuntimeError("no such caller")
+
+
+@pytest.mark.parametrize("kind", [_Unwritable, _Unreachable])
+def test_a_caller_that_cannot_be_answered_does_not_hold_up_the_others(
+    setting: Callable[..., Setting], kind: type[Heard]
+) -> None:
     here = setting(step_ms=1.0)
-    broken = here.ask("one two three", seen=_Throws())
+    broken = here.ask("one two three", seen=kind())
     good = here.ask("one two three")
     assert broken.ended.wait(WAIT_S)
     assert good.ended.wait(WAIT_S)
@@ -296,10 +313,10 @@ def test_tokens_that_waited_leave_together(setting: Callable[..., Setting]) -> N
     class Slow(Heard):
         pieces = 0
 
-        def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+        def flush(self) -> None:
             time.sleep(0.05)
-            self.pieces += 1
-            super().send(arrays, final=final)
+            self.pieces += len(self.written)
+            super().flush()
 
     here = setting(step_ms=1.0)
     heard = Slow()

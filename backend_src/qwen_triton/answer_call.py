@@ -50,6 +50,9 @@ class AnswerCall:
             self._take(self._places[index][0], answer, piece)
         return done
 
+    def flush(self) -> None:
+        self._responder.flush()
+
     def fail(self, error: Exception) -> None:
         self._meter.failed(error)
         self._responder.fail(error)
@@ -76,11 +79,11 @@ class AnswerCall:
         if self._streamed:
             place = Place(row, answer.sequence, len(self.requests) == 1, answer.end is None)
             answer.end = piece
-            self._responder.send(self._encoder.piece(piece, place), final=final and piece.finish is not None)
+            self._responder.write(self._encoder.piece(piece, place), final=final and piece.finish is not None)
         else:
             answer.add(piece)
             if final:
-                self._responder.send(self._encoder.whole([self._best(row) for row in self._answers]), final=True)
+                self._responder.write(self._encoder.whole([self._best(row) for row in self._answers]), final=True)
 
     def _best(self, answers: list[Answer]) -> list[Answer]:
         """In order of generation; the likeliest first where more were generated than are kept."""

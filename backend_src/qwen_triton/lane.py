@@ -18,18 +18,24 @@ from .pace import Allowance
 from .types import TokenChunk
 
 _TURN = 16
-"""Pieces sent in one turn: some milliseconds at most."""
+"""Pieces made and sent in one turn: some milliseconds at most."""
 
 _Call = TypeVar("_Call")
 _log = logging.getLogger(__name__)
 
 
 class Lane(Generic[_Call]):
-    """Any thread may give chunks and post actions; the lane's own thread takes its turns. `deliver` is the line's."""
+    """Any thread may give chunks and post actions; the lane's own thread takes its turns.
 
-    def __init__(self, deliver: Callable[[int, TokenChunk], None], allowance: Allowance) -> None:
+    `feed` gives a call its chunk and returns the call, unless nobody wants the chunk; `flush` sends what the call wrote.
+    """
+
+    def __init__(
+        self, feed: Callable[[int, TokenChunk], _Call | None], flush: Callable[[_Call], None], allowance: Allowance
+    ) -> None:
         self.calls: set[_Call] = set()
-        self._deliver = deliver
+        self._feed = feed
+        self._flush = flush
         self._allowance = allowance
         self._arrived: deque[tuple[Backlog, int, list[int], Extras | None]] = deque()
         self._openings, self._backlog = Backlog(), Backlog()
@@ -55,14 +61,22 @@ class Lane(Generic[_Call]):
         self._wake()
 
     def turn(self) -> None:
-        """Runs what was posted, then sends pieces: first words first, then the oldest, with all that has come for it."""
+        """Runs what was posted, then makes pieces: first words first, then the oldest, with all that has come for it.
+
+        All are sent when all are made: code that runs again and again at once is several times as fast as code that
+        takes turns with the server's.
+        """
         self.act()
+        fed = []
         for _ in range(_TURN):
             self._collect()
             backlog = self._openings or self._backlog
             if not (backlog and self._allowance.take()):
                 break
-            self._deliver(*backlog.pop())
+            fed.append(self._feed(*backlog.pop()))
+        for call in fed:
+            if call is not None:
+                self._flush(call)
 
     def act(self) -> None:
         """Runs what was posted."""

@@ -36,7 +36,10 @@ class Call(Protocol):
     request_id: str
 
     def feed(self, index: int, chunk: TokenChunk) -> bool:
-        """Takes what sequence `index` gained and sends what is due. True: the sequence needs no more tokens."""
+        """Takes what sequence `index` gained and writes what is due. True: the sequence needs no more tokens."""
+
+    def flush(self) -> None:
+        """Sends what was written."""
 
     def fail(self, error: Exception) -> None:
         """Answers the caller with the error, finally."""
@@ -75,7 +78,7 @@ class Line:
         self._callers = CallerWatch()
         self._stopping = False
         self._pace = Pace()
-        self._lanes: list[Lane[_Admitted]] = [Lane(self._deliver, Allowance(self._pace, _LANES)) for _ in range(_LANES)]
+        self._lanes = [Lane(self._feed, self._flush, Allowance(self._pace, _LANES)) for _ in range(_LANES)]
         self._first, *others = self._lanes
         self._threads = [
             threading.Thread(target=self._run, name="line", daemon=True),
@@ -190,26 +193,35 @@ class Line:
 
     def _cut_off(self, admitted: _Admitted) -> None:
         for key in list(admitted.keys):
-            self._deliver(key, TokenChunk(finish="cancelled"))
+            self._feed(key, TokenChunk(finish="cancelled"))
+        self._flush(admitted)
 
-    def _deliver(self, key: int, chunk: TokenChunk) -> None:
+    def _feed(self, key: int, chunk: TokenChunk) -> _Admitted | None:
         owner = self._owners.get(key)
         if owner is None:
-            return
+            return None
         admitted, index = owner
         admitted.begun = True
         if chunk.finish == "error":
             _log.error("the engine failed on a request: %s", chunk.error)
             self._fail(admitted, EngineError(chunk.error))
-            return
+            return None
         try:
             done = admitted.call.feed(index, chunk)
-        except Exception as error:  # whatever one call's text or caller does, the others go on
+        except Exception as error:  # whatever one call's text does, the others go on
             _log.exception("a call failed")
             self._fail(admitted, error)
-            return
+            return None
         if done or (chunk.finish and chunk.last):
             self._finish(admitted, key)
+        return admitted
+
+    def _flush(self, admitted: _Admitted) -> None:
+        try:
+            admitted.call.flush()
+        except Exception as error:  # whatever one caller does, the others go on
+            _log.exception("a call's answer could not be sent")
+            self._fail(admitted, error)
 
     def _finish(self, admitted: _Admitted, key: int) -> None:
         admitted.keys.discard(key)

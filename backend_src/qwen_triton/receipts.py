@@ -88,11 +88,13 @@ class Ledger:
                 state.unseen.append(_Sent(now_ns))
 
     def sent(self, call: int, now_ns: int) -> None:
-        """The call's latest chunk has been sent: the server has queued it."""
+        """The call's chunks have been sent: the server has queued them."""
         with self._lock:
             state = self._calls.get(call)
-            if state and state.unseen and state.unseen[-1].done_ns is None:
-                state.unseen[-1].done_ns = now_ns
+            for chunk in reversed(state.unseen if state else ()):
+                if chunk.done_ns is not None:
+                    break
+                chunk.done_ns = now_ns
 
     def heard(self, process: Hashable, at_ns: int, receipts: Sequence[tuple[int, int]]) -> None:
         """A process reports: (call, begun_ns) of the latest chunks it has had; none = nothing to do, at that moment."""

@@ -13,11 +13,14 @@ class Responder(Protocol):
 
     request_id: str
 
-    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
-        """Sends one response with the arrays that the client asked for; the last one is `final`."""
+    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+        """Makes one response of the arrays that the client asked for; the last one is `final`."""
+
+    def flush(self) -> None:
+        """Sends what was written."""
 
     def fail(self, error: Exception) -> None:
-        """Ends the request with an error."""
+        """Sends what was written and ends the request with an error."""
 
     def gone(self) -> bool:
         """Whether the client has left (a round trip to the server)."""

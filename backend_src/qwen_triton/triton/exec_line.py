@@ -216,7 +216,11 @@ class ExecLine:
     def _feed(self, turn: _Turn, index: int, chunk: TokenChunk) -> bool:
         with turn.lock:
             turn.begun = True
-            return turn.over or turn.call.feed(index, chunk)
+            if turn.over:
+                return True
+            done = turn.call.feed(index, chunk)
+            turn.call.flush()
+            return done
 
     def _fail(self, turn: _Turn, error: Exception) -> None:
         with turn.lock:

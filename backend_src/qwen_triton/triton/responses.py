@@ -42,23 +42,29 @@ class TritonResponder:
         self.request_id: str = request.request_id()
         self._sender = request.get_response_sender()
         self._wanted = frozenset(request.requested_output_names())
+        self._written: list[tuple[Any, bool]] = []
         self._ending = threading.Lock()
         self._ended = False
 
-    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
         wanted = self._wanted
         tensors = [pb.Tensor(name, array) for name, array in arrays.items() if name in wanted]
-        response = pb.InferenceResponse(tensors)
-        if final:
-            self._end(response)
-        else:
-            self._sender.send(response)
+        self._written.append((pb.InferenceResponse(tensors), final))
+
+    def flush(self) -> None:
+        written, self._written = self._written, []
+        for response, final in written:
+            if final:
+                self._end(response)
+            else:
+                self._sender.send(response)
 
     def finish(self) -> None:
         """Ends the request without a response more."""
         self._end()
 
     def fail(self, error: Exception) -> None:
+        self.flush()
         self._end(pb.InferenceResponse(error=triton_error(error, self.request_id)))
 
     def gone(self) -> bool:

@@ -32,14 +32,18 @@ class WatchedResponder(TritonResponder):
         if self._wanted >= _CUT and _NOT_OF_AN_ENSEMBLE not in self._wanted:
             self._number = self._ledger.begin(self._wanted)
 
-    def send(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
         if self._number is None or final:
-            super().send(arrays, final=final)
+            super().write(arrays, final=final)
             return
         begun_ns = time.monotonic_ns()
         self._ledger.sending(self._number, begun_ns)
-        super().send({**arrays, "output_ids": append_tag(arrays["output_ids"], self._number, begun_ns)}, final=False)
-        self._ledger.sent(self._number, time.monotonic_ns())
+        super().write({**arrays, "output_ids": append_tag(arrays["output_ids"], self._number, begun_ns)}, final=False)
+
+    def flush(self) -> None:
+        super().flush()
+        if self._number is not None:
+            self._ledger.sent(self._number, time.monotonic_ns())
 
     def gone(self) -> bool:
         if super().gone():
