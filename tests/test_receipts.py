@@ -54,6 +54,16 @@ def test_a_chunk_that_was_overtaken_is_lost(ledger: Ledger) -> None:
     assert not lost(ledger, other)
 
 
+def test_of_chunks_that_were_sent_together_the_first_can_be_lost(ledger: Ledger) -> None:
+    gone, other = ledger.begin("e"), ledger.begin("e")
+    ledger.sending(gone, 0)
+    ledger.sending(gone, MS)
+    ledger.sent(gone, 2 * MS)
+    sent(ledger, other, 3 * MS)
+    ledger.heard("p", LATE, [(other, 3 * MS)])
+    assert lost(ledger, gone)
+
+
 @pytest.mark.parametrize("begun_ns", [0, MS])
 def test_a_chunk_begun_before_the_other_was_sent_has_not_overtaken_it(ledger: Ledger, begun_ns: int) -> None:
     """Which of the two the server queued first is not known."""
