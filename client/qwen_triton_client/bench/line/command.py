@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens-per-step", type=int, default=1, metavar="N", help="of a request (default 1)")
     parser.add_argument("--input-len", type=int, default=128, metavar="N", help="tokens of a prompt (default 128)")
     parser.add_argument("--output-len", type=int, default=256, metavar="N", help="tokens of an answer (default 256)")
-    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="requests for each at once (default 2)")
+    parser.add_argument("--rounds", type=int, default=4, metavar="N", help="requests for each at once (default 4)")
     parser.add_argument("-i", "--protocol", choices=["grpc", "http"], default="grpc", help="default %(default)s")
     parser.add_argument(
         "--model", type=Path, default=_DEMO, metavar="DIR", help="whose tokenizer is used (default: the demo's)"
