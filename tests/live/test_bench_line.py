@@ -11,6 +11,7 @@ from qwen_triton_build.cli import main
 from tests.live.conftest import Serve
 
 pytestmark = pytest.mark.live
+TWO_ROUNDS = ("--rounds", "2")
 
 
 def test_every_way_in_is_measured_by_process(
@@ -19,7 +20,7 @@ def test_every_way_in_is_measured_by_process(
     """16 requests of 16 tokens a way; each process that has part in a way is named with its time."""
     options = ["--concurrency", "8", "--pace", "2000", "--output-len", "64", "--input-len", "16"]
     file = tmp_path / "line.json"
-    assert main(["bench", "line", "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
+    assert main(["bench", "line", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
     costs = {c["via"]: c for c in json.loads(file.read_text())["costs"]}
     assert list(costs) == ["core", "ensemble", "bls", "openai"]
     for cost in costs.values():
@@ -41,7 +42,18 @@ def test_another_repository_is_measured_in_the_same_run(
     other = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 1.0}}).repository
     options = ["--concurrency", "4", "--output-len", "8", "--input-len", "8", "--via", "bls", "--flat-out"]
     file = tmp_path / "line.json"
-    line = ["bench", "line", "--model", str(qwen25_folder), *options, "--repository", str(other), "--json", str(file)]
+    line = [
+        "bench",
+        "line",
+        *TWO_ROUNDS,
+        "--model",
+        str(qwen25_folder),
+        *options,
+        "--repository",
+        str(other),
+        "--json",
+        str(file),
+    ]
     assert main(line) == 0
     costs = json.loads(file.read_text())["costs"]
     assert [(c["repository"], c["figures"]["output_tokens"]) for c in costs] == [("qwen-triton", 64), (other.name, 64)]
@@ -63,7 +75,7 @@ def test_an_engine_of_one_token_a_response_costs_no_engine_process(qwen25_folder
         "one-token",
     ]
     file = tmp_path / "line.json"
-    line = ["bench", "line", "--model", str(qwen25_folder), *options, "--via", "bls", "--json", str(file)]
+    line = ["bench", "line", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--via", "bls", "--json", str(file)]
     assert main(line) == 0
     (cost,) = json.loads(file.read_text())["costs"]
     assert cost["figures"]["output_tokens"] == 8 * 16
