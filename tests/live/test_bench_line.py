@@ -42,19 +42,8 @@ def test_another_repository_is_measured_in_the_same_run(
     other = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 1.0}}).repository
     options = ["--concurrency", "4", "--output-len", "8", "--input-len", "8", "--via", "bls", "--flat-out"]
     file = tmp_path / "line.json"
-    line = [
-        "bench",
-        "line",
-        *TWO_ROUNDS,
-        "--model",
-        str(qwen25_folder),
-        *options,
-        "--repository",
-        str(other),
-        "--json",
-        str(file),
-    ]
-    assert main(line) == 0
+    line = ["bench", "line", *TWO_ROUNDS, "--model", str(qwen25_folder), *options]
+    assert main([*line, "--repository", str(other), "--json", str(file)]) == 0
     costs = json.loads(file.read_text())["costs"]
     assert [(c["repository"], c["figures"]["output_tokens"]) for c in costs] == [("qwen-triton", 64), (other.name, 64)]
     assert other.name in capfd.readouterr().out
