@@ -124,7 +124,7 @@ def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers
         asked, rounds = asked + len(batch), rounds + 1
         before = before or (memory_mib(server) if rounds == WARM_UP_ROUNDS else {})
         print(f"\r{asked} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
-    free = becomes(lambda: server.engine_counters()["running"] == server.engine_counters()["waiting"] == 0, FREE_S)
+    free = becomes(server.is_free, FREE_S)
     _print_account(asked, late, faults, before, memory_mib(server), free)
     return 1 if faults or not free else 0
 

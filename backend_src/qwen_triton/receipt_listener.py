@@ -8,7 +8,7 @@ import selectors
 import socket
 from threading import Event, Thread
 
-from .engines.server import same_user
+from .engines.server import listen, same_user
 from .receipt_sender import decode_report
 from .receipts import Ledger
 
@@ -24,7 +24,7 @@ class ReceiptListener:
 
     def __init__(self, ledger: Ledger, address: str) -> None:
         self._ledger = ledger
-        self._address = "\0" + address
+        self._address = address
         self._selector = selectors.DefaultSelector()
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="receipts", daemon=True)
@@ -37,30 +37,30 @@ class ReceiptListener:
         self._thread.join()
 
     def _run(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, self._selector:
-            if not self._bind(listener):
-                return
-            self._selector.register(listener, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                for key, _ in self._selector.select(_LOOK_S):
-                    if key.fileobj is listener:
-                        self._accept(listener)
-                    elif isinstance(key.fileobj, socket.socket):
-                        self._read(key.fileobj)
-            for peer in [key.fileobj for key in self._selector.get_map().values()]:
-                if isinstance(peer, socket.socket):
-                    peer.close()
+        with self._selector:
+            if listener := self._listen():
+                with listener:
+                    self._serve(listener)
 
-    def _bind(self, listener: socket.socket) -> bool:
-        """False when it was stopped before the address was free: an earlier model may still hold it."""
+    def _serve(self, listener: socket.socket) -> None:
+        self._selector.register(listener, selectors.EVENT_READ)
+        while not self._stopping.is_set():
+            for key, _ in self._selector.select(_LOOK_S):
+                if key.fileobj is listener:
+                    self._accept(listener)
+                elif isinstance(key.fileobj, socket.socket):
+                    self._read(key.fileobj)
+        for peer in [key.fileobj for key in self._selector.get_map().values()]:
+            if isinstance(peer, socket.socket):
+                peer.close()
+
+    def _listen(self) -> socket.socket | None:
+        """None when it was stopped before the address was free: an earlier model may still hold it."""
         while not self._stopping.is_set():
             with contextlib.suppress(OSError):
-                listener.bind(self._address)
-                listener.listen()
-                listener.setblocking(False)
-                return True
+                return listen(self._address, socket.SOCK_SEQPACKET)
             self._stopping.wait(_LOOK_S)
-        return False
+        return None
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):  # one that has gone again already

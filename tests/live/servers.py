@@ -60,6 +60,15 @@ class LiveServer:
         """What the engine's process has counted since its start: `steps`, `tokens`, `running` … (engines.step)."""
         return read_counters(engine_address(self.pid, TENSORRT_LLM))
 
+    def runs(self, sequences: int) -> bool:
+        """Whether so many run in the engine and none waits for it."""
+        counters = self.engine_counters()
+        return bool(counters["running"] == sequences and counters["waiting"] == 0)
+
+    def is_free(self) -> bool:
+        """Whether nothing runs in the engine and nothing waits for it."""
+        return self.runs(0)
+
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody holds now; chosen at random, so that test runs side by side do not meet."""

@@ -29,18 +29,12 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
     return serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 5.0, "slots": 8}})
 
 
-def is_free(server: LiveServer) -> bool:
-    """Nothing runs in the engine and nothing waits for it."""
-    counters = server.engine_counters()
-    return bool(counters["running"] == counters["waiting"] == 0)
-
-
 @pytest.mark.parametrize("kind", [Http, Grpc], ids=["http closed", "grpc cancelled"])
 def test_a_caller_that_leaves_frees_its_slot(server: LiveServer, kind: Any) -> None:
     before = server.engine_counters()
     heard = together([kind(server, BLS, {"text_input": LONG, "stream": True}, leaves_after=3)] * 3)
     assert all(h.left and not h.ends for h in heard)
-    assert becomes(lambda: is_free(server), FREE_S)
+    assert becomes(server.is_free, FREE_S)
     after = server.engine_counters()
     assert (after["cancelled"], after["finished"]) == (before["cancelled"] + 3, before["finished"])
 
@@ -48,7 +42,7 @@ def test_a_caller_that_leaves_frees_its_slot(server: LiveServer, kind: Any) -> N
 def test_a_deadline_frees_its_slot(server: LiveServer) -> None:
     heard = together([Grpc(server, BLS, {"text_input": LONG, "stream": True}, deadline_s=0.4)])[0]
     assert heard.status == "DEADLINE_EXCEEDED"
-    assert becomes(lambda: is_free(server), FREE_S)
+    assert becomes(server.is_free, FREE_S)
 
 
 def test_a_caller_that_leaves_while_it_waits_leaves_the_queue(server: LiveServer) -> None:
@@ -61,7 +55,7 @@ def test_a_caller_that_leaves_while_it_waits_leaves_the_queue(server: LiveServer
     assert becomes(lambda: bool(server.engine_counters()["waiting"] == 0), 3)
     assert server.engine_counters()["running"] == 8
     crowd.join()
-    assert becomes(lambda: is_free(server), FREE_S)
+    assert becomes(server.is_free, FREE_S)
 
 
 @both_models
@@ -71,7 +65,7 @@ def test_a_stop_string_frees_its_slot(server: LiveServer, model: str) -> None:
     pieces = generate_stream(server, model, text_input=text, stop_words=["x STOP", "STO"])
     assert "".join(p["text_output"] for p in pieces) == "one two "
     assert pieces[-1]["finish_reason"] == "stop"
-    assert becomes(lambda: is_free(server), FREE_S)
+    assert becomes(server.is_free, FREE_S)
 
 
 @pytest.mark.parametrize("model", [ENSEMBLE, TENSORRT_LLM])
@@ -88,7 +82,7 @@ def test_stocks_stop_request_ends_the_request_of_its_id(server: LiveServer, mode
     assert stream_grpc(server, TENSORRT_LLM, STOP, request_id="mine") == []
     crowd.join()
     assert [(h.finish, h.ends, h.error) for h in heard] == [("cancelled", 1, ""), (ended, 1, "")]
-    assert becomes(lambda: is_free(server), FREE_S)
+    assert becomes(server.is_free, FREE_S)
 
 
 def _engine_inputs(ids: list[int]) -> dict[str, Any]:
@@ -104,4 +98,4 @@ def test_whole_answers_are_cancelled_too(server: LiveServer) -> None:
     """A caller of `generate` that leaves has received nothing yet; its slot is free all the same."""
     ask = partial(Grpc, server, BLS, {"text_input": LONG, "stream": False}, deadline_s=0.4)
     assert [h.status for h in together([ask(), ask()])] == ["DEADLINE_EXCEEDED"] * 2
-    assert becomes(lambda: is_free(server), FREE_S)
+    assert becomes(server.is_free, FREE_S)

@@ -41,11 +41,6 @@ def two_processes(serve: Serve, qwen25_folder: Path) -> LiveServer:
     return serve({"model": str(qwen25_folder), "engine": engine, "repository": {"postprocessing_instances": 2}})
 
 
-def running(server: LiveServer, count: int) -> bool:
-    counters = server.engine_counters()
-    return bool(counters["running"] == count and counters["waiting"] == 0)
-
-
 @contextmanager
 def meanwhile(callers: list[Caller]) -> Iterator[Callable[[], list[Heard]]]:
     """Callers that ask at the same time; the function waits for what they have heard."""
@@ -66,7 +61,7 @@ def test_a_caller_that_leaves_alone_frees_its_slot(server: LiveServer, way: str)
     """Nothing else runs, so nothing overtakes its chunks."""
     before = server.engine_counters()
     together([WAYS[way](server)])
-    assert becomes(lambda: running(server, 0), FREE_S)
+    assert becomes(lambda: server.runs(0), FREE_S)
     after = server.engine_counters()
     assert (after["cancelled"], after["finished"]) == (before["cancelled"] + 1, before["finished"])
 
@@ -83,11 +78,11 @@ def test_32_leave_among_32_who_stay(request: pytest.FixtureRequest, which: str, 
     ways = list(WAYS.values())
     before = server.engine_counters()
     with meanwhile(staying) as heard:
-        assert becomes(lambda: running(server, 32), FREE_S)
+        assert becomes(lambda: server.runs(32), FREE_S)
         together([ways[n % len(ways)](server) for n in range(32)])
-        assert becomes(lambda: running(server, 32), FREE_S)
+        assert becomes(lambda: server.runs(32), FREE_S)
         assert [(h.text, h.finish, h.ends, h.error) for h in heard()] == [(text, "stop", 1, "") for text in texts]
-    assert running(server, 0)
+    assert server.runs(0)
     assert server.engine_counters()["finished"] == before["finished"] + 32
 
 
@@ -97,7 +92,7 @@ def test_same_id_at_once(server: LiveServer) -> None:
     stays = Grpc(server, ENSEMBLE, {"text_input": text, "stream": True}, "same")
     with meanwhile([stays, Grpc(server, ENSEMBLE, ENDLESS, "same", leaves_after=3)]) as heard:
         assert heard()[0].text == text
-    assert becomes(lambda: running(server, 0), FREE_S)
+    assert becomes(lambda: server.runs(0), FREE_S)
 
 
 def test_a_caller_of_the_engine_model_itself_is_never_gone(server: LiveServer) -> None:
@@ -136,7 +131,7 @@ def test_nobody_is_gone_who_asks_a_server_that_stands_still(server: LiveServer) 
     text = "on and on " * 100
     before = server.engine_counters()["cancelled"]
     with meanwhile([Grpc(server, ENSEMBLE, {"text_input": text, "stream": True})] * 4) as heard:
-        assert becomes(lambda: running(server, 4), FREE_S)
+        assert becomes(lambda: server.runs(4), FREE_S)
         time.sleep(1.0)
         triton.suspend()
         time.sleep(3.0)
@@ -181,7 +176,7 @@ def test_nobody_who_stays_is_gone_when_postprocessing_is_overloaded(
         heard = together([*leaving, *(Grpc(server, ENSEMBLE, {"text_input": t, "stream": True}) for t in texts)])
         assert [(h.text, h.finish, h.ends, h.error) for h in heard[4:]] == [(text, "stop", 1, "") for text in texts]
         assert queue_s(server) > 1
-        assert becomes(lambda: running(server, 0), FREE_S)
+        assert becomes(lambda: server.runs(0), FREE_S)
         assert server.engine_counters()["finished"] == len(texts)
 
 

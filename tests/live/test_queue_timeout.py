@@ -48,11 +48,6 @@ def inputs(model: str, text: str = "one two") -> dict[str, Any]:
     return {"text_input": text, "stream": True}
 
 
-def is_free(server: LiveServer) -> bool:
-    counters = server.engine_counters()
-    return bool(counters["running"] == counters["waiting"] == 0)
-
-
 @contextmanager
 def held(server: LiveServer, seconds: float = 2.5) -> Iterator[list[Heard]]:
     """Both slots are taken, by callers that leave after so long; then all is free, and what they heard is known."""
@@ -64,7 +59,7 @@ def held(server: LiveServer, seconds: float = 2.5) -> Iterator[list[Heard]]:
     assert becomes(lambda: bool(server.engine_counters()["running"] == 2), 5)
     yield heard
     crowd.join()
-    assert becomes(lambda: is_free(server), 1.0)
+    assert becomes(server.is_free, 1.0)
 
 
 @all_models

@@ -25,12 +25,6 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
     return serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 10.0, "slots": 128}})
 
 
-def is_free(server: LiveServer) -> bool:
-    """Nothing runs in the engine and nothing waits for it."""
-    counters = server.engine_counters()
-    return bool(counters["running"] == counters["waiting"] == 0)
-
-
 def crowd(server: LiveServer, texts: list[str], draw: random.Random) -> Iterator[Caller]:
     """Every second one leaves: after some pieces, before its first, or while it still waits for a slot.
 
@@ -58,7 +52,7 @@ def test_half_of_300_callers_vanish(server: LiveServer, qwen25: Tokenizer) -> No
         assert answer.is_beginning_of(text)
         assert not answer.error
 
-    assert becomes(lambda: is_free(server), within_s=10)
+    assert becomes(server.is_free, within_s=10)
 
 
 def test_three_thousand_streams_are_cancelled_500_at_a_time(serve: Serve, qwen25_folder: Path) -> None:
@@ -68,5 +62,5 @@ def test_three_thousand_streams_are_cancelled_500_at_a_time(serve: Serve, qwen25
     for _ in range(6):
         heard = break_off([Grpc(server, BLS, inputs)] * 500, when=lambda heard: min(len(h.pieces) for h in heard) > 9)
         assert all(len(h.pieces) > 9 and not h.ends for h in heard)
-        assert becomes(lambda: is_free(server), within_s=10)
+        assert becomes(server.is_free, within_s=10)
     assert together([Grpc(server, BLS, {"text_input": "one two", "stream": True})])[0].text == "one two"

@@ -24,10 +24,17 @@ _READ = 1 << 18
 _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 
 
-def listen(address: str) -> socket.socket:
-    """A listening socket at an abstract Unix address («\\0name»): it leaves no file and dies with the process."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("\0" + address)
+def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A listening socket at an abstract Unix address («\\0name»): it leaves no file and dies with the process.
+
+    Raises OSError where another has the address.
+    """
+    listener = socket.socket(socket.AF_UNIX, kind)
+    try:
+        listener.bind("\0" + address)
+    except OSError:
+        listener.close()
+        raise
     listener.listen(64)
     listener.setblocking(False)
     return listener

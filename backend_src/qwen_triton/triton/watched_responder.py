@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..backend_arrays import OUTPUTS
 from ..receipt_tag import append_tag
 from ..receipts import Ledger
 from ..tensors import Array
 from .responses import TritonResponder
 
-_CUT = frozenset({"output_ids", "sequence_length"})
 _NOT_OF_AN_ENSEMBLE = "context_phase_params"
 
 
@@ -29,7 +29,7 @@ class WatchedResponder(TritonResponder):
         Only readers that take the length see tags: one that does not ask for it is not watched, nor is one that asks
         for everything there is, as a client does that names no outputs.
         """
-        if self._wanted >= _CUT and _NOT_OF_AN_ENSEMBLE not in self._wanted:
+        if self._wanted.issuperset(OUTPUTS) and _NOT_OF_AN_ENSEMBLE not in self._wanted:
             self._number = self._ledger.begin(self._wanted)
 
     def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
