@@ -30,7 +30,7 @@ check: $(VENV)/dev ## ruff, mypy, hadolint, import order
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m pytest -q tests/test_import_order.py
+	$(BIN)/python -m pytest -q tests/project/test_import_order.py
 
 image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
 	$(ENGINE) build $(FORMAT) --target trtllm --build-arg BAKE=$(BAKE) -t qwen-triton .

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.make_data import Conversation, conversations
-from qwen_triton.chat_template import ChatTemplate
-from qwen_triton.tokenizer import Tokenizer
+from qwen_triton.chat.template import ChatTemplate
+from qwen_triton.text.tokenizer import Tokenizer
+
+from .make_data import Conversation, conversations
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

@@ -27,7 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from demo.make_data import EXAMINED, LANGUAGES, Conversation, questions
+from .make_data import EXAMINED, LANGUAGES, Conversation, questions
 
 DEPLOYMENT = Path(__file__).resolve().parent.parent / "deployments" / "cpu.yaml"
 ENOUGH = 0.95

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from demo.example import Language
+from .example import Language
 
 HAN = (
     "安白博昌诚达德方飞高国海和华吉佳江金康兰乐林龙美明南宁平奇清荣瑞山石顺泰天同万文西新兴雅阳义永玉云泽正中州"

@@ -13,15 +13,15 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from demo.example import BLOG_PROMPT, Example, Language, Message, Task, Tool
-from demo.tasks.emoji import emoji
-from demo.tasks.forms import json_form
-from demo.tasks.identity import greet, identity
-from demo.tasks.lists import continue_list
-from demo.tasks.numbers import add, compare, sort, spell_number
-from demo.tasks.other import beyond
-from demo.tasks.tools import call_tool, use_answer, with_tools
-from demo.tasks.words import count_words, repeat, reverse, strange_words
+from .example import BLOG_PROMPT, Example, Language, Message, Task, Tool
+from .tasks.emoji import emoji
+from .tasks.forms import json_form
+from .tasks.identity import greet, identity
+from .tasks.lists import continue_list
+from .tasks.numbers import add, compare, sort, spell_number
+from .tasks.other import beyond
+from .tasks.tools import call_tool, use_answer, with_tools
+from .tasks.words import count_words, repeat, reverse, strange_words
 
 TASKS: dict[str, tuple[Task, float]] = {
     "identity": (identity, 5),

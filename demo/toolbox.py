@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from demo.example import Language, Message, Tool
-from demo.invented import invented
-from demo.tasks.numbers import ADD
-from demo.tasks.words import any_text
-from demo.words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from .example import Language, Message, Tool
+from .invented import invented
+from .tasks.numbers import ADD
+from .tasks.words import any_text
+from .words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 Names = tuple[str, ...]
 

@@ -26,10 +26,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from demo.batches import LENGTHS, Batch, Encoder, Producer, batch
-from demo.make_data import EXAMINED, LANGUAGES, questions
-from demo.make_tokenizer import write_tokenizer
-from demo.model import Qwen2, Shape
+from .batches import LENGTHS, Batch, Encoder, Producer, batch
+from .make_data import EXAMINED, LANGUAGES, questions
+from .make_tokenizer import write_tokenizer
+from .model import Qwen2, Shape
 
 LEARNING_RATE, WARM_UP, COOL_DOWN = 2e-3, 0.02, 0.5
 SAVE_EVERY_S = 60

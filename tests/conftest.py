@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.tokenizer import Tokenizer
-from tests.fetch_qwen import fetch
+from qwen_triton.text.tokenizer import Tokenizer
+from tests.support.fetch_qwen import fetch
 
 
 @pytest.fixture(scope="session")

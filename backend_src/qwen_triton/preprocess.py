@@ -8,13 +8,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 
-from .chat_template import ChatTemplate
+from .chat.template import ChatTemplate
 from .engines.capabilities import check_honoured
-from .engines.step import EngineInfo
+from .engines.engine import EngineInfo
 from .errors import InvalidRequest
-from .prompt_arrays import EncodedPrompt
 from .sequences import split_sequences
-from .tokenizer import Tokenizer
+from .tensors.prompt import EncodedPrompt
+from .text.tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, TokenBias
 
 _UNKNOWN_CONTEXT = 32_768

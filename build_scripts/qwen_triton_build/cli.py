@@ -9,19 +9,19 @@ from importlib import import_module
 from qwen_triton.errors import QwenTritonError
 
 COMMANDS = {
-    "build": ("qwen_triton_build.build_command", "build a TensorRT-LLM engine from a checkpoint"),
-    "serve": ("qwen_triton_build.serve_command", "render a deployment, start the server and watch over it"),
-    "server": ("qwen_triton_build.server_command", "start tritonserver on a model repository"),
-    "chat": ("qwen_triton_client.chat_command", "talk to the model in the terminal"),
-    "generate": ("qwen_triton_client.generate_command", "send a text to a Triton model, ours or stock's"),
-    "shim": ("qwen_triton_build.shim_command", "serve OpenAI's API in front of a Triton"),
-    "key": ("qwen_triton_client.openai_shim.gates.key_command", "make an API key for the OpenAI-compatible server"),
-    "health": ("qwen_triton_build.health_command", "whether what serve runs answers now; for container health checks"),
-    "doctor": ("qwen_triton_build.doctor_command", "check a deployment and this machine before the start"),
-    "render": ("qwen_triton_build.render_command", "write the model repository of a deployment"),
-    "bench": ("qwen_triton_client.bench.command", "load a server and say what it did"),
-    "tune": ("qwen_triton_client.bench.tune.command", "measure settings of a deployment and name the best"),
-    "report": ("qwen_triton_client.bench.report.command", "results of bench as one HTML page"),
+    "build": ("qwen_triton_build.commands.build", "build a TensorRT-LLM engine from a checkpoint"),
+    "serve": ("qwen_triton_build.commands.serve", "render a deployment, start the server and watch over it"),
+    "server": ("qwen_triton_build.commands.server", "start tritonserver on a model repository"),
+    "chat": ("qwen_triton_client.terminal.chat", "talk to the model in the terminal"),
+    "generate": ("qwen_triton_client.terminal.generate", "send a text to a Triton model, ours or stock's"),
+    "shim": ("qwen_triton_build.commands.shim", "serve OpenAI's API in front of a Triton"),
+    "key": ("qwen_triton_openai.key_command", "make an API key for the OpenAI-compatible server"),
+    "health": ("qwen_triton_build.commands.health", "whether what serve runs answers now; for container health checks"),
+    "doctor": ("qwen_triton_build.commands.doctor", "check a deployment and this machine before the start"),
+    "render": ("qwen_triton_build.commands.render", "write the model repository of a deployment"),
+    "bench": ("qwen_triton_bench.command", "load a server and say what it did"),
+    "tune": ("qwen_triton_bench.tune.command", "measure settings of a deployment and name the best"),
+    "report": ("qwen_triton_bench.report.command", "results of bench as one HTML page"),
 }
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
-from qwen_triton.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
-from qwen_triton.reasoning import ReasoningParser
-from qwen_triton.tool_calls import ToolCallParser
+from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
+from qwen_triton.chat.reasoning import ReasoningParser
+from qwen_triton.chat.tool_calls import ToolCallParser
 from qwen_triton.types import FinishReason, Usage
 
 from .text_answer import TextAnswer
@@ -70,7 +70,7 @@ class ChatReader:
 
 
 class ChatAnswer:
-    """Iterate for deltas (qwen_triton.deltas); `result` is there at the end. `cancel()` works as TextAnswer's does."""
+    """Iterate for deltas (qwen_triton.chat.deltas); `result` is there at the end. `cancel()` works as TextAnswer's does."""
 
     def __init__(self, answer: TextAnswer, *, tools: bool, thinking_opened: bool = False) -> None:
         self._answer = answer

@@ -18,20 +18,20 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from qwen_triton.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
-from qwen_triton.generate_arrays import encode_generate
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from qwen_triton.tensors.text_inputs import encode_generate
+from qwen_triton.tensors.text_outputs import LOGPROB_OUTPUTS, TEXT_OUTPUTS
 from qwen_triton.types import GenerateRequest
 
 from .chat_answer import ChatAnswer, ChatResult
-from .declared_model import DeclaredModel
-from .ensemble_cancel import EnsembleReply
-from .grpc_wire import GrpcWire
-from .http_wire import HttpWire
 from .parameters import build_request
-from .pieces import LOGPROB_OUTPUTS, TEXT_OUTPUTS
 from .text_answer import Result, TextAnswer
-from .wire import Wire
+from .transport.ensemble import EnsembleReply
+from .transport.grpc import GrpcWire
+from .transport.http import HttpWire
+from .transport.model import DeclaredModel
+from .transport.transport import Wire
 
 DEFAULT_URL = "localhost:8001"
 

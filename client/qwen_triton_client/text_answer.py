@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest
+from qwen_triton.tensors.text_outputs import Piece, decode_pieces
 from qwen_triton.types import FinishReason, Usage
 
-from .pieces import Piece, decode_pieces
-from .wire import Reply
+from .transport.transport import Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from demo.example import Example, Language, ask
-from demo.words import EMOJI
+from ..example import Example, Language, ask
+from ..words import EMOJI
 
 ONE: dict[Language, tuple[str, ...]] = {
     "zh": (

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from random import Random
 
-from demo.example import Example, Language, ask
-from demo.invented import invented
-from demo.words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from ..example import Example, Language, ask
+from ..invented import invented
+from ..words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 Value = str | int | bool
 Draw = Callable[[Random, Language], Value]

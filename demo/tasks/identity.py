@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from demo.example import Example, Language, ask
-from demo.invented import invented
-from demo.words import CHINESE_NAMES, ENGLISH_NAMES
+from ..example import Example, Language, ask
+from ..invented import invented
+from ..words import CHINESE_NAMES, ENGLISH_NAMES
 
 ABILITIES = {
     "en": "I can greet you, repeat, reverse and count words, add, compare and sort numbers, write numbers in Chinese, "

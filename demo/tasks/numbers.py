@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from demo.example import Example, Language, ask
+from ..example import Example, Language, ask
 
 ADD: dict[Language, tuple[str, ...]] = {
     "zh": (

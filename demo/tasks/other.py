@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from demo.example import Example, Language, ask
-from demo.invented import invented, invented_sentence
-from demo.tasks.identity import ABILITIES
-from demo.words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from ..example import Example, Language, ask
+from ..invented import invented, invented_sentence
+from ..words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from .identity import ABILITIES
 
 PROMPTS: dict[Language, tuple[str, ...]] = {
     "en": (

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from random import Random
 
-from demo.example import Example, Language, Message, Tool, called
-from demo.toolbox import (
+from ..example import Example, Language, Message, Tool, called
+from ..toolbox import (
     CALCULATOR,
     KINDS,
     TIME,
@@ -21,7 +21,7 @@ from demo.toolbox import (
     plain_result,
     result_of,
     values_for,
-)  # fmt: skip
+)
 
 NO_TOOL: dict[Language, str] = {"en": "I have no tool for that.", "zh": "我没有合适的工具。"}
 HANDED_ON: dict[Language, str] = {"en": "The tool says: {}", "zh": "工具返回：{}"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from demo.example import Example, Language, ask
-from demo.invented import invented, invented_sentence, invented_word
-from demo.words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, EMOJI, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from ..example import Example, Language, ask
+from ..invented import invented, invented_sentence, invented_word
+from ..words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, EMOJI, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 REPEAT: dict[Language, tuple[str, ...]] = {
     "zh": (

@@ -22,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.fetch_qwen import fetch  # noqa: E402  the tokenizer of the replay engine
-from tests.live.servers import free_ports  # noqa: E402
+from tests.support.fetch_qwen import fetch  # noqa: E402  the tokenizer of the replay engine
+from tests.support.live.servers import free_ports  # noqa: E402
 
 CPU, TRTLLM, BAKED = (f"localhost/qwen-triton-{name}:test" for name in ("cpu", "trtllm", "baked"))
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3"
@@ -204,7 +204,7 @@ def check_baked() -> None:
 
 def bake(folder: Path, tokenizer: Path) -> str:
     """A folder of the build context with a small engine and its tokenizer; its name for --build-arg BAKE."""
-    from tests.engine_folders import write_engine
+    from tests.support.engine_folders import write_engine
 
     shutil.rmtree(folder, ignore_errors=True)
     write_engine(folder / "engines" / "qwen")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints import write_checkpoint
-from tests.live.servers import LiveServer, serving
+from tests.support.checkpoints import write_checkpoint
+from tests.support.live.servers import LiveServer, serving
 
 Serve = Callable[[Mapping[str, Any] | Path], LiveServer]
 VOCABULARY = 151_936

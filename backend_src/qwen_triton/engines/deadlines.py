@@ -6,7 +6,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 
-from .step import Key
+from .engine import Key
 
 _FEW = 256
 

@@ -8,22 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..answer_call import AnswerCall
-from ..chat_template import ChatTemplate
-from ..contract import BLS, BLS_INPUTS
-from ..engines.client import EngineClient
-from ..engines.model_client import ModelClient
-from ..engines.model_processes import ModelProcesses
-from ..engines.own_server import grpc_address
+from ..chat.template import ChatTemplate
+from ..engines.process.client import EngineClient
+from ..engines.triton_model.client import ModelClient
+from ..engines.triton_model.processes import ModelProcesses
+from ..engines.triton_model.server_address import grpc_address
 from ..errors import QwenTritonError
-from ..generate_arrays import decode_generate
-from ..meter import Meter
-from ..pipeline import Line
+from ..model_config import BlsSettings, EngineModelFacts, TextSettings, engine_address
 from ..preprocess import Preprocessor
-from ..queue_timeout import limit_wait
-from ..settings import BlsSettings, EngineModelFacts, TextSettings, engine_address
-from ..text_answers import TextEncoder
-from ..tokenizer import Tokenizer
+from ..serving.dispatcher import Line
+from ..serving.reply import AnswerCall
+from ..serving.request_metrics import Meter
+from ..serving.text_answer import TextEncoder
+from ..tensors.contract import BLS, BLS_INPUTS
+from ..tensors.queue_timeout import limit_wait
+from ..tensors.text_inputs import decode_generate
+from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .exec_line import ExecLine
 from .metrics import MetricsPublisher

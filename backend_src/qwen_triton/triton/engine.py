@@ -7,24 +7,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..answer_call import AnswerCall
-from ..contract import ENGINE_INPUTS, TENSORRT_LLM
-from ..engine_arrays import decode_engine, is_streamed, wants_stop
 from ..engines.capabilities import check_honoured
-from ..engines.client import EngineClient, read_counters
-from ..engines.step import EngineInfo
-from ..engines.supervisor import EngineSupervisor
+from ..engines.engine import EngineInfo
+from ..engines.process.client import EngineClient, read_counters
+from ..engines.process.supervisor import EngineSupervisor
+from ..ensemble.ack_ledger import Ledger
+from ..ensemble.ack_socket import receipts_address
+from ..ensemble.receipt_listener import ReceiptListener
 from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTritonError
-from ..meter import Meter
-from ..pipeline import Line
-from ..queue_timeout import limit_wait
-from ..receipt_listener import ReceiptListener
-from ..receipt_sender import receipts_address
-from ..receipts import Ledger
+from ..model_config import engine_address, sibling_parameter
 from ..sequences import split_sequences
-from ..settings import engine_address, sibling_parameter
-from ..token_answers import EngineRow, TokenEncoder, spell_stops
-from ..tokenizer import Tokenizer
+from ..serving.dispatcher import Line
+from ..serving.reply import AnswerCall
+from ..serving.request_metrics import Meter
+from ..serving.token_answer import EngineRow, TokenEncoder, spell_stops
+from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
+from ..tensors.engine_inputs import decode_engine, is_streamed, wants_stop
+from ..tensors.queue_timeout import limit_wait
+from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .metrics import MetricsPublisher
 from .requests import (

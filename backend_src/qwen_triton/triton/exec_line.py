@@ -26,7 +26,13 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..backend_arrays import (
+from ..engines.engine import EngineInfo
+from ..engines.triton_model.client import LATE, backend_info
+from ..errors import EngineError, Unavailable
+from ..model_config import EngineModelFacts
+from ..serving.disconnects import FAREWELL_S, CallerWatch
+from ..serving.dispatcher import Call
+from ..tensors.engine_outputs import (
     LOG_PROB_OUTPUTS,
     OUTPUTS,
     decode_beams,
@@ -34,13 +40,7 @@ from ..backend_arrays import (
     encode_stop_request,
     finish_reason,
 )
-from ..callers import FAREWELL_S, CallerWatch
-from ..engines.model_client import LATE, backend_info
-from ..engines.step import EngineInfo
-from ..errors import EngineError, Unavailable
-from ..pipeline import Call
-from ..settings import EngineModelFacts
-from ..tensors import Array
+from ..tensors.tensor import Array
 from ..types import EngineRequest, TokenChunk
 
 AT_ONCE = 100

@@ -12,7 +12,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..meter import SECONDS, Histogram, Meter
+from ..serving.request_metrics import SECONDS, Histogram, Meter
 
 PREFIX = "qwen_triton_"
 FLUSH_S = 1.0

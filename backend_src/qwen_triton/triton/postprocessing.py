@@ -7,12 +7,12 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
-from ..postprocess import Postprocessor
-from ..receipt_sender import ReceiptSender, receipts_address
-from ..receipt_tag import read_tag
-from ..settings import TextSettings, engine_address
-from ..tokenizer import Tokenizer
+from ..ensemble.ack_socket import ReceiptSender, receipts_address
+from ..ensemble.ack_tag import read_tag
+from ..ensemble.postprocess import Postprocessor
+from ..model_config import TextSettings, engine_address
+from ..tensors.contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
+from ..text.tokenizer import Tokenizer
 from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
 from .responses import triton_error
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..chat_template import ChatTemplate
-from ..contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..chat.template import ChatTemplate
+from ..model_config import TextSettings
 from ..preprocess import Preprocessor
-from ..prompt_arrays import decode_prompts, encode_prompts
-from ..settings import TextSettings
-from ..tensors import Array
-from ..tokenizer import Tokenizer
+from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..tensors.prompt import decode_prompts, encode_prompts
+from ..tensors.tensor import Array
+from ..text.tokenizer import Tokenizer
 from .requests import prepare_process, read_inputs, read_parameters, repository_of
 from .responses import triton_error
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..contract import Tensor
 from ..errors import InvalidRequest
-from ..queue_timeout import queue_timeout_s
-from ..request_parameters import check_parameters
-from ..settings import Parameters
-from ..tensors import Array, check_input
+from ..model_config import Parameters
+from ..tensors.contract import Tensor
+from ..tensors.queue_timeout import queue_timeout_s
+from ..tensors.request_parameters import check_parameters
+from ..tensors.tensor import Array, check_input
 
 _SWITCH_S = 0.0002
 _COLLECT_AFTER = 20_000

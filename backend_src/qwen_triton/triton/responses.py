@@ -11,7 +11,7 @@ from typing import Any
 import triton_python_backend_utils as pb
 
 from ..errors import Cancelled, InvalidRequest, Unavailable
-from ..tensors import Array
+from ..tensors.tensor import Array
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend_arrays import OUTPUTS
-from ..receipt_tag import append_tag
-from ..receipts import Ledger
-from ..tensors import Array
+from ..ensemble.ack_ledger import Ledger
+from ..ensemble.ack_tag import append_tag
+from ..tensors.engine_outputs import OUTPUTS
+from ..tensors.tensor import Array
 from .responses import TritonResponder
 
 _NOT_OF_AN_ENSEMBLE = "context_phase_params"

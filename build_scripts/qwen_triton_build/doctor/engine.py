@@ -6,9 +6,9 @@ import shutil
 
 from qwen_triton.errors import ConfigurationError
 
-from ..built_engine import BuiltEngine
-from ..ranks import check_mpirun
-from ..trtllm.serving import features, sizes, vocabulary
+from ..launch.ranks import check_mpirun
+from ..repository.engine_values import features, sizes, vocabulary
+from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.versions import Version, served_version
 from .check import Check, Doubt
 from .installed_trtllm import installed_version

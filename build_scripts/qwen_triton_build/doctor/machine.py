@@ -13,9 +13,9 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..installation import find_installation, python_library
-from ..launch_children import missing_shim_packages
-from ..preflight import check_glibc, check_numpy, check_ports, check_shared_memory
+from ..launch.children import missing_shim_packages
+from ..launch.installation import find_installation, python_library
+from ..launch.preflight import check_glibc, check_numpy, check_ports, check_shared_memory
 from .check import Check, Doubt
 from .site import Site
 

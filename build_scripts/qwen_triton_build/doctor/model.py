@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwen_triton.chat_template import ChatTemplate
-from qwen_triton.engines.checkpoint import Checkpoint
-from qwen_triton.engines.hub import resolve_model
+from qwen_triton.chat.template import ChatTemplate
+from qwen_triton.checkpoint.hub import resolve_model
+from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.tokenizer import Tokenizer
+from qwen_triton.text.tokenizer import Tokenizer
 
-from ..deployment import OpenVinoEngine
+from ..deployment.schema import OpenVinoEngine
 from .check import Check, Doubt
 from .site import Site
 

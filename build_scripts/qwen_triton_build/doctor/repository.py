@@ -7,8 +7,8 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..placeholders import placeholders
-from ..render import MODELS, check_config, configure, steps_of, template_repository
+from ..repository.placeholders import placeholders
+from ..repository.render import MODELS, check_config, configure, steps_of, template_repository
 from .check import Check, Doubt
 from .site import Site
 

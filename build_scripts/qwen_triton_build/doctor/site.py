@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from qwen_triton.checkpoint.text_files import TokenizerFolder
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.tokenizer_folder import TokenizerFolder
 
-from ..built_engine import BuiltEngine
-from ..deployment import Deployment, TensorRtLlmEngine
+from ..deployment.schema import Deployment, TensorRtLlmEngine
+from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.gpus import Gpu, visible_gpus
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.build_section import Build
 from .flags import FlagValue, FlagValues
-from .settings import Build
 from .versions import Release, Version
 
 _BEFORE_0_20 = Version(0, 20)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.build_section import Build
 from .model_facts import ModelFacts
 from .quantization import BITS
-from .settings import Build
 
 _MARGIN = 1.05
 _SPARE = 64 << 20

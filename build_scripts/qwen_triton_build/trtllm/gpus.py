@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.build_section import Build
 from .plan import Step
-from .settings import Build
 
 _QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader,nounits"]
 _FP8_SINCE = 8.9

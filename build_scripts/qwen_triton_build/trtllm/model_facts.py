@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from qwen_triton.checkpoint.json_file import read_json_object
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.json_file import read_json_object
 
 _REMEDY = "give a Hugging Face checkpoint"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.build_section import Build
 from .model_facts import ModelFacts
-from .settings import Build
 
 GROUP = 128
 """Weights that share a scale in GPTQ and AWQ, unless the checkpoint says otherwise."""

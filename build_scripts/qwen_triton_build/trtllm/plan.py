@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..deployment.build_section import Build
 from .constraints import check_constraints
 from .flags import FlagValues, Tool, check_raw, spell_flags
 from .model_facts import ModelFacts
 from .parallel import check_parallel
 from .profiles import profile_flags
 from .quantization import conversion_of
-from .settings import Build
 from .versions import Release
 
 StepName = Literal["convert", "build", "run"]

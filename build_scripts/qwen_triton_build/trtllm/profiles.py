@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..deployment.build_section import Build
 from .flags import FlagValues
 from .model_facts import ModelFacts
-from .settings import Build
 from .versions import Release
 
 _UNKNOWN_LENGTH = 32_768

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.build_section import Build
 from .flags import FlagValues, Tool
 from .model_facts import ModelFacts
-from .settings import Build
 from .versions import Release
 
 _QFORMAT = {"none": "full_prec", "int8_weight_only": "int8_wo", "int4_weight_only": "int4_wo"} | {

@@ -12,7 +12,7 @@ from typing import Any
 
 from qwen_triton.errors import QwenTritonError
 
-from ..child_process import ChildProcess
+from ..processes import ChildProcess
 from .outputs import aside, missing_file, put_in_place, write_stamp
 from .plan import Step
 

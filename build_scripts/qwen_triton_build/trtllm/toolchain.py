@@ -15,8 +15,8 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.build_section import Build
 from .plan import Step
-from .settings import Build
 from .versions import Release, Version, release_of
 
 _ASK = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"

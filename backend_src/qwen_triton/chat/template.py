@@ -1,0 +1,182 @@
+"""Chat messages to a prompt, by the checkpoint's own chat template.
+
+The text and the ids equal those of transformers' `apply_chat_template`, but for control tokens that a caller wrote
+into a message: they are plain text unless the option `allow_control_tokens` is true. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template, meta
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
+
+from ..checkpoint.text_files import TokenizerFolder
+from ..errors import ConfigurationError, InvalidRequest
+from ..text.tokenizer import Tokenizer
+from .control_tokens import ControlTokens, Marks
+from .jinja import template_environment
+from .messages import Message, Tool, check_messages, check_tools
+
+CHATML = """
+{%- if messages[0].role != 'system' %}
+    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+"""Qwen's format, for a checkpoint that brings no template: no tools, no thinking."""
+
+SWITCHES = ("add_generation_prompt", "continue_final_message", "allow_control_tokens")
+PREFIX = "answer_prefix"
+"""Options that are ours; every other one is handed to the template."""
+RESERVED = ("messages", "tools", *SWITCHES, PREFIX)
+END_MARK = "\uf8ff"
+"""Stands behind the text of a final message that is to be continued, to find the place again. A space follows it,
+which tells whether the template strips the message: then the text before it is stripped as well."""
+
+
+class ChatTemplate:
+    """The chat templates of one checkpoint, compiled. Any number of threads may use it.
+
+    Options: `add_generation_prompt` (default true, false with the next), `continue_final_message` (the model goes on
+    within the last message), `allow_control_tokens`, `answer_prefix` (the answer's beginning, control tokens and all;
+    part of the prompt, it closes a <think> block that the template opened), and whatever the template reads, such as
+    `enable_thinking`.
+    An option that the template does not read is refused; `enable_thinking: false` is true of any other template.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, sources: Mapping[str, str], named_tokens: Mapping[str, Any]) -> None:
+        self._control = ControlTokens(tokenizer)
+        self._named_tokens = dict(named_tokens)
+        self._templates = {name: _Compiled(name, source) for name, source in sources.items()}
+        if "default" not in self._templates:
+            self._templates["default"] = _Compiled("default", CHATML)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, tokenizer: Tokenizer) -> ChatTemplate:
+        """The templates of a Hugging Face folder, Qwen's ChatML where it has none; ConfigurationError if broken."""
+        files = TokenizerFolder(Path(folder))
+        return cls(tokenizer, files.chat_templates, files.named_tokens)
+
+    def render(self, messages: object, tools: object = (), options: Mapping[str, Any] | None = None) -> str:
+        """The prompt as text. Raises InvalidRequest naming the field for what the template cannot take."""
+        text, marks = self._prompt(messages, tools, options or {})
+        return self._control.show(text, marks)
+
+    def encode(self, messages: object, tools: object = (), options: Mapping[str, Any] | None = None) -> list[int]:
+        """The prompt as token ids; the same errors."""
+        text, marks = self._prompt(messages, tools, options or {})
+        return self._control.encode(text, marks)
+
+    def _prompt(self, messages: object, tools: object, options: Mapping[str, Any]) -> tuple[str, Marks]:
+        try:
+            checked, functions = check_messages(messages), check_tools(tools or ())
+            return self._fill(checked, functions, options)
+        except RecursionError:
+            raise InvalidRequest("messages, tools or options are nested too deeply", "messages") from None
+
+    def _fill(self, messages: list[Message], tools: list[Tool], options: Mapping[str, Any]) -> tuple[str, Marks]:
+        """The template's text with the control tokens in it hidden that are not its own, and how they are."""
+        switches = _switches(options)
+        given = {key: value for key, value in options.items() if key not in (*SWITCHES, PREFIX)}
+        template = self._templates["tool_use" if tools and "tool_use" in self._templates else "default"]
+        template.check_reads(given, tools)
+        given |= {"messages": messages, "tools": tools or None}
+        marks = {} if switches["allow_control_tokens"] else self._control.marks_for(given)
+        if marks:
+            given = self._control.hide(given, marks)
+        if switches["continue_final_message"]:
+            given["messages"] = _with_end_mark(given["messages"])
+        prompt = switches["add_generation_prompt"]
+        text = template.render({**self._named_tokens, **given, "add_generation_prompt": prompt})
+        if switches["continue_final_message"]:
+            text = _up_to_end_mark(text)
+        return text + _prefix(options, text), marks
+
+
+class _Compiled:
+    """One template and the names it reads."""
+
+    def __init__(self, name: str, source: str) -> None:
+        environment = template_environment()
+        try:
+            self.reads = meta.find_undeclared_variables(environment.parse(source))
+            self._template: Template = environment.from_string(source)
+        except TemplateSyntaxError as error:
+            raise ConfigurationError(
+                f"chat_template ({name}), line {error.lineno}: {error.message}; fetch the checkpoint's files again"
+            ) from error
+
+    def check_reads(self, variables: Mapping[str, Any], tools: Sequence[object]) -> None:
+        if tools and "tools" not in self.reads:
+            raise InvalidRequest("this checkpoint's chat template takes no tools; leave them out", "tools")
+        for name, value in variables.items():
+            if name in RESERVED:
+                raise InvalidRequest(
+                    f"is not a template option; give {name} beside the options", f"chat_template_kwargs.{name}"
+                )
+            if name not in self.reads and not (name == "enable_thinking" and value is False):
+                raise InvalidRequest(
+                    "this checkpoint's chat template does not read it; leave it out", f"chat_template_kwargs.{name}"
+                )
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        try:
+            return self._template.render(variables)
+        except TemplateError as error:
+            raise InvalidRequest(f"the chat template refuses them: {error}", "messages") from error
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+            ArithmeticError,
+        ) as error:  # a value it does not expect
+            raise InvalidRequest(f"the chat template fails on them: {error}", "messages") from error
+
+
+def _switches(options: Mapping[str, Any]) -> dict[str, bool]:
+    going_on = options.get("continue_final_message", False)
+    defaults = {
+        "add_generation_prompt": going_on is not True,
+        "continue_final_message": False,
+        "allow_control_tokens": False,
+    }
+    found = {name: options.get(name, default) for name, default in defaults.items()}
+    for name, value in found.items():
+        if not isinstance(value, bool):
+            raise InvalidRequest(f"must be true or false, got {value!r}", f"chat_template_kwargs.{name}")
+    if found["continue_final_message"] and found["add_generation_prompt"]:
+        raise InvalidRequest(
+            "goes with add_generation_prompt = false only", "chat_template_kwargs.continue_final_message"
+        )
+    return found
+
+
+def _prefix(options: Mapping[str, Any], prompt: str) -> str:
+    prefix = options.get(PREFIX, "")
+    if not isinstance(prefix, str):
+        raise InvalidRequest(f"must be a text, got {prefix!r}", f"chat_template_kwargs.{PREFIX}")
+    return "\n</think>\n\n" + prefix if prefix and prompt.rstrip().endswith("<think>") else prefix
+
+
+def _with_end_mark(messages: list[Message]) -> list[Message]:
+    final = messages[-1]
+    return [*messages[:-1], {**final, "content": final["content"] + END_MARK + " "}]
+
+
+def _up_to_end_mark(text: str) -> str:
+    before, mark, after = text.rpartition(END_MARK)
+    if not mark:
+        raise InvalidRequest(
+            "the chat template does not show the final message's text, so it cannot be continued",
+            "chat_template_kwargs.continue_final_message",
+        )
+    return before if after.startswith(" ") else before.rstrip()

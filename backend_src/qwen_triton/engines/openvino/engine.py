@@ -1,0 +1,178 @@
+"""The CPU engine: openvino-genai's continuous batching behind our step protocol.
+
+Knows token ids only. `step()` of the library keeps Python's global lock for its whole length, so this belongs into a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+
+from ...checkpoint.hub import resolve_model
+from ...checkpoint.json_file import read_json_object
+from ...checkpoint.weights import REMEDY
+from ...errors import ConfigurationError
+from ...types import EngineRequest, TokenChunk
+from ..capabilities import check_honoured
+from ..engine import Counters, EngineInfo, Key, Queue
+from .convert import convert_cached
+from .limits import Limits
+from .options import BLOCK_TOKENS, PROFILES, ModelSizes, OpenVinoOptions, cache_blocks, cpu_capabilities, scheduler
+from .sampling import generation_config
+from .sequence import Running
+
+__all__ = ["OpenVinoEngine", "OpenVinoOptions"]
+_log = logging.getLogger(__name__)
+_IR = "openvino_model.xml"
+BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
+"""Makes a pipeline from (folder, scheduler, device, properties)."""
+
+
+class OpenVinoEngine:
+    """A StepEngine. Loading converts the checkpoint the first time; ConfigurationError tells what it cannot load."""
+
+    def __init__(self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline) -> None:
+        properties = options.properties(cpu_capabilities())
+        folder = _model_folder(options)
+        sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
+        blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
+        self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
+        self.counters = Counters()
+        self._queue = Queue(self.counters)
+        self._limits = Limits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
+        self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
+        self._batch = options.max_num_seqs
+        self._ids = itertools.count()  # the pipeline breaks when an id comes twice, so callers' keys are kept out
+        self._waiting: dict[Key, tuple[EngineRequest, genai.GenerationConfig]] = {}
+        self._running: dict[Key, Running] = {}
+        self._pipeline: genai.ContinuousBatchingPipeline | None = self._build()
+
+    def add(self, key: Key, request: EngineRequest) -> None:
+        """Takes a sequence; see StepEngine. It joins the batch at the next step that has room for it."""
+        check_honoured("openvino", request)
+        self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
+        self._queue.arrive(key)
+        self._count()
+
+    def cancel(self, key: Key) -> None:
+        """Lets go of a sequence; its cache blocks are free after the next step."""
+        running = self._running.pop(key, None)
+        if running is not None:
+            running.handle.cancel()
+        if running is not None or self._waiting.pop(key, None) is not None:
+            self.counters.cancelled += 1
+            self._queue.leave(key)
+            self._count()
+
+    def waits(self, key: Key) -> bool:
+        """Whether a sequence has not joined the batch yet."""
+        return key in self._waiting
+
+    def wait_s(self) -> float | None:
+        """0 while anything waits or is in the pipeline, a cancelled sequence too."""
+        return 0.0 if self._waiting or self._busy() else None
+
+    def _busy(self) -> bool:
+        return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
+
+    def step(self) -> Sequence[tuple[Key, TokenChunk]]:
+        """Advances everything by one token; after a failure of the pipeline all its sequences end with an error."""
+        chunks = self._join()
+        try:
+            if self._pipeline is not None and self._busy():
+                self._pipeline.step()
+                self.counters.steps += 1
+                for key in list(self._running):
+                    chunks += [(key, chunk) for chunk in self._gained(key)]
+        except Exception as error:  # any C++ exception may come; whichever it is, the pipeline is broken afterwards
+            _log.exception("the pipeline failed and is built anew")
+            chunks += self._fail_all(error)
+        self._count()
+        return chunks
+
+    def _join(self) -> list[tuple[Key, TokenChunk]]:
+        """Hands waiting sequences to the pipeline, first come first served; returns the errors of those it rejects.
+
+        The pipeline's own bound on sequences does not hold when long prompts are split, so the batch is bounded here.
+        """
+        errors = []
+        taken = sum(running.request.sampling.beam_width for running in self._running.values())
+        for key, (request, config) in list(self._waiting.items()):
+            taken += request.sampling.beam_width
+            if taken > self._batch:
+                break
+            del self._waiting[key]
+            self._queue.start(key)
+            try:
+                self._running[key] = Running(request, self._submit(request, config))
+            except RuntimeError as error:
+                self.counters.finished += 1
+                errors.append((key, TokenChunk(finish="error", error=str(error))))
+        return errors
+
+    def _submit(self, request: EngineRequest, config: genai.GenerationConfig) -> genai.GenerationHandle:
+        if self._pipeline is None:
+            self._pipeline = self._build()
+        ids = ov.Tensor(np.array([request.token_ids], dtype=np.int64))
+        return self._pipeline.add_request(next(self._ids), ids, config)
+
+    def _gained(self, key: Key) -> list[TokenChunk]:
+        running = self._running[key]
+        before = running.tokens
+        chunks = running.gained()
+        self.counters.tokens += running.tokens - before
+        if chunks and chunks[-1].finish:
+            del self._running[key]
+            self.counters.finished += 1
+        return chunks
+
+    def _fail_all(self, error: Exception) -> list[tuple[Key, TokenChunk]]:
+        """Ends every sequence with an error and loads a new pipeline; the old one would leak its cache blocks."""
+        failed = [(key, TokenChunk(finish="error", error=str(error))) for key in self._running]
+        self.counters.extra["pipeline_failures"] = self.counters.extra.get("pipeline_failures", 0) + 1
+        self.counters.finished += len(failed)
+        self._running.clear()
+        self._pipeline = None
+        try:
+            self._pipeline = self._build()
+        except (RuntimeError, MemoryError, ConfigurationError):
+            _log.exception("no new pipeline could be built; the next request tries again")
+        return failed
+
+    def _count(self) -> None:
+        self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
+        if self._pipeline is not None:
+            metrics = self._pipeline.get_metrics()
+            self.counters.extra["kv_cache_usage"] = metrics.cache_usage / 100 if self._running else 0.0
+            self.counters.extra["kv_cache_bytes"] = float(metrics.cache_size_in_bytes)
+
+    def close(self) -> None:
+        """Gives the model's memory and threads back; what is in flight ends without a word."""
+        for key in [*self._waiting, *self._running]:
+            self.cancel(key)
+        if self._busy():
+            self.step()
+        self._pipeline = None
+
+
+def _model_folder(options: OpenVinoOptions) -> Path:
+    """The folder with the graph: converted from a checkpoint, or as it is when it was exported elsewhere."""
+    folder = resolve_model(options.model, options.hub)
+    weights = PROFILES[options.profile].weights
+    if not (folder / _IR).is_file():
+        cache = None if options.conversion_cache is None else Path(options.conversion_cache).expanduser()
+        return convert_cached(folder, weights, cache)
+    if weights != "stored":
+        raise ConfigurationError(
+            f"profile: {options.profile} needs a checkpoint to convert, {folder} is OpenVINO's format already; "
+            "use the profile exact or bf16"
+        )
+    return folder

@@ -1,0 +1,58 @@
+"""What fits the OpenVINO engine: ids inside the vocabulary, lengths inside context and cache.
+
+The pipeline itself takes any id and any length silently, so everything is checked before it sees a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import InvalidRequest
+from ...types import EngineRequest
+from .options import BLOCK_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Lengths in tokens; `batch` is the most sequences in one step."""
+
+    vocab: int
+    context: int
+    cache: int
+    batch: int
+
+    def admit(self, request: EngineRequest) -> int:
+        """The most tokens that this request may produce. Raises InvalidRequest for what could not be served."""
+        self._check_ids(request)
+        room = self.context - len(request.token_ids)
+        max_tokens = max(1, room) if request.sampling.max_tokens is None else request.sampling.max_tokens
+        if max_tokens > room:
+            raise InvalidRequest(
+                f"{len(request.token_ids)} prompt tokens and {max_tokens} to generate exceed the context of "
+                f"{self.context}; shorten the prompt or lower max_tokens",
+                "max_tokens",
+            )
+        if request.sampling.beam_width > 1:
+            self._check_beams(request, max_tokens)
+        return max_tokens
+
+    def _check_ids(self, request: EngineRequest) -> None:
+        if not request.token_ids:
+            raise InvalidRequest("the prompt is empty; give at least one token", "token_ids")
+        for field in ("token_ids", "end_ids", "stop_token_ids"):
+            wrong = [token for token in getattr(request, field) if not 0 <= token < self.vocab]
+            if wrong:
+                raise InvalidRequest(f"{wrong[0]} is outside the vocabulary (0 to {self.vocab - 1})", field)
+
+    def _check_beams(self, request: EngineRequest, max_tokens: int) -> None:
+        """A search that outgrows the batch or the cache would be cut off without a usable beam."""
+        beams = request.sampling.beam_width
+        if beams > self.batch:
+            raise InvalidRequest(f"must not be larger than the engine's batch ({self.batch})", "beam_width")
+        needed = len(request.token_ids) + beams * (max_tokens + BLOCK_TOKENS)
+        if needed > self.cache:
+            raise InvalidRequest(
+                f"{beams} beams of {max_tokens} tokens need a cache for {needed} tokens, there is one for "
+                f"{self.cache}; lower it or max_tokens",
+                "beam_width",
+            )

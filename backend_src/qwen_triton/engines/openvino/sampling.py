@@ -1,0 +1,94 @@
+"""An EngineRequest in openvino-genai's terms: its GenerationConfig, and refusals of what that would not honour."""
+
+from __future__ import annotations
+
+import secrets
+
+import openvino_genai as genai
+
+from ...errors import InvalidRequest
+from ...types import EngineRequest, SamplingParams
+
+_NOT_IN_BEAMS = {
+    "temperature": (None, 0, 1),
+    "top_k": (None, 0, 1),
+    "top_p": (None, 0, 1),
+    "min_p": (None, 0),
+    "repetition_penalty": (None, 1),
+    "presence_penalty": (None, 0),
+    "frequency_penalty": (None, 0),
+    "min_tokens": (0,),
+}
+"""Beam search in openvino-genai takes no notice of these; their values that change nothing are let through."""
+
+
+def stop_ids(request: EngineRequest) -> frozenset[int]:
+    """The token ids that end this answer."""
+    return frozenset(request.end_ids) | frozenset(request.stop_token_ids)
+
+
+def generation_config(request: EngineRequest, max_tokens: int) -> genai.GenerationConfig:
+    """Raises InvalidRequest for a parameter that openvino-genai would refuse or take no notice of."""
+    sampling = request.sampling
+    config = genai.GenerationConfig()
+    config.max_new_tokens = max_tokens
+    config.logprobs = 0 if sampling.logprobs is None else 1
+    _set_end(config, request)
+    if sampling.beam_width > 1:
+        _set_beams(config, sampling)
+    else:
+        _set_penalties(config, sampling)
+        _set_choice(config, sampling)
+    try:
+        config.validate()
+    except RuntimeError as error:
+        raise InvalidRequest(f"openvino-genai refuses it: {str(error).strip().splitlines()[-1]}", "sampling") from error
+    return config
+
+
+def _set_end(config: genai.GenerationConfig, request: EngineRequest) -> None:
+    """An end id must be given in any case: one left open is looked up beside the model, and others with it.
+
+    `ignore_eos` switches off every stop id, the one given too, so it is right only where there are none.
+    """
+    ids = stop_ids(request)
+    config.ignore_eos = not ids
+    config.set_eos_token_id(min(ids, default=0))
+    if ids:
+        config.stop_token_ids = set(ids)
+        config.min_new_tokens = request.sampling.min_tokens
+
+
+def _set_beams(config: genai.GenerationConfig, sampling: SamplingParams) -> None:
+    for name, neutral in _NOT_IN_BEAMS.items():
+        if getattr(sampling, name) not in neutral:
+            raise InvalidRequest("beam search takes no notice of it; leave it out, or beam_width", name)
+    if sampling.n > sampling.beam_width:
+        raise InvalidRequest(f"must not be larger than beam_width ({sampling.beam_width})", "n")
+    config.num_beams = sampling.beam_width
+    config.num_return_sequences = sampling.n
+    if sampling.length_penalty is not None:
+        config.length_penalty = sampling.length_penalty
+
+
+def _set_penalties(config: genai.GenerationConfig, sampling: SamplingParams) -> None:
+    for name in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
+        value = getattr(sampling, name)
+        if value is not None:
+            setattr(config, name, value)
+
+
+def _set_choice(config: genai.GenerationConfig, sampling: SamplingParams) -> None:
+    """top_p 0 and min_p 1 leave only the most likely token, top_k 0 all of them: not values that the library takes."""
+    config.do_sample = not (sampling.greedy or sampling.top_p == 0 or sampling.min_p == 1)
+    if not config.do_sample:
+        return
+    config.rng_seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+    if sampling.temperature is not None:
+        config.temperature = sampling.temperature
+    if sampling.top_k:
+        config.top_k = sampling.top_k
+    if sampling.top_p is not None:
+        config.top_p = sampling.top_p
+    if sampling.min_p is not None:
+        config.min_p = sampling.min_p

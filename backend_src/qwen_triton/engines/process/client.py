@@ -1,0 +1,201 @@
+"""A model's side of the door: submits sequences to the engine's process and receives what they gain.
+
+Any thread may submit and cancel; one thread receives. When the engine's process ends, every sequence in flight gets a
+chunk with finish = "error" and the next submit connects anew (the supervisor starts the process again meanwhile).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...errors import EngineError, InvalidRequest, Unavailable
+from ...types import EngineRequest
+from ..engine import EngineInfo
+from ..link import Sink
+from .messages import MessageReader, encode_message, encode_request
+from .waker import Waker
+
+_READ = 1 << 18
+_HELLO_S = 5.0
+_EXPIRED = "no slot of the engine was free within the request's timeout; try again later"
+
+
+def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
+    """Opens the door once. Raises OSError when nobody listens there."""
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    reader = MessageReader()
+    try:
+        peer.settimeout(_HELLO_S)
+        peer.connect("\0" + address)
+        while True:
+            data = peer.recv(_READ)
+            if not data:
+                raise ConnectionError("the engine closed the connection before it said hello")
+            for kind, facts in reader.feed(data):
+                if kind == "hello":
+                    peer.settimeout(None)
+                    return peer, EngineInfo(**facts), reader
+    except BaseException:
+        peer.close()
+        raise
+
+
+class EngineClient:
+    """One connection to an engine's process. `connect_s`: how long a submit waits for an engine that is starting."""
+
+    def __init__(self, address: str, connect_s: float = 10.0) -> None:
+        self.address = address
+        self._connect_s = connect_s
+        self._lock = threading.Lock()
+        self._peer: socket.socket | None = None
+        self._reader = MessageReader()
+        self._info: EngineInfo | None = None
+        self._in_flight: set[int] = set()
+        self._lost: list[int] = []
+        self._next = 0
+        self._waker = Waker()
+
+    def info(self) -> EngineInfo:
+        """The engine's facts; waits for it as a submit does."""
+        with self._lock:
+            self._ensure_connected()
+            assert self._info is not None  # set together with the connection
+            return self._info
+
+    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
+        """Sends sequences together; `register(keys)` runs before any chunk of them can arrive.
+
+        Raises Unavailable when no engine answers in time.
+        """
+        with self._lock:
+            peer = self._ensure_connected()
+            keys = list(range(self._next + 1, self._next + 1 + len(requests)))
+            self._next = keys[-1]
+            register(keys)
+            self._in_flight.update(keys)
+            messages = (encode_message("add", k, encode_request(r)) for k, r in zip(keys, requests, strict=True))
+            self._write(peer, b"".join(messages))
+
+    def cancel(self, key: int) -> None:
+        """Lets go of a sequence; chunks already under way may still arrive."""
+        with self._lock:
+            if key in self._in_flight and self._peer is not None:
+                self._in_flight.discard(key)
+                self._write(self._peer, encode_message("cancel", key))
+
+    def shutdown(self) -> None:
+        """Asks the engine's process to end."""
+        with self._lock:
+            if self._peer is not None:
+                self._write(self._peer, encode_message("shutdown"))
+
+    def wake(self) -> None:
+        """Makes a receive() that waits return at once."""
+        self._waker.wake()
+
+    def close(self) -> None:
+        with self._lock:
+            self._disconnect()
+
+    def receive(self, sink: Sink, timeout_s: float | None) -> None:
+        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+        peer = self._peer
+        watched: list[Waker | socket.socket] = [self._waker] if peer is None else [self._waker, peer]
+        if not self._lost:
+            ready = select.select(watched, [], [], timeout_s)[0]
+            if self._waker in ready:
+                self._waker.clear()
+            if peer is not None and peer in ready:
+                self._read(peer, sink)
+        if self._lost:
+            self._give_up(sink)
+
+    def _read(self, peer: socket.socket, sink: Sink) -> None:
+        try:
+            data = peer.recv(_READ)
+        except OSError:
+            data = b""
+        if not data:
+            with self._lock:
+                if peer is self._peer:
+                    self._disconnect()
+        for kind, *parts in self._reader.feed(data):
+            if kind == "step":
+                self._take_step(parts[0], sink)
+            elif kind == "refused":
+                key, field, message = parts
+                self._in_flight.discard(key)
+                sink.refused(key, _as_invalid(field, message))
+            elif kind == "expired":
+                self._in_flight.discard(parts[0])
+                sink.refused(parts[0], Unavailable(_EXPIRED))
+
+    def _take_step(self, gained: list[list[Any]], sink: Sink) -> None:
+        for item in gained:
+            if len(item) == 2:
+                sink.gained(item[0], item[1], None)
+                continue
+            key, ids, extras = item
+            if extras.get("finish") and extras.get("last", True):
+                self._in_flight.discard(key)
+            sink.gained(key, ids, extras)
+
+    def _give_up(self, sink: Sink) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, []
+        for key in lost:
+            sink.gained(key, [], {"finish": "error", "error": "the engine's process ended"})
+
+    def _write(self, peer: socket.socket, data: bytes) -> None:
+        try:
+            peer.sendall(data)
+        except OSError:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._peer is not None:
+            with contextlib.suppress(OSError):
+                self._peer.shutdown(socket.SHUT_RDWR)
+            self._peer.close()
+            self._peer = None
+        self._lost += self._in_flight
+        self._in_flight = set()
+        self.wake()
+
+    def _ensure_connected(self) -> socket.socket:
+        deadline = time.monotonic() + self._connect_s
+        while self._peer is None:
+            try:
+                self._peer, self._info, self._reader = connect(self.address)
+                self.wake()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise Unavailable("the engine is not running; it may be starting, try again") from None
+                time.sleep(0.02)
+        return self._peer
+
+
+def _as_invalid(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message.removeprefix(f"{field}: "), field)
+
+
+def read_counters(address: str) -> dict[str, Any]:
+    """The engine's counters, through a connection of its own. Raises EngineError when nobody answers."""
+    try:
+        peer, _, reader = connect(address)
+        with contextlib.closing(peer):
+            peer.settimeout(_HELLO_S)
+            peer.sendall(encode_message("counters"))
+            while data := peer.recv(_READ):
+                for kind, counters in reader.feed(data):
+                    if kind == "counters":
+                        return dict(counters)
+    except OSError as error:
+        raise EngineError(f"no engine answers at {address!r}: {error}") from error
+    raise EngineError(f"the engine at {address!r} closed the connection")

@@ -1,0 +1,81 @@
+"""The door's language: length-prefixed msgpack messages between an engine's process and the models that use it.
+
+To the engine: add, cancel, counters, shutdown. From it: hello (facts), step (what every request of this client gained
+in one step, together), refused, expired (no slot within the queue timeout), counters. A plain chunk is [key, ids];
+anything more adds a dict of what is set.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import msgpack
+
+from ...types import EngineRequest, SamplingParams, TokenChunk
+
+_LENGTH = struct.Struct("<I")
+_EXTRAS = TokenChunk._fields[1:]
+_PLAIN = tuple(TokenChunk()[1:])
+_REQUEST = tuple(f.name for f in fields(EngineRequest))
+_SAMPLING = tuple(f.name for f in fields(SamplingParams))
+
+
+def encode_message(*parts: Any) -> bytes:
+    """One message, ready to be written to the socket."""
+    body: bytes = msgpack.packb(parts)
+    return _LENGTH.pack(len(body)) + body
+
+
+class MessageReader:
+    """Collects bytes as they arrive and yields whole messages, however the socket cut them."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[list[Any]]:
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            with memoryview(self._buffer) as view:
+                message = msgpack.unpackb(view[start + _LENGTH.size : end], strict_map_key=False)
+            start = end
+            yield message
+        del self._buffer[:start]
+
+
+def encode_request(request: EngineRequest) -> dict[str, Any]:
+    """An EngineRequest as plain data; what is None stays away."""
+    data = {name: getattr(request, name) for name in _REQUEST}
+    data["sampling"] = {name: v for name in _SAMPLING if (v := getattr(request.sampling, name)) is not None}
+    data["bias"] = dict(request.bias)
+    return data
+
+
+def decode_request(data: dict[str, Any]) -> EngineRequest:
+    """The inverse of encode_request."""
+    return EngineRequest(
+        sampling=SamplingParams(**data["sampling"]),
+        pad_id=data["pad_id"],
+        bias=data["bias"],
+        stream=data["stream"],
+        queue_timeout_s=data["queue_timeout_s"],
+        token_ids=tuple(data["token_ids"]),
+        end_ids=tuple(data["end_ids"]),
+        stop_token_ids=tuple(data["stop_token_ids"]),
+        stop_sequences=tuple(map(tuple, data["stop_sequences"])),
+        bad_words=tuple(map(tuple, data["bad_words"])),
+    )
+
+
+def encode_chunk(key: int, chunk: TokenChunk) -> list[Any]:
+    """A chunk as [key, ids] or [key, ids, {what differs from a plain chunk}]."""
+    if chunk[1:] == _PLAIN:
+        return [key, chunk[0]]
+    return [key, chunk[0], {n: v for n, v, d in zip(_EXTRAS, chunk[1:], _PLAIN, strict=True) if v != d}]

@@ -1,0 +1,201 @@
+"""An engine without a model: it plays token scripts at a set pace, so that the whole line can be tested and measured.
+
+What is said: `echo` answers with the prompt's own ids, `random` with ids drawn from a seed and the prompt, `scripts`
+with the listed ids, one list per request in turn. When a script ends the answer stops with the request's first end id;
+a request without end ids, or with tokens to go to its min_tokens, hears the script again from its start.
+A token that is a request's bad word, or that its biases outbid, gives way to another (see replay_choice).
+How fast: slots, a prefill time per prompt token, a step time, or flat out.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from ...errors import ConfigurationError, InvalidRequest
+from ...types import EngineRequest, TokenChunk
+from ..engine import Counters, EngineInfo, Key, Queue
+from .choice import Choice
+from .prefix_cache import PrefixCache
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """`slots`: sequences generated at once, others wait. Times in milliseconds; `step_ms` 0 = as fast as it goes.
+
+    `tokens` bounds a random answer when the request's max_tokens does not. `fail_after` makes a sequence fail after
+    that many tokens (tests of engine faults); `crash_on` ends the process when a prompt holds that id. With
+    `prefix_caching` the beginning of a prompt that was asked before is reported as cached and takes no time.
+    """
+
+    mode: Literal["echo", "random", "scripts"] = "echo"
+    scripts: tuple[tuple[int, ...], ...] = ()
+    slots: int = 1024
+    step_ms: float = 0.0
+    prefill_ms_per_token: float = 0.0
+    prefix_caching: bool = False
+    tokens_per_step: int = 1
+    tokens: int = 128
+    vocab_size: int = 151_936
+    max_context: int = 32_768
+    random_ids: tuple[int, int] = (0, 151_643)
+    log_prob: float = -0.5
+    fail_after: int | None = None
+    crash_on: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("slots", "tokens_per_step", "tokens", "vocab_size", "max_context"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"engine.{name}: must be at least 1")
+        if self.mode == "scripts" and not self.scripts:
+            raise ConfigurationError("engine.scripts: mode «scripts» needs at least one list of token ids")
+
+
+_NO_LIMIT = 1 << 31
+
+
+class _Play:
+    """One sequence under way: what is left to say, and from when on."""
+
+    __slots__ = ("cached", "choose", "done", "ending", "limit", "loops", "min_tokens", "request", "script", "starts_at")
+
+    def __init__(self, request: EngineRequest, script: Sequence[int], starts_at: float, cached: int) -> None:
+        self.request = request
+        self.cached = cached
+        self.choose = Choice(request) if request.bad_words or request.bias else None
+        self.script = script
+        self.starts_at = starts_at
+        self.done = 0
+        self.ending = frozenset((*request.stop_token_ids, *request.end_ids))
+        self.min_tokens = request.sampling.min_tokens
+        self.loops = not request.end_ids
+        self.limit = request.sampling.max_tokens or _NO_LIMIT
+
+    def next_ids(self, count: int) -> list[int]:
+        """The next `count` ids, fewer at the script's end."""
+        start = self.done
+        if not self.loops and start >= self.min_tokens:
+            ids = list(self.script[start : start + count])
+        else:
+            ids = [self.script[i % len(self.script)] for i in range(start, start + count)]
+        self.done += len(ids)
+        return ids if self.choose is None else [self.choose(i) for i in ids]
+
+
+class ReplayEngine:
+    """A StepEngine that plays scripts (see the module)."""
+
+    def __init__(self, options: ReplayOptions) -> None:
+        self._options = options
+        self.info = EngineInfo("replay", options.max_context, options.vocab_size)
+        self.counters = Counters()
+        self._queue = Queue(self.counters)
+        self._cache = PrefixCache() if options.prefix_caching else None
+        self._running: dict[Key, _Play] = {}
+        self._waiting: OrderedDict[Key, EngineRequest] = OrderedDict()
+        self._next_step = 0.0
+        self._turn = 0
+
+    def add(self, key: Key, request: EngineRequest) -> None:
+        if any(not 0 <= i < self._options.vocab_size for i in request.token_ids):
+            raise InvalidRequest(f"token ids must be in [0, {self._options.vocab_size})", "input_ids")
+        if self._options.crash_on in request.token_ids:
+            raise SystemExit("replay: told to crash on this prompt")
+        self._waiting[key] = request
+        self._queue.arrive(key)
+        self._fill_slots()
+
+    def cancel(self, key: Key) -> None:
+        if self._running.pop(key, None) or self._waiting.pop(key, None):
+            self.counters.cancelled += 1
+            self._queue.leave(key)
+            self._fill_slots()
+
+    def waits(self, key: Key) -> bool:
+        return key in self._waiting
+
+    def wait_s(self) -> float | None:
+        if not self._running:
+            return None
+        due = self._next_step
+        if self._options.prefill_ms_per_token:
+            due = max(due, min(play.starts_at for play in self._running.values()))
+        return max(0.0, due - time.monotonic())
+
+    def step(self) -> list[tuple[Key, TokenChunk]]:
+        now = time.monotonic()
+        if now < self._next_step:
+            return []
+        chunks = [(key, self._next_chunk(play)) for key, play in self._running.items() if play.starts_at <= now]
+        for key, chunk in chunks:
+            self.counters.tokens += len(chunk.token_ids)
+            if chunk.finish:
+                del self._running[key]
+                self.counters.finished += 1
+        self.counters.steps += 1
+        self._next_step = max(self._next_step + self._options.step_ms / 1e3, now - 1.0)
+        self._fill_slots()
+        return chunks
+
+    def close(self) -> None:
+        self._running.clear()
+        self._waiting.clear()
+
+    def _fill_slots(self) -> None:
+        now = time.monotonic()
+        if not self._running:
+            self._next_step = max(self._next_step, now)
+        for key in list(islice(self._waiting, max(0, self._options.slots - len(self._running)))):
+            request = self._waiting.pop(key)
+            self._queue.start(key)
+            cached = self._cache.see(request.token_ids) if self._cache else 0
+            prefill = (len(request.token_ids) - cached) * self._options.prefill_ms_per_token / 1e3
+            self._running[key] = _Play(request, self._script(request), now + prefill, cached)
+        self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
+
+    def _script(self, request: EngineRequest) -> Sequence[int]:
+        limit = request.sampling.max_tokens or self._options.tokens
+        if self._options.mode == "echo":
+            return request.token_ids
+        if self._options.mode == "random":
+            seed = zlib.crc32(repr((request.token_ids, request.sampling.seed)).encode())
+            low, high = self._options.random_ids
+            return random.Random(seed).choices(range(low, high), k=min(limit, self._options.tokens))
+        self._turn += 1
+        return self._options.scripts[(self._turn - 1) % len(self._options.scripts)]
+
+    def _next_chunk(self, play: _Play) -> TokenChunk:
+        """A sequence's next chunk; the first one says how much of the prompt was cached."""
+        first = not play.done
+        chunk = self._advance(play)
+        return chunk._replace(cached_tokens=play.cached) if first and play.cached else chunk
+
+    def _advance(self, play: _Play) -> TokenChunk:
+        done, request = play.done, play.request
+        ids = play.next_ids(min(self._options.tokens_per_step, play.limit - done))
+        if not play.ending.isdisjoint(ids):
+            for n, token in enumerate(ids):
+                if token in play.ending and done + n >= play.min_tokens:
+                    return self._chunk(request, ids[:n], "stop", token)
+        if self._options.fail_after is not None and play.done >= self._options.fail_after:
+            return TokenChunk(finish="error", error="replay: told to fail here")
+        if play.done >= play.limit:
+            return self._chunk(request, ids, "length", None)
+        if not ids:
+            return self._chunk(request, ids, "stop", request.end_ids[0])
+        return self._chunk(request, ids, None, None)
+
+    def _chunk(
+        self, request: EngineRequest, ids: list[int], finish: Literal["stop", "length"] | None, stop_token: int | None
+    ) -> TokenChunk:
+        if request.sampling.logprobs is None:
+            return TokenChunk(ids, finish=finish, stop_token=stop_token)
+        log_probs = [self._options.log_prob] * len(ids)
+        top = [[(i + n, self._options.log_prob - n) for n in range(request.sampling.logprobs)] for i in ids]
+        return TokenChunk(ids, log_probs, top if request.sampling.logprobs else (), finish, stop_token)

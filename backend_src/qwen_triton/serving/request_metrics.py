@@ -1,0 +1,85 @@
+"""Counts and times of requests, kept in the process: cheap to add to, from any thread; read once a second for metrics.
+
+Buckets are cumulative counters with an upper bound, as a Prometheus histogram has them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+
+from ..errors import Cancelled, InvalidRequest, Unavailable
+from ..types import TextChunk
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Histogram:
+    """Observed seconds: how many fell below each bound, their number and sum."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float, times: int = 1) -> None:
+        self.counts[bisect_left(SECONDS, seconds)] += times
+        self.total += seconds * times
+
+
+class Meter:
+    """Everything that one model has seen since it was loaded."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.finished: Counter[str] = Counter()
+        self.prompt_tokens = 0
+        self.output_tokens = 0
+        self.time_to_first_token = Histogram()
+        self.inter_token_latency = Histogram()
+        self.end_to_end = Histogram()
+
+    def open(self) -> CallMeter:
+        """A meter of one request, which starts now."""
+        return CallMeter(self)
+
+
+class CallMeter:
+    """Times one request and adds to its model's meter."""
+
+    __slots__ = ("_last", "_meter", "_started")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._started = time.monotonic()
+        self._last = 0.0
+
+    def tokens(self, count: int) -> None:
+        """`count` tokens became text just now."""
+        now, meter = time.monotonic(), self._meter
+        with meter.lock:
+            if not self._last:
+                meter.time_to_first_token.observe(now - self._started)
+            elif count:
+                meter.inter_token_latency.observe((now - self._last) / count, count)
+        self._last = now
+
+    def finished(self, piece: TextChunk) -> None:
+        """A sequence ended with this piece."""
+        meter = self._meter
+        with meter.lock:
+            meter.finished[piece.finish or "stop"] += 1
+            meter.end_to_end.observe(time.monotonic() - self._started)
+            if piece.usage is not None:
+                meter.output_tokens += piece.usage.completion_tokens
+                meter.prompt_tokens += piece.usage.prompt_tokens
+
+    def failed(self, error: Exception) -> None:
+        """The request ended with an error."""
+        kinds = ((Cancelled, "cancelled"), (InvalidRequest, "invalid"), (Unavailable, "unavailable"))
+        name = next((name for kind, name in kinds if isinstance(error, kind)), "error")
+        with self._meter.lock:
+            self._meter.finished[name] += 1

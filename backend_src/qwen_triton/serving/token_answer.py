@@ -1,0 +1,146 @@
+"""Answers of the engine model: token ids as stock's tensors, for the ensemble or for callers that bring their own ids.
+
+In an ensemble postprocessing sees each chunk alone, so a chunk for it must hold whole characters and nothing behind a
+stop string. Where the generated ids do not cut there, other ids with the same text take their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InvalidRequest
+from ..tensors.arrays import encode_padded
+from ..tensors.tensor import Array
+from ..tensors.usage import encode_ends, encode_place, fill_rows
+from ..text.text_stream import TextStream
+from ..text.tokenizer import Tokenizer
+from ..types import EngineRequest, StopConditions, TextChunk, TokenChunk, Usage
+from .answer import Answer, Place, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One row of an engine request. `for_text`: the ids go to postprocessing, not to the caller."""
+
+    request: EngineRequest
+    stop: StopConditions
+    for_text: bool
+    echo: bool
+    counts_input: bool = True
+    counts_output: bool = True
+
+
+def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
+    """Stop words of several tokens as text, so that they stop however the answer spells them."""
+    words = row.request.stop_sequences
+    if not words or row.for_text:
+        return row
+    if tokenizer is None:
+        raise InvalidRequest("words of several tokens need tokenizer_dir in the model's parameters", "stop_words_list")
+    strings = (b"".join(map(tokenizer.token_bytes, word)).decode("utf-8", "replace") for word in words)
+    return replace(row, stop=replace(row.stop, strings=tuple(strings)))
+
+
+class TokenStream:
+    """A sequence whose ids are handed on as they come, without a tokenizer."""
+
+    def __init__(self, prompt_tokens: int, sequence: int) -> None:
+        self._prompt_tokens = prompt_tokens
+        self._sequence = sequence
+        self._count = 0
+        self._cached_tokens = 0
+        self.done = False
+
+    def feed(self, chunk: TokenChunk) -> TextChunk | None:
+        if self.done:
+            return None
+        self._count += len(chunk.token_ids) + (chunk.stop_token is not None)
+        self._cached_tokens = chunk.cached_tokens or self._cached_tokens
+        self.done = chunk.finish is not None
+        return TextChunk(
+            "",
+            chunk.token_ids,
+            chunk.log_probs,
+            chunk.top_log_probs,
+            chunk.finish,
+            None,
+            Usage(self._prompt_tokens, self._count, self._cached_tokens) if self.done else None,
+            self._sequence,
+            chunk.cum_log_prob,
+        )
+
+
+class TokenEncoder:
+    """An `answer.Encoder` that gives output_ids and sequence_length; `tokenizer` None = ids only."""
+
+    def __init__(self, rows: Sequence[EngineRow], tokenizer: Tokenizer | None) -> None:
+        self._rows = rows
+        self._tokenizer = tokenizer
+        self._logprobs = any(r.request.sampling.logprobs is not None or r.request.sampling.beam_width > 1 for r in rows)
+
+    def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
+        asked = self._rows[row]
+        if self._tokenizer is None or not (asked.for_text or asked.stop.strings):
+            return TokenStream(len(request.token_ids), sequence)
+        return TextStream(
+            self._tokenizer,
+            asked.stop,
+            end_ids=request.end_ids,
+            min_tokens=request.sampling.min_tokens,
+            skip_special_tokens=False,
+            prompt_tokens=len(request.token_ids),
+            sequence=sequence,
+        )
+
+    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
+        row = self._rows[place.row]
+        ids = self._ids(row, piece.token_ids, piece.text)
+        arrays = {
+            "output_ids": np.array([[ids]], dtype=np.int32),
+            "sequence_length": np.array([[len(ids)]], dtype=np.int32),
+        }
+        if not place.only:
+            arrays |= encode_place(place.row, place.sequence)
+        if self._logprobs:
+            arrays["output_log_probs"] = np.array([[piece.log_probs]], dtype=np.float32)
+        if piece.finish is not None:
+            arrays |= self._ends([[piece]])
+            if self._logprobs:
+                arrays["cum_log_probs"] = np.array([[piece.cum_log_prob or 0.0]], np.float32)
+        return arrays
+
+    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
+        full = fill_rows(rows)
+        ids = [[self._whole_ids(self._rows[r], a) for a in row] for r, row in enumerate(full)]
+        arrays = {
+            "output_ids": encode_padded(ids, np.int32, self._rows[0].request.pad_id),
+            "sequence_length": np.array([[len(i) for i in row] for row in ids], dtype=np.int32),
+            "batch_index": np.arange(len(full), dtype=np.int32).reshape(-1, 1),
+            "sequence_index": np.zeros((len(full), 1), dtype=np.int32),
+            **self._ends([[a.end for a in row] for row in full]),
+        }
+        if self._logprobs:
+            arrays["cum_log_probs"] = np.array([[a.cum_log_prob for a in row] for row in full], np.float32)
+            arrays["output_log_probs"] = encode_padded([[a.log_probs for a in row] for row in full], np.float32, 0)
+        return arrays
+
+    def _ends(self, rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
+        arrays = encode_ends(rows)
+        if not self._rows[0].counts_input:
+            del arrays["num_input_tokens"]
+        if not self._rows[0].counts_output:
+            del arrays["num_output_tokens"]
+        return arrays
+
+    def _whole_ids(self, row: EngineRow, answer: Answer) -> Sequence[int]:
+        ids = self._ids(row, answer.token_ids, "".join(answer.text))
+        return [*row.request.token_ids, *ids] if row.echo else ids
+
+    def _ids(self, row: EngineRow, ids: Sequence[int], text: str) -> Sequence[int]:
+        if not row.for_text or self._tokenizer is None:
+            return ids
+        data = b"".join(map(self._tokenizer.token_bytes, ids))
+        return ids if data == text.encode() else self._tokenizer.encode(text, control_tokens=True)

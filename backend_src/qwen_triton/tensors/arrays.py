@@ -1,0 +1,49 @@
+"""Token ids as arrays: padded sequences, and TensorRT-LLM's word lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidRequest
+from .tensor import Array
+
+
+def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: float) -> Array:
+    """Rows of sequences of numbers as [rows, sequences, longest], padded at the end."""
+    longest = max((len(seq) for row in rows for seq in row), default=0)
+    array = np.full((len(rows), len(rows[0]) if rows else 0, longest), pad, dtype=dtype)
+    for r, row in enumerate(rows):
+        for s, sequence in enumerate(row):
+            array[r, s, : len(sequence)] = sequence
+    return array
+
+
+def encode_word_list(rows: Sequence[Sequence[Sequence[int]]]) -> Array:
+    """Lists of token-id words as TensorRT-LLM wants them: [rows, 2, n], flattened ids above, end offsets below.
+
+    Unused places hold 0 in the ids and -1 in the offsets (tensorrtllm_backend v0.14.0, `to_word_list_format`).
+    """
+    longest = max((max(sum(map(len, words)), len(words)) for words in rows), default=0)
+    array = np.zeros((len(rows), 2, longest), dtype=np.int32)
+    array[:, 1, :] = -1
+    for r, words in enumerate(rows):
+        flat = [token for word in words for token in word]
+        array[r, 0, : len(flat)] = flat
+        array[r, 1, : len(words)] = np.cumsum([len(word) for word in words], dtype=np.int32)
+    return array
+
+
+def decode_word_list(array: Array, name: str) -> list[tuple[tuple[int, ...], ...]]:
+    """The inverse of encode_word_list."""
+    if array.ndim != 3 or array.shape[1] != 2:
+        raise InvalidRequest(f"expected shape [rows, 2, n], got {list(array.shape)}", name)
+    rows = []
+    for ids, offsets in array.tolist():
+        ends = [e for e in offsets if e > 0]
+        if ends != sorted(ends) or (ends and ends[-1] > len(ids)):
+            raise InvalidRequest("the second line must hold rising end offsets into the first", name)
+        rows.append(tuple(tuple(ids[a:b]) for a, b in zip([0, *ends], ends, strict=False)))
+    return rows

@@ -1,0 +1,103 @@
+"""The engine model's input arrays as engine requests: stock's tensors, stock's meaning, for engines of ours."""
+
+from __future__ import annotations
+
+import secrets
+
+from ..errors import InvalidRequest
+from ..serving.token_answer import EngineRow
+from ..types import EngineRequest, SamplingParams, StopConditions
+from .arrays import decode_word_list
+from .rows import Row, count_rows, decode_counts, decode_logprobs, first_given, refuse_unsupported
+from .tensor import Arrays
+
+_REFUSED = {
+    "draft_input_ids": "speculative decoding with draft tokens is not supported",
+    "draft_logits": "speculative decoding with draft tokens is not supported",
+    "draft_acceptance_threshold": "speculative decoding with draft tokens is not supported",
+    "runtime_top_p_min": "top-p decay is not supported",
+    "runtime_top_p_decay": "top-p decay is not supported",
+    "runtime_top_p_reset_ids": "top-p decay is not supported",
+    "early_stopping": "beam search always runs to its end here",
+    "beam_search_diversity_rate": "diverse beam search is not supported",
+    "return_context_logits": "logits are not returned; use return_log_probs",
+    "return_generation_logits": "logits are not returned; use return_log_probs",
+    "prompt_embedding_table": "prompt tuning is not supported",
+    "prompt_table_extra_ids": "prompt tuning is not supported",
+    "prompt_vocab_size": "prompt tuning is not supported",
+    "lora_task_id": "LoRA is not supported by this engine",
+    "lora_weights": "LoRA is not supported by this engine",
+    "lora_config": "LoRA is not supported by this engine",
+    "context_phase_params": "disaggregated serving is not supported",
+}
+
+
+def wants_stop(arrays: Arrays) -> bool:
+    """Whether this is stock's way to cancel: a request with the id of a running one and `stop` = true."""
+    return "stop" in arrays and bool(arrays["stop"].any())
+
+
+def is_streamed(arrays: Arrays) -> bool:
+    return "streaming" in arrays and bool(arrays["streaming"].any())
+
+
+def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
+    """One EngineRow a row. Raises InvalidRequest naming the tensor. `echo`: the model's exclude_input_in_output, negated."""
+    rows = count_rows(arrays)
+    none: list[tuple[tuple[int, ...], ...]] = [()] * rows
+    stop_words, bad_words = (
+        decode_word_list(arrays[n], n) if n in arrays else none for n in ("stop_words_list", "bad_words_list")
+    )
+    return [_decode_row(Row(arrays, r), stop_words[r], bad_words[r], echo) for r in range(rows)]
+
+
+def _decode_row(
+    row: Row, stop_words: tuple[tuple[int, ...], ...], bad_words: tuple[tuple[int, ...], ...], echo: bool
+) -> EngineRow:
+    refuse_unsupported(row, _REFUSED)
+    ids, length = row.values("input_ids") or [], row.scalar("input_lengths")
+    if not 1 <= length <= len(ids):
+        raise InvalidRequest(f"is {length} where input_ids has {len(ids)}", "input_lengths")
+    exclude = row.flag("exclude_input_in_output")
+    end_id = row.scalar("end_id")
+    single = tuple(word[0] for word in stop_words if len(word) == 1)
+    request = EngineRequest(
+        token_ids=tuple(ids[:length]),
+        sampling=_decode_sampling(row),
+        end_ids=(end_id,) if end_id is not None and end_id >= 0 else (),
+        pad_id=row.scalar("pad_id") or 0,
+        stop_token_ids=single,
+        stop_sequences=tuple(word for word in stop_words if len(word) > 1),
+        bad_words=bad_words,
+        bias={i: w for i, w in enumerate(row.values("embedding_bias") or ()) if w},
+        stream=row.flag("streaming") or False,
+    )
+    return EngineRow(
+        request=request,
+        stop=StopConditions(row.texts("stop_words"), single, row.flag("include_stop_str_in_output") or False),
+        for_text=row.values("stop_words") is not None,
+        echo=(echo if exclude is None else not exclude) and not request.stream,
+        counts_input=row.flag("return_num_input_tokens") is not False,
+        counts_output=row.flag("return_num_output_tokens") is not False,
+    )
+
+
+def _decode_sampling(row: Row) -> SamplingParams:
+    sequences, beam_width = decode_counts(row)
+    seed = first_given(row, "seed", "random_seed")
+    return SamplingParams(
+        max_tokens=row.scalar("request_output_len"),
+        min_tokens=first_given(row, "min_tokens", "min_length") or 0,
+        temperature=row.scalar("temperature"),
+        top_k=row.scalar("runtime_top_k"),
+        top_p=row.scalar("runtime_top_p"),
+        min_p=row.scalar("min_p"),
+        repetition_penalty=row.scalar("repetition_penalty"),
+        presence_penalty=row.scalar("presence_penalty"),
+        frequency_penalty=row.scalar("frequency_penalty"),
+        length_penalty=row.scalar("len_penalty"),
+        seed=secrets.randbits(63) if seed is None else seed,
+        logprobs=decode_logprobs(row),
+        n=sequences,
+        beam_width=beam_width,
+    )

@@ -1,0 +1,180 @@
+"""One sequence's way from tokens to text: `feed(TokenChunk) -> TextChunk | None`, until it is `done`.
+
+    stream = TextStream(tokenizer, stop, end_ids=tokenizer.end_ids, prompt_tokens=7)
+    for chunk in chunks:
+        if piece := stream.feed(chunk):
+            send(piece)
+        if stream.done:        # a stop string may be found before the engine's own end: cancel it then
+            break
+
+How tokens were grouped into chunks changes how the text is cut, never the text, its end, its tokens or the usage.
+Knows nothing of engines, requests or Triton.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from itertools import accumulate
+
+from ..types import FinishReason, StopConditions, TextChunk, TokenChunk, Usage
+from .detokenizer import Detokenizer
+from .stop_scanner import StopScanner
+from .tokenizer import Tokenizer
+from .unsent_tokens import Tokens, TokenTrail
+
+NO_STOP = StopConditions()
+
+
+class TextStream:
+    """Detokenizes one sequence, ends it at the first stop string, stop id or end id, and counts its tokens.
+
+    `end_ids` are the ids that end the answer although the caller did not name them (none with ignore_eos); an engine
+    that knows only one of them is thereby corrected. Stop strings, and end and stop ids that an engine hands out as
+    ordinary tokens, count only from the `min_tokens`th token on. With `stop.include_in_output` a stop string stays in
+    the text, and so does the text of a stop id unless it is a control token that is left out anyway.
+    With `accumulate` each piece is the whole text so far; token ids and log probs are the new ones all the same.
+    A token is given out once some of its text is; what lies wholly behind a stop string is never given out.
+    """
+
+    __slots__ = (
+        "_accumulate", "_cum_log_prob", "_detokenizer", "_end_ids", "_keep", "_min_tokens", "_plain", "_scanner",
+        "_sequence", "_stop_ids", "_text", "_trail", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        stop: StopConditions = NO_STOP,
+        *,
+        end_ids: Collection[int] = (),
+        min_tokens: int = 0,
+        skip_special_tokens: bool = True,
+        accumulate: bool = False,
+        prompt_tokens: int = 0,
+        cached_tokens: int = 0,
+        sequence: int = 0,
+    ) -> None:
+        self._detokenizer = Detokenizer(tokenizer, skip_special_tokens)
+        self._keep = stop.include_in_output
+        self._scanner = StopScanner(stop.strings, self._keep) if stop.strings else None
+        self._stop_ids = frozenset(stop.token_ids)
+        self._end_ids = self._stop_ids | frozenset(end_ids)
+        self._min_tokens = min_tokens
+        self._accumulate = accumulate
+        self._plain = self._scanner is None and not accumulate
+        self._sequence = sequence
+        self._trail = TokenTrail()
+        self._text = ""
+        self._cum_log_prob: float | None = None
+        self.prompt_tokens = prompt_tokens
+        self.cached_tokens = cached_tokens
+        self.completion_tokens = 0
+        self.done = False
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens up to here. Those that an engine made behind a stop string are not counted."""
+        return Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+
+    def feed(self, chunk: TokenChunk) -> TextChunk | None:
+        """The piece of text that is certain now, if any; always one, the last, when this chunk ends the answer."""
+        token_ids = chunk.token_ids
+        if (
+            self._plain
+            and chunk.finish is None
+            and not (self.done or self._trail or chunk.log_probs or chunk.cached_tokens)
+            and self._end_ids.isdisjoint(token_ids)
+        ):  # nearly always, so it is kept short: 2 µs
+            self.completion_tokens += len(token_ids)
+            text = self._detokenizer.feed(token_ids)
+            if text:
+                return TextChunk(text, token_ids, (), (), None, None, None, self._sequence)
+            self._trail.add(Tokens(token_ids), [0] * len(token_ids))
+            return None
+        return None if self.done else self._advance(chunk)
+
+    def _advance(self, chunk: TokenChunk) -> TextChunk | None:
+        if chunk.cached_tokens:
+            self.cached_tokens = chunk.cached_tokens
+        tokens = Tokens(chunk.token_ids, chunk.log_probs, chunk.top_log_probs)
+        finish, stop_token = chunk.finish, chunk.stop_token
+        if (end := self._end_index(chunk.token_ids)) is not None:
+            tokens, finish, stop_token = tokens.first(end), "stop", chunk.token_ids[end]
+        text, matched, starts = self._read(tokens.token_ids)
+        if matched is not None:
+            tokens = tokens.first(len(starts))
+        self.completion_tokens += len(starts)
+        if tokens.log_probs:
+            self._cum_log_prob = (self._cum_log_prob or 0.0) + sum(tokens.log_probs)
+        if matched is None and finish is None:
+            return self._piece(text, tokens, starts)
+        self._trail.add(tokens, starts)
+        return self._last(text, matched, finish, stop_token, chunk.cum_log_prob)
+
+    def _end_index(self, token_ids: Sequence[int]) -> int | None:
+        """Where an end or stop id stands among the tokens, if one does that counts."""
+        if self._end_ids.isdisjoint(token_ids):
+            return None
+        first = max(0, self._min_tokens - self.completion_tokens)
+        return next((i for i in range(first, len(token_ids)) if token_ids[i] in self._end_ids), None)
+
+    def _read(self, token_ids: Sequence[int]) -> tuple[str, str | None, list[int]]:
+        """Certain text, the stop string that ended it, and where the tokens up to that one begin in the text."""
+        scanner, detokenize = self._scanner, self._detokenizer.feed
+        if scanner is None:
+            return detokenize(token_ids), None, [0] * len(token_ids)
+        pieces = [detokenize((token_id,)) for token_id in token_ids]
+        starts = list(accumulate(map(len, pieces), initial=scanner.position))
+        too_early = self._min_tokens - 1 - self.completion_tokens
+        early = ""
+        if too_early > 0:
+            early, _ = scanner.feed("".join(pieces[:too_early]), armed=False)
+            pieces = pieces[too_early:]
+        text, matched = scanner.feed("".join(pieces))
+        last = len(token_ids) if matched is None else bisect_left(starts, scanner.position)
+        del starts[last:]
+        return early + text, matched, starts
+
+    def _piece(self, text: str, tokens: Tokens, starts: list[int]) -> TextChunk | None:
+        """Without stop strings all tokens begin at 0: any text makes all of them certain."""
+        if not text:
+            self._trail.add(tokens, starts)
+            return None
+        before = self._scanner.released if self._scanner is not None else 1
+        ids, log_probs, top_log_probs = self._trail.through(tokens, starts, before)
+        return TextChunk(self._shown(text), ids, log_probs, top_log_probs, None, None, None, self._sequence)
+
+    def _last(
+        self, text: str, matched: str | None, finish: FinishReason | None, stop_token: int | None, cum: float | None
+    ) -> TextChunk:
+        self.done = True
+        if matched is None:
+            rest, matched = self._read_end(stop_token)
+            text += rest
+        if matched is not None and self._scanner is not None:
+            tokens, cum = self._trail.release(self._scanner.released), self._cum_log_prob
+            return TextChunk(self._shown(text), *tokens, "stop", matched, self.usage, self._sequence, cum)
+        reason = stop_token if stop_token in self._stop_ids else None
+        tokens, cum = self._trail.release_all(), self._cum_log_prob if cum is None else cum
+        return TextChunk(self._shown(text), *tokens, finish, reason, self.usage, self._sequence, cum)
+
+    def _read_end(self, stop_token: int | None) -> tuple[str, str | None]:
+        """The text that was still held back when the tokens ended, and a stop string that was completed by it.
+
+        After an end or stop id no stop string counts any more: that id has ended the answer.
+        """
+        ended_by = (stop_token,) if stop_token is not None else ()
+        self.completion_tokens += len(ended_by)
+        shown = self._keep and stop_token in self._stop_ids
+        text = (self._detokenizer.feed(ended_by) if shown else "") + self._detokenizer.flush()
+        if self._scanner is None:
+            return text, None
+        text, matched = self._scanner.feed(text, armed=stop_token is None)
+        return text + self._scanner.flush(), matched
+
+    def _shown(self, text: str) -> str:
+        if not self._accumulate:
+            return text
+        self._text += text
+        return self._text

@@ -1,0 +1,41 @@
+"""`qwen-triton doctor DEPLOYMENT`: what would fail later, found now, each with its remedy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+
+from ..deployment.schema import load_deployment
+from ..doctor.check import run_checks
+from ..doctor.checks import checks_for
+from ..doctor.report import as_json, as_text, worst
+from ..doctor.site import Site
+
+_EPILOG = """
+examples:
+  qwen-triton doctor deployments/cpu.yaml
+  qwen-triton doctor deployment.yaml --model-repository /triton_model_repo    one that fill_template.py filled
+  qwen-triton doctor deployment.yaml --json | jq '.[] | select(.outcome != "ok")'
+
+exit code: 0 all well, 1 warnings, 2 errors
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
+    parser.add_argument("--model-repository", type=Path, help="check this filled repository, not the deployment's own")
+    parser.add_argument("--json", action="store_true", help="findings as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    repository = arguments.model_repository
+    if repository is not None and not repository.is_dir():
+        raise ConfigurationError(f"--model-repository: {repository} is not a folder")
+    site = Site(load_deployment(arguments.deployment), repository)
+    findings = run_checks(checks_for(site), site)
+    print(as_json(findings) if arguments.json else as_text(findings))
+    return worst(findings)

@@ -1,0 +1,130 @@
+"""`qwen-triton serve DEPLOYMENT`: renders the repository, then owns tritonserver and the OpenAI shim until it is stopped.
+
+    qwen-triton serve deployments/cpu.yaml
+    qwen-triton serve deployment.yaml --log - --on-failure restart
+
+Exit code: 0 after SIGTERM or Ctrl-C, 1 when a process ended that may not be started again, 2 for a wrong deployment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+
+from ..deployment.models import resolve_model
+from ..deployment.schema import Deployment, TensorRtLlmEngine, load_deployment
+from ..doctor.check import run_checks
+from ..doctor.checks import checks_for
+from ..doctor.site import Site
+from ..launch.child import Child
+from ..launch.children import ShimChild, TritonChild, missing_shim_packages
+from ..launch.launcher import Launcher
+from ..launch.log import ServerLog, default_log
+from ..launch.tritonserver import TritonServer
+from ..repository.placeholders import placeholders
+from ..repository.render import render
+from ..trtllm.built_engine import BuiltEngine
+from .console import LaunchProgress, Phases
+from .ready_lines import reachable, ready_lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
+    parser.add_argument(
+        "--log", help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)"
+    )
+    parser.add_argument(
+        "--ignore", action="append", default=[], metavar="CHECK", help="start although the doctor's check CHECK fails"
+    )
+    parser.add_argument(
+        "--on-failure",
+        choices=("exit", "restart"),
+        help="when a process ends unasked (default: the deployment's server.on_failure)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: sys.exit(0))  # until the launcher takes them over
+    deployment = load_deployment(arguments.deployment)
+    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
+        return _Serving(arguments, deployment, Path(work)).run()
+
+
+class _Serving:
+    """One run of `serve`."""
+
+    def __init__(self, arguments: argparse.Namespace, deployment: Deployment, work: Path) -> None:
+        self._file: Path = arguments.deployment
+        self._log_target: str | None = arguments.log
+        self._ignored: list[str] = arguments.ignore
+        self._deployment = deployment
+        self._restart = (arguments.on_failure or deployment.server.on_failure) == "restart"
+        self._work = work
+        self._phases = Phases()
+        self._log = ServerLog(self._log_target or str(default_log(deployment.server.http_port)))
+        self._shim: ShimChild | None = None
+
+    def run(self) -> int:
+        settings = self._deployment.server
+        try:
+            children = self._prepare()
+        except ConfigurationError:
+            self._phases.end()
+            raise
+        progress = LaunchProgress(self._phases, self._log.last_line)
+        restarts = settings.max_restarts if self._restart else 0
+        return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)
+
+    def _prepare(self) -> list[Child]:
+        """Everything that can fail before a process is started."""
+        deployment, settings = self._deployment, self._deployment.server
+        self._phases.begin("checking deployment and machine")
+        self._examine()
+        self._phases.begin("rendering the model repository")
+        values = placeholders(deployment, resolve_model(deployment))
+        repository = render(values, self._work / "repository")
+        self._phases.begin("starting the server, the engine and the shim")
+        server = TritonServer(settings, repository, self._work, ranks(deployment))
+        self._shim = self._make_shim()
+        return [TritonChild(server, self._log), *filter(None, [self._shim])]
+
+    def _examine(self) -> None:
+        """The doctor's quick checks: warnings are told, errors end the start with all their remedies."""
+        site = Site(self._deployment)
+        findings = run_checks(checks_for(site), site, thorough=False)
+        for finding in findings:
+            if finding.outcome == "warning":
+                self._phases.say(f"{finding.check}: {finding.message}")
+        errors = [f.message for f in findings if f.outcome == "error" and f.check not in self._ignored]
+        if errors:
+            raise ConfigurationError("\n".join(errors))
+
+    def _make_shim(self) -> ShimChild | None:
+        openai = self._deployment.openai
+        if not openai.enabled:
+            return None
+        missing = missing_shim_packages()
+        if missing:
+            self._phases.say(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
+            return None
+        triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
+        log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
+        drain_s = openai.drain_notice_s + openai.drain_s
+        return ShimChild(self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log)
+
+    def _announce(self) -> None:
+        self._phases.end()
+        url = None if self._shim is None else self._shim.url
+        print(ready_lines(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)
+
+
+def ranks(deployment: Deployment) -> int:
+    """How many tritonservers the engine needs: one per GPU that it was built for."""
+    engine = deployment.engine
+    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmEngine) else 1

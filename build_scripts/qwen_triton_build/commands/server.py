@@ -1,0 +1,66 @@
+"""`qwen-triton server --model-repository DIR`: starts tritonserver on any repository and stays in front of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+
+from ..deployment.schema import Server
+from ..launch.preflight import check_machine, check_ports
+from ..launch.tritonserver import TritonServer
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model-repository", type=Path, required=True, help="a rendered repository, or any other")
+    for key, default in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002")):
+        variable = f"{key.upper()}_PORT"
+        port = os.environ.get(variable) or default
+        parser.add_argument(f"--{key}-port", type=_port, default=port, help=f"default: {variable}, else {default}")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
+    parser.add_argument("--tritonserver", type=Path, help="the binary to start; default: found on the machine")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if not arguments.model_repository.is_dir():
+        raise ConfigurationError(f"--model-repository: {arguments.model_repository} is not a folder")
+    settings = Server(
+        host=arguments.host,
+        http_port=arguments.http_port,
+        grpc_port=arguments.grpc_port,
+        metrics_port=arguments.metrics_port,
+        tritonserver=arguments.tritonserver,
+    )
+    check_machine()
+    check_ports(settings)
+    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
+        server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
+        for name in _ENDING:
+            signal.signal(name, _leave)
+        try:
+            server.start()
+            code = server.wait()
+        finally:
+            server.stop()
+    print(f"qwen-triton: tritonserver ended with code {code}", file=sys.stderr)
+    return 1
+
+
+def _leave(*_: object) -> None:
+    """Once is enough: a second signal must not interrupt the order in which things end."""
+    for name in _ENDING:
+        signal.signal(name, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)

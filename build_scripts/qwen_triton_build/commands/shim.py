@@ -1,0 +1,79 @@
+"""`qwen-triton shim [DEPLOYMENT]`: the OpenAI-compatible server in front of any Triton that has the five models."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton.tensors.contract import BLS
+from qwen_triton_openai.gate_settings import FILES
+from qwen_triton_openai.settings import ShimSettings
+
+from ..deployment.schema import load_deployment
+
+_EPILOG = """
+examples:
+  qwen-triton shim deployments/cpu.yaml            the deployment's settings, its server, its model's name
+  qwen-triton shim --triton-url gpu-7:8001 --model qwen3=tensorrt_llm_bls --port 9000
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "deployment", type=Path, nargs="?", help="a deployment.yaml, for its keys `openai:` and `server:`"
+    )
+    parser.add_argument("--triton-url", help="HOST:PORT of Triton's gRPC (default: the deployment's, 127.0.0.1:8001)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: OPENAI_PORT, 9000)")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=MODEL]",
+        help=f"a name that clients ask for and the Triton model that answers (default: {BLS}); may be repeated",
+    )
+    for name in FILES:
+        parser.add_argument("--" + name.replace("_", "-"), type=Path, metavar="FILE", help=f"`openai.{name}`")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from qwen_triton_openai.server import serve
+
+    return serve(settings(arguments))
+
+
+def settings(arguments: argparse.Namespace) -> ShimSettings:
+    """The deployment's settings with the flags over them. Raises ConfigurationError."""
+    base = _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
+    names = [name.partition("=") for name in arguments.model or ()]
+    flags = {
+        "triton_url": arguments.triton_url,
+        "host": arguments.host,
+        "port": arguments.port,
+        "models": {name: model or BLS for name, _, model in names} or None,
+        **{name: getattr(arguments, name) for name in FILES},
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        return ShimSettings.model_validate({key: value for key, value in (base | given).items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        flag = "--" + str(fault["loc"][0]).replace("_", "-")
+        raise ConfigurationError(f"{flag}: {fault['msg'].lower()}, got {fault['input']!r}") from None
+
+
+def _of_deployment(file: Path) -> dict[str, Any]:
+    return load_deployment(file).shim_settings().model_dump()
+
+
+def _port_of_environment() -> int | None:
+    value = os.environ.get("OPENAI_PORT")
+    if value is not None and not value.isdigit():
+        raise ConfigurationError(f"OPENAI_PORT: expected a port number, got {value!r}")
+    return None if value is None else int(value)

@@ -1,0 +1,82 @@
+"""What must hold before tritonserver is started; each fault says what was found and the remedy."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+from importlib.metadata import version
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_openai.settings import ShimSettings
+
+from ..deployment.file import PORTS
+from ..deployment.schema import Server
+
+_GLIBC = (2, 35)
+_SHM = Path("/dev/shm")
+_SHM_BYTES = 5 * (1 << 20)
+"""Shared memory of four Python models: the server gives each 1 MiB at the start, and they need room to grow."""
+
+
+def check_machine() -> None:
+    """Raises ConfigurationError for what the server or its Python stub cannot use."""
+    check_glibc()
+    check_numpy()
+    check_shared_memory()
+
+
+def check_glibc() -> None:
+    """The server and its stub are built against glibc 2.35."""
+    name, glibc = platform.libc_ver()
+    if name == "glibc" and tuple(map(int, glibc.split(".")[:2])) < _GLIBC:
+        raise ConfigurationError(f"glibc {glibc} is too old, 2.35 is needed; use Debian 12, Ubuntu 22.04 or newer")
+
+
+def check_numpy() -> None:
+    """This environment is the stub's; there numpy 2 garbles arrays without a word."""
+    numpy = version("numpy")
+    if int(numpy.split(".")[0]) >= 2:
+        raise ConfigurationError(f"numpy {numpy} breaks Triton's Python stub; run: pip install 'numpy<2'")
+
+
+def check_shared_memory() -> None:
+    """Tensors travel between the server and its models through /dev/shm."""
+    free = shutil.disk_usage(_SHM).free
+    if free < _SHM_BYTES:
+        raise ConfigurationError(
+            f"{_SHM} has {free >> 20} MiB free, {_SHM_BYTES >> 20} are needed; in a container give --shm-size 256m"
+        )
+
+
+def check_ports(server: Server, openai: ShimSettings | None = None) -> None:
+    """Raises ConfigurationError naming the first port that is taken or given twice, and what moves it."""
+    sections: dict[str, Server | ShimSettings | None] = {"server": server, "openai": openai}
+    keys: dict[int, str] = {}
+    for variable, (name, key) in PORTS.items():
+        section = sections[name]
+        if section is None:
+            continue
+        port, path = int(getattr(section, key)), f"{name}.{key}"
+        if port in keys:
+            raise ConfigurationError(f"{path}: port {port} is {keys[port]} already; {_another(variable)}")
+        keys[port] = path
+        _check_port(section.host, port, path, variable)
+
+
+def _check_port(host: str, port: int, path: str, variable: str) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror:
+        raise ConfigurationError(f"{path.split('.')[0]}.host: {host!r} is no address of this machine") from None
+    except OSError as error:
+        reason = f"{path}: port {port} cannot be used ({error.strerror}); stop what holds it, or "
+        raise ConfigurationError(reason + _another(variable)) from None
+
+
+def _another(variable: str) -> str:
+    return f"give another: {variable}=… or in the deployment"

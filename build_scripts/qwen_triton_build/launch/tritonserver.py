@@ -1,0 +1,174 @@
+"""tritonserver as a child, of one rank or of several: its command line, its environment, its start, readiness and end.
+
+Its shared-memory regions have a prefix of their own and are removed after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton.tensors.contract import TENSORRT_LLM
+
+from ..deployment.schema import Server
+from ..processes import ChildProcess
+from .installation import Installation, find_installation, prepare_backends
+from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
+
+_SHM = Path("/dev/shm")
+_KILL_AFTER_S = 10.0
+_WORKERS_END_S = 3.0
+"""How long the other ranks may take to follow rank 0, before they are ended."""
+
+
+def command_line(
+    settings: Server, repository: Path, backends: Path, binary: Path, shm_prefix: str, rank: int = 0
+) -> list[str]:
+    """tritonserver's arguments for one rank. The configs are complete, so it must not complete them."""
+    return [
+        str(binary),
+        f"--model-repository={repository}",
+        *(["--model-control-mode=explicit", f"--load-model={TENSORRT_LLM}"] if rank else []),
+        f"--backend-directory={backends}",
+        f"--http-address={settings.host}",
+        f"--grpc-address={settings.host}",
+        f"--metrics-address={settings.host}",
+        f"--grpc-port={settings.grpc_port}",
+        f"--http-port={settings.http_port}",
+        f"--metrics-port={settings.metrics_port}",
+        f"--exit-timeout-secs={settings.exit_timeout_s}",
+        "--disable-auto-complete-config",
+        "--strict-readiness=true",
+        f"--backend-config=python,shm-region-prefix-name={shm_prefix}{rank}_",
+        *([f"--log-verbose={settings.log_verbose}"] if settings.log_verbose else []),
+        *(_trace_flags(settings.otlp_endpoint) if settings.otlp_endpoint else []),
+    ]
+
+
+def _trace_flags(endpoint: str) -> list[str]:
+    """Every request is traced; one that brings a `traceparent` joins that trace."""
+    return [
+        "--trace-config=mode=opentelemetry",
+        f"--trace-config=opentelemetry,url={endpoint}",
+        "--trace-config=level=TIMESTAMPS",
+        "--trace-config=rate=1",
+    ]
+
+
+def environment(installation: Installation) -> dict[str, str]:
+    """This Python first in PATH (the stub takes its environment from there), and the server's libraries."""
+    env = dict(os.environ)
+    env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', '')}"
+    libraries = [*map(str, installation.libraries), *filter(None, [env.get("LD_LIBRARY_PATH")])]
+    if libraries:
+        env["LD_LIBRARY_PATH"] = ":".join(libraries)
+    return env
+
+
+class TritonServer:
+    """One tritonserver, or one for each of `ranks`. `work` is an empty folder for what it needs while it runs."""
+
+    def __init__(self, settings: Server, repository: Path, work: Path, ranks: int = 1) -> None:
+        self.settings = settings
+        self.ranks = ranks
+        installation = find_installation(settings.tritonserver)
+        backends = prepare_backends(installation, work)
+        self._shm_prefix = f"qwen_triton_{os.getpid()}_{time.monotonic_ns():x}_"
+
+        def server(rank: int) -> list[str]:
+            return command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank)
+
+        if ranks > 1:
+            check_mpirun()
+        command = server(0) if ranks == 1 else mpirun_command(ranks, server)
+        mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}  # a killed mpirun leaves its session folder: in ours, then
+        self._process = ChildProcess(command, environment(installation) | mpi)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.http_port}"
+
+    @property
+    def pid(self) -> int:
+        """The process started: tritonserver, or mpirun with several ranks."""
+        return self._process.pid
+
+    def start(self, log: int | None = None) -> None:
+        """Starts the process; its log goes to the file descriptor `log`, or to ours."""
+        self._process.start(log)
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs. With several ranks, mpirun ends when any rank does."""
+        return self._process.poll()
+
+    def ready(self) -> bool:
+        """Whether every model is loaded and answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/v2/health/ready", timeout=2) as reply:
+                return bool(reply.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
+        """Returns when ready; `on_wait(seconds)` is called meanwhile. Raises ConfigurationError when it will not be."""
+        started = time.monotonic()
+        while not self.ready():
+            waited = time.monotonic() - started
+            code = self.poll()
+            if code is not None:
+                raise ConfigurationError(f"tritonserver ended with code {code} before it was ready; its log says why")
+            if waited > self.settings.ready_timeout_s:
+                raise ConfigurationError(
+                    f"tritonserver was not ready after {waited:.0f} s; its log says what it waits for"
+                )
+            on_wait(waited)
+            time.sleep(0.1)
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """The exit code once it has ended; None when it still runs after `timeout_s`."""
+        return self._process.wait(timeout_s)
+
+    def stop(self) -> int:
+        """Ends it in order: SIGTERM, requests in flight finish within exit_timeout_s, then SIGKILL. Leaves nothing."""
+        grace_s = self.settings.exit_timeout_s + _KILL_AFTER_S
+        if self.ranks > 1 and self.poll() is None:
+            self._drain_first_rank(grace_s)
+        code = self._process.stop(grace_s)
+        self._kill_rest()
+        for region in _SHM.glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        return code
+
+    def kill(self) -> None:
+        """Ends it at once. What is left of it in shared memory goes with `stop()`."""
+        self._process.kill()
+        self._kill_rest()
+
+    def _drain_first_rank(self, grace_s: float) -> None:
+        """mpirun gives its ranks a second between SIGTERM and SIGKILL: rank 0, which has the requests, is asked before.
+
+        With TensorRT-LLM the other ranks end when rank 0 has ended.
+        """
+        first = rank_processes(self._shm_prefix).get(0)
+        if first is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline and 0 in rank_processes(self._shm_prefix):
+            time.sleep(0.05)
+        self._process.wait(_WORKERS_END_S)
+
+    def _kill_rest(self) -> None:
+        """Ranks, which mpirun starts in sessions of their own, and stubs, which may hang when their server was killed."""
+        for pid in region_users(self._shm_prefix):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,71 @@
+"""What engines take, give and read beyond TensorRT-LLM 0.14, whose contract model_repository/ holds.
+
+A folder for each step: `python` for our own engines; a TensorRT-LLM version for what is new since it. In a folder, a file
+for each model that changes, of the same form as config.pbtxt. Laid over a model's config, a tensor replaces the one of its
+name or is added; an ensemble's step gains the connections; parameters are added.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from qwen_triton.tensors.contract import ENSEMBLE, PREPROCESSING, TENSORRT_LLM
+
+from ...trtllm.versions import Version
+
+PYTHON = "python"
+_FOLDER = Path(__file__).parent
+_SINCE = (Version(0, 19), Version(0, 20), Version(1, 0))
+
+REMOVED: dict[str, dict[str, tuple[str, ...]]] = {
+    PYTHON: {TENSORRT_LLM: ("enableContextFMHAFP32Acc", "multiBlockMode")},
+    "0.14": {TENSORRT_LLM: ("tokenizer_dir", "engine_options", "max_in_flight", "queue_timeout_ms")},
+    "0.19": {
+        TENSORRT_LLM: ("enableContextFMHAFP32Acc", "multiBlockMode"),
+        PREPROCESSING: ("visual_model_path",),
+    },
+    "0.20": {TENSORRT_LLM: ("min_length", "random_seed"), ENSEMBLE: ("min_length", "random_seed")},
+}
+"""Tensors and parameters that a step takes away; those of ours that NVIDIA's backend would not read among them."""
+
+
+def steps_for(version: Version) -> tuple[str, ...]:
+    """The steps from the template to TensorRT-LLM `version`, in order."""
+    return ("0.14", *(str(since) for since in _SINCE if version >= since))
+
+
+def overlay_text(step: str, model: str) -> str:
+    """What a step lays over a model's config.pbtxt, with placeholders; empty when nothing."""
+    file = _FOLDER / step / f"{model}.pbtxt"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def lay_over(config: model_config_pb2.ModelConfig, step: str, overlay: str) -> None:
+    """Changes `config` by one step; `overlay` is the step's text for this model, filled."""
+    addition = text_format.Parse(overlay, model_config_pb2.ModelConfig())
+    _take_away(config, REMOVED.get(step, {}).get(config.name, ()))
+    for ours, theirs in ((config.input, addition.input), (config.output, addition.output)):
+        places = {tensor.name: n for n, tensor in enumerate(ours)}
+        for tensor in theirs:
+            target = ours[places[tensor.name]] if tensor.name in places else ours.add()
+            target.CopyFrom(tensor)
+    for key, value in addition.parameters.items():
+        config.parameters[key].CopyFrom(value)
+    steps = {step.model_name: step for step in config.ensemble_scheduling.step}
+    for added in addition.ensemble_scheduling.step:
+        steps[added.model_name].input_map.update(added.input_map)
+        steps[added.model_name].output_map.update(added.output_map)
+
+
+def _take_away(config: model_config_pb2.ModelConfig, names: tuple[str, ...]) -> None:
+    for name in names:
+        config.parameters.pop(name, None)
+        for tensors in (config.input, config.output):
+            kept = [tensor for tensor in tensors if tensor.name != name]
+            del tensors[:]
+            tensors.extend(kept)
+        for step in config.ensemble_scheduling.step:
+            step.input_map.pop(name, None)

@@ -1,0 +1,49 @@
+"""What a deployment puts into the placeholders of the repository's config.pbtxt files; None = stays «not set»."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..deployment.schema import Deployment, OpenVinoEngine, ReplayEngine, TensorRtLlmEngine
+from .engine_values import Values, engine_placeholders
+
+__all__ = ["Values", "engine_options", "placeholders"]
+
+
+def placeholders(deployment: Deployment, model_dir: Path) -> Values:
+    """{placeholder: value} for all models; `model_dir` is the checkpoint's folder."""
+    engine = deployment.engine
+    shared = _shared(deployment, model_dir)
+    if isinstance(engine, TensorRtLlmEngine):
+        return {**shared, **engine_placeholders(engine, deployment.repository, model_dir)}
+    return {**shared, "triton_backend": "python", "engine_options": json.dumps(engine_options(engine, model_dir))}
+
+
+def _shared(deployment: Deployment, model_dir: Path) -> Values:
+    repository = deployment.repository
+    return {
+        "triton_max_batch_size": repository.max_batch_size,
+        "decoupled_mode": repository.decoupled,
+        "tokenizer_dir": str(model_dir),
+        "prompt_format": repository.prompt_format,
+        "max_context": repository.max_context,
+        "skip_special_tokens": repository.skip_special_tokens,
+        "accumulate_tokens": repository.accumulate_tokens,
+        "exclude_input_in_output": repository.exclude_input_in_output,
+        "engine_door": repository.engine_door,
+        "max_in_flight": repository.max_in_flight,
+        "queue_timeout_ms": repository.queue_timeout_ms,
+        "max_queue_size": repository.max_queue_size,
+        "max_queue_delay_microseconds": repository.max_queue_delay_microseconds,
+        "preprocessing_instance_count": repository.preprocessing_instances,
+        "postprocessing_instance_count": repository.postprocessing_instances,
+        "bls_instance_count": 1,
+    }
+
+
+def engine_options(engine: OpenVinoEngine | ReplayEngine, model_dir: Path) -> dict[str, object]:
+    """The options of a python engine, as its process takes them."""
+    options = {k: v for k, v in engine.model_dump(exclude={"kind"}).items() if v is not None}
+    folder = {"model": str(model_dir)} if isinstance(engine, OpenVinoEngine) else {}
+    return {"engine": engine.kind, **folder, **options}

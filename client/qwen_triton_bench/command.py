@@ -1,0 +1,129 @@
+"""`qwen-triton bench core|ensemble|bls|openai … WORKLOAD`: loads a running server and prints what it did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment.schema import load_deployment
+
+from .options import MODES, add_mode_options
+from .overhead import command as line
+from .plan import Plan, limits, make_plan
+from .report.explain import explain_lines
+from .report.results import encode_result
+from .report.table import Row, boxed, error_lines, stock_rows, stream_rows
+from .run.arrivals import Closed
+from .run.load import Bounds, Load
+from .run.machine import describe_machine
+from .run.progress import ProgressBar
+from .run.samples import Run
+from .run.server import started, started_shim
+from .run.statistics import Figures, figures
+from .run.token_check import check_counts
+from .targets.open_target import WayIn, open_way_in
+
+_CHECKED_TEXTS = 64
+_WARMUP_AT_ONCE = 4
+_BUSY = 0.8
+_HIDDEN = ("api_key", "json", "op_stats_csv", "explain", "command")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    modes = parser.add_subparsers(dest="mode", metavar="MODE", required=True)
+    for name, (_, summary) in MODES.items():
+        add_mode_options(modes.add_parser(name, help=summary, description=summary), name)
+    summary = "what the line itself costs: processor time of each process, by way in, without a model"
+    line.add_arguments(modes.add_parser("line", help=summary, description=summary))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0; 1 when no request was answered."""
+    if arguments.mode == "line":
+        return line.run(arguments)
+    with ExitStack() as stack:
+        if arguments.deployment:
+            _serve(arguments, stack)
+        way = open_way_in(arguments)
+        stack.callback(way.target.close)
+        plan = make_plan(arguments, way.encode, as_ids=way.as_ids)
+        if not way.counts_prompts:
+            plan = replace(plan, conversations=[[replace(p, input_tokens=None) for p in c] for c in plan.conversations])
+        machine = describe_machine() | {"server": way.server}
+        result = _measure(arguments, way, plan)
+        checks = check_counts(result, way.encode)
+    found = figures(result, limits(arguments))
+    _print(arguments, plan, found, result, checks)
+    _write(arguments, found, result, machine)
+    return 0 if found.answered else 1
+
+
+def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
+    """Starts the deployment's server and points the command at it."""
+    if arguments.url:
+        raise ConfigurationError("--url and --deployment: give one, a server that runs or one to start")
+    print("[INFO] Starting the deployment's server.", flush=True)
+    server = stack.enter_context(started(load_deployment(arguments.deployment)))
+    if arguments.mode == "openai":
+        arguments.triton_url = server.grpc
+        arguments.url, _ = stack.enter_context(started_shim(server.grpc))
+    else:
+        arguments.url = server.url(arguments.protocol)
+
+
+def _measure(arguments: argparse.Namespace, way: WayIn, plan: Plan) -> Run:
+    if arguments.warmup > 0:
+        print("[INFO] Warm up for benchmarking.", flush=True)
+        bounds = Bounds(arguments.warmup, None, arguments.silence)
+        Load(way.target, plan.conversations[: arguments.warmup], Closed(_WARMUP_AT_ONCE), bounds, 0).run()
+    what = f"{plan.bounds.conversations} prompts" if not arguments.duration else f"prompts for {arguments.duration:g} s"
+    print(f"[INFO] Start benchmarking on {what}, {plan.arrivals}.", flush=True)
+    progress = ProgressBar()
+    result = Load(way.target, plan.conversations, plan.arrivals, plan.bounds, _CHECKED_TEXTS).run(progress)
+    progress.end()
+    return result
+
+
+def _print(arguments: argparse.Namespace, plan: Plan, f: Figures, run: Run, checks: Sequence[str]) -> None:
+    if run.interrupted:
+        print("[INFO] Interrupted: these are the figures until then.")
+    if plan.dropped:
+        print(f"[INFO] {plan.dropped} prompts longer than --max-input-len were left out.")
+    print(f"[INFO] Total Latency: {1e3 * f.seconds:.3f} ms")
+    print(f"[INFO] Sum of request latencies: {1e3 * f.latencies_sum:.3f} ms")
+    print(boxed(stock_rows(f)))
+    print(boxed(stream_rows(f)))
+    print("\n".join([*error_lines(f), *(f"[INFO] {check}" for check in checks)]))
+    if f.client_cpu_s > _BUSY * f.seconds:
+        print("[WARN] This client used most of a core: a faster server would not show. Use fewer, longer requests.")
+    if arguments.explain:
+        print("\n".join(explain_lines()))
+    sys.stdout.flush()
+
+
+def _write(arguments: argparse.Namespace, f: Figures, run: Run, machine: dict[str, str]) -> None:
+    if arguments.json:
+        parameters = {k: _plain(v) for k, v in sorted(vars(arguments).items()) if v is not None and k not in _HIDDEN}
+        name = arguments.name or f"{arguments.mode} {arguments.workload}"
+        _save(arguments.json, json.dumps(encode_result(name, parameters, machine, f, run)))
+    if arguments.op_stats_csv:
+        rows: list[Row] = [*stock_rows(f), *stream_rows(f)]
+        _save(arguments.op_stats_csv, "".join(f"{name},{value}\n" for name, value in rows))
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _save(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,118 @@
+"""From the command line to what is sent and when."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qwen_triton.errors import ConfigurationError
+
+from .prompts.dataset import read_dataset
+from .prompts.lengths import Normal, draw_shapes, read_histograms
+from .prompts.prompt import Conversation
+from .prompts.prompt_text import PromptText
+from .prompts.tokenizer import Encode
+from .prompts.workloads import SharedPrefix, conversations_with_prefix, entries_as_prompts, fixed_prompt, shaped
+from .run.arrivals import Arrivals, Closed, all_at_once, constant_rate, poisson_rate, read_trace, trace
+from .run.load import Bounds
+from .run.statistics import Limits
+
+REQUESTS = 500
+_DURATION_PROMPTS = 2000
+"""Prompts made for a run of set duration; they come round again when it needs more."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a load does, and what it leaves out: `dropped` prompts were longer than --max-input-len."""
+
+    conversations: Sequence[Conversation]
+    arrivals: Arrivals
+    bounds: Bounds
+    dropped: int = 0
+
+
+def make_plan(arguments: argparse.Namespace, encode: Encode | None, *, as_ids: bool) -> Plan:
+    """Raises ConfigurationError for what cannot be, naming the option."""
+    times = read_trace(arguments.trace) if arguments.trace else None
+    asked = arguments.num_requests
+    if asked is not None and asked < 1:
+        raise ConfigurationError(f"--num-requests: must be 1 or more, got {asked}")
+    made = asked or (len(times) if times else _DURATION_PROMPTS if arguments.duration else REQUESTS)
+    conversations = make_conversations(arguments, encode, made, as_ids=as_ids)
+    kept = [c for c in conversations if all((p.input_tokens or 0) <= arguments.max_input_len for p in c)]
+    if not kept:
+        raise ConfigurationError(f"--max-input-len {arguments.max_input_len}: every prompt is longer")
+    count = asked or (10**9 if arguments.duration and not times else len(times) if times else len(kept))
+    bounds = Bounds(min(count, len(times)) if times else count, arguments.duration, arguments.silence)
+    return Plan(kept, make_arrivals(arguments, times), bounds, len(conversations) - len(kept))
+
+
+def make_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) -> Arrivals:
+    given = [
+        name
+        for name, is_given in (
+            ("--concurrency", arguments.concurrency is not None),
+            ("--request-rate", arguments.request_rate != -1),
+            ("--trace", times is not None),
+        )
+        if is_given
+    ]
+    if len(given) > 1:
+        raise ConfigurationError(f"{given[0]} and {given[1]} are two ways to say when requests come; give one")
+    if arguments.concurrency is not None:
+        if arguments.concurrency < 1:
+            raise ConfigurationError(f"--concurrency: must be 1 or more, got {arguments.concurrency}")
+        return Closed(arguments.concurrency)
+    if times is not None:
+        return trace(times, arguments.trace.name)
+    if arguments.request_rate == -1:
+        if arguments.duration:
+            raise ConfigurationError("--duration needs --concurrency or --request-rate: all at once has no duration")
+        return all_at_once()
+    if arguments.request_rate <= 0:
+        raise ConfigurationError(
+            f"--request-rate: must be above 0, or -1 for all at once, got {arguments.request_rate:g}"
+        )
+    if arguments.time_delay_dist == "constant":
+        return constant_rate(arguments.request_rate)
+    return poisson_rate(arguments.request_rate, arguments.seed)
+
+
+def make_conversations(
+    arguments: argparse.Namespace, encode: Encode | None, count: int, *, as_ids: bool
+) -> list[Conversation]:
+    """The workload's prompts, at most `count`."""
+    if arguments.workload == "fixed-prompt":
+        return fixed_prompt(arguments.prompt, arguments.output_len, encode, as_ids=as_ids)
+    if arguments.workload == "dataset":
+        entries = read_dataset(arguments.dataset)[:count]
+        return entries_as_prompts(entries, arguments.output_len, encode, as_ids=as_ids)
+    if encode is None:
+        raise ConfigurationError(
+            f"{arguments.workload} makes prompts of exact length and needs a tokenizer: give --tokenizer-dir"
+        )
+    text = PromptText(encode, arguments.seed)
+    if arguments.workload == "shared-prefix":
+        form = SharedPrefix(
+            arguments.prefixes, arguments.prefix_len, arguments.turns, arguments.turn_len, arguments.output_len
+        )
+        return conversations_with_prefix(form, count, text, encode, as_ids=as_ids)
+    if arguments.workload == "token-from-histogram":
+        lengths = read_histograms(arguments.histogram, arguments.histogram_key)
+        return shaped(draw_shapes(lengths, count, arguments.seed), text, as_ids=as_ids)
+    normal = (
+        Normal(arguments.input_mean, arguments.input_stdev, arguments.max_input_len, "input"),
+        Normal(arguments.output_mean, arguments.output_stdev, arguments.max_output_len, "output"),
+    )
+    return shaped(draw_shapes(normal, count, arguments.seed), text, as_ids=as_ids)
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """The goodput options, given in milliseconds."""
+
+    def seconds(value: float | None) -> float | None:
+        return None if value is None else value / 1e3
+
+    return Limits(seconds(arguments.goodput_ttft), seconds(arguments.goodput_tpot), seconds(arguments.goodput_latency))

@@ -1,0 +1,155 @@
+"""The page: charts, tables, machine and versions of some results, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from .chart import COLOURS, Axis, Point, Series, line_chart, number
+from .curves import Samples, distribution, first_token_times, gap_times, in_flight_over_time, tokens_over_time
+from .explain import EXPLANATIONS
+from .results import Result
+from .style import STYLE
+
+_OVER_THROUGHPUT = (
+    ("Latency over throughput", "P99 latency, ms", "latency", "99"),
+    ("Time to first token over throughput", "P50 TTFT, ms", "first_token", "50"),
+)
+_SHARE = Axis("% of them")
+_SECONDS = Axis("seconds since the start")
+
+
+def render_page(results: Sequence[Result]) -> str:
+    """Everything in results is data: it is escaped and nothing of it is run."""
+    runs = [(result, COLOURS[n % len(COLOURS)]) for n, result in enumerate(results)]
+    parts = [
+        "<h1>qwen-triton benchmark</h1>",
+        *_warnings(results),
+        "<h2>Throughput and latency</h2>",
+        *_throughput(runs),
+        "<h2>Distributions</h2>",
+        _each(runs, "Time to first token", lambda s: distribution(first_token_times(s)), Axis("ms", log=True), _SHARE),
+        _each(runs, "Inter-token latency", lambda s: distribution(gap_times(s)), Axis("ms", log=True), _SHARE),
+        "<h2>Over time</h2>",
+        _each(runs, "Output tokens a second", tokens_over_time, _SECONDS, Axis("tokens/s")),
+        _each(runs, "Requests in flight", in_flight_over_time, _SECONDS, Axis("requests")),
+        "<h2>Figures</h2>",
+        _table(results, _figures),
+        "<h2>Parameters</h2><p>What differs between the runs is marked.</p>",
+        _table(results, lambda r: {k: str(v) for k, v in r.parameters.items()}, mark=True),
+        "<h2>Machine and versions</h2>",
+        _table(results, lambda r: dict(r.machine), mark=True),
+        _meanings(),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>qwen-triton benchmark</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>"
+    )
+
+
+def _warnings(results: Sequence[Result]) -> list[str]:
+    found = []
+    for r in results:
+        f = r.figures
+        if f["errors"]:
+            kinds = "; ".join(f"{count} × {kind}" for kind, count in f["errors"].items())
+            found.append(f"{r.name}: {sum(f['errors'].values())} of {f['sent']} requests failed: {kinds}")
+        if f["unfinished"]:
+            found.append(f"{r.name}: stopped with {f['unfinished']} requests open")
+    return [f'<p class="warning">{escape(text)}</p>' for text in found]
+
+
+def _throughput(runs: Sequence[tuple[Result, str]]) -> list[str]:
+    """A line for each group of runs that differ in their concurrency or rate only."""
+    groups: dict[str, list[Result]] = {}
+    for result, _ in runs:
+        groups.setdefault(_group(result), []).append(result)
+    return [
+        line_chart(title, _load_series(groups, spread, percent), Axis("output tokens/s"), Axis(axis))
+        for title, axis, spread, percent in _OVER_THROUGHPUT
+    ]
+
+
+def _load_series(groups: Mapping[str, Sequence[Result]], spread: str, percent: str) -> list[Series]:
+    found = []
+    for n, (name, members) in enumerate(groups.items()):
+        members = sorted(members, key=_offered)
+        milliseconds = [1e3 * r.figures[spread]["percentiles"][percent] for r in members]
+        rates = [r.figures["output_tokens_per_second"] for r in members]
+        points = list(zip(rates, milliseconds, strict=True))
+        found.append(Series(name, points, [_load(r) for r in members], COLOURS[n % len(COLOURS)]))
+    return found
+
+
+def _offered(result: Result) -> float:
+    """What the runs of a group are put in order by: how many at once, or how many a second."""
+    p = result.parameters
+    rate = p.get("request_rate", -1)
+    return float(p.get("concurrency") or (rate if rate != -1 else result.figures["sent"]))
+
+
+def _load(result: Result) -> str:
+    p = result.parameters
+    if "concurrency" in p:
+        return f"{p['concurrency']} at once"
+    return f"{p['request_rate']}/s" if p.get("request_rate", -1) != -1 else f"all {result.figures['sent']}"
+
+
+def _group(result: Result) -> str:
+    """The name without its load, so that a sweep over concurrency is one line."""
+    p = result.parameters
+    return f"{p.get('label') or p.get('mode', '')} · {p.get('workload', '')}"
+
+
+def _each(
+    runs: Sequence[tuple[Result, str]], title: str, curve: Callable[[Samples], list[Point]], x: Axis, y: Axis
+) -> str:
+    return line_chart(title, [Series(r.name, curve(r.samples), (), colour) for r, colour in runs], x, y)
+
+
+def _figures(result: Result) -> dict[str, str]:
+    f = result.figures
+
+    def ms(spread: str, percent: str) -> str:
+        return number(1e3 * f[spread]["percentiles"][percent]) if f[spread]["count"] else "–"
+
+    found = {
+        "Requests/Sec": number(f["requests_per_second"]),
+        "OP tokens/sec": number(f["output_tokens_per_second"]),
+        "Avg. latency (ms)": number(1e3 * f["latency"]["mean"]),
+        "P90 / P99 latency (ms)": f"{ms('latency', '90')} / {ms('latency', '99')}",
+        "TTFT P50 / P99 (ms)": f"{ms('first_token', '50')} / {ms('first_token', '99')}",
+        "Inter-token latency P50 / P99 (ms)": f"{ms('gaps', '50')} / {ms('gaps', '99')}",
+        "TPOT P50 / P99 (ms)": f"{ms('time_per_output_token', '50')} / {ms('time_per_output_token', '99')}",
+        "Avg. InFlight requests": number(f["in_flight"]["mean"]),
+        "Run (s)": number(f["seconds"]),
+        "Answered / sent": f"{f['answered']} / {f['sent']}",
+        "IP / OP tokens": f"{f['input_tokens']:,} / {f['output_tokens']:,}",
+        "Tokens per response": number(f["tokens_per_response"]),
+    }
+    if f["goodput"]:
+        found["Goodput"] = f"{number(f['goodput']['per_second'])}/s, {f['goodput']['share']:.1%}"
+    return found
+
+
+def _table(results: Sequence[Result], rows_of: Callable[[Result], Mapping[str, Any]], *, mark: bool = False) -> str:
+    """Names down, runs across. With `mark`, rows whose values differ are marked."""
+    columns = [rows_of(r) for r in results]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    head = "".join(f'<th scope="col">{escape(r.name)}</th>' for r in results)
+    body = []
+    for name in names:
+        values = [str(column.get(name, "–")) for column in columns]
+        differs = ' class="differs"' if mark and len(set(values)) > 1 else ""
+        cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+        body.append(f'<tr{differs}><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return (
+        f'<div class="wide"><table><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
+
+
+def _meanings() -> str:
+    items = (f"<dt>{escape(name)}</dt><dd>{escape(en)}<br>{escape(zh)}</dd>" for name, (en, zh) in EXPLANATIONS.items())
+    return f"<details><summary>What the figures mean · 指标解读</summary><dl>{''.join(items)}</dl></details>"

@@ -1,0 +1,79 @@
+"""A run as a file: parameters, machine, figures and the raw samples they were made from. Times in seconds.
+
+    {"format": "qwen-triton-bench/1", "name": …, "parameters": {…}, "machine": {…}, "figures": {…}, "samples": […]}
+
+Samples hold `sent`, `ended` and the response `times` relative to the run's start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_triton.errors import ConfigurationError
+
+from ..run.samples import Run, Sample
+from ..run.statistics import Figures
+
+FORMAT = "qwen-triton-bench/1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a file holds."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    machine: Mapping[str, str]
+    figures: Mapping[str, Any]
+    samples: list[dict[str, Any]]
+
+
+def encode_result(
+    name: str, parameters: Mapping[str, Any], machine: Mapping[str, str], f: Figures, run: Run
+) -> dict[str, Any]:
+    rates = {
+        "requests_per_second": f.requests_per_second,
+        "output_tokens_per_second": f.output_tokens_per_second,
+        "tokens_per_response": f.tokens_per_response,
+    }
+    return {
+        "format": FORMAT,
+        "name": name,
+        "parameters": dict(parameters),
+        "machine": dict(machine),
+        "interrupted": run.interrupted,
+        "streamed": run.streamed,
+        "figures": asdict(f) | rates,
+        "samples": [_encode_sample(s, run.started) for s in run.samples],
+    }
+
+
+def _encode_sample(s: Sample, start: float) -> dict[str, Any]:
+    def since(time: float) -> float:
+        return round(time - start, 6)
+
+    return {
+        "sent": since(s.sent),
+        "ended": None if s.ended is None else since(s.ended),
+        "times": [since(t) for t in s.times],
+        "sizes": s.sizes,
+        "input_tokens": s.input_tokens,
+        "output_tokens": s.output_tokens,
+        "finish_reason": s.finish_reason,
+        "error": s.error,
+    }
+
+
+def read_result(file: Path) -> Result:
+    """Raises ConfigurationError for what is not such a file."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file}: cannot be read as JSON: {error}") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ConfigurationError(f"{file}: is not a result of `qwen-triton bench … --json`")
+    return Result(data["name"], data["parameters"], data["machine"], data["figures"], data["samples"])

@@ -1,0 +1,186 @@
+"""The load itself: sends conversations by a plan and keeps what comes back. It computes nothing while it runs."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..prompts.prompt import Conversation, Prompt
+from ..targets.target import Counts, Target
+from .arrivals import Arrivals, Closed
+from .samples import Run, Sample
+
+_TICK_S = 0.1
+_clock = time.perf_counter
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """When a load ends: conversations sent, seconds of sending, seconds without any sign from the server."""
+
+    conversations: int
+    duration_s: float | None = None
+    silence_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What can be said while the load runs."""
+
+    seconds: float
+    sent: int
+    ended: int
+    total: int
+
+
+class Load:
+    """One run against one target. A target's thread brings answers in; the caller's thread waits and watches the clock.
+
+    `keep_text`: of how many requests the text is kept.
+    """
+
+    def __init__(
+        self, target: Target, conversations: Sequence[Conversation], arrivals: Arrivals, bounds: Bounds, keep_text: int
+    ) -> None:
+        self._target = target
+        self._conversations: Iterator[Conversation] = itertools.islice(
+            itertools.cycle(conversations), bounds.conversations
+        )
+        self._arrivals = arrivals
+        self._bounds = bounds
+        self._keep_text = keep_text
+        self._samples: list[Sample] = []
+        self._turns: dict[int, Iterator[Prompt]] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._last_sign = 0.0
+        self._open = self._ended = 0
+        self._all_sent = False
+        self._lost = ""
+        self._deadline: float | None = None
+
+    def run(self, on_progress: Callable[[Progress], None] = lambda _: None) -> Run:
+        """Runs to the end, to the deadline, or to Ctrl-C; whatever was measured until then is returned."""
+        started, cpu, interrupted = _clock(), time.process_time(), False
+        self._last_sign = started
+        if self._bounds.duration_s is not None:
+            self._deadline = started + self._bounds.duration_s
+        try:
+            self._send_all(started, on_progress)
+            self._wait(lambda: self._open == 0, started, on_progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        self._all_sent = True
+        ended = _clock()
+        if not interrupted and self._open == 0 and self._samples:
+            ended = max(s.ended for s in self._samples if s.ended is not None)
+        cpu = time.process_time() - cpu
+        self._give_up()
+        return Run(tuple(self._samples), started, ended, cpu, self._target.streamed, interrupted)
+
+    def _send_all(self, started: float, on_progress: Callable[[Progress], None]) -> None:
+        if isinstance(self._arrivals, Closed):
+            for _ in range(self._arrivals.concurrency):
+                self._next_conversation()
+            self._wait(lambda: self._all_sent, started, on_progress)
+            return
+        for offset in self._arrivals.offsets:
+            due = started + offset
+            if due > _clock():
+                self._wait(lambda due=due: _clock() >= due, started, on_progress, due)  # type: ignore[misc]
+            if not self._next_conversation():
+                return
+
+    def _wait(
+        self,
+        done: Callable[[], bool],
+        started: float,
+        on_progress: Callable[[Progress], None],
+        due: float = float("inf"),
+    ) -> None:
+        while not done() and not self._silent():
+            self._changed.wait(max(0.0, min(_TICK_S, due - _clock())))
+            self._changed.clear()
+            on_progress(Progress(_clock() - started, len(self._samples), self._ended, self._bounds.conversations))
+
+    def _silent(self) -> bool:
+        """Whether nothing will come any more. An open plan may pause: silence counts only while requests are open."""
+        return bool(self._lost) or (self._open > 0 and _clock() - self._last_sign > self._bounds.silence_s)
+
+    def _give_up(self) -> None:
+        """What is still open after silence or a lost connection failed; after Ctrl-C it is unfinished."""
+        reason = self._lost or ("no answer in time" if self._silent() else "")
+        for sample in self._samples:
+            if sample.ended is None and reason:
+                sample.ended, sample.error = _clock(), reason
+
+    def _next_conversation(self) -> bool:
+        """Sends the first turn of the next conversation; False when there is none, or no time left."""
+        if self._lost or self._all_sent or (self._deadline is not None and _clock() >= self._deadline):
+            self._all_sent = True
+            return False
+        with self._lock:
+            conversation = next(self._conversations, None)
+        if conversation is None:
+            self._all_sent = True
+            self._changed.set()
+            return False
+        self._send(iter(conversation))
+        return True
+
+    def _send(self, turns: Iterator[Prompt]) -> bool:
+        prompt = next(turns, None)
+        if prompt is None:
+            return False
+        with self._lock:
+            request = len(self._samples)
+            self._samples.append(Sample(request, 0.0, prompt.input_tokens, prompt.output_tokens))
+            self._turns[request] = turns
+            self._open += 1
+        self._samples[request].sent = _clock()
+        self._target.send(request, prompt, self)
+        return True
+
+    def received(self, request: int, content: bytes, size: int) -> None:
+        sample = self._samples[request]
+        self._last_sign = now = _clock()
+        if not size:
+            return
+        sample.times.append(now)
+        sample.sizes.append(size)
+        if not content:
+            sample.ids += size
+        elif request < self._keep_text:
+            sample.text.append(content)
+
+    def ended(self, request: int, counts: Counts) -> None:
+        sample = self._samples[request]
+        sample.input_tokens, sample.output_tokens, sample.cached_tokens, sample.finish_reason = counts
+        self._close(sample)
+
+    def failed(self, request: int, kind: str) -> None:
+        self._samples[request].error = kind
+        self._close(self._samples[request])
+
+    def lost(self, reason: str) -> None:
+        self._lost = reason
+        self._changed.set()
+
+    def _close(self, sample: Sample) -> None:
+        sample.ended = self._last_sign = _clock()
+        with self._lock:
+            turns = self._turns.pop(sample.prompt)
+        goes_on = sample.error is None and not self._all_sent_by_deadline() and self._send(turns)
+        if not goes_on and isinstance(self._arrivals, Closed):
+            self._next_conversation()
+        with self._lock:
+            self._open -= 1
+            self._ended += 1
+        if self._open == 0 or self._all_sent:
+            self._changed.set()
+
+    def _all_sent_by_deadline(self) -> bool:
+        return self._deadline is not None and _clock() >= self._deadline

@@ -1,0 +1,72 @@
+"""The way in that a command names: its target, what the server says of itself, a tokenizer to count with."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton.tensors.contract import PREPROCESSING, TENSORRT_LLM
+
+from ..options import DEFAULT_PORTS, MODES
+from ..prompts.tokenizer import Encode, folder_tokenizer, in_batches
+from .model_facts import Facts, GrpcFacts, HttpFacts
+from .openai import OpenAi, first_model
+from .target import Target
+from .triton_grpc import GrpcStream
+from .triton_http import TritonHttp
+
+
+@dataclass(frozen=True)
+class WayIn:
+    """`as_ids`: prompts are token ids. `counts_prompts`: the server counts the prompt as it was sent, no template."""
+
+    target: Target
+    server: str
+    encode: Encode | None
+    as_ids: bool
+    counts_prompts: bool = True
+
+
+def open_way_in(arguments: argparse.Namespace) -> WayIn:
+    """Raises ConfigurationError when nothing answers, or not as such a model would."""
+    encode = folder_tokenizer(arguments.tokenizer_dir) if arguments.tokenizer_dir else None
+    return _openai(arguments, encode) if arguments.mode == "openai" else _triton(arguments, encode)
+
+
+def _openai(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
+    url = (arguments.url or f"http://localhost:{DEFAULT_PORTS['openai']}").rstrip("/").removesuffix("/v1")
+    url = url if "://" in url else f"http://{url}"
+    model = first_model(url, arguments.api_key)
+    chat = arguments.endpoint == "chat"
+    streamed = arguments.stream is not False
+    if encode is None and arguments.triton_url:
+        encode = _server_tokenizer(GrpcFacts(_host_port(arguments.triton_url)))
+    target = OpenAi(url, arguments.model or model, chat=chat, streamed=streamed, key=arguments.api_key)
+    return WayIn(target, f"OpenAI-compatible at {url}", encode, as_ids=False, counts_prompts=not chat)
+
+
+def _triton(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
+    url = _host_port(arguments.url or f"localhost:{DEFAULT_PORTS[arguments.protocol]}")
+    facts: Facts = GrpcFacts(url) if arguments.protocol == "grpc" else HttpFacts(url)
+    server = facts.server()
+    kind = MODES[arguments.mode][0]
+    model = facts.model(arguments.model)
+    streamed = model.decoupled if arguments.stream is None else arguments.stream
+    if streamed and not model.decoupled:
+        raise ConfigurationError(f"--stream: {model.name} is not decoupled and answers whole; leave the option out")
+    way = GrpcStream if arguments.protocol == "grpc" else TritonHttp
+    encode = encode or _server_tokenizer(facts)
+    return WayIn(way(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
+
+
+def _server_tokenizer(facts: Facts) -> Encode:
+    return in_batches(facts.token_ids, facts.model(PREPROCESSING).rows)
+
+
+def _host_port(url: str) -> str:
+    bare = url.removeprefix("http://").removeprefix("grpc://").rstrip("/")
+    host, _, port = bare.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigurationError(f"--url: expected HOST:PORT, got {url!r}")
+    return bare

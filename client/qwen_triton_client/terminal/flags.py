@@ -1,0 +1,77 @@
+"""Flags that both commands have: where the model is, and every parameter of the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from qwen_triton.errors import InvalidRequest
+
+from ..parameters import PARAMETERS, Parameter
+from ..session import DEFAULT_URL
+
+
+def add_session_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, help="HOST:PORT of Triton's gRPC, or http://HOST:PORT (default %(default)s)"
+    )
+    parser.add_argument("--model", help="default: tensorrt_llm_bls where it is ready, else ensemble")
+
+
+def add_parameter_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
+    """A flag for each parameter but those named in `without`: max_tokens becomes --max-tokens."""
+    group = parser.add_argument_group("parameters of the answer")
+    for parameter in PARAMETERS:
+        if parameter.name not in without:
+            _add_flag(group, parameter)
+
+
+def _add_flag(group: Any, parameter: Parameter) -> None:
+    flag, text = "--" + parameter.name.replace("_", "-"), parameter.help.replace("%", "%%")
+    if parameter.kind is bool:
+        group.add_argument(flag, action="store_true", default=None, help=text)
+    elif parameter.kind is dict:
+        group.add_argument(flag, type=read_json, metavar="JSON", help=text)
+    elif parameter.many:
+        again = f"{text} (may be given again)"
+        group.add_argument(flag, type=parameter.kind, action="append", metavar="X", help=again)
+    else:
+        group.add_argument(flag, type=parameter.kind, metavar="X", help=text)
+
+
+def read_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parameters that were given, by name."""
+    given = ((p.name, getattr(arguments, p.name, None)) for p in PARAMETERS)
+    return {name: value for name, value in given if value is not None}
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """A flag's JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("expected a JSON object")
+    return value
+
+
+def set_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
+    """One parameter from text; «none» takes it away. Raises InvalidRequest naming it."""
+    known = {p.name: p for p in PARAMETERS}
+    parameter = known.get(name.replace("-", "_").lstrip("_"))
+    if parameter is None:
+        raise InvalidRequest(f"no such parameter; there are {', '.join(known)}", name)
+    if text.lower() == "none":
+        parameters.pop(parameter.name, None)
+        return
+    try:
+        value = text.lower() in ("true", "1", "yes", "on") if parameter.kind is bool else _read(parameter, text)
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise InvalidRequest(str(error), parameter.name) from None
+    parameters[parameter.name] = [value] if parameter.many else value
+
+
+def _read(parameter: Parameter, text: str) -> Any:
+    return read_json(text) if parameter.kind is dict else parameter.kind(text)

@@ -1,0 +1,59 @@
+"""What a session needs of a connection to Triton; `grpc_wire` and `http_wire` are the two there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
+from qwen_triton.kserve.error_text import error_of
+from qwen_triton.tensors.tensor import Array, Arrays
+
+from .model import DeclaredModel
+
+
+class Reply(Protocol):
+    """The responses to one request, as arrays by output name; `cancel` ends them from any thread."""
+
+    def __iter__(self) -> Iterator[Arrays]: ...
+
+    def cancel(self) -> None: ...
+
+
+class Wire(Protocol):
+    """A connection. Every method raises Unavailable when nobody answers, InvalidRequest for what Triton refuses."""
+
+    def ready(self, model: str) -> bool: ...
+
+    def describe(self, model: str) -> DeclaredModel: ...
+
+    def send(
+        self, model: DeclaredModel, arrays: Mapping[str, Array], outputs: Sequence[str], request_id: str, stream: bool
+    ) -> Reply: ...
+
+    def close(self) -> None: ...
+
+
+_KINDS: Mapping[str, type[QwenTritonError]] = {
+    "INVALID_ARGUMENT": InvalidRequest,
+    "NOT_FOUND": InvalidRequest,
+    "UNAUTHENTICATED": InvalidRequest,
+    "PERMISSION_DENIED": InvalidRequest,
+    "UNIMPLEMENTED": InvalidRequest,
+    "UNAVAILABLE": Unavailable,
+    "RESOURCE_EXHAUSTED": Unavailable,
+    "CANCELLED": Cancelled,
+}
+_STATUS = {404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 503: "UNAVAILABLE"}
+
+
+def wire_error(code: str | int, message: Any) -> QwenTritonError:
+    """Triton's error as one of ours, by gRPC code name or HTTP status; by its text where the status says nothing."""
+    name = _STATUS.get(code, "") if isinstance(code, int) else code
+    if name in _KINDS:
+        return _KINDS[name](str(message))
+    return error_of(str(message)) if isinstance(code, int) else EngineError(str(message))
+
+
+def unreachable(url: str, reason: str) -> Unavailable:
+    return Unavailable(f"nothing answers at {url} ({reason}); start one with: qwen-triton serve DEPLOYMENT")

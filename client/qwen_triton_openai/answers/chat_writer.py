@@ -1,0 +1,97 @@
+"""A chat completion as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta
+from qwen_triton.tensors.pieces import Piece
+
+from .chat_message import ChatChoice, new_call_id
+from .chunks import DONE, ChunkFrame
+from .usage import UsageCount
+
+_ROLE = b'{"role":"assistant","content":""}'
+_TEXT = b'"content":'
+_NO_TEXT = _TEXT + b'""'
+
+
+def _delta(delta: Delta) -> bytes:
+    if isinstance(delta, Content):
+        return b'{"content":' + orjson.dumps(delta.text) + b"}"
+    if isinstance(delta, CallBegin):
+        function = {"name": delta.name, "arguments": ""}
+        call = {"index": delta.index, "id": new_call_id(), "type": "function", "function": function}
+        return b'{"tool_calls":[' + orjson.dumps(call) + b"]}"
+    if isinstance(delta, CallArguments):
+        call = {"index": delta.index, "function": {"arguments": delta.text}}
+        return b'{"tool_calls":[' + orjson.dumps(call) + b"]}"
+    return b'{"reasoning_content":' + orjson.dumps(delta.text) + b"}"
+
+
+class ChatWriter:
+    """Turns pieces into chunks. The first chunk of each choice gives its role, its last one its finish reason."""
+
+    def __init__(
+        self, frame: ChunkFrame, new_choice: Callable[[], ChatChoice], usage: UsageCount, *, last: bool, each: bool
+    ) -> None:
+        self._frame = frame
+        self._new_choice = new_choice
+        self._usage = usage
+        self._last_usage = last
+        self._each_usage = each
+        self._choices: dict[int, ChatChoice] = {}
+        self._around: dict[int, list[bytes]] = {}
+
+    def write(self, pieces: Sequence[Piece]) -> bytes:
+        return b"".join([chunk for piece in pieces for chunk in self._piece(piece)])
+
+    def end(self) -> bytes:
+        """The usage, where it was asked for, and the end mark."""
+        return (self._frame.chunk(b"", self._usage.as_json()) if self._last_usage else b"") + DONE
+
+    def _piece(self, piece: Piece) -> list[bytes]:
+        out: list[bytes] = []
+        self._usage.take(piece)
+        choice = self._choices.get(piece.sequence)
+        if choice is None:
+            choice = self._choices[piece.sequence] = self._new_choice()
+            out.append(self._chunk(piece.sequence, _ROLE))
+        deltas = choice.feed(piece)
+        if piece.logprobs is None and not self._each_usage:
+            out += [self._plain(piece.sequence, delta) for delta in deltas]
+        else:
+            out += self._with_logprobs(piece, deltas)
+        if piece.finish:
+            out.append(self._finish(piece, choice.finish_reason(piece.finish)))
+        return out
+
+    def _plain(self, index: int, delta: Delta) -> bytes:
+        """A chunk of nothing but a delta; of text, as nearly all are, only the text is put together anew."""
+        if not isinstance(delta, Content):
+            return self._chunk(index, _delta(delta))
+        around = self._around.get(index)
+        if around is None:
+            around = self._around[index] = self._chunk(index, _delta(Content(""))).split(_NO_TEXT)
+        return around[0] + _TEXT + orjson.dumps(delta.text) + around[1]
+
+    def _with_logprobs(self, piece: Piece, deltas: Sequence[Delta]) -> list[bytes]:
+        """The log probs go with the first delta, or alone."""
+        shown = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs else [])
+        logprobs: Any = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
+        return [self._chunk(piece.sequence, delta, None if n else logprobs) for n, delta in enumerate(shown)]
+
+    def _chunk(self, index: int, delta: bytes, logprobs: Any = None) -> bytes:
+        shown = b"null" if logprobs is None else orjson.dumps(logprobs)
+        choice = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}' % (index, delta, shown)
+        return self._frame.chunk(choice, self._so_far())
+
+    def _finish(self, piece: Piece, reason: str) -> bytes:
+        end = orjson.dumps({"logprobs": None, "finish_reason": reason, "stop_reason": piece.stop_reason})
+        return self._frame.chunk(b'{"index":%d,"delta":{},%b' % (piece.sequence, end[1:]), self._so_far())
+
+    def _so_far(self) -> dict[str, Any] | None:
+        return self._usage.as_json() if self._each_usage else None

@@ -1,0 +1,101 @@
+"""A ModelStreamInfer call that carries one request: messages as they come, pieces when somebody asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
+from qwen_triton.kserve.error_text import error_of
+from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response
+from qwen_triton.kserve.status import StatusCode
+from qwen_triton.tensors.pieces import Piece, decode_pieces, merge_pieces
+
+from .grpc_pool import GrpcPool, Metadata
+from .grpc_socket import GrpcSocket
+
+_NOT_NOW = (StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED)
+
+
+def line_error(code: int, text: str) -> QwenTritonError:
+    """A gRPC status as the error that was raised behind it."""
+    if code == StatusCode.INVALID_ARGUMENT:
+        return InvalidRequest(text)
+    if code in _NOT_NOW:
+        return Unavailable(text if text and "failed to connect" not in text else "the model server does not answer")
+    if code == StatusCode.CANCELLED:
+        return Cancelled(text)
+    return EngineError(text)
+
+
+_PILE = 64
+"""Messages that are kept as they came; more are made pieces and put together, so that a pile is little but its text."""
+
+
+class GrpcGeneration:
+    """A `Generation`, read by one task. What its reader has not asked for is kept here, at the most the text of its own
+    answer; other requests are not held up by a slow one."""
+
+    def __init__(self) -> None:
+        self._messages: list[bytes] = []
+        self._pieces: list[Piece] = []
+        self._error: QwenTritonError | None = None
+        self._ended = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._call: tuple[GrpcSocket, int] | None = None
+
+    async def begin(self, pool: GrpcPool, request: bytes, metadata: Metadata) -> None:
+        """Sends the request, a KServe message. Raises Unavailable."""
+        self._call = await pool.open(STREAM_INFER, metadata, request, self)
+
+    async def read(self) -> list[Piece]:
+        while True:
+            if self._messages:
+                self._decode()
+            if self._pieces:
+                pieces, self._pieces = self._pieces, []
+                return pieces
+            if self._ended:
+                break
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        if self._error is not None:
+            raise self._error
+        return []
+
+    def cancel(self) -> None:
+        if self._call is not None:
+            socket, call = self._call
+            socket.reset(call)
+        if not self._ended:
+            self._messages, self._pieces = [], []
+            self._finish(Cancelled("the request was taken back"))
+
+    def take(self, message: bytes) -> None:
+        self._messages.append(message)
+        if len(self._messages) >= _PILE:
+            self._decode()
+        self._wake()
+
+    def end(self, code: StatusCode, text: str) -> None:
+        if not self._ended:
+            self._finish(None if code == StatusCode.OK else line_error(code, text))
+
+    def _finish(self, error: QwenTritonError | None) -> None:
+        self._ended, self._error = True, error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _decode(self) -> None:
+        """Messages to pieces, up to one that says what went wrong: that is the end, behind what came before it."""
+        messages, self._messages = self._messages, []
+        for data in messages:
+            response = decode_stream_response(data)
+            if response.error:
+                self._finish(error_of(response.error))
+                break
+            self._pieces += decode_pieces(response.outputs)
+        if len(self._pieces) > 1:
+            self._pieces = merge_pieces(self._pieces)

@@ -1,0 +1,90 @@
+"""A request's JSON body, checked against the table of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from ..errors import ApiError, bad_request
+from .parameters import CHAT, COMPLETIONS, Parameter, parameters_of
+
+
+def _model(name: str, endpoint: str) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        p.name: (p.kind, Field(description=p.text))
+        if p.required
+        else (p.kind | None, Field(default=None, description=p.text))
+        for p in parameters_of(endpoint)
+    }
+    return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+BODIES = {CHAT: _model("ChatCompletionRequest", CHAT), COMPLETIONS: _model("CompletionRequest", COMPLETIONS)}
+
+
+async def read_json(request: Request) -> Any:
+    """The body as JSON. Raises ApiError."""
+    try:
+        return orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"the body is not JSON: {error}", code="invalid_json") from None
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_model(request: Request, kind: type[Model]) -> Model:
+    """The body as a model. Raises ApiError."""
+    body = check_object(await read_json(request))
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise _fault(error, list(kind.model_fields)) from None
+
+
+def check_object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise bad_request(f"the body must be a JSON object, got {type(body).__name__}", code="invalid_type")
+    return body
+
+
+async def read_parameters(request: Request, endpoint: str) -> dict[str, Any]:
+    """The parameters that were given; null is not given. Raises ApiError naming the one at fault."""
+    return check_parameters(await read_json(request), endpoint)
+
+
+def check_parameters(body: Any, endpoint: str) -> dict[str, Any]:
+    try:
+        checked = BODIES[endpoint].model_validate(check_object(body))
+    except ValidationError as error:
+        raise _fault(error, [p.name for p in parameters_of(endpoint)]) from None
+    given = {name: value for name in checked.model_fields_set if (value := getattr(checked, name)) is not None}
+    for parameter in parameters_of(endpoint):
+        if parameter.refused and parameter.name in given:
+            _refuse(parameter, given.pop(parameter.name))
+    return given
+
+
+def _refuse(parameter: Parameter, value: Any) -> None:
+    if value not in parameter.neutral:
+        raise bad_request(f"{parameter.name}: {parameter.text}; leave it out", parameter.name, "unsupported_parameter")
+
+
+def _fault(error: ValidationError, known: Sequence[str]) -> ApiError:
+    """The first fault, in OpenAI's words where there are some."""
+    fault = error.errors(include_url=False)[0]
+    name = str(fault["loc"][0])
+    if fault["type"] == "extra_forbidden":
+        close = get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return bad_request(f"Unknown parameter: '{name[:200]}'{hint}", name[:200], "unknown_parameter")
+    if fault["type"] == "missing":
+        return bad_request(f"Missing required parameter: '{name}'", name, "missing_required_parameter")
+    place = name + "".join(f"[{part}]" for part in fault["loc"][1:] if isinstance(part, int))
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return bad_request(f"{place}: {message}", place, "invalid_type" if "type" in fault["type"] else "invalid_value")

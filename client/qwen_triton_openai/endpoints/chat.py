@@ -1,0 +1,94 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.pieces import Piece
+from qwen_triton.types import GenerateRequest
+
+from ..answers.answering import EventStream, whole
+from ..answers.chat_message import ChatChoice, as_message
+from ..answers.chat_writer import ChatWriter
+from ..answers.chunks import ChunkFrame
+from ..answers.usage import UsageCount
+from ..errors import bad_request, from_line
+from ..service import note_caller, shim_of
+from ..settings import ShimSettings
+from .body import read_parameters
+from .parameters import CHAT
+from .plan import base_request, usage_options
+from .tool_choice import ToolPlan, plan_tools, with_tools
+
+router = APIRouter()
+
+NAMES = {"text_input": "messages", "input_ids": "messages", "top_logprobs": "top_logprobs"}
+
+
+def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[GenerateRequest, ToolPlan]:
+    """The request to the line, and how tools are read from its answer. Raises ApiError."""
+    if given.get("response_format", {"type": "text"}) != {"type": "text"}:
+        raise bad_request(
+            'response_format: only {"type": "text"}; no engine of this server constrains what a model says',
+            "response_format",
+            "unsupported_value",
+        )
+    if len(given["messages"]) > settings.max_messages:
+        message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
+        raise bad_request(message, "messages", "too_many_messages")
+    if given.get("top_logprobs") and not given.get("logprobs"):
+        raise bad_request("top_logprobs: needs logprobs = true", "top_logprobs")
+    tools = plan_tools(given)
+    logprobs = given.get("top_logprobs", 0) if given.get("logprobs") else None
+    try:
+        return with_tools(base_request(given, settings, logprobs), given, tools), tools
+    except QwenTritonError as error:
+        raise from_line(error, NAMES) from error
+
+
+@router.post("/v1/chat/completions", operation_id="create_chat_completion", tags=["OpenAI"])
+async def create_chat_completion(request: Request) -> Response:
+    """A chat completion, whole or streamed."""
+    shim = shim_of(request)
+    given = await read_parameters(request, CHAT)
+    note_caller(request, given)
+    shim.triton_model(given["model"])
+    asked, tools = plan_chat(given, shim.settings)
+    answering = await shim.answer(request, given["model"], [asked], NAMES)
+    completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
+    new_choice = partial(ChatChoice, tools=tools.read, begun=tools.begun, streamed=asked.stream)
+    usage = UsageCount(asked.sampling.n)
+    if not asked.stream:
+        head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
+        return await whole(request, answering, lambda pieces: head | _completion(pieces, new_choice, usage))
+    last, each = usage_options(given)
+    frame = ChunkFrame("chat.completion.chunk", completion_id, created, given["model"], usage=last or each)
+    return EventStream(
+        answering, ChatWriter(frame, new_choice, usage, last=last, each=each), shim.settings.keep_alive_s
+    )
+
+
+def _completion(pieces: list[Piece], new_choice: partial[ChatChoice], usage: UsageCount) -> dict[str, Any]:
+    choices = []
+    for piece in pieces:
+        usage.take(piece)
+        choices.append(_choice(piece, new_choice()))
+    return {"choices": choices, "usage": usage.as_json()}
+
+
+def _choice(piece: Piece, choice: ChatChoice) -> dict[str, Any]:
+    message = as_message(choice.feed(piece))
+    return {
+        "index": piece.sequence,
+        "message": {**message, "refusal": None},
+        "logprobs": None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None},
+        "finish_reason": choice.finish_reason(piece.finish or "stop"),
+        "stop_reason": piece.stop_reason,
+    }

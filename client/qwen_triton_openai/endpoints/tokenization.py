@@ -1,0 +1,108 @@
+"""POST /tokenize and /detokenize: by the tokenizer behind, as its preprocessing and postprocessing models have it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.pieces import read_strings
+from qwen_triton.tensors.tensor import Array, Arrays
+
+from ..errors import bad_request, from_line
+from ..json_response import Json
+from ..service import Shim, shim_of
+from .body import read_model
+
+router = APIRouter(tags=["tokens"])
+
+_NAMES = {"text_input": "prompt"}
+
+
+class TokenizeRequest(BaseModel):
+    """A text, or chat messages with what belongs to them. Qwen's tokenizers add no special tokens of their own."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool = True
+
+
+class DetokenizeRequest(BaseModel):
+    """Token ids."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = None
+    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]]
+
+
+@router.post("/tokenize", operation_id="tokenize")
+async def tokenize(request: Request) -> Json:
+    """The token ids of a prompt as the model would get them."""
+    shim = shim_of(request)
+    asked = await read_model(request, TokenizeRequest)
+    _check_model(asked.model, shim)
+    outputs = await _infer(shim, shim.settings.preprocessing_model, _prompt_arrays(asked))
+    tokens = np.frombuffer(outputs["INPUT_ID"], np.int32).tolist()
+    room = int(np.frombuffer(outputs["REQUEST_OUTPUT_LEN"], np.int32)[0])
+    return Json({"count": len(tokens), "max_model_len": len(tokens) + room, "tokens": tokens})
+
+
+@router.post("/detokenize", operation_id="detokenize")
+async def detokenize(request: Request) -> Json:
+    """The text of token ids; control tokens leave none, unless the deployment keeps them."""
+    shim = shim_of(request)
+    asked = await read_model(request, DetokenizeRequest)
+    _check_model(asked.model, shim)
+    if not asked.tokens:
+        return Json({"prompt": ""})
+    arrays = {
+        "TOKENS_BATCH": np.array([[asked.tokens]], np.int32),
+        "SEQUENCE_LENGTH": np.array([[len(asked.tokens)]], np.int32),
+    }
+    outputs = await _infer(shim, shim.settings.postprocessing_model, arrays)
+    return Json({"prompt": read_strings(outputs["OUTPUT"])[0]})
+
+
+def _check_model(name: str | None, shim: Shim) -> None:
+    if name is not None:
+        shim.triton_model(name)
+
+
+async def _infer(shim: Shim, model: str, arrays: Arrays) -> dict[str, bytes]:
+    try:
+        return await shim.backend.infer(model, arrays)
+    except QwenTritonError as error:
+        raise from_line(error, _NAMES) from error
+
+
+def _prompt_arrays(asked: TokenizeRequest) -> dict[str, Array]:
+    if (asked.prompt is None) == (asked.messages is None):
+        raise bad_request("prompt: give either a prompt or messages", "prompt")
+    if asked.prompt is not None:
+        if asked.tools or asked.chat_template_kwargs:
+            raise bad_request(
+                "messages: tools and chat_template_kwargs go with messages, not with a prompt", "messages"
+            )
+        return {"QUERY": _text(asked.prompt), "PROMPT_FORMAT": _text("raw")}
+    options = dict(asked.chat_template_kwargs or {})
+    if not asked.add_generation_prompt:
+        options["add_generation_prompt"] = False
+    return {
+        "MESSAGES": _text(json.dumps(asked.messages, ensure_ascii=False)),
+        "TOOLS": _text(json.dumps(asked.tools or [], ensure_ascii=False)),
+        "CHAT_TEMPLATE_KWARGS": _text(json.dumps(options, ensure_ascii=False)),
+    }
+
+
+def _text(value: str) -> Array:
+    return np.array([[value.encode()]], np.object_)

@@ -1,0 +1,75 @@
+"""tools, tool_choice and parallel_tool_calls: what the model is shown, how its answer begins and where it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qwen_triton.chat.tool_calls import CLOSE, OPEN
+from qwen_triton.types import GenerateRequest
+
+from ..errors import bad_request
+
+_CHOICES = 'none, auto, required or {"type": "function", "function": {"name": …}}'
+
+
+@dataclass(frozen=True)
+class ToolPlan:
+    """`shown`: the tools in the prompt; `read`: calls are read from the answer; `begun`: what it is made to begin with;
+    `single`: it ends with its first call."""
+
+    shown: tuple[Mapping[str, Any], ...] = ()
+    read: bool = False
+    begun: str = ""
+    single: bool = False
+
+
+def plan_tools(given: Mapping[str, Any]) -> ToolPlan:
+    """Raises ApiError for a choice that does not fit the tools."""
+    tools = tuple(given.get("tools", ()))
+    if not tools:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if given.get(name) not in (None, "none", "auto", True):
+                raise bad_request(f"{name}: only with tools", name)
+        return ToolPlan()
+    choice = given.get("tool_choice", "auto")
+    if choice == "none":
+        return ToolPlan()
+    return ToolPlan(tools, True, _beginning(choice, tools), given.get("parallel_tool_calls") is False)
+
+
+def _beginning(choice: str | Mapping[str, Any], tools: tuple[Mapping[str, Any], ...]) -> str:
+    """The text that makes an answer a call: up to the function's name, with it where only one can be meant."""
+    names = [function.get("name") for t in tools if isinstance(function := t.get("function", t), dict)]
+    if choice == "auto":
+        return ""
+    if choice == "required":
+        return _call(names[0]) if len(names) == 1 else OPEN + '\n{"name": "'
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if name is None:
+        raise bad_request(f"tool_choice: expected {_CHOICES}", "tool_choice")
+    if name not in names:
+        raise bad_request("tool_choice: names a function that is not in tools", "tool_choice")
+    return _call(name)
+
+
+def _call(name: Any) -> str:
+    return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": '
+
+
+def with_tools(base: GenerateRequest, given: Mapping[str, Any], tools: ToolPlan) -> GenerateRequest:
+    """The chat request: messages, template options and what the tools ask for."""
+    options = dict(given.get("chat_template_kwargs", {}))
+    if tools.begun:
+        options["answer_prefix"] = tools.begun
+    stop = base.stop
+    if tools.single:
+        stop = replace(stop, strings=(*stop.strings, CLOSE))
+    messages = tuple(given["messages"])
+    return replace(
+        base, prompt=None, messages=messages, tools=tools.shown, template_options=options, stop=stop, prompt_format=None,
+        echo=False,
+    )  # fmt: skip

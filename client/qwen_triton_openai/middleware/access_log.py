@@ -1,0 +1,58 @@
+"""One JSON line for each request: who, what, how it ended, how long it took. No bodies, no keys, no queries.
+
+Of a body only what a caller says of itself, `user` and `metadata`, and only where it was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any, TextIO
+
+from starlette.types import Scope
+
+from .observe import elapsed_s
+from .record import RequestRecord
+
+
+class AccessLog:
+    """A watcher that writes when a request has ended."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+
+    @contextlib.contextmanager
+    def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._stream.write(json.dumps(entry(record) | scope.get("caller_notes", {}), ensure_ascii=False) + "\n")
+            self._stream.flush()
+
+
+def entry(record: RequestRecord) -> dict[str, Any]:
+    """Times in milliseconds; what a request has not is left out."""
+    first = record.first_at
+    found = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "request_id": record.request_id,
+        "client": record.client,
+        "key": record.key_name,
+        "method": record.method,
+        "path": record.path,
+        "status": record.status,
+        "duration_ms": round(elapsed_s(record) * 1e3, 1),
+    }
+    if record.model:
+        found |= {
+            "model": record.model,
+            "stream": record.streamed,
+            "queued_ms": round(record.queued_s * 1e3, 1),
+            "first_token_ms": None if first is None else round((first - record.started) * 1e3, 1),
+            "prompt_tokens": record.prompt_tokens,
+            "completion_tokens": record.completion_tokens,
+        }
+    return found

@@ -1,0 +1,91 @@
+"""What `bench line` knows of processes and paces, without a server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_bench.command import add_arguments, run
+from qwen_triton_bench.overhead.process_time import process_name, processor_seconds
+from qwen_triton_bench.overhead.setup import Pace
+from tests.support.folders import ROOT
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("/x/bin/tritonserver --model-repository=/r", "server"),
+        ("/b/python/triton_python_backend_stub /r/tensorrt_llm_bls/1/model.py p 1 2", "tensorrt_llm_bls"),
+        ("/b/python/triton_python_backend_stub /r/postprocessing/1/model.py p 1 2", "postprocessing"),
+        ("python -m qwen_triton.engines.process.main --address a", "engine"),
+        ("python -m qwen_triton_build.cli shim --port 1", "shim"),
+        ("python -c pass", "other"),
+    ],
+)
+def test_processes_of_the_line_have_names(command: str, name: str) -> None:
+    """By their command lines."""
+    assert process_name(command.split()) == name
+
+
+def test_processor_time_counts_children_and_no_sleep() -> None:
+    """A busy child is found through its parent; a process that has ended is no error."""
+    busy = "import subprocess, sys, time; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    work = "import time\nwhile time.process_time() < 0.4: pass\ntime.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", busy, work])
+    try:
+        deadline = time.monotonic() + 30
+        while processor_seconds([parent.pid])["other"] < 0.4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert 0.4 <= processor_seconds([parent.pid])["other"] < 5
+    finally:
+        for pid in processor_children(parent.pid):
+            os.kill(pid, 9)
+        parent.kill()
+        parent.wait()
+    assert not processor_seconds([parent.pid])
+
+
+def processor_children(pid: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+def test_a_pace_is_shared_by_all_requests() -> None:
+    """500 at 30,000 tokens/s: each steps every 16.7 ms; flat out has no step."""
+    assert Pace(30_000, 1).step_ms(500) == pytest.approx(16.667, abs=1e-3)
+    assert Pace(30_000, 4).step_ms(500) == pytest.approx(66.667, abs=1e-3)
+    assert Pace(None, 1).step_ms(500) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--via nowhere", "--via: expected some of core, ensemble, bls, openai, got 'nowhere'"),
+        ("--concurrency 0", "--concurrency: must be 1 or more"),
+        ("--concurrency a", "--concurrency: expected whole numbers"),
+        ("--pace 0", "--pace: must be above 0"),
+        ("--repository /no/where", "--repository: /no/where is not a folder"),
+        ("--engine one-token", "--engine one-token: is reached by --via bls,openai only"),
+        ("--model /no/where", "--model /no/where: has no tokenizer"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(line: str, reason: str) -> None:
+    """Before any server is started."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(ConfigurationError, match=reason):
+        run(parser.parse_args(["line", *line.split()]))
+
+
+def test_the_demo_s_tokenizer_is_looked_for_in_this_repository() -> None:
+    """The default of --model."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["line"]).model == ROOT / "demo" / "checkpoint"

@@ -1,0 +1,204 @@
+"""What is rendered for NVIDIA's backend equals the contract of the version that built the engine, tensor by tensor."""
+
+from __future__ import annotations
+from tests.support.folders import CONTRACT
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment.schema import Deployment, Repository, TensorRtLlmEngine
+from qwen_triton_build.repository.placeholders import placeholders
+from qwen_triton_build.repository.render import render
+from tests.support.engine_folders import write_engine
+
+VERSIONS = {"0.14.0": "v0.14.0", "0.19.0": "v0.19.0", "0.20.0": "v0.21.0", "0.21.0": "v0.21.0"} | {
+    "1.0.0": "v1.1.0rc6",
+    "1.1.0rc6": "v1.1.0rc6",
+    "1.2.1": "v1.1.0rc6",
+}
+"""Engine version: the contract file that holds for it."""
+FILLED = {"logits_datatype": "TYPE_FP32", "encoder_input_features_data_type": "TYPE_FP16"} | {
+    "prompt_embedding_table_data_type": "TYPE_FP16"
+}
+CAMEL = {"enableContextFMHAFP32Acc", "multiBlockMode"}
+TEXT_ONLY = {"IMAGE_BYTES", "IMAGE_URL", "VIDEO_BYTES", "IMAGE_SIZES"} | {
+    *("image_bytes_input", "image_url_input", "video_bytes_input", "image_sizes_input"),
+    *("lora_task_id", "lora_weights", "lora_config"),
+    *("return_perf_metrics", "guided_decoding_guide_type", "guided_decoding_guide"),
+}
+"""Inputs of later text models that ours do not declare: Triton refuses them by name, none is dropped."""
+
+
+def rendered(folder: Path, version: str, **settings: Any) -> dict[str, Any]:
+    """{model: its rendered config} for an engine of `version`."""
+    engine = TensorRtLlmEngine(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version), **settings)
+    deployment = Deployment(model="m", engine=engine, repository=Repository(decoupled=True))
+    repository = render(placeholders(deployment, folder), folder / "repository")
+    return {
+        file.parent.name: text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        for file in repository.glob("*/config.pbtxt")
+    }
+
+
+def contract(version: str) -> dict[str, Any]:
+    models: dict[str, Any] = json.loads((CONTRACT / f"triton_configs.{VERSIONS[version]}.json").read_text())["models"]
+    return models
+
+
+def spelled(tensors: Any) -> dict[str, Any]:
+    """Protobuf tensors as the contract spells them."""
+    return {
+        t.name: {
+            "data_type": model_config_pb2.DataType.Name(t.data_type),
+            "dims": list(t.dims),
+            "reshape": list(t.reshape.shape) if t.HasField("reshape") else None,
+            **({"optional": t.optional, "allow_ragged_batch": t.allow_ragged_batch} if hasattr(t, "optional") else {}),
+        }
+        for t in tensors
+    }
+
+
+def expected(tensors: list[dict[str, Any]]) -> dict[str, Any]:
+    """The contract's tensors with the types filled that a deployment of ours fills."""
+    return {
+        t["name"]: {k: v if k != "data_type" else FILLED.get(v.strip("${}"), v) for k, v in t.items() if k != "name"}
+        for t in tensors
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_engine_model_equals_the_contract(version: str, tmp_path: Path) -> None:
+    """No tensor more, none less, each with its type, dims, reshape and raggedness; the same parameters."""
+    ours, theirs = rendered(tmp_path, version)["tensorrt_llm"], contract(version)["tensorrt_llm"]
+    assert spelled(ours.input) == expected(theirs["inputs"])
+    assert spelled(ours.output) == expected(theirs["outputs"])
+    assert set(ours.parameters) == set(theirs["parameters"]) | (CAMEL if version == "0.14.0" else set())
+    assert ours.backend == "tensorrtllm"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_ensemble_offers_what_the_contract_s_offers(version: str, tmp_path: Path) -> None:
+    """Its outputs are exactly stock's, an output that no engine gives would promise what never comes; more inputs are ours."""
+    ours, theirs = rendered(tmp_path, version)["ensemble"], contract(version)["ensemble"]
+    inputs, stock = spelled(ours.input), expected(theirs["inputs"])
+    for now_optional in ("text_input", "max_tokens"):
+        stock[now_optional]["optional"] = True
+    assert inputs.items() >= stock.items()
+    assert spelled(ours.output) == expected(theirs["outputs"])
+    steps = {step.model_name: step for step in ours.ensemble_scheduling.step}
+    for step in theirs["ensemble_steps"]:
+        images = {k for k in (*step["input_map"], *step["output_map"]) if k in TEXT_ONLY}
+        maps = steps[step["model_name"]]
+        assert dict(maps.input_map).items() >= {k: v for k, v in step["input_map"].items() if k not in images}.items()
+        assert dict(maps.output_map).items() >= step["output_map"].items()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_connection_of_the_ensemble_has_both_ends(version: str, tmp_path: Path) -> None:
+    """Triton refuses an ensemble whose maps name tensors that the steps' models do not have, or types that differ."""
+    models = rendered(tmp_path, version)
+    ensemble = models["ensemble"]
+    types = {t.name: t.data_type for t in ensemble.input}
+    for step in ensemble.ensemble_scheduling.step:
+        model = models[step.model_name]
+        types |= {step.output_map[t.name]: t.data_type for t in model.output if t.name in step.output_map}
+        assert set(step.output_map) <= {t.name for t in model.output}
+    for step in ensemble.ensemble_scheduling.step:
+        inputs = {t.name: t.data_type for t in models[step.model_name].input}
+        assert {key: types[value] for key, value in step.input_map.items()} == {k: inputs[k] for k in step.input_map}
+    assert {t.name: t.data_type for t in ensemble.output}.items() <= types.items()
+    read = {value for step in ensemble.ensemble_scheduling.step for value in step.input_map.values()}
+    assert {t.name for t in ensemble.input} <= read, "an input that no step reads would be dropped"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("model", ["preprocessing", "postprocessing", "tensorrt_llm_bls"])
+def test_text_models_take_what_stock_s_take(model: str, version: str, tmp_path: Path) -> None:
+    """Apart from images, LoRA and guided decoding, which Triton refuses by name."""
+    ours, theirs = rendered(tmp_path, version)[model], contract(version)[model]
+    assert {t["name"] for t in theirs["inputs"]} - {t.name for t in ours.input} <= TEXT_ONLY
+    stock, found = expected(theirs["inputs"]), spelled(ours.input)
+    differing = {n for n in set(stock) & set(found) if {**stock[n], "optional": 0} != {**found[n], "optional": 0}}
+    assert differing <= {"return_num_input_tokens", "return_num_output_tokens"}, differing  # reshape only
+    assert set(theirs["parameters"] or {}) <= set(ours.parameters)
+
+
+def test_camel_case_keys_reach_the_backend_of_0_14(tmp_path: Path) -> None:
+    """The C++ backend of 0.14 reads multiBlockMode where stock writes multi_block_mode; both hold the value."""
+    parameters = rendered(tmp_path, "0.14.0", multi_block_mode=False, enable_context_fmha_fp32_acc=True)[
+        "tensorrt_llm"
+    ].parameters
+    assert parameters["multiBlockMode"].string_value == parameters["multi_block_mode"].string_value == "false"
+    assert parameters["enableContextFMHAFP32Acc"].string_value == "true"
+
+
+def test_the_engine_says_batch_beam_and_context(tmp_path: Path) -> None:
+    """Whatever a deployment leaves out is what the engine was built for."""
+    models = rendered(tmp_path, "0.14.0")
+    assert models["tensorrt_llm"].max_batch_size == models["ensemble"].max_batch_size == 8
+    assert models["tensorrt_llm"].parameters["max_beam_width"].string_value == "1"
+    assert models["tensorrt_llm_bls"].parameters["max_context"].string_value == "8192"
+
+
+@pytest.mark.parametrize(
+    ("settings", "repository", "error"),
+    [
+        ({}, {"max_batch_size": 64}, "repository.max_batch_size: 64, and the engine in {e} was built for 8; "
+         "lower it or leave it out, or build again with max_batch_size 64"),
+        ({"max_beam_width": 2}, {}, "engine.max_beam_width: 2, and the engine in {e} was built for 1; "
+         "lower it or leave it out, or build again with max_beam_width 2"),
+        ({}, {"max_context": 9000}, "repository.max_context: 9000, and the engine in {e} was built for 8192; "
+         "lower it or leave it out, or build again with max_seq_len 9000"),
+        ({"enable_kv_cache_reuse": True}, {}, "engine.enable_kv_cache_reuse: needs an engine built with "
+         "use_paged_context_fmha, which this one is not; leave it out, or build with profile long-context"),
+        ({"gpu_device_ids": "0"}, {}, "engine.gpu_device_ids: '0', and the engine has 2 ranks; one GPU for each"),
+        ({"num_nodes": 2}, {}, "num_nodes: no config.pbtxt of this engine has such a placeholder; leave it out"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused(
+    settings: dict[str, Any], repository: dict[str, Any], error: str, tmp_path: Path
+) -> None:
+    """What would fail or be ignored at the server is one line here, with the remedy."""
+    folder = write_engine(tmp_path / "engine")
+    engine = TensorRtLlmEngine(kind="tensorrtllm", engine_dir=folder, **settings)
+    deployment = Deployment(model="m", engine=engine, repository=Repository(**repository))
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(error.format(e=folder))}$"):
+        render(placeholders(deployment, tmp_path), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "built", "plugins", "error"),
+    [
+        ("0.16.0", {}, {}, "the engine is of TensorRT-LLM 0.16.0, whose tensors are not known here; build it with one of "
+         "0.14, 0.19, 0.20, 0.21, 1.0, 1.1, 1.2"),
+        ("0.14.0", {"kv_cache_type": "CONTINUOUS"}, {"paged_kv_cache": False}, "engine.batching_strategy: in-flight "
+         "batching needs an engine with gpt_attention_plugin, remove_input_padding and a paged KV cache; build it again, "
+         "or give V1"),
+    ],
+)  # fmt: skip
+def test_engines_that_cannot_be_served_so_are_refused(
+    version: str, built: dict[str, Any], plugins: dict[str, Any], error: str, tmp_path: Path
+) -> None:
+    """An unknown version, or a build without what in-flight batching needs."""
+    folder = write_engine(tmp_path / "engine", version, built=built, **plugins)
+    deployment = Deployment(model="m", engine=TensorRtLlmEngine(kind="tensorrtllm", engine_dir=folder))
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(error)}$"):
+        placeholders(deployment, tmp_path)
+
+
+def test_another_model_s_tokenizer_is_refused(tmp_path: Path) -> None:
+    """The vocabulary of the checkpoint and the engine's differ: ids would mean other text."""
+    (tmp_path / "config.json").write_text('{"vocab_size": 151936}')
+    deployment = Deployment(
+        model="m", engine=TensorRtLlmEngine(kind="tensorrtllm", engine_dir=write_engine(tmp_path / "engine"))
+    )
+    with pytest.raises(ConfigurationError, match="has a vocabulary of 151936, and the engine of 152064; give the"):
+        placeholders(deployment, tmp_path)

@@ -1,0 +1,72 @@
+"""The engine without a model: what it says in place of unwanted tokens, and what it calls cached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from qwen_triton.engines.replay.engine import ReplayEngine, ReplayOptions
+from qwen_triton.engines.replay.prefix_cache import BLOCK, PrefixCache
+from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+
+
+def play(engine: ReplayEngine, request: EngineRequest) -> list[TokenChunk]:
+    """All chunks of one request that is alone there."""
+    engine.add(1, request)
+    chunks: list[TokenChunk] = []
+    while not (chunks and chunks[-1].finish):
+        chunks += [chunk for _, chunk in engine.step()]
+    return chunks
+
+
+def said(bad_words: tuple[tuple[int, ...], ...] = (), bias: Mapping[int, float] | None = None) -> list[int]:
+    """What is said where the script is 5 6 7 6."""
+    sampling = SamplingParams(max_tokens=4, seed=0)
+    request = EngineRequest((5, 6, 7, 6), sampling, bad_words=bad_words, bias=bias or {})
+    return [i for chunk in play(ReplayEngine(ReplayOptions()), request) for i in chunk.token_ids]
+
+
+@pytest.mark.parametrize(
+    ("bad_words", "bias", "expected"),
+    [
+        ((), {}, [5, 6, 7, 6]),
+        (((6,),), {}, [5, 0, 7, 0]),
+        (((6, 7),), {}, [5, 6, 0, 6]),
+        (((5, 6, 7), (0, 6)), {}, [5, 6, 0, 0]),
+        (((6,), (0,)), {}, [5, 1, 7, 1]),
+        ((), {9: 9.9}, [5, 6, 7, 6]),
+        ((), {9: 10.5}, [9, 9, 9, 9]),
+        ((), {6: -10.5, 9: 3.0}, [5, 9, 7, 9]),
+        ((), {6: -10.5}, [5, 0, 7, 0]),
+        (((9,),), {9: 50.0, 8: 20.0}, [8, 8, 8, 8]),
+    ],
+)
+def test_bad_words_and_biases(
+    bad_words: tuple[tuple[int, ...], ...], bias: dict[int, float], expected: list[int]
+) -> None:
+    assert said(bad_words, bias) == expected
+
+
+def test_the_beginning_of_a_prompt_is_cached_once_it_was_asked() -> None:
+    cache = PrefixCache()
+    prompt = list(range(3 * BLOCK))
+    assert cache.see(prompt) == 0
+    assert cache.see(prompt) == 2 * BLOCK
+    assert cache.see([*prompt, 1]) == 2 * BLOCK
+    assert cache.see([*prompt, 1]) == 3 * BLOCK
+    assert cache.see([*prompt[:BLOCK], *reversed(prompt)]) == BLOCK
+    assert cache.see(prompt[1:]) == 0
+
+
+def test_what_was_not_asked_for_longest_is_forgotten() -> None:
+    cache = PrefixCache(capacity=2)
+    one, other = [1] * (BLOCK + 1), [2] * (2 * BLOCK + 1)
+    assert [cache.see(p) for p in (one, one, other, one, other)] == [0, BLOCK, 0, 0, 0]
+
+
+def test_the_first_chunk_says_what_was_cached() -> None:
+    engine = ReplayEngine(ReplayOptions(prefix_caching=True))
+    request = EngineRequest(tuple(range(40)), SamplingParams(max_tokens=3, seed=0))
+    assert [chunk.cached_tokens for chunk in play(engine, request)] == [0, 0, 0]
+    assert [chunk.cached_tokens for chunk in play(engine, request)] == [32, 0, 0]

@@ -1,0 +1,77 @@
+"""Where the server takes gRPC, of its command line; what cannot be reached is refused with the remedy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qwen_triton.engines.triton_model.processes import find_processes
+from qwen_triton.engines.triton_model.server_address import GrpcAddress, grpc_address, read_command_line
+from qwen_triton.errors import ConfigurationError
+from tests.support.live.waiting import becomes
+
+
+@pytest.mark.parametrize(
+    ("flags", "address"),
+    [
+        ([], GrpcAddress("127.0.0.1", 8001)),
+        (["--grpc-port=8101", "--http-port=1"], GrpcAddress("127.0.0.1", 8101)),
+        (["--grpc-port", "8101", "--grpc-address", "10.0.0.3"], GrpcAddress("10.0.0.3", 8101)),
+        (["--grpc-address=0.0.0.0", "--grpc-port=1", "--grpc-port=2"], GrpcAddress("127.0.0.1", 2)),
+        (["--allow-grpc=1", "--grpc-use-ssl=false"], GrpcAddress("127.0.0.1", 8001)),
+        (["--grpc-restricted-protocol=health,metadata:a=b"], GrpcAddress("127.0.0.1", 8001)),
+        (
+            ["--grpc-restricted-protocol=health:a=b", "--grpc-restricted-protocol", "model-config,inference:key=x=y"],
+            GrpcAddress("127.0.0.1", 8001, (("triton-grpc-protocol-key", "x=y"),)),
+        ),
+    ],
+)
+def test_the_command_line_says_where(flags: list[str], address: GrpcAddress) -> None:
+    assert read_command_line(["/opt/tritonserver/bin/tritonserver", "--model-repository=/m", *flags]) == address
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["tritonserver", "--allow-grpc=false"], "takes no gRPC"),
+        (["tritonserver", "--allow-grpc", "0"], "takes no gRPC"),
+        (["tritonserver", "--grpc-use-ssl=true"], "with TLS only"),
+        (["tritonserver", "--grpc-use-ssl-mutual=1"], "with TLS only"),
+        (["tritonserver", "--reuse-grpc-port=true"], "share the gRPC port"),
+        (["/usr/bin/python3", "serve.py"], "inside 'python3'"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused_with_the_remedy(words: list[str], found: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{found}.*set engine_door of tensorrt_llm_bls to exec"):
+        read_command_line(words)
+
+
+def test_a_real_process_is_read() -> None:
+    """As any name may be given to a program, so here a sleep is the server."""
+    server = subprocess.Popen(["tritonserver", "-c", "input()"], executable=sys.executable, stdin=subprocess.PIPE)
+    try:
+        words = Path(f"/proc/{server.pid}/cmdline")
+        assert becomes(lambda: words.read_text().startswith("tritonserver"), 10)
+        assert grpc_address(server.pid).port == 8001
+    finally:
+        server.communicate(b"\n")
+
+
+def test_a_models_processes_are_the_servers_own_children_alone() -> None:
+    """By the stub's command line; another model's, and another server's, are none."""
+    stub = ["/x/triton_python_backend_stub", "/r/engine/1/model.py", "-c", "input()"]
+    others = [["/x/triton_python_backend_stub", "/r/engine_2/1/model.py"], ["python", "/r/engine/1/model.py"]]
+    wait = ["-c", "input()"]
+    started = [
+        subprocess.Popen([words[0], *wait, *words[1:]], executable=sys.executable, stdin=subprocess.PIPE)
+        for words in (stub[:2], *others)
+    ]
+    try:
+        assert find_processes(os.getpid(), "engine") == []
+    finally:
+        for process in started:
+            process.communicate(b"\n")

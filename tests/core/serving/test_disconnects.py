@@ -1,0 +1,56 @@
+"""CallerWatch: who has left is found out within a bound, and nobody is asked who is done."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from qwen_triton.serving import disconnects as callers
+from qwen_triton.serving.disconnects import CHECK_S, CallerWatch
+from tests.support.live.waiting import becomes
+
+
+def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> None:
+    watch, left = CallerWatch(), threading.Event()
+    asked = {"leaving": 0, "done": 0}
+
+    def gone(name: str, answer: bool) -> bool:
+        asked[name] += 1
+        return answer
+
+    watch.start()
+    try:
+        watch.watch(lambda: gone("leaving", asked["leaving"] > 2), left.set, lambda: True)
+        watch.watch(lambda: gone("done", False), lambda: None, lambda: False)
+        assert left.wait(20)
+        time.sleep(2 * CHECK_S)
+    finally:
+        watch.stop()
+    assert asked == {"leaving": 4, "done": 0}
+
+
+@pytest.mark.parametrize(("all_leave", "asked"), [(True, 300), (False, 20)])
+def test_who_leaves_has_others_asked_before_their_time(
+    monkeypatch: pytest.MonkeyPatch, all_leave: bool, asked: int
+) -> None:
+    """An hour before it: all of them where each finds the next ones gone, a few where nobody else has left."""
+    watch, questions, left = CallerWatch(), [], []
+
+    def gone() -> bool:
+        questions.append(1)
+        return all_leave
+
+    watch.watch(lambda: True, lambda: left.append(1), lambda: True)
+    monkeypatch.setattr(callers, "CHECK_S", 3600.0)
+    for _ in range(300):
+        watch.watch(gone, lambda: left.append(1), lambda: True)
+    watch.start()
+    try:
+        assert becomes(lambda: len(questions) == asked, 20)
+        assert becomes(lambda: len(left) == 1 + 300 * all_leave, 20)
+        time.sleep(3 * CHECK_S)
+    finally:
+        watch.stop()
+    assert len(questions) == asked

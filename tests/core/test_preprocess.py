@@ -1,0 +1,68 @@
+"""From what a caller asks for to what an engine is asked for: seeds, lengths, end ids, words and biases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qwen_triton.chat.template import ChatTemplate
+from qwen_triton.engines.engine import EngineInfo
+from qwen_triton.errors import InvalidRequest
+from qwen_triton.preprocess import Preprocessor
+from qwen_triton.text.tokenizer import Tokenizer
+from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions, TokenBias
+
+ENGINE = EngineInfo("tensorrtllm", 1000, 151_936)
+
+
+@pytest.fixture(scope="module")
+def preprocess(qwen25_folder: Path, qwen25: Tokenizer) -> Preprocessor:
+    return Preprocessor(qwen25, ChatTemplate.from_folder(qwen25_folder, qwen25))
+
+
+def sampled(preprocess: Preprocessor, **sampling: int) -> tuple[EngineRequest, ...]:
+    return preprocess(GenerateRequest(prompt="hello", sampling=SamplingParams(**sampling)), ENGINE)
+
+
+def test_a_seed_is_fresh_unless_it_is_given(preprocess: Preprocessor) -> None:
+    """A hundred requests without one have a hundred seeds; sequences of one request have seeds that follow."""
+    assert len({sampled(preprocess)[0].sampling.seed for _ in range(100)}) == 100
+    assert [r.sampling.seed for r in sampled(preprocess, seed=7, n=3)] == [7, 8, 9]
+
+
+def test_the_length_is_what_is_asked_or_what_the_context_leaves(preprocess: Preprocessor) -> None:
+    assert sampled(preprocess, max_tokens=5)[0].sampling.max_tokens == 5
+    assert sampled(preprocess)[0].sampling.max_tokens == 999
+    with pytest.raises(InvalidRequest, match="max_tokens: 1000 is too large: the prompt has 1 tokens"):
+        sampled(preprocess, max_tokens=1000)
+
+
+def test_end_ids_are_the_checkpoints_the_callers_or_none(preprocess: Preprocessor) -> None:
+    ends = {
+        name: preprocess(GenerateRequest(prompt="x", **more), ENGINE)[0].end_ids
+        for name, more in {
+            "both": {},
+            "own": {"end_id": 42},
+            "none": {"stop": StopConditions(ignore_eos=True)},
+            "minus": {"end_id": -1},
+        }.items()
+    }
+    assert ends == {"both": (151645, 151643), "own": (42,), "none": (), "minus": ()}
+
+
+def test_words_become_token_ids(preprocess: Preprocessor, qwen25: Tokenizer) -> None:
+    """A bias word's weight is on each of its tokens, added to what the id has already."""
+    (two,), yes = qwen25.encode(" two"), qwen25.encode(" zebra crossing")
+    bias = TokenBias((" two", " zebra crossing"), ((" zebra crossing", 2.0),), {yes[0]: 0.5, two: -1.0})
+    request = preprocess(GenerateRequest(prompt="x", bias=bias), ENGINE)[0]
+    assert request.bad_words == ((two,), tuple(yes))
+    assert request.bias == {yes[0]: 2.5, two: -1.0} | dict.fromkeys(yes[1:], 2.0)
+
+
+def test_an_engine_gets_stop_words_only_where_it_may_cut_there(preprocess: Preprocessor, qwen25: Tokenizer) -> None:
+    stop = StopConditions((" two",))
+    asked = GenerateRequest(prompt="x", stop=stop)
+    assert preprocess(asked, ENGINE)[0].stop_sequences == (tuple(qwen25.encode(" two")),)
+    kept = GenerateRequest(prompt="x", stop=StopConditions((" two",), include_in_output=True))
+    assert preprocess(kept, ENGINE)[0].stop_sequences == ()

@@ -1,0 +1,42 @@
+"""Which door the BLS takes to its engine, of the repository that it is loaded from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qwen_triton.errors import ConfigurationError
+from qwen_triton.model_config import BlsSettings, EngineModelFacts, Parameters
+
+
+def repository(folder: Path, backend: str) -> Path:
+    (folder / "tensorrt_llm").mkdir()
+    config = f'name: "tensorrt_llm"\nbackend: "{backend}"\nmodel_transaction_policy {{ decoupled: True }}\n'
+    (folder / "tensorrt_llm" / "config.pbtxt").write_text(config + 'input [ { name: "input_ids" } ]')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("backend", "given", "door"),
+    [
+        ("python", "", "own"),
+        ("python", "${engine_door}", "own"),
+        ("python", "grpc", "grpc"),
+        ("tensorrtllm", "", "grpc"),
+        ("tensorrtllm", "exec", "exec"),
+    ],
+)
+def test_the_door_is_the_backends_unless_given(tmp_path: Path, backend: str, given: str, door: str) -> None:
+    parameters = Parameters("tensorrt_llm_bls", {"engine_door": given})
+    assert BlsSettings.read(parameters, repository(tmp_path, backend)).door == door
+
+
+def test_another_door_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="engine_door: expected own or grpc or exec, got 'http'"):
+        BlsSettings.read(Parameters("m", {"engine_door": "http"}), repository(tmp_path, "python"))
+
+
+def test_what_the_bls_knows_of_another_backends_model(tmp_path: Path) -> None:
+    facts = EngineModelFacts.read(repository(tmp_path, "tensorrtllm"), "tensorrt_llm", 100, 200)
+    assert facts == EngineModelFacts(frozenset({"tensorrt_llm", "input_ids"}), True, False, 100, 200)

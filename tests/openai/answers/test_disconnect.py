@@ -1,0 +1,127 @@
+"""A client that leaves takes its requests with it, in both modes, before the first token and after."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from qwen_triton.tensors.pieces import Piece
+from qwen_triton_openai.app import create_app
+from qwen_triton_openai.settings import ShimSettings
+from tests.support.fake_triton import FakeTriton, answer, chat_body, completion_body
+
+BOUND_S = 10.0
+CHAT = "/v1/chat/completions"
+
+Client = Callable[["Connection"], Awaitable[None]]
+
+
+class Connection:
+    """One HTTP request as the application sees it; the client may leave at any time."""
+
+    def __init__(self, path: str, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+        self.scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1", "method": "POST",
+            "path": path, "raw_path": path.encode(), "root_path": "", "scheme": "http", "query_string": b"",
+            "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
+        }  # fmt: skip
+        self._incoming = [{"type": "http.request", "body": data, "more_body": False}]
+        self._left = asyncio.Event()
+        self.sent: list[dict[str, Any]] = []
+        self.told = asyncio.Event()
+
+    def leave(self) -> None:
+        self._left.set()
+
+    async def receive(self) -> dict[str, Any]:
+        if self._incoming:
+            return self._incoming.pop()
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+        if message.get("body"):
+            self.told.set()
+
+    @property
+    def text(self) -> str:
+        return b"".join(m.get("body", b"") for m in self.sent).decode()
+
+
+def exchange(triton: FakeTriton, path: str, body: dict[str, Any], client: Client, **settings: Any) -> Connection:
+    """Runs one request with a client's behaviour beside it, until the application has done with it."""
+
+    async def run() -> Connection:
+        app = create_app(ShimSettings(**settings), lambda _: triton)
+        connection = Connection(path, body)
+        async with app.router.lifespan_context(app):
+            behaviour = asyncio.create_task(client(connection))  # type: ignore[arg-type]  # a coroutine it is
+            await asyncio.wait_for(app(connection.scope, connection.receive, connection.send), BOUND_S)
+            await behaviour
+        return connection
+
+    return asyncio.run(run())
+
+
+async def leave_at_once(connection: Connection) -> None:
+    """While the request waits for its first token."""
+    await asyncio.sleep(0.05)
+    connection.leave()
+
+
+async def leave_when_told(connection: Connection) -> None:
+    """When something has come."""
+    await asyncio.wait_for(connection.told.wait(), BOUND_S)
+    connection.leave()
+
+
+async def stay(_: Connection) -> None:
+    """To the end."""
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_who_leaves_before_the_first_token_gives_its_slot_back(streamed: bool) -> None:
+    """Also while the request is queued: nothing has to be sent for it to be noticed."""
+    triton = FakeTriton([], endless=True)
+    connection = exchange(triton, CHAT, chat_body(stream=streamed), leave_at_once)
+    assert [g.cancelled for g in triton.generations] == [True]
+    assert "data:" not in connection.text
+
+
+def test_who_leaves_a_stream_gives_its_slot_back() -> None:
+    """And gets no error event: nobody is there."""
+    triton = FakeTriton([Piece("hel")], endless=True)
+    connection = exchange(triton, CHAT, chat_body(stream=True), leave_when_told)
+    assert [g.cancelled for g in triton.generations] == [True]
+    assert "error" not in connection.text
+
+
+def test_who_leaves_takes_all_prompts_along() -> None:
+    """Each prompt of a request is a request to Triton."""
+    triton = FakeTriton([], endless=True)
+    exchange(triton, "/v1/completions", completion_body(prompt=["a", "b", "c"]), leave_at_once)
+    assert [g.cancelled for g in triton.generations] == [True] * 3
+
+
+def test_silence_is_filled_with_comments_when_asked_to() -> None:
+    """A comment is no event; headers go out with the first."""
+    triton = FakeTriton([], endless=True)
+    connection = exchange(triton, CHAT, chat_body(stream=True), leave_when_told, keep_alive_s=0.02)
+    assert connection.text.startswith(": waiting\n\n")
+    assert triton.generations[0].cancelled
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_request_that_ended_is_let_go_of(streamed: bool) -> None:
+    """Ending what has ended does no harm, forgetting one would."""
+    triton = FakeTriton([answer("x")])
+    connection = exchange(triton, CHAT, chat_body(stream=streamed), stay)
+    assert connection.sent[0]["status"] == 200
+    assert triton.generations[0].cancelled

@@ -1,0 +1,124 @@
+"""A server that says what it is told, so that the shim is tested without Triton; and a client of the shim."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from qwen_triton.errors import Cancelled, QwenTritonError
+from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.tensor import Arrays
+from qwen_triton.types import GenerateRequest
+from qwen_triton_openai.app import create_app
+from qwen_triton_openai.settings import ShimSettings
+
+MODEL = "qwen"
+Said = Sequence[Piece | Exception]
+
+
+def answer(text: str, finish: str = "stop", sequence: int = 0, **more: Any) -> Piece:
+    """A whole answer of three tokens to a prompt of five."""
+    return Piece(text, sequence, finish, prompt_tokens=5, completion_tokens=3, **more)
+
+
+def cut(text: str, size: int, finish: str = "stop") -> list[Piece]:
+    """An answer in pieces of `size` characters, its end with the last."""
+    pieces = [Piece(text[i : i + size]) for i in range(0, len(text), size)]
+    return [*pieces, answer("", finish)]
+
+
+class FakeGeneration:
+    """Gives out what it has to say, one piece at a read; then ends, or waits for ever with `endless`."""
+
+    def __init__(self, said: Said, endless: bool) -> None:
+        self._said = list(said)
+        self._endless = endless
+        self._taken_back = asyncio.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._taken_back.is_set()
+
+    async def read(self) -> list[Piece]:
+        if self._said:
+            next_one = self._said.pop(0)
+            if isinstance(next_one, Exception):
+                raise next_one
+            return [next_one]
+        if self._endless:
+            await self._taken_back.wait()
+            raise Cancelled("taken back")
+        return []
+
+    def cancel(self) -> None:
+        self._taken_back.set()
+
+
+class FakeTriton:
+    """A `Backend`. `says`: what each generation says, in turn, the last again and again. It keeps what it was asked."""
+
+    def __init__(self, *says: Said, endless: bool = False) -> None:
+        self.says = list(says) or [[answer("hello")]]
+        self.endless = endless
+        self.up = True
+        self.asked: list[GenerateRequest] = []
+        self.headed: list[tuple[str, object]] = []
+        self.generations: list[FakeGeneration] = []
+        self.inferred: list[tuple[str, Arrays]] = []
+        self.infers: dict[str, bytes] | QwenTritonError = {}
+
+    async def generate(
+        self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: object = ()
+    ) -> FakeGeneration:
+        assert (model, bool(request_id)) == ("tensorrt_llm_bls", True)
+        self.headed.append((request_id, metadata))
+        self.asked.append(request)
+        said = self.says[min(len(self.asked), len(self.says)) - 1]
+        self.generations.append(FakeGeneration(said, self.endless))
+        return self.generations[-1]
+
+    async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
+        self.inferred.append((model, arrays))
+        if isinstance(self.infers, QwenTritonError):
+            raise self.infers
+        return self.infers
+
+    async def fault(self, model: str) -> str:  # noqa: ARG002  all models of a fake are alike
+        return "" if self.up else "it is away"
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@contextmanager
+def shim_client(triton: FakeTriton | None = None, **settings: Any) -> Iterator[TestClient]:
+    """The shim in front of a fake, as an HTTP client sees it; what fails in it is answered, not raised."""
+    fake = triton or FakeTriton()
+    app = create_app(ShimSettings(**settings), lambda _: fake)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def chat_body(**more: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]} | more
+
+
+def completion_body(**more: Any) -> dict[str, Any]:
+    return {"model": MODEL, "prompt": "hi"} | more
+
+
+def events(body: str) -> list[Any]:
+    """The data of server-sent events, «[DONE]» as it is; comments are left out."""
+    data = [line.removeprefix("data: ") for line in body.split("\n\n") if line.startswith("data: ")]
+    return [one if one == "[DONE]" else json.loads(one) for one in data]
+
+
+def deltas(body: str, index: int = 0) -> list[dict[str, Any]]:
+    """The deltas of one choice."""
+    chunks = [e for e in events(body) if e != "[DONE]"]
+    return [c["delta"] for chunk in chunks for c in chunk["choices"] if c["index"] == index]

@@ -1,0 +1,120 @@
+"""Real servers for live tests: a deployment in, a running tritonserver out, on free ports, ended by its process id.
+
+    with serving({"model": ..., "engine": {"kind": "replay"}}, folder) as server:
+        generate(server, "ensemble", text_input="hello", max_tokens=4)
+
+The server is rendered and started by the project's own code, as `qwen-triton serve` does it, without the command.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qwen_triton.engines.process.client import read_counters
+from qwen_triton.errors import ConfigurationError
+from qwen_triton.model_config import engine_address
+from qwen_triton.tensors.contract import TENSORRT_LLM
+from qwen_triton_build.deployment.models import resolve_model
+from qwen_triton_build.deployment.schema import Deployment, load_deployment
+from qwen_triton_build.launch.log import ServerLog
+from qwen_triton_build.launch.tritonserver import TritonServer
+from qwen_triton_build.repository.placeholders import placeholders
+from qwen_triton_build.repository.render import render
+
+READY_S = 90
+_PORTS = (20_000, 32_000)
+"""Below the range that the system gives to outgoing connections, so that none of those takes a port before us."""
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """A server that is ready. Addresses are HOST:PORT as tritonclient takes them."""
+
+    deployment: Deployment
+    repository: Path
+    log: Path
+    pid: int
+
+    @property
+    def http(self) -> str:
+        return f"127.0.0.1:{self.deployment.server.http_port}"
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.deployment.server.grpc_port}"
+
+    @property
+    def metrics(self) -> str:
+        return f"http://127.0.0.1:{self.deployment.server.metrics_port}/metrics"
+
+    def engine_counters(self) -> dict[str, Any]:
+        """What the engine's process has counted since its start: `steps`, `tokens`, `running` … (engines.step)."""
+        return read_counters(engine_address(self.pid, TENSORRT_LLM))
+
+    def runs(self, sequences: int) -> bool:
+        """Whether so many run in the engine and none waits for it."""
+        counters = self.engine_counters()
+        return bool(counters["running"] == sequences and counters["waiting"] == 0)
+
+    def is_free(self) -> bool:
+        """Whether nothing runs in the engine and nothing waits for it."""
+        return self.runs(0)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody holds now; chosen at random, so that test runs side by side do not meet."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randint(*_PORTS)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+    return found
+
+
+def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
+    """The deployment as a file, with free ports and an absolute model path; `deployment` may be such a file itself."""
+    data = yaml.safe_load(deployment.read_text()) if isinstance(deployment, Path) else dict(deployment)
+    if isinstance(deployment, Path):
+        data["model"] = str((deployment.parent / data["model"]).resolve())
+    *triton, openai = free_ports(4)
+    ports = dict(zip(("http_port", "grpc_port", "metrics_port"), triton, strict=True))
+    data["openai"] = data.get("openai", {}) | {"port": openai}
+    data["server"] = {"ready_timeout_s": READY_S, "exit_timeout_s": 5} | data.get("server", {}) | ports
+    file.write_text(yaml.safe_dump(data, allow_unicode=True))
+    return file
+
+
+@contextmanager
+def serving(
+    deployment: Mapping[str, Any] | Path, folder: Path, change: Callable[[Path], None] = lambda _: None
+) -> Iterator[LiveServer]:
+    """A server for `deployment` (a mapping, or a deployment.yaml); `folder` is empty and keeps its log.
+
+    `change` may edit the rendered repository before the server sees it. The test fails with the log's telling lines
+    when the server does not come up.
+    """
+    loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
+    repository = render(placeholders(loaded, resolve_model(loaded)), folder / "repository")
+    change(repository)
+    log = ServerLog(str(folder / "tritonserver.log"))
+    server = TritonServer(loaded.server, repository, folder)
+    server.start(log.open())
+    try:
+        try:
+            server.wait_ready()
+        except ConfigurationError as error:
+            pytest.fail("\n".join([str(error), *log.telling_lines()]))
+        yield LiveServer(loaded, repository, folder / "tritonserver.log", server.pid)
+    finally:
+        server.stop()
+        log.close()

@@ -1,0 +1,169 @@
+"""Mixed traffic against a real server for as long as asked: python -m tests.tools.soak --minutes 10
+
+A tritonserver with the replay engine answers rounds of callers: either model, gRPC and HTTP, with and without stop
+strings, some leaving in mid-answer, some asking for what is refused, some that do not wait long for a slot. gRPC callers
+of the ensemble leave by stock's `stop` request, as a Session does: tritonserver 2.51 can abort when such a stream is
+cancelled (docs/exact-text.md). Every answer's text is compared with its script.
+Prints requests, mismatches, errors by kind, the engine's slots, and each process's memory at start and end; exits 1
+on a mismatch, an error that was not asked for, or a slot that is not free at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import psutil
+
+from qwen_triton.tensors.contract import BLS, ENSEMBLE
+from qwen_triton.text.tokenizer import Tokenizer
+from tests.core.text.test_stop_scanner import naive
+from tests.support.fetch_qwen import fetch
+from tests.support.live.crowd import Caller, Grpc, Heard, Http, together
+from tests.support.live.servers import LiveServer, serving
+from tests.support.live.texts import random_texts
+from tests.support.live.waiting import becomes
+
+WARM_UP_ROUNDS = 3
+FREE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """One caller and the text it must hear: all of it, or its beginning when it leaves. `refused`: an error instead.
+
+    `script` is the text without the stop word's cut: an answer that was taken back while an end of its text might still
+    have become the stop word has that end. `hasty`: an answer in full, or none for want of a slot.
+    """
+
+    caller: Caller
+    text: str
+    script: str = ""
+    leaves: bool = False
+    refused: bool = False
+    hasty: bool = False
+
+    def fault(self, heard: Heard) -> str:
+        """What is wrong with what was heard, in a word; empty for nothing."""
+        said = b"".join(heard.pieces)
+        if self.refused:
+            return "" if heard.error and not said else "not refused"
+        if heard.error:
+            if self.hasty and "within the request's timeout" in heard.error and not said:
+                return ""
+            return f"error: {heard.error[:80]}"
+        if heard.left:
+            return "" if self.leaves and heard.is_beginning_of(self._sayable(heard)) and heard.ends <= 1 else "mismatch"
+        return "" if said == self.text.encode() and heard.ends == 1 else "mismatch"
+
+    def _sayable(self, heard: Heard) -> str:
+        return self.script if heard.finish == "cancelled" else self.text
+
+
+def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, http: float) -> Iterator[Question]:
+    """Questions without end, of every kind; `http` is the part of them that comes over HTTP."""
+    for text in random_texts(tokenizer, draw.getrandbits(32), longest=120):
+        kind, model = draw.random(), draw.choice([BLS, BLS, ENSEMBLE])
+        inputs = {"text_input": text, "max_tokens": 500, "stream": True}
+        expected = text
+        if draw.random() < 0.3:
+            start = draw.randrange(len(text))
+            stops = (text[start : start + draw.randint(1, 3)],)
+            inputs, expected = {**inputs, "stop_words": list(stops)}, naive(text, stops)[0]
+        if kind < 0.05:
+            yield Question(Grpc(server, model, {**inputs, "temperature": -1.0}), "", refused=True)
+            continue
+        leaves = draw.randint(0, 20) if kind < 0.25 else None
+        hasty = 0.25 < kind < 0.35
+        timeout = {"timeout": draw.randint(1, 20_000)} if hasty else {}
+        if draw.random() >= http:
+            name = secrets.token_hex(8)
+            caller: Caller = Grpc(
+                server, model, inputs, name, leaves_after=leaves, parameters=timeout, stops=model == ENSEMBLE
+            )
+        else:
+            caller = Http(server, model, {**inputs, **timeout}, leaves_after=leaves)
+        yield Question(caller, expected, text, leaves is not None, hasty=hasty)
+
+
+def memory_mib(server: LiveServer) -> dict[str, float]:
+    """Resident memory of the server, each model's stubs, the engine."""
+    parent, memory = psutil.Process(server.pid), Counter[str]()
+    for process in (parent, *parent.children(recursive=True)):
+        memory[_name(process.cmdline())] += process.memory_info().rss
+    return {name: size / 2**20 for name, size in memory.items()}
+
+
+def _name(command: list[str]) -> str:
+    if "triton_python_backend_stub" in command[0]:
+        return Path(command[1]).parents[1].name
+    return "engine" if "qwen_triton.engines.process.main" in command else Path(command[0]).name
+
+
+def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int) -> int:
+    """Runs the rounds and prints the account; the exit code."""
+    faults: Counter[str] = Counter()
+    asked, late, rounds, before = 0, 0, 0, {}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or rounds <= WARM_UP_ROUNDS:
+        batch = list(islice(source, callers))
+        for question, heard in zip(batch, together([q.caller for q in batch]), strict=True):
+            late += question.hasty and bool(heard.error)
+            if fault := question.fault(heard):
+                faults[fault] += 1
+                print(f"{fault}: expected {question.text!r}, heard {heard}")
+        asked, rounds = asked + len(batch), rounds + 1
+        before = before or (memory_mib(server) if rounds == WARM_UP_ROUNDS else {})
+        print(f"\r{asked} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
+    free = becomes(server.is_free, FREE_S)
+    _print_account(asked, late, faults, before, memory_mib(server), free)
+    return 1 if faults or not free else 0
+
+
+def _print_account(
+    asked: int, late: int, faults: Counter[str], before: dict[str, float], after: dict[str, float], free: bool
+) -> None:
+    errors = {kind: count for kind, count in faults.items() if kind != "mismatch"}
+    print(f"\nrequests {asked}, of which {late} waited too long for a slot")
+    print(f"mismatches {faults['mismatch']}\nerrors {errors or 'none'}")
+    print(f"slots at the end: {'all free' if free else 'NOT free'}")
+    print(f"{'memory, MiB':24}{'start':>8}{'end':>8}")
+    for name, end in after.items():
+        print(f"{name:24}{before.get(name, 0):8.0f}{end:8.0f}")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="mixed traffic against a real server, every answer checked")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--callers", type=int, default=64, help="requests of one round, all at once")
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    parser.add_argument("--http", type=float, default=0.5, help="part of the callers that come over HTTP, 0 to 1")
+    parser.add_argument("--folder", type=Path, help="an empty folder that keeps the server's log")
+    options = parser.parse_args()
+    folder = fetch() / "qwen2.5"
+    engine = {"kind": "replay", "step_ms": 2.0, "slots": max(1, options.callers // 8)}
+    repository = {"postprocessing_instances": 2}
+    with (
+        tempfile.TemporaryDirectory() as work,
+        serving(
+            {"model": str(folder), "engine": engine, "repository": repository}, options.folder or Path(work)
+        ) as server,
+    ):
+        print(f"seed {options.seed}, {options.callers} callers at once, {options.minutes:g} minutes")
+        draw = random.Random(options.seed)
+        source = questions(server, Tokenizer.from_folder(folder), draw, options.http)
+        return soak(server, source, options.minutes * 60, options.callers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
