@@ -12,7 +12,6 @@ from .chat.template import ChatTemplate
 from .engines.capabilities import check_honoured
 from .engines.engine import EngineInfo
 from .errors import InvalidRequest
-from .sequences import split_sequences
 from .tensors.prompt import EncodedPrompt
 from .text.tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, TokenBias
@@ -155,3 +154,25 @@ def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:
     ranked = sampling.sequences > sampling.n
     logprobs = 0 if ranked and sampling.logprobs is None else sampling.logprobs
     return replace(sampling, max_tokens=limit, seed=seed, logprobs=logprobs)
+
+
+def split_sequences(base: EngineRequest) -> tuple[EngineRequest, ...]:
+    """One engine request a sequence; sample i has the seed of the first plus i. Raises InvalidRequest."""
+    sampling = base.sampling
+    if sampling.beam_width > 1:
+        _check_beams(base)
+        return (base,)
+    if sampling.sequences > sampling.n and base.stream:
+        raise InvalidRequest("the best sequences are known at the end only; ask for stream = false", "best_of")
+    seed = sampling.seed or 0
+    return tuple(
+        replace(base, sampling=replace(sampling, seed=(seed + i) % 2**64, n=1, best_of=None))
+        for i in range(sampling.sequences)
+    )
+
+
+def _check_beams(request: EngineRequest) -> None:
+    if request.stream:
+        raise InvalidRequest("beams are known at the end only; ask for stream = false", "stream")
+    if request.sampling.sequences > request.sampling.beam_width:
+        raise InvalidRequest("at most beam_width sequences are found", "num_return_sequences")

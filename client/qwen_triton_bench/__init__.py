@@ -1,5 +1,5 @@
-"""Loads a running server and says what it did: workloads, arrivals, targets, samples, statistics, tables and pages.
+"""Loads a running server and reports what it did: prompts sent by a plan to a target, raw samples, figures of them.
 
-A benchmark is prompts (workloads) sent by a plan (arrivals) through one way in (targets), each answer kept as raw
-samples, from which every figure is computed afterwards (statistics). Nothing here knows how the server works.
+A benchmark keeps each answer's raw samples, and every figure is computed afterwards. Knows no engine. Imports from all
+packages before it: core, client, openai and build.
 """

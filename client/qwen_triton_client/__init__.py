@@ -1,4 +1,7 @@
-"""Clients of the line: a Triton session, command lines, the OpenAI-compatible shim and the benchmark."""
+"""Clients of Triton's models: a session for programs, and the commands `generate` and `chat` for people.
+
+Knows no engine and no OpenAI endpoint. Imports from the core's errors, types, chat, tensors and kserve.
+"""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
-from qwen_triton.chat.reasoning import ReasoningParser
-from qwen_triton.chat.tool_calls import ToolCallParser
+from qwen_triton.chat.reader import ChatReader
 from qwen_triton.types import FinishReason, Usage
 
 from .text_answer import TextAnswer
@@ -44,29 +43,6 @@ class ChatResult:
                 {"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in self.tool_calls
             ]
         return message
-
-
-class ChatReader:
-    """Text pieces to deltas. `thinking_opened`: the answer begins within the thinking, its <think> ends the prompt."""
-
-    def __init__(self, thinking_opened: bool = False, tools: bool = False) -> None:
-        self._reasoning = ReasoningParser(thinking_opened)
-        self._calls = ToolCallParser() if tools else None
-
-    def feed(self, text: str) -> list[Delta]:
-        return self._with_calls(self._reasoning.feed(text))
-
-    def flush(self) -> list[Delta]:
-        deltas = self._with_calls(self._reasoning.flush())
-        return deltas + (list(self._calls.flush()) if self._calls else [])
-
-    def _with_calls(self, deltas: list[Reasoning | Content]) -> list[Delta]:
-        if self._calls is None:
-            return list(deltas)
-        found: list[Delta] = []
-        for delta in deltas:
-            found += self._calls.feed(delta.text) if isinstance(delta, Content) else [delta]
-        return found
 
 
 class ChatAnswer:

@@ -1,1 +1,4 @@
-"""An OpenAI-compatible HTTP server in front of the line. It holds no tokenizer and no state beyond its connections."""
+"""An OpenAI-compatible server in front of Triton: endpoints over one service, with middleware before them.
+
+Knows neither an engine nor a deployment file. Imports from the core's errors, types, chat, tensors and kserve.
+"""

@@ -11,17 +11,29 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
-
-from .json_response import Json
 
 _log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+
+
+_NAMES = {
+    "stop_words": "stop",
+    "num_return_sequences": "n",
+    "embedding_bias": "logit_bias",
+    "embedding_bias_words": "logit_bias",
+    "return_log_probs": "logprobs",
+}
+"""What the model calls a parameter → what a client calls it. Others have one name."""
+_FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
+_CONTEXT = re.compile("the context of|the context is")
 
 
 class ApiError(Exception):
@@ -61,18 +73,6 @@ def _kind(status: int) -> str:
 
 def bad_request(message: str, param: str | None = None, code: str | None = "invalid_value") -> ApiError:
     return ApiError(400, message, param=param, code=code)
-
-
-_NAMES = {
-    "stop_words": "stop",
-    "num_return_sequences": "n",
-    "embedding_bias": "logit_bias",
-    "embedding_bias_words": "logit_bias",
-    "return_log_probs": "logprobs",
-}
-"""What the model calls a parameter → what a client calls it. Others have one name."""
-_FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
-_CONTEXT = re.compile("the context of|the context is")
 
 
 def from_line(error: QwenTritonError, names: Mapping[str, str]) -> ApiError:
@@ -130,3 +130,15 @@ async def _validation_error(_: Request, error: Exception) -> Json:
 async def _unexpected(request: Request, error: Exception) -> Json:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return ApiError(500, "internal error; the server's log has the cause", code="internal_error").response()
+
+
+class Json(Response):
+    """Any JSON value as a response."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(content, status, headers)
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)

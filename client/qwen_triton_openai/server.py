@@ -13,8 +13,7 @@ import uvicorn
 from .app import create_app
 from .backend.grpc_pool import host_port
 from .service import Shim
-from .settings import ShimSettings
-from .tls import check_certificate
+from .settings import ShimSettings, check_certificate
 
 _COLLECTIONS = (20_000, 5, 2)
 """Objects that are allocated and not freed before the young ones are looked through, and how often that is before older

@@ -13,7 +13,7 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.types import GenerateRequest
 
 from .answers.answering import Answering
-from .backend.generations import Generation, PromptGenerations
+from .backend.generation import Generation, PromptGenerations
 from .backend.readiness import Pulse
 from .backend.triton import Backend
 from .errors import ApiError, from_line

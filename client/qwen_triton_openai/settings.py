@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
-
-from .gate_settings import GateSettings
 
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+FILES = ("api_keys_file", "tls_certificate", "tls_key")
+"""Settings that are paths."""
+Limit = Annotated[int, Field(ge=0)]
+File = Annotated[Path, Field(strict=False)]
+"""A text of the deployment becomes a path."""
+
+
+class GateSettings(BaseModel):
+    """Who may ask and how much. 0 = no limit; files are paths, relative to the deployment.
+
+    `api_keys_file`: the keys (see `qwen-triton key`); with it, or with QWEN_TRITON_API_KEYS in the environment, every
+    request needs one. `requests_per_minute`, `tokens_per_minute` and `concurrency` hold for each key that has none of
+    its own, and for all callers together where no keys are asked for. At most `max_in_flight` requests are generated at
+    once; `max_queued` more wait, `queue_timeout_s` at the longest. `metrics_need_key`: /metrics is closed as well.
+    `tls_certificate`: PEM, with the chain; `tls_key` may stand in the same file. `otlp_endpoint`: where traces go, such
+    as http://localhost:4318/v1/traces (extra `otel`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    api_keys_file: File | None = None
+    requests_per_minute: Limit = 0
+    tokens_per_minute: Limit = 0
+    concurrency: Limit = 0
+    max_body_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    max_messages: Annotated[int, Field(ge=1)] = 2048
+    max_in_flight: Limit = 1024
+    max_queued: Limit = 1024
+    queue_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    cors_origins: list[str] = []
+    tls_certificate: File | None = None
+    tls_key: File | None = None
+    access_log: bool = True
+    metrics_need_key: bool = False
+    otlp_endpoint: str | None = None
+    chat_page: bool = True
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_certificate else "http"
 
 
 class ShimSettings(GateSettings):
@@ -39,3 +82,16 @@ class ShimSettings(GateSettings):
     drain_s: Seconds = 60.0
     probe_every_s: Seconds = 30.0
     probe_timeout_s: Seconds = 5.0
+
+
+def check_certificate(settings: GateSettings) -> None:
+    """Raises ConfigurationError for files that cannot be used; nothing is asked for where no certificate is named."""
+    if settings.tls_certificate is None:
+        if settings.tls_key is not None:
+            raise ConfigurationError("openai.tls_key: a key alone serves nothing; give tls_certificate as well")
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:
+        files = " and ".join(str(file) for file in (settings.tls_certificate, settings.tls_key) if file)
+        raise ConfigurationError(f"openai.tls_certificate: {files} cannot be used: {error.strerror or error}") from None

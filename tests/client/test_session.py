@@ -12,16 +12,17 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Reasoning
+from qwen_triton.chat.reader import ChatReader
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
 from qwen_triton.tensors import contract
-from qwen_triton.tensors.tensor import Array, Arrays, encode_strings
+from qwen_triton.tensors.arrays import Array, Arrays, encode_strings
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
 from qwen_triton.tensors.text_outputs import Piece, decode_pieces
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
-from qwen_triton_client.chat_answer import ChatAnswer, ChatReader
+from qwen_triton_client.chat_answer import ChatAnswer
 from qwen_triton_client.parameters import PARAMETERS, build_request
 from qwen_triton_client.session import open_wire
 from qwen_triton_client.text_answer import TextAnswer

@@ -102,7 +102,7 @@ def test_a_folder_holds_a_few_modules_and_says_what_it_is(package: str) -> None:
     """3 to 12 modules or folders; one sentence at least of what it is, what it does not know and what it imports."""
     for face in (ROOT / FOLDERS[package]).rglob("__init__.py"):
         held = [p for p in face.parent.iterdir() if p != face and (p.suffix == ".py" or (p / "__init__.py").is_file())]
-        assert len(held) <= 13, face
+        assert 1 <= len(held) <= 13, face
         doc = ast.get_docstring(ast.parse(face.read_text())) or ""
         assert len(doc.split()) >= 15, f"{face} does not say what the folder is"
 
@@ -110,14 +110,14 @@ def test_a_folder_holds_a_few_modules_and_says_what_it_is(package: str) -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("triton_python_backend_utils", "qwen_triton/triton/"),
+        ("triton_python_backend_utils", ("qwen_triton/triton/", "qwen_triton_bench/overhead/one_token_engine.py")),
         ("openvino", "qwen_triton/engines/openvino/"),
         ("openvino_genai", "qwen_triton/engines/openvino/"),
         ("fastapi", "qwen_triton_openai/"),
         ("aiohttp", "qwen_triton_bench/"),
     ],
 )
-def test_an_edge_s_library_is_imported_only_there(library: str, allowed: str) -> None:
+def test_an_edge_s_library_is_imported_only_there(library: str, allowed: str | tuple[str, ...]) -> None:
     """Triton's, an engine's and HTTP's libraries stay behind their own modules."""
     users = {name(f) for f in FILES if any(found.split(".")[0] == library for found in imported(f))}
     assert users

@@ -11,8 +11,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from qwen_triton.errors import Cancelled, QwenTritonError
+from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.pieces import Piece
-from qwen_triton.tensors.tensor import Arrays
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.app import create_app
 from qwen_triton_openai.settings import ShimSettings

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..tensors.tensor import Array
+from ..tensors.arrays import Array
 
 _MARK = -1_902_071_443
 """No token id and no padding: those are not negative."""

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from ..tensors.tensor import Array, encode_strings
+from ..tensors.arrays import Array, encode_strings
 from ..text.tokenizer import Tokenizer
 
 _FORGET_S = 600.0

@@ -1,1 +1,4 @@
-"""gRPC's calls over one HTTP/2 connection, as bytes in and bytes out: no sockets, no threads, no clock, no event loop."""
+"""Asking a Triton over gRPC: KServe's messages, HTTP/2 frames, status and error text, without a thread of its own.
+
+Knows no model of ours. Imports from errors, types and tensors.
+"""

@@ -20,7 +20,6 @@ from h2.exceptions import NoAvailableStreamIDError, ProtocolError, TooManyStream
 from h2.settings import SettingCodes, Settings
 
 from ..errors import Unavailable
-from .events import Ended, Event, Message
 from .framing import (
     DATA,
     END_STREAM,
@@ -34,7 +33,7 @@ from .framing import (
     encode_window_update,
     payload,
 )
-from .status import StatusCode, status_of_headers, status_of_reset
+from .status import Ended, Event, Message, StatusCode, status_of_headers, status_of_reset
 
 _WINDOW = (1 << 31) - 1
 _REFILL = 1 << 22

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from ..tensors.tensor import Array, Arrays
+from ..tensors.arrays import Array, Arrays
 
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 """A call with streams both ways: requests, and the answers to all of them by their ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from h2.errors import ErrorCodes
@@ -71,3 +72,21 @@ def status_of_reset(error: int) -> tuple[StatusCode, str]:
     except ValueError:
         return StatusCode.INTERNAL, f"the call was reset with error {error}"
     return _OF_RESET.get(named, StatusCode.INTERNAL), f"the call was reset with {named.name}"
+
+
+class Message(NamedTuple):
+    """A message of a call."""
+
+    call: int
+    data: bytes
+
+
+class Ended(NamedTuple):
+    """A call's end; nothing comes for it any more."""
+
+    call: int
+    code: StatusCode
+    message: str
+
+
+Event = Message | Ended

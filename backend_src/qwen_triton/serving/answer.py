@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..tensors.tensor import Array
+from ..tensors.arrays import Array
 from ..types import EngineRequest, TextChunk, TokenChunk
 
 
@@ -63,3 +63,9 @@ class Encoder(Protocol):
 
     def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
         """All rows with all their sequences as arrays [rows, n, …]."""
+
+
+def fill_rows(rows: Sequence[Sequence[Answer]]) -> list[list[Answer]]:
+    """Rows of equal length: one that ended with fewer sequences gets empty ones."""
+    most = max(map(len, rows))
+    return [[*answers, *(Answer(n) for n in range(len(answers), most))] for answers in rows]

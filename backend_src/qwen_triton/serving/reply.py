@@ -6,13 +6,14 @@ one all rows in order. What a piece looks like is the encoder's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from ..errors import Cancelled
+from ..tensors.arrays import Array
 from ..types import EngineRequest, TextChunk, TokenChunk
 from .answer import Answer, Encoder, Place, Stream
 from .request_metrics import CallMeter
-from .responder import Responder
 
 
 class AnswerCall:
@@ -91,3 +92,21 @@ class AnswerCall:
         if len(ranked) <= self._keep:
             return ranked
         return sorted(ranked, key=lambda a: -a.cum_log_prob)[: self._keep]
+
+
+class Responder(Protocol):
+    """Sends the responses of one Triton request. Used by one thread at a time, that of its lane."""
+
+    request_id: str
+
+    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
+        """Makes one response of the arrays that the client asked for; the last one is `final`."""
+
+    def flush(self) -> None:
+        """Sends what was written."""
+
+    def fail(self, error: Exception) -> None:
+        """Sends what was written and ends the request with an error."""
+
+    def gone(self) -> bool:
+        """Whether the client has left (a round trip to the server)."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..tensors.arrays import encode_padded
-from ..tensors.tensor import Array, encode_strings
-from ..tensors.usage import encode_counts, encode_ends, encode_place, fill_rows
+from ..chat.reader import opens_thinking
+from ..tensors.arrays import Array, encode_padded, encode_strings
+from ..tensors.usage import encode_counts, encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
-from .answer import Answer, Place
+from .answer import Answer, Place, fill_rows
 
 
 class TextEncoder:
@@ -84,16 +84,6 @@ class TextEncoder:
             arrays["output_log_probs"] = encode_padded([[a.log_probs for a in row] for row in full], np.float32, 0)
             arrays["logprobs"] = encode_strings([[encode_logprobs(a, self._tokenizer) for a in row] for row in full])
         return arrays
-
-
-def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
-    """Whether a chat prompt leaves a <think> block open in the turn that the model is to go on with."""
-    opening = tokenizer.encode("<think>")
-    if len(opening) != 1:
-        return False
-    deciding = {opening[0], *tokenizer.encode("</think>"), tokenizer.special_tokens.get("<|im_start|>")}
-    last = next((token for token in reversed(prompt_ids) if token in deciding), None)
-    return last == opening[0]
 
 
 def _stop_reasons(rows: Sequence[Sequence[TextChunk | None]]) -> Array:

@@ -7,30 +7,18 @@ stop string. Where the generated ids do not cut there, other ids with the same t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..tensors.arrays import encode_padded
-from ..tensors.tensor import Array
-from ..tensors.usage import encode_ends, encode_place, fill_rows
+from ..tensors.arrays import Array, encode_padded
+from ..tensors.engine_inputs import EngineRow
+from ..tensors.usage import encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
-from ..types import EngineRequest, StopConditions, TextChunk, TokenChunk, Usage
-from .answer import Answer, Place, Stream
-
-
-@dataclass(frozen=True, slots=True)
-class EngineRow:
-    """One row of an engine request. `for_text`: the ids go to postprocessing, not to the caller."""
-
-    request: EngineRequest
-    stop: StopConditions
-    for_text: bool
-    echo: bool
-    counts_input: bool = True
-    counts_output: bool = True
+from ..types import EngineRequest, TextChunk, TokenChunk, Usage
+from .answer import Answer, Place, Stream, fill_rows
 
 
 def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:

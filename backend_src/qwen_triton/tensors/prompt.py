@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import GenerateRequest, SamplingParams, StopConditions, TokenBias
-from .arrays import encode_word_list
+from .arrays import Array, Arrays, encode_strings, encode_word_list
 from .contract import TEXT_NAMES
 from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
-from .tensor import Array, Arrays, encode_strings
 from .text_inputs import REFUSED
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..errors import InvalidRequest
 from ..types import MAX_SEQUENCES, PromptFormat
-from .tensor import Arrays
+from .arrays import Arrays
 
 _Decoded = TypeVar("_Decoded")
 

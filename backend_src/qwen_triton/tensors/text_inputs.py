@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InvalidRequest
 from ..types import GenerateRequest, SamplingParams, StopConditions, TokenBias
+from .arrays import NUMPY, Array, Arrays
 from .contract import BLS_INPUTS
 from .rows import (
     Row,
@@ -21,7 +22,6 @@ from .rows import (
     pair_words,
     refuse_unsupported,
 )
-from .tensor import NUMPY, Array, Arrays
 
 REFUSED = {
     "decoder_text_input": "Qwen has no encoder-decoder form",

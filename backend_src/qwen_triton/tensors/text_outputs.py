@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from ..types import FinishReason, Usage
-from .tensor import Arrays
+from .arrays import Arrays
 
 TEXT_OUTPUTS = (
     "text_output", "sequence_index", "finish_reason", "stop_reason",

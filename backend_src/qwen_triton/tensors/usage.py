@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..serving.answer import Answer
 from ..types import TextChunk, Usage
-from .tensor import Array, encode_strings
+from .arrays import Array, encode_strings
 
 _NONE = Usage(0, 0)
 
@@ -35,9 +34,3 @@ def encode_place(row: int, sequence: int) -> dict[str, Array]:
         "batch_index": np.array([[row]], dtype=np.int32),
         "sequence_index": np.array([[sequence]], dtype=np.int32),
     }
-
-
-def fill_rows(rows: Sequence[Sequence[Answer]]) -> list[list[Answer]]:
-    """Rows of equal length: one that ended with fewer sequences gets empty ones."""
-    most = max(map(len, rows))
-    return [[*answers, *(Answer(n) for n in range(len(answers), most))] for answers in rows]

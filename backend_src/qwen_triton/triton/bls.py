@@ -10,34 +10,28 @@ from typing import Any
 
 from ..chat.template import ChatTemplate
 from ..engines.process.client import EngineClient
+from ..engines.process.socket import engine_address
 from ..engines.triton_model.client import ModelClient
+from ..engines.triton_model.facts import EngineModelFacts
 from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
 from ..errors import QwenTritonError
-from ..model_config import BlsSettings, EngineModelFacts, TextSettings, engine_address
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import Line
 from ..serving.reply import AnswerCall
 from ..serving.request_metrics import Meter
 from ..serving.text_answer import TextEncoder
 from ..tensors.contract import BLS, BLS_INPUTS
-from ..tensors.queue_timeout import limit_wait
+from ..tensors.request_parameters import limit_wait
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .exec_line import ExecLine
 from .metrics import MetricsPublisher
-from .requests import (
-    check_stream,
-    is_decoupled,
-    prepare_process,
-    read_inputs,
-    read_parameters,
-    read_queue_timeout,
-    repository_of,
-    server_pid,
-)
+from .model_process import prepare_process, server_pid
+from .requests import check_stream, is_decoupled, read_inputs, read_parameters, read_queue_timeout, repository_of
 from .responses import TritonResponder
+from .settings import BlsSettings, TextSettings
 
 
 class BlsModel:

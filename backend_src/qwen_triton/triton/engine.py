@@ -10,34 +10,26 @@ from typing import Any
 from ..engines.capabilities import check_honoured
 from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
+from ..engines.process.socket import engine_address
 from ..engines.process.supervisor import EngineSupervisor
 from ..ensemble.ack_ledger import Ledger
-from ..ensemble.ack_socket import receipts_address
-from ..ensemble.receipt_listener import ReceiptListener
+from ..ensemble.ack_socket import ReceiptListener, receipts_address
 from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTritonError
-from ..model_config import engine_address, sibling_parameter
-from ..sequences import split_sequences
+from ..model_config import sibling_parameter
+from ..preprocess import split_sequences
 from ..serving.dispatcher import Line
 from ..serving.reply import AnswerCall
 from ..serving.request_metrics import Meter
-from ..serving.token_answer import EngineRow, TokenEncoder, spell_stops
+from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
-from ..tensors.engine_inputs import decode_engine, is_streamed, wants_stop
-from ..tensors.queue_timeout import limit_wait
+from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
+from ..tensors.request_parameters import limit_wait
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .metrics import MetricsPublisher
-from .requests import (
-    check_stream,
-    is_decoupled,
-    prepare_process,
-    read_inputs,
-    read_parameters,
-    read_queue_timeout,
-    repository_of,
-    server_pid,
-)
-from .watched_responder import WatchedResponder
+from .model_process import prepare_process, server_pid
+from .requests import check_stream, is_decoupled, read_inputs, read_parameters, read_queue_timeout, repository_of
+from .responses import WatchedResponder
 
 _log = logging.getLogger(__name__)
 

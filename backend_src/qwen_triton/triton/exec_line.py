@@ -28,19 +28,13 @@ import triton_python_backend_utils as pb
 
 from ..engines.engine import EngineInfo
 from ..engines.triton_model.client import LATE, backend_info
+from ..engines.triton_model.facts import EngineModelFacts
 from ..errors import EngineError, Unavailable
-from ..model_config import EngineModelFacts
 from ..serving.disconnects import FAREWELL_S, CallerWatch
 from ..serving.dispatcher import Call
-from ..tensors.engine_outputs import (
-    LOG_PROB_OUTPUTS,
-    OUTPUTS,
-    decode_beams,
-    encode_engine_request,
-    encode_stop_request,
-    finish_reason,
-)
-from ..tensors.tensor import Array
+from ..tensors.arrays import Array
+from ..tensors.engine_inputs import encode_engine_request, encode_stop_request
+from ..tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS, decode_beams, finish_reason
 from ..types import EngineRequest, TokenChunk
 
 AT_ONCE = 100

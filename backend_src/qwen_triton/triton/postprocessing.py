@@ -7,14 +7,16 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
+from ..engines.process.socket import engine_address
 from ..ensemble.ack_socket import ReceiptSender, receipts_address
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
-from ..model_config import TextSettings, engine_address
 from ..tensors.contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
 from ..text.tokenizer import Tokenizer
-from .requests import prepare_process, read_inputs, read_parameters, repository_of, server_pid
+from .model_process import prepare_process, server_pid
+from .requests import read_inputs, read_parameters, repository_of
 from .responses import triton_error
+from .settings import TextSettings
 
 
 class PostprocessingModel:

@@ -8,14 +8,15 @@ from typing import Any
 import triton_python_backend_utils as pb
 
 from ..chat.template import ChatTemplate
-from ..model_config import TextSettings
 from ..preprocess import Preprocessor
+from ..tensors.arrays import Array
 from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
 from ..tensors.prompt import decode_prompts, encode_prompts
-from ..tensors.tensor import Array
 from ..text.tokenizer import Tokenizer
-from .requests import prepare_process, read_inputs, read_parameters, repository_of
+from .model_process import prepare_process
+from .requests import read_inputs, read_parameters, repository_of
 from .responses import triton_error
+from .settings import TextSettings
 
 
 class PreprocessingModel:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import logging
-import os
-import select
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequest
 from ..model_config import Parameters
+from ..tensors.arrays import Array, check_input
 from ..tensors.contract import Tensor
-from ..tensors.queue_timeout import queue_timeout_s
-from ..tensors.request_parameters import check_parameters
-from ..tensors.tensor import Array, check_input
-
-_SWITCH_S = 0.0002
-_COLLECT_AFTER = 20_000
-"""New objects between two garbage collections: with Python's own 700 each step of 500 requests would start one."""
+from ..tensors.request_parameters import check_parameters, queue_timeout_s
 
 
 def read_inputs(request: Any, tensors: Sequence[Tensor]) -> dict[str, Array]:
@@ -62,28 +51,3 @@ def check_stream(streamed: bool, decoupled: bool, field: str) -> None:
 def repository_of(args: Mapping[str, str]) -> Path:
     """The model repository that the model was loaded from (Triton's argument names the model's own folder)."""
     return Path(args["model_repository"]).parent
-
-
-def server_pid() -> int:
-    """The tritonserver that this model's stub belongs to."""
-    return os.getppid()
-
-
-def _end_with(server: int) -> None:
-    """Waits for the process of this descriptor to end, then ends this one: there is nobody left to tell."""
-    select.select([server], [], [])
-    os._exit(1)
-
-
-def prepare_process(model: str) -> None:
-    """Log lines go to the server's log with the model's name; threads take turns often; the process ends with its server.
-
-    With Python's own 5 ms a thread that computes would keep each new request waiting for that long. Prompts come one
-    at a time, so the tokenizer needs no threads of its own. A server that ends before its models are unloaded (killed,
-    or its exit timeout over) would leave the stub running for ever.
-    """
-    sys.setswitchinterval(_SWITCH_S)
-    gc.set_threshold(_COLLECT_AFTER)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    threading.Thread(target=_end_with, args=(os.pidfd_open(server_pid()),), name="server-watch", daemon=True).start()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(levelname)s {model}: %(message)s")

@@ -1,1 +1,4 @@
-"""The room of commands."""
+"""The subcommands: their arguments, what they print, and the exit code. What they do is in the other folders.
+
+Imports from every folder of this package; nothing imports from here.
+"""

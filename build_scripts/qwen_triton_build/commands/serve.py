@@ -16,8 +16,8 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.models import resolve_model
-from ..deployment.schema import Deployment, TensorRtLlmEngine, load_deployment
+from ..deployment.model_names import resolve_model
+from ..deployment.schema import Deployment, load_deployment
 from ..doctor.check import run_checks
 from ..doctor.checks import checks_for
 from ..doctor.site import Site
@@ -25,10 +25,10 @@ from ..launch.child import Child
 from ..launch.children import ShimChild, TritonChild, missing_shim_packages
 from ..launch.launcher import Launcher
 from ..launch.log import ServerLog, default_log
+from ..launch.ranks import ranks
 from ..launch.tritonserver import TritonServer
 from ..repository.placeholders import placeholders
 from ..repository.render import render
-from ..trtllm.built_engine import BuiltEngine
 from .console import LaunchProgress, Phases
 from .ready_lines import reachable, ready_lines
 
@@ -122,9 +122,3 @@ class _Serving:
         self._phases.end()
         url = None if self._shim is None else self._shim.url
         print(ready_lines(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)
-
-
-def ranks(deployment: Deployment) -> int:
-    """How many tritonservers the engine needs: one per GPU that it was built for."""
-    engine = deployment.engine
-    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmEngine) else 1

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
-from qwen_triton_openai.gate_settings import FILES
-from qwen_triton_openai.settings import ShimSettings
+from qwen_triton_openai.settings import FILES, ShimSettings
 
 from ..deployment.schema import load_deployment
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from qwen_triton.checkpoint import hub
+
+from .schema import Deployment
+
 _SIZES = {
     "Qwen1.5": ("0.5B", "1.8B", "4B", "7B", "14B", "32B", "72B", "110B"),
     "Qwen2": ("0.5B", "1.5B", "7B", "72B"),
@@ -25,3 +31,8 @@ SHORT_NAMES = {
 def full_name(model: str) -> str:
     """The hub name of a short one; anything else as it is."""
     return SHORT_NAMES.get(model.lower(), model)
+
+
+def resolve_model(deployment: Deployment) -> Path:
+    """The checkpoint's folder; a hub name, or a short one, is fetched. Raises ConfigurationError with the remedy."""
+    return hub.resolve_model(full_name(deployment.model), deployment.hub)

@@ -17,8 +17,7 @@ from pydantic import Field, ValidationError
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
-from qwen_triton_openai.gate_settings import FILES
-from qwen_triton_openai.settings import ShimSettings
+from qwen_triton_openai.settings import FILES, ShimSettings
 
 from .build_section import Build
 from .faults import explain

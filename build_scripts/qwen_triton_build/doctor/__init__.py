@@ -1,1 +1,4 @@
-"""What must hold before a deployment is started: checks, each with what was found, what is expected and the remedy."""
+"""`qwen-triton doctor`: checks of the machine, the model, the repository and the engine, each with expected and remedy.
+
+Changes nothing. Imports from deployment, repository, trtllm and launch.
+"""

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
+from ..deployment.schema import Deployment, TensorRtLlmEngine
+from ..trtllm.built_engine import BuiltEngine
+
 REMEDY = "install Open MPI (Debian, Ubuntu: apt-get install openmpi-bin; NVIDIA's trtllm image has it)"
 
 
@@ -64,3 +67,9 @@ def _command_lines() -> Iterator[tuple[int, list[str]]]:
         if process.name.isdigit():
             with contextlib.suppress(OSError):
                 yield int(process.name), (process / "cmdline").read_text(errors="replace").split("\0")
+
+
+def ranks(deployment: Deployment) -> int:
+    """How many tritonservers the engine needs: one per GPU that it was built for."""
+    engine = deployment.engine
+    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmEngine) else 1

@@ -21,7 +21,7 @@ from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCE
 
 from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.versions import served_version
-from .overlays import PYTHON, lay_over, overlay_text, steps_for
+from .overlay import PYTHON, lay_over, overlay_text, steps_for
 from .placeholders import Values
 
 MODELS = (PREPROCESSING, TENSORRT_LLM, POSTPROCESSING, BLS, ENSEMBLE)

@@ -1,1 +1,4 @@
-"""From a checkpoint to a TensorRT-LLM engine: what each release's tools take, and running them step by step."""
+"""TensorRT-LLM's tools: which versions take which flags, the plan of a build, its steps, its manifest.
+
+Imports nothing of TensorRT-LLM. Imports from deployment and processes.
+"""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.commands.serve import ranks
-from qwen_triton_build.deployment.models import resolve_model
+from qwen_triton_build.deployment.model_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.launch.log import ServerLog
 from qwen_triton_build.launch.preflight import check_machine
+from qwen_triton_build.launch.ranks import ranks
 from qwen_triton_build.launch.tritonserver import TritonServer
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render

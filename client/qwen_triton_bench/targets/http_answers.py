@@ -10,8 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from .error_kind import error_kind
-from .target import Sink
+from .target import Sink, error_kind
 
 Take = Callable[[dict[str, Any]], None]
 _DATA = b"data:"

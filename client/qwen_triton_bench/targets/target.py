@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, Protocol
 
 from ..prompts.prompt import Prompt
+
+_LONGEST = 120
 
 
 class Counts(NamedTuple):
@@ -42,3 +45,9 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Gives up what is still under way."""
+
+
+def error_kind(message: str, code: str = "") -> str:
+    text = re.sub(r"\b[0-9a-f]{12,}\b|\d+(\.\d+)?", "N", " ".join(message.split()))
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return f"{code}: {text}" if code else text

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 from ..prompts.prompt import Prompt
-from .error_kind import error_kind
 from .http_answers import AnswerError, HttpAnswers
 from .model_facts import ModelFacts
-from .target import Counts, Sink
+from .target import Counts, Sink, error_kind
 from .triton_request import IDS_LENGTH, TEXT, Dialect, Input
 
 

@@ -1,1 +1,4 @@
-"""`qwen-triton tune`: one measured run for each setting of a space, and the best of them under a latency limit."""
+"""`qwen-triton tune`: settings of a deployment tried one after another, and the best named.
+
+Knows no protocol. Imports from run and report of this package and from qwen_triton_build.
+"""

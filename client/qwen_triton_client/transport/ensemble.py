@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.arrays import Array, Arrays
 from qwen_triton.tensors.contract import TENSORRT_LLM
-from qwen_triton.tensors.tensor import Array, Arrays
 
 from .transport import Reply, Wire
 

@@ -11,7 +11,7 @@ from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
-from qwen_triton.tensors.tensor import Array, Arrays
+from qwen_triton.tensors.arrays import Array, Arrays
 
 from .model import DeclaredInput, DeclaredModel
 from .transport import unreachable, wire_error

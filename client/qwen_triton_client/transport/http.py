@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 
 from qwen_triton.errors import Cancelled
-from qwen_triton.tensors.tensor import Array, Arrays
+from qwen_triton.tensors.arrays import Array, Arrays
 
 from .model import DeclaredModel, decode_config
 from .transport import unreachable, wire_error

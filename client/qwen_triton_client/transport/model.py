@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qwen_triton.errors import InvalidRequest
-from qwen_triton.tensors.tensor import NUMPY, Array, Arrays
+from qwen_triton.tensors.arrays import NUMPY, Array, Arrays
 
 _STOCK_NAMES = {"seed": "random_seed", "min_tokens": "min_length"}
 """Ours to stock's, for inputs that stock has under another name."""

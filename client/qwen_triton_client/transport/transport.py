@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.error_text import error_of
-from qwen_triton.tensors.tensor import Array, Arrays
+from qwen_triton.tensors.arrays import Array, Arrays
 
 from .model import DeclaredModel
 

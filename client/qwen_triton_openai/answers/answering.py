@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -14,12 +15,10 @@ from starlette.types import Receive, Scope, Send
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.pieces import Piece
 
-from ..backend.generations import Generation
-from ..errors import ApiError, from_line
-from ..json_response import Json
+from ..backend.generation import Generation
+from ..errors import ApiError, Json, from_line
 from ..observer import Observer
 from .chunks import COMMENT, event
-from .disconnect import watching
 
 _log = logging.getLogger(__name__)
 
@@ -137,3 +136,28 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": event(error.body), "more_body": False})
         else:
             await error.response()(scope, receive, send)
+
+
+class ClientGone(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+@contextlib.asynccontextmanager
+async def watching(receive: Receive, on_gone: Callable[[], None]) -> AsyncIterator[Callable[[], bool]]:
+    """Calls `on_gone` when the client leaves; gives a function that says whether it has. The body has been read."""
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        on_gone()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield lambda: gone
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

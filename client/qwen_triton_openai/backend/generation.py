@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.error_text import error_of
@@ -16,6 +18,10 @@ from .grpc_socket import GrpcSocket
 _NOT_NOW = (StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED)
 
 
+_PILE = 64
+"""Messages that are kept as they came; more are made pieces and put together, so that a pile is little but its text."""
+
+
 def line_error(code: int, text: str) -> QwenTritonError:
     """A gRPC status as the error that was raised behind it."""
     if code == StatusCode.INVALID_ARGUMENT:
@@ -25,10 +31,6 @@ def line_error(code: int, text: str) -> QwenTritonError:
     if code == StatusCode.CANCELLED:
         return Cancelled(text)
     return EngineError(text)
-
-
-_PILE = 64
-"""Messages that are kept as they came; more are made pieces and put together, so that a pile is little but its text."""
 
 
 class GrpcGeneration:
@@ -99,3 +101,45 @@ class GrpcGeneration:
             self._pieces += decode_pieces(response.outputs)
         if len(self._pieces) > 1:
             self._pieces = merge_pieces(self._pieces)
+
+
+class Generation(Protocol):
+    """One request under way at the text model."""
+
+    async def read(self) -> list[Piece]:
+        """What has arrived, waiting for some; empty at the end. Raises a QwenTritonError."""
+
+    def cancel(self) -> None:
+        """Takes the request back; does nothing once it has ended."""
+
+
+class PromptGenerations:
+    """The generations of several prompts, `n` sequences each: sequence s of prompt p is sequence p * n + s here."""
+
+    def __init__(self, generations: Sequence[Generation], n: int) -> None:
+        self._generations = generations
+        self._n = n
+        self._reads = {asyncio.ensure_future(g.read()): p for p, g in enumerate(generations)}
+
+    async def read(self) -> list[Piece]:
+        found: list[Piece] = []
+        while self._reads and not found:
+            done, _ = await asyncio.wait(self._reads, return_when=asyncio.FIRST_COMPLETED)
+            for reading in done:
+                prompt = self._reads.pop(reading)
+                if pieces := reading.result():
+                    found += [p._replace(sequence=prompt * self._n + p.sequence) for p in pieces]
+                    self._reads[asyncio.ensure_future(self._generations[prompt].read())] = prompt
+        return found
+
+    def cancel(self) -> None:
+        for generation in self._generations:
+            generation.cancel()
+        for reading in self._reads:
+            reading.add_done_callback(_forget)
+
+
+def _forget(reading: asyncio.Future[list[Piece]]) -> None:
+    """Nobody asks any more how it ended."""
+    if not reading.cancelled():
+        reading.exception()

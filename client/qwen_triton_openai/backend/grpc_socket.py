@@ -12,8 +12,7 @@ from typing import Protocol, cast
 
 from qwen_triton.errors import Unavailable
 from qwen_triton.kserve.connection import GrpcConnection
-from qwen_triton.kserve.events import Event, Message
-from qwen_triton.kserve.status import StatusCode
+from qwen_triton.kserve.status import Event, Message, StatusCode
 
 _AWAY = "the model server does not answer"
 

@@ -13,14 +13,13 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from qwen_triton.errors import EngineError, QwenTritonError
 from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_infer_request
+from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.tensors.pieces import LOGPROBS, OUTPUTS
-from qwen_triton.tensors.tensor import Arrays
 from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.types import GenerateRequest
 
-from .generation import GrpcGeneration, line_error
-from .generations import Generation
+from .generation import Generation, GrpcGeneration, line_error
 from .grpc_pool import GrpcPool, Metadata
 
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))

@@ -15,8 +15,7 @@ from qwen_triton.types import GenerateRequest
 
 from ..answers.answering import EventStream, whole
 from ..answers.chunks import ChunkFrame
-from ..answers.completion_writer import CompletionWriter
-from ..answers.legacy_logprobs import LegacyLogprobs
+from ..answers.completion_writer import CompletionWriter, LegacyLogprobs
 from ..answers.usage import UsageCount
 from ..errors import bad_request, from_line
 from ..service import note_caller, shim_of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from ..errors import ApiError
-from ..json_response import Json
+from ..errors import ApiError, Json
 from ..service import shim_of
 
 router = APIRouter(tags=["health"])

@@ -20,6 +20,10 @@ _Tops = Annotated[int, Field(ge=0, le=20)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+_TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+_MESSAGES = [{"role": "user", "content": "你好"}]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter. `kind`: its type; `example`: a value that is taken (of a refused one: a value that is refused).
@@ -53,9 +57,6 @@ def _refused(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: 
     endpoints = (only,) if only else (CHAT, COMPLETIONS)
     return Parameter(name, kind, example, why, None, endpoints, refused=True, neutral=neutral)
 
-
-_TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
-_MESSAGES = [{"role": "user", "content": "你好"}]
 
 PARAMETERS = (
     Parameter("model", str, "qwen", "one of the names in /v1/models", required=True),
@@ -180,3 +181,17 @@ PARAMETERS = (
 
 def parameters_of(endpoint: str) -> tuple[Parameter, ...]:
     return tuple(p for p in PARAMETERS if endpoint in p.endpoints)
+
+
+def parameter_table() -> str:
+    """One line for each row of the table, in its order."""
+    head = ["| parameter | chat | completions | what is done with it |", "|---|---|---|---|"]
+    return "\n".join([*head, *map(_line, PARAMETERS)]) + "\n"
+
+
+def _line(parameter: Parameter) -> str:
+    text = f"refused: {parameter.text}" if parameter.refused else parameter.text
+    if parameter.neutral:
+        text += f" ({', '.join(f'`{value!r}`' for value in parameter.neutral)} taken)"
+    marks = [("✓" if not parameter.refused else "–") if e in parameter.endpoints else "" for e in (CHAT, COMPLETIONS)]
+    return f"| `{parameter.name}` | {marks[0]} | {marks[1]} | {text} |"

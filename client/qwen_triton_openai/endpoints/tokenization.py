@@ -10,11 +10,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.arrays import Array, Arrays
 from qwen_triton.tensors.pieces import read_strings
-from qwen_triton.tensors.tensor import Array, Arrays
 
-from ..errors import bad_request, from_line
-from ..json_response import Json
+from ..errors import Json, bad_request, from_line
 from ..service import Shim, shim_of
 from .body import read_model
 

@@ -1,1 +1,4 @@
-"""What stands before the endpoints: who may ask, how much, and what is told of it. Each gate is an ASGI middleware."""
+"""What stands before every endpoint: keys, limits, queue, body size, drain, metrics, traces and the access log.
+
+Knows nothing of what an endpoint does. Imports from errors and settings of this package.
+"""

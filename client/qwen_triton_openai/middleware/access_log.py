@@ -14,8 +14,7 @@ from typing import Any, TextIO
 
 from starlette.types import Scope
 
-from .observe import elapsed_s
-from .record import RequestRecord
+from .observe import RequestRecord, elapsed_s
 
 
 class AccessLog:

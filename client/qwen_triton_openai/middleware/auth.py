@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import ApiError
-from .key_ring import KeyRing
+from .keys import KeyRing
 
 OPEN_PATHS = frozenset(("/", "/health", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
 METRICS_PATH = "/metrics"

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
@@ -21,6 +25,11 @@ SCHEME = "sha256:"
 SHORTEST = 24
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEX = re.compile(r"[0-9a-f]{64}")
+
+
+VARIABLE = "QWEN_TRITON_API_KEYS"
+_CHECK_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +132,58 @@ class KeySet:
             if hmac.compare_digest(key.digest, presented):
                 found = key
         return found
+
+
+class KeyRing:
+    """Raises ConfigurationError at the start for keys that cannot be read. Later a file that went bad is logged, and
+    the keys read before stay in force."""
+
+    def __init__(
+        self,
+        file: Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._file = file
+        self._fixed = parse_variable(environment.get(VARIABLE, ""), VARIABLE)
+        self._clock = clock
+        self._checked = clock()
+        self.required = file is not None or bool(self._fixed)
+        self._state = self._file_state()
+        self._keys = self._read()
+
+    def find(self, secret: str) -> ApiKey | None:
+        """Who presents this, None for nobody we know."""
+        self._refresh()
+        return self._keys.find(secret)
+
+    def _refresh(self) -> None:
+        """Looks at the file, once a second at the most."""
+        if self._file is None or self._clock() - self._checked < _CHECK_S:
+            return
+        self._checked = self._clock()
+        state = self._file_state()
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            self._keys = self._read()
+            _log.warning("API keys read again: %d keys", len(self._keys.keys))
+        except ConfigurationError as error:
+            _log.error("the keys in force stay: %s", error)
+
+    def _file_state(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._file) if self._file else None
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+
+    def _read(self) -> KeySet:
+        if self._file is None:
+            return KeySet(self._fixed, VARIABLE)
+        try:
+            text = self._file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"api_keys_file: {self._file}: cannot be read: {error}") from None
+        return KeySet([*parse_file(text, str(self._file)), *self._fixed], str(self._file))

@@ -14,10 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from .observe import elapsed_s
+from .observe import RequestRecord, elapsed_s
+from .queue import WaitQueue
 from .quick_histogram import QuickHistogram
-from .record import RequestRecord
-from .wait_queue import WaitQueue
 
 _WHO = ("model", "key")
 _FIRST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -8,19 +8,17 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
 
-from ..gate_settings import GateSettings
+from ..settings import GateSettings
 from .access_log import AccessLog
 from .auth import METRICS_PATH, OPEN_PATHS, AuthGate
 from .body_limit import BodyGate
 from .drain import Drain, DrainGate
-from .key_ring import KeyRing
-from .keys import LIMIT_NAMES, Limits
+from .keys import LIMIT_NAMES, KeyRing, Limits
 from .metrics import ShimMetrics
 from .observe import ObserveGate, Watcher
-from .queue import GENERATING, QueueGate
+from .queue import GENERATING, QueueGate, WaitQueue
 from .rate_limit import LimitGate
 from .tracing import tracing
-from .wait_queue import WaitQueue
 
 _PAGE = Path(__file__).with_name("chat_page.html")
 _PAGE_POLICY = (

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from qwen_triton.errors import ConfigurationError
 
-from .record import RequestRecord
+from .observe import RequestRecord
 
 TRACED_PATHS = ("/v1/", "/tokenize", "/detokenize")
 _PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -20,7 +20,7 @@ from qwen_triton_bench.prompts.lengths import Histogram, Normal, read_histograms
 from qwen_triton_bench.prompts.prompt_text import PromptText
 from qwen_triton_bench.prompts.tokenizer import Encode, folder_tokenizer, in_batches
 from qwen_triton_bench.run.arrivals import Open, constant_rate, poisson_rate, read_trace
-from qwen_triton_bench.targets.error_kind import error_kind
+from qwen_triton_bench.targets.target import error_kind
 
 BLOG = (
     "core --num-requests 500 --max-input-len 1024 -i grpc token-norm-dist "

@@ -1,7 +1,6 @@
 """A deployment is typed; each wrong key, type and value is one line with path, reason and remedy."""
 
 from __future__ import annotations
-from tests.support.folders import ROOT
 
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from qwen_triton_build.deployment.schema import (
     TensorRtLlmEngine,
     load_deployment,
 )
+from tests.support.folders import ROOT
 
 EXAMPLES = ROOT / "deployments"
 BASE = "model: m\nengine: {kind: replay}\n"

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from qwen_triton_build.launch import preflight
 from qwen_triton_build.cli import main
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.doctor import engine, installed_trtllm, machine, model
@@ -21,6 +20,7 @@ from qwen_triton_build.doctor.check import Check, Doubt, Finding, run_checks
 from qwen_triton_build.doctor.checks import checks_for
 from qwen_triton_build.doctor.report import as_json, worst
 from qwen_triton_build.doctor.site import Site
+from qwen_triton_build.launch import preflight
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 from qwen_triton_build.trtllm import gpus

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.launch import preflight
 from qwen_triton_build.deployment.schema import Server
+from qwen_triton_build.launch import preflight
 from qwen_triton_openai.settings import ShimSettings
 
 

@@ -1,7 +1,6 @@
 """One rank per GPU: our command against what NVIDIA's own launch script runs."""
 
 from __future__ import annotations
-from tests.support.folders import CONTRACT
 
 import json
 import subprocess
@@ -12,10 +11,11 @@ from typing import Any
 import pytest
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.launch import ranks
 from qwen_triton_build.deployment.schema import Server
+from qwen_triton_build.launch import ranks
 from qwen_triton_build.launch.ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from qwen_triton_build.launch.tritonserver import command_line
+from tests.support.folders import CONTRACT
 
 UPSTREAM: dict[str, Any] = json.loads((CONTRACT / "launch_commands.json").read_text())
 OURS = ("--backend-directory", "--http-address", "--grpc-address", "--metrics-address", "--exit-timeout-secs",

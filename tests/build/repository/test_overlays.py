@@ -1,7 +1,6 @@
 """What is rendered for NVIDIA's backend equals the contract of the version that built the engine, tensor by tensor."""
 
 from __future__ import annotations
-from tests.support.folders import CONTRACT
 
 import json
 import re
@@ -17,6 +16,7 @@ from qwen_triton_build.deployment.schema import Deployment, Repository, TensorRt
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 from tests.support.engine_folders import write_engine
+from tests.support.folders import CONTRACT
 
 VERSIONS = {"0.14.0": "v0.14.0", "0.19.0": "v0.19.0", "0.20.0": "v0.21.0", "0.21.0": "v0.21.0"} | {
     "1.0.0": "v1.1.0rc6",

@@ -1,7 +1,6 @@
 """Stock's way of filling still works: the blog's commands, run on a copy of our repository, give complete configs."""
 
 from __future__ import annotations
-from tests.support.folders import ROOT
 
 from pathlib import Path
 from shutil import copytree
@@ -12,6 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.tensors.contract import INPUTS
 from tests.support import stock_fill
+from tests.support.folders import ROOT
 
 
 @pytest.mark.parametrize(("commands", "batch"), [(stock_fill.PLAIN, 4), (stock_fill.OPTIMISED, 64)])

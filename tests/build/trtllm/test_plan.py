@@ -1,7 +1,6 @@
 """Every release × quantisation × KV cache × tp × pp × type × profile: its lines are the contract's, or it is refused."""
 
 from __future__ import annotations
-from tests.support.folders import ROOT
 
 import itertools
 import re
@@ -14,14 +13,15 @@ from typing import Any, get_args
 import pytest
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment.build_section import Build, KvCache, Profile, Quantization
 from qwen_triton_build.deployment.schema import load_deployment
 from qwen_triton_build.trtllm.flags import Tool, flags_of
 from qwen_triton_build.trtllm.model_facts import ModelFacts
 from qwen_triton_build.trtllm.plan import Step, plan_build
-from qwen_triton_build.deployment.build_section import Build, KvCache, Profile, Quantization
 from qwen_triton_build.trtllm.versions import release_of
 from tests.support.contract_parser import facts_of, parse
 from tests.support.contract_rules import algorithm_of, conversion_faults, violations
+from tests.support.folders import ROOT
 
 VERSIONS = {
     "0.14.0": "0.14.0",

@@ -11,8 +11,7 @@ import pytest
 
 from qwen_triton.ensemble import receipt_listener
 from qwen_triton.ensemble.ack_ledger import Ledger
-from qwen_triton.ensemble.ack_socket import ReceiptSender, decode_report, encode_report
-from qwen_triton.ensemble.receipt_listener import ReceiptListener
+from qwen_triton.ensemble.ack_socket import ReceiptListener, ReceiptSender, decode_report, encode_report
 from tests.support.live.waiting import becomes
 
 WITHIN_S = 10

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from qwen_triton.errors import Unavailable
 from qwen_triton.kserve.connection import GrpcConnection
-from qwen_triton.kserve.events import Ended, Event, Message
-from qwen_triton.kserve.status import StatusCode
+from qwen_triton.kserve.status import Ended, Event, Message, StatusCode
 from tests.support.http2_peer import HEADERS, Peer
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"

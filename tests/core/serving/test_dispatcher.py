@@ -20,8 +20,8 @@ from qwen_triton.serving.dispatcher import Line
 from qwen_triton.serving.reply import AnswerCall
 from qwen_triton.serving.request_metrics import Meter
 from qwen_triton.serving.text_answer import TextEncoder
-from qwen_triton.tensors.queue_timeout import limit_wait
-from qwen_triton.tensors.tensor import Array
+from qwen_triton.tensors.arrays import Array
+from qwen_triton.tensors.request_parameters import limit_wait
 from qwen_triton.text.tokenizer import Tokenizer
 from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions
 from tests.support.live.waiting import becomes

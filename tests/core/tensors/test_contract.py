@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.tensors.contract import INPUTS, NOW_OPTIONAL, OUTPUTS, Tensor
-from qwen_triton_build.repository.overlays import PYTHON, lay_over, overlay_text
+from qwen_triton_build.repository.overlay import PYTHON, lay_over, overlay_text
 from tests.support.folders import ROOT
 
 STOCK = json.loads((ROOT / "tests/data/contract/triton_configs.v0.14.0.json").read_text())["models"]

@@ -7,13 +7,8 @@ import pytest
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import ENGINE_INPUTS
-from qwen_triton.tensors.engine_outputs import (
-    decode_beams,
-    decode_token_ids,
-    encode_engine_request,
-    encode_stop_request,
-    finish_reason,
-)
+from qwen_triton.tensors.engine_inputs import encode_engine_request, encode_stop_request
+from qwen_triton.tensors.engine_outputs import decode_beams, decode_token_ids, finish_reason
 from qwen_triton.types import EngineRequest, SamplingParams
 
 DECLARED = frozenset(t.name for t in ENGINE_INPUTS) - {"seed", "min_tokens"}

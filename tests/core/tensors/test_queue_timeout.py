@@ -8,7 +8,7 @@ import pytest
 
 from qwen_triton.engines.deadlines import Deadlines
 from qwen_triton.errors import InvalidRequest
-from qwen_triton.tensors.queue_timeout import limit_wait, queue_timeout_s
+from qwen_triton.tensors.request_parameters import limit_wait, queue_timeout_s
 from qwen_triton.types import EngineRequest, SamplingParams
 
 

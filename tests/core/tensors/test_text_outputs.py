@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qwen_triton.chat.reader import opens_thinking
 from qwen_triton.serving.answer import Answer, Place
-from qwen_triton.serving.text_answer import TextEncoder, opens_thinking
+from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.contract import BLS_OUTPUTS
 from qwen_triton.tensors.pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces, merge_pieces
 from qwen_triton.text.tokenizer import Tokenizer

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.model_config import BlsSettings, EngineModelFacts, Parameters
+from qwen_triton.model_config import Parameters
+from qwen_triton.triton.settings import BlsSettings
 
 
 def repository(folder: Path, backend: str) -> Path:

@@ -11,8 +11,7 @@ import pytest
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_openai import key_command
-from qwen_triton_openai.middleware.key_ring import VARIABLE, KeyRing
-from qwen_triton_openai.middleware.keys import ApiKey, Limits, digest_of, new_secret, parse_key
+from qwen_triton_openai.middleware.keys import VARIABLE, ApiKey, KeyRing, Limits, digest_of, new_secret, parse_key
 
 SECRET = "sk-" + "a" * 43
 OTHER = "sk-" + "b" * 43

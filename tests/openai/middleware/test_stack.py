@@ -15,11 +15,9 @@ from starlette.testclient import TestClient
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_openai.app import create_app
 from qwen_triton_openai.middleware.keys import digest_of
-from qwen_triton_openai.middleware.rate_bucket import RateBucket
-from qwen_triton_openai.middleware.rate_limit import duration
-from qwen_triton_openai.middleware.wait_queue import QueueFull, WaitQueue
-from qwen_triton_openai.settings import ShimSettings
-from qwen_triton_openai.tls import check_certificate
+from qwen_triton_openai.middleware.queue import QueueFull, WaitQueue
+from qwen_triton_openai.middleware.rate_limit import RateBucket, duration
+from qwen_triton_openai.settings import ShimSettings, check_certificate
 from tests.openai.answers.test_disconnect import Connection
 from tests.support.fake_triton import FakeTriton, answer, chat_body, completion_body, cut, shim_client
 
@@ -519,7 +517,7 @@ def test_certificates_are_checked_before_the_start(tmp_path: Path) -> None:
 def test_the_log_goes_where_it_is_told() -> None:
     """A stream of one's own."""
     from qwen_triton_openai.middleware.access_log import AccessLog
-    from qwen_triton_openai.middleware.record import RequestRecord
+    from qwen_triton_openai.middleware.observe import RequestRecord
 
     out = io.StringIO()
     with AccessLog(out).watch(RequestRecord("i", "GET", "/"), {"type": "http"}):

@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from qwen_triton.engines.process.client import read_counters
+from qwen_triton.engines.process.socket import engine_address
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.model_config import engine_address
 from qwen_triton.tensors.contract import TENSORRT_LLM
-from qwen_triton_build.deployment.models import resolve_model
+from qwen_triton_build.deployment.model_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment, load_deployment
 from qwen_triton_build.launch.log import ServerLog
 from qwen_triton_build.launch.tritonserver import TritonServer

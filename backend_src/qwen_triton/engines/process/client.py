@@ -19,7 +19,7 @@ from ...types import EngineRequest
 from ..engine import EngineInfo
 from ..link import Sink
 from .messages import MessageReader, encode_message, encode_request
-from .waker import Waker
+from .socket import Waker
 
 _READ = 1 << 18
 _HELLO_S = 5.0

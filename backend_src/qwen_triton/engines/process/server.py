@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import struct
 from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
@@ -19,31 +18,9 @@ from ...errors import InvalidRequest
 from ..deadlines import Deadlines
 from ..engine import Key, StepEngine
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
+from .socket import listen, same_user
 
 _READ = 1 << 18
-_PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
-
-
-def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A listening socket at an abstract Unix address («\\0name»): it leaves no file and dies with the process.
-
-    Raises OSError where another has the address.
-    """
-    listener = socket.socket(socket.AF_UNIX, kind)
-    try:
-        listener.bind("\0" + address)
-    except OSError:
-        listener.close()
-        raise
-    listener.listen(64)
-    listener.setblocking(False)
-    return listener
-
-
-def same_user(peer: socket.socket) -> bool:
-    """Abstract addresses carry no file permissions, so the kernel is asked who is calling."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return bool(_PEER.unpack(credentials)[1] == os.getuid())
 
 
 class _Client:

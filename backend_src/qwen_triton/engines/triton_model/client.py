@@ -19,15 +19,16 @@ from typing import Any
 
 from ...errors import Unavailable
 from ...kserve.messages import InferResponse, encode_infer_request
-from ...model_config import EngineModelFacts
-from ...tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS, encode_engine_request, encode_stop_request
-from ...tensors.tensor import Arrays
+from ...tensors.arrays import Arrays
+from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
+from ...tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS
 from ...types import EngineRequest
 from ..deadlines import Deadlines
 from ..engine import EngineInfo
 from ..link import Sink
-from ..process.waker import Waker
+from ..process.socket import Waker
 from .connection import ModelConnection
+from .facts import EngineModelFacts
 from .processes import ModelProcesses
 from .sequence import ModelSequence
 from .server_address import GrpcAddress

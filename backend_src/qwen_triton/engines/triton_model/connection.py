@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterator
 
 from ...kserve.connection import GrpcConnection
-from ...kserve.events import Ended, Event, Message
 from ...kserve.messages import INFER, STREAM_INFER, InferResponse, decode_infer_response, decode_stream_response
+from ...kserve.status import Ended, Event, Message
 from .server_address import GrpcAddress
 
 _READ = 1 << 18

@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.engines.openvino.options import (
-    GIB,
-    ModelSizes,
-    OpenVinoOptions,
-    cache_blocks,
-    free_memory,
-    scheduler,
-)
+from qwen_triton.engines.openvino.options import GIB, ModelSizes, OpenVinoOptions, cache_blocks, free_memory, scheduler
 from qwen_triton.errors import ConfigurationError
 
 QWEN25_05B = {

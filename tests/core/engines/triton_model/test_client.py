@@ -14,10 +14,10 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from qwen_triton.engines.triton_model.client import ModelClient
+from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.engines.triton_model.server_address import GrpcAddress
 from qwen_triton.errors import InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import INFER, STREAM_INFER
-from qwen_triton.model_config import EngineModelFacts
 from qwen_triton.tensors.contract import ENGINE_INPUTS
 from qwen_triton.types import EngineRequest, SamplingParams
 from tests.support.http2_peer import HEADERS, Peer

@@ -14,10 +14,10 @@ from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.tensors.contract import ENSEMBLE, PREPROCESSING, TENSORRT_LLM
 
-from ...trtllm.versions import Version
+from ..trtllm.versions import Version
 
 PYTHON = "python"
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).with_name("overlays")
 _SINCE = (Version(0, 19), Version(0, 20), Version(1, 0))
 
 REMOVED: dict[str, dict[str, tuple[str, ...]]] = {

@@ -1,0 +1,44 @@
+"""Facts about an engine model of another backend, read from its config.pbtxt and engine folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...model_config import _sibling_config, sibling_backend, sibling_parameter
+
+
+@dataclass(frozen=True)
+class EngineModelFacts:
+    """What the BLS must know of an engine model that is not ours, read from its config.pbtxt and engine folder.
+
+    `python`: it is of Triton's Python backend, in processes of its own.
+    """
+
+    inputs: frozenset[str]
+    decoupled: bool
+    python: bool
+    max_context: int
+    vocab_size: int
+
+    @classmethod
+    def read(cls, repository: Path, model: str, max_context: int, vocab_size: int) -> EngineModelFacts:
+        """`max_context` and `vocab_size` are the tokenizer's, for an engine folder that cannot be read from here."""
+        config = _sibling_config(repository, model)
+        engine = sibling_parameter(repository, model, "gpt_model_path")
+        built = _engine_config(Path(engine)) if engine else {}
+        return cls(
+            frozenset(re.findall(r'name:\s*"(\w+)"', config)),
+            re.search(r"decoupled:\s*(true|True)", config) is not None,
+            sibling_backend(repository, model) == "python",
+            built.get("build_config", {}).get("max_seq_len", max_context),
+            built.get("pretrained_config", {}).get("vocab_size", vocab_size),
+        )
+
+
+def _engine_config(engine_dir: Path) -> dict[str, Any]:
+    file = engine_dir / "config.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
