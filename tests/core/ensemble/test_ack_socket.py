@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from qwen_triton.ensemble import receipt_listener
+from qwen_triton.ensemble import ack_socket
 from qwen_triton.ensemble.ack_ledger import Ledger
 from qwen_triton.ensemble.ack_socket import ReceiptListener, ReceiptSender, decode_report, encode_report
 from tests.support.live.waiting import becomes
@@ -167,7 +167,7 @@ def test_garbage_is_not_heard_and_does_no_harm(address: str, ledger: Heard, send
 
 
 def test_another_user_is_not_heard(address: str, ledger: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receipt_listener, "same_user", lambda _: False)
+    monkeypatch.setattr(ack_socket, "same_user", lambda _: False)
     with connected(address) as peer:
         peer.settimeout(WITHIN_S)
         assert peer.recv(1) == b""
