@@ -22,7 +22,7 @@ DEFAULT_PORTS = {"grpc": 8001, "http": 8000, "openai": 9000}
 
 
 def add_mode_options(parser: argparse.ArgumentParser, mode: str) -> None:
-    """Options stand before the workload or behind it."""
+    """The mode's options are accepted before the workload and after it."""
     _add_load_options(parser, mode, with_defaults=True)
     shared = argparse.ArgumentParser(add_help=False)
     _add_load_options(shared, mode, with_defaults=False)
@@ -32,6 +32,8 @@ def add_mode_options(parser: argparse.ArgumentParser, mode: str) -> None:
 
 
 def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaults: bool) -> None:
+    # The parser behind the workload has no defaults: its own would overwrite what was given before the workload. For
+    # the same reason help texts spell defaults out; argparse cannot format `%(default)s` of a suppressed one.
     def add(*names: str, default: Any = None, **details: Any) -> None:
         parser.add_argument(*names, default=default if with_defaults else argparse.SUPPRESS, **details)
 
@@ -39,7 +41,7 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     add("-u", "--url", metavar="URL", help=f"{where}; default: this machine, the usual port")
     if mode == "openai":
         add("--model", help="served model's name; default: the first that the server lists")
-        add("--endpoint", choices=["chat", "completions"], default="chat", help="default %(default)s")
+        add("--endpoint", choices=["chat", "completions"], default="chat", help="default chat")
         add(
             "--triton-url",
             metavar="HOST:PORT",
@@ -48,7 +50,7 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         add("--api-key", default="", help="sent as a bearer token")
     else:
         add("-i", "--protocol", choices=["grpc", "http"], default="grpc", help="default grpc (stock: http)")
-        add("--model", "--tensorrt-llm-model-name", default=MODES[mode][0], help="default %(default)s")
+        add("--model", "--tensorrt-llm-model-name", default=MODES[mode][0], help=f"default {MODES[mode][0]}")
         add("--exclude-input-in-output", action="store_true", default=True, help="always so; for stock's commands")
     add("--deployment", type=Path, metavar="FILE", help="start a server from this deployment for the run")
     add("--tokenizer-dir", type=Path, metavar="DIR", help="counts tokens with DIR/tokenizer.json instead of the server")
