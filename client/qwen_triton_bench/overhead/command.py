@@ -1,4 +1,4 @@
-"""`qwen-triton bench line`: starts the replay engine, loads every way in, prints what each process spent on a token."""
+"""`qwen-triton bench overhead`: starts the replay engine, loads every way in, prints what each process spent on a token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qwen_triton.errors import ConfigurationError
 from ..run.machine import describe_machine
 from .measure import Cost, Work, measure
 from .one_token import one_token_repository
-from .setup import Pace, line_server, replay_deployment
+from .setup import EmissionRate, measured_server, replay_deployment
 from .table import LEGEND, encode_cost, header, row
 
 WAYS = ("core", "ensemble", "bls", "openai")
@@ -21,10 +21,10 @@ _ONE_TOKEN_WAYS = ("bls", "openai")
 _DEMO = Path(__file__).resolve().parents[3] / "demo" / "checkpoint"
 _EPILOG = """
 examples:
-  qwen-triton bench line                                    all ways in, 500 at once, 30,000 tokens/s offered
-  qwen-triton bench line --flat-out --concurrency 1,64,500  as fast as it goes
-  qwen-triton bench line --via bls --engine one-token       behind an engine that answers as NVIDIA's backend does
-  qwen-triton bench line --via bls --repository /models/stock_repo    beside another repository, in the same run
+  qwen-triton bench overhead                                    all ways in, 500 at once, 30,000 tokens/s offered
+  qwen-triton bench overhead --flat-out --concurrency 1,64,500  as fast as it goes
+  qwen-triton bench overhead --via bls --engine one-token       behind an engine that answers as NVIDIA's backend does
+  qwen-triton bench overhead --via bls --repository /models/stock_repo    beside another repository, in the same run
 """
 
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0; 1 when a request failed."""
     ways, concurrencies = _ways(arguments.via), _numbers(arguments.concurrency)
-    pace = Pace(None if arguments.flat_out else _positive(arguments.pace), arguments.tokens_per_step)
+    rate = EmissionRate(None if arguments.flat_out else _positive(arguments.pace), arguments.tokens_per_step)
     for folder in arguments.repository:
         if not folder.is_dir():
             raise ConfigurationError(f"--repository: {folder} is not a folder")
@@ -71,25 +71,25 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{LEGEND}\n{header()}", flush=True)
     for concurrency in concurrencies:
         for repository in [*own, *arguments.repository]:
-            costs += _measure_all(arguments, ways, concurrency, pace, repository)
+            costs += _measure_all(arguments, ways, concurrency, rate, repository)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine, "costs": [encode_cost(c) for c in costs]}))
     return 1 if any(c.figures.errors for c in costs) else 0
 
 
 def _measure_all(
-    arguments: argparse.Namespace, ways: list[str], concurrency: int, pace: Pace, repository: Path | None
+    arguments: argparse.Namespace, ways: list[str], concurrency: int, rate: EmissionRate, repository: Path | None
 ) -> list[Cost]:
-    deployment = replay_deployment(arguments.model, pace, concurrency)
+    deployment = replay_deployment(arguments.model, rate, concurrency)
     work = Work(concurrency, arguments.input_len, arguments.output_len, arguments.rounds, arguments.protocol)
-    name, step_ms, costs = repository.name if repository else "qwen-triton", pace.step_ms(concurrency), []
+    name, step_ms, costs = repository.name if repository else "qwen-triton", rate.step_ms(concurrency), []
     with ExitStack() as stack:
         if arguments.engine == "one-token" and repository is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen-triton-")))
             repository = one_token_repository(deployment, folder, step_ms)
-        server = stack.enter_context(line_server(deployment, repository, with_shim="openai" in ways))
+        server = stack.enter_context(measured_server(deployment, repository, with_shim="openai" in ways))
         for via in ways:
-            costs.append(measure(server, via, work, name, step_ms / pace.tokens_per_step))
+            costs.append(measure(server, via, work, name, step_ms / rate.tokens_per_step))
             print(row(costs[-1]), flush=True)
             for kind, count in costs[-1].figures.errors.items():
                 print(f"[ERROR] {count} x {kind}")

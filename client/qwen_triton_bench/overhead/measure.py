@@ -14,7 +14,7 @@ from ..run.progress import ProgressBar
 from ..run.statistics import Figures, figures
 from ..targets.open_target import open_way_in
 from .process_time import processor_seconds
-from .setup import LineServer
+from .setup import MeasuredServer
 
 _SILENCE_S = 60.0
 _WARMUP = 8
@@ -58,17 +58,17 @@ class Cost:
         return 1e3 * spread.percentiles[50] - self.step_ms if self.step_ms and spread.count else None
 
 
-def measure(line: LineServer, via: str, work: Work, repository: str, step_ms: float) -> Cost:
+def measure(server: MeasuredServer, via: str, work: Work, repository: str, step_ms: float) -> Cost:
     """Loads one way in. Raises ConfigurationError when it is not there."""
-    way = open_way_in(_arguments(line, via, work))
+    way = open_way_in(_arguments(server, via, work))
     try:
         requests = work.concurrency * work.rounds
-        plan = make_plan(_arguments(line, via, work), way.encode, as_ids=way.as_ids)
+        plan = make_plan(_arguments(server, via, work), way.encode, as_ids=way.as_ids)
         Load(way.target, plan.conversations, Closed(4), Bounds(_WARMUP, None, _SILENCE_S), 0).run()
-        before, progress = processor_seconds(line.pids), ProgressBar()
+        before, progress = processor_seconds(server.pids), ProgressBar()
         bounds = Bounds(requests, None, _SILENCE_S)
         run = Load(way.target, plan.conversations, Closed(work.concurrency), bounds, 0).run(progress)
-        spent = processor_seconds(line.pids) - before
+        spent = processor_seconds(server.pids) - before
         progress.end()
     finally:
         way.target.close()
@@ -78,19 +78,19 @@ def measure(line: LineServer, via: str, work: Work, repository: str, step_ms: fl
     return Cost(repository, via, work, step_ms, found, per_token)
 
 
-def _arguments(line: LineServer, via: str, work: Work) -> argparse.Namespace:
+def _arguments(server: MeasuredServer, via: str, work: Work) -> argparse.Namespace:
     """The same work as the command line of a load would say it."""
     openai = via == "openai"
     return argparse.Namespace(
         mode=via,
-        url=line.openai if openai else line.server.url(work.protocol),
+        url=server.openai if openai else server.triton.url(work.protocol),
         protocol=work.protocol,
         model=None if openai else MODES[via][0],
         endpoint="chat",
         api_key="",
         stream=None,
         tokenizer_dir=None,
-        triton_url=line.server.grpc,
+        triton_url=server.triton.grpc,
         workload="token-norm-dist",
         num_requests=min(64, work.concurrency),
         duration=None,

@@ -31,7 +31,7 @@ _END_S = 10.0
 
 
 @dataclass(frozen=True)
-class Started:
+class RunningServer:
     """A server that is ready: HOST:PORT of its ways in, its process."""
 
     http: str
@@ -44,7 +44,7 @@ class Started:
 
 
 @contextmanager
-def started(deployment: Deployment, repository: Path | None = None) -> Iterator[Started]:
+def running_server(deployment: Deployment, repository: Path | None = None) -> Iterator[RunningServer]:
     """Serves the deployment, or another repository folder with its server settings. Raises ConfigurationError."""
     ports = dict(zip(("http_port", "grpc_port", "metrics_port"), free_ports(3), strict=True))
     settings = deployment.server.model_copy(update={"host": _HOST, **ports})
@@ -63,7 +63,7 @@ def started(deployment: Deployment, repository: Path | None = None) -> Iterator[
         except ConfigurationError as error:
             raise ConfigurationError("\n".join([*log.telling_lines(), str(error)])) from None
         http, grpc, metrics = (f"{_HOST}:{port}" for port in ports.values())
-        yield Started(http, grpc, metrics, server.pid)
+        yield RunningServer(http, grpc, metrics, server.pid)
 
 
 def free_ports(count: int) -> list[int]:
@@ -76,7 +76,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def started_shim(triton: str) -> Iterator[tuple[str, int]]:
+def running_shim(triton: str) -> Iterator[tuple[str, int]]:
     """The shim in front of a Triton's gRPC: its address and process. Raises ConfigurationError when it does not come up."""
     port = free_ports(1)[0]
     flags = ["--triton-url", triton, "--host", _HOST, "--port", str(port)]

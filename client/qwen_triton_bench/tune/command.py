@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_load(load: Sequence[str]) -> None:
     """Wrong options are found before anything is started; argparse says what is wrong and ends."""
     given = _parse(load)
-    if given.mode == "line":
+    if given.mode == "overhead":
         raise ConfigurationError("tune needs a load of a deployment: core, ensemble, bls or openai")
     for name in ("url", "deployment", "json", "name"):
         if getattr(given, name):

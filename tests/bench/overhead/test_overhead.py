@@ -1,4 +1,4 @@
-"""What `bench line` knows of processes and paces, without a server."""
+"""`bench overhead` without a server: names of processes, processor time, emission rates, refused options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_bench.command import add_arguments, run
 from qwen_triton_bench.overhead.process_time import process_name, processor_seconds
-from qwen_triton_bench.overhead.setup import Pace
+from qwen_triton_bench.overhead.setup import EmissionRate
 from tests.support.folders import ROOT
 
 
@@ -28,7 +28,7 @@ from tests.support.folders import ROOT
         ("python -c pass", "other"),
     ],
 )
-def test_processes_of_the_line_have_names(command: str, name: str) -> None:
+def test_processes_of_the_server_have_names(command: str, name: str) -> None:
     """By their command lines."""
     assert process_name(command.split()) == name
 
@@ -57,11 +57,11 @@ def processor_children(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children()]
 
 
-def test_a_pace_is_shared_by_all_requests() -> None:
+def test_a_rate_is_shared_by_all_requests() -> None:
     """500 at 30,000 tokens/s: each steps every 16.7 ms; flat out has no step."""
-    assert Pace(30_000, 1).step_ms(500) == pytest.approx(16.667, abs=1e-3)
-    assert Pace(30_000, 4).step_ms(500) == pytest.approx(66.667, abs=1e-3)
-    assert Pace(None, 1).step_ms(500) == 0.0
+    assert EmissionRate(30_000, 1).step_ms(500) == pytest.approx(16.667, abs=1e-3)
+    assert EmissionRate(30_000, 4).step_ms(500) == pytest.approx(66.667, abs=1e-3)
+    assert EmissionRate(None, 1).step_ms(500) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,23 @@ def test_what_cannot_be_measured_is_one_line(line: str, reason: str) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     with pytest.raises(ConfigurationError, match=reason):
-        run(parser.parse_args(["line", *line.split()]))
+        run(parser.parse_args(["overhead", *line.split()]))
 
 
 def test_the_demo_s_tokenizer_is_looked_for_in_this_repository() -> None:
     """The default of --model."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    assert parser.parse_args(["line"]).model == ROOT / "demo" / "checkpoint"
+    assert parser.parse_args(["overhead"]).model == ROOT / "demo" / "checkpoint"
+
+
+def test_the_former_name_is_an_alias() -> None:
+    """`bench line` measures the same; only the help has it no more."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["line", "--rounds", "2"]) == parser.parse_args(["overhead", "--rounds", "2"])
+    (modes,) = parser._subparsers._group_actions  # type: ignore[union-attr]  # argparse has no other way to list them
+    shown = parser.format_help()
+    assert "  overhead " in shown
+    assert "  line " not in shown
+    assert set(modes.choices or ()) == {"core", "ensemble", "bls", "openai", "overhead", "line"}

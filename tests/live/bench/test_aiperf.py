@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from qwen_triton_bench.run.server import started_shim
+from qwen_triton_bench.run.server import running_shim
 from tests.support.folders import ROOT
 from tests.support.live.servers import serving
 
@@ -62,7 +62,7 @@ def run(aiperf: Path, url: str, model: str, tokenizer: Path, folder: Path) -> di
 
 def test_aiperf_counts_what_the_server_counts(aiperf: Path, qwen25_folder: Path, tmp_path: Path) -> None:
     deployment = {"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 5.0}}
-    with serving(deployment, tmp_path) as server, started_shim(server.grpc) as (url, _):
+    with serving(deployment, tmp_path) as server, running_shim(server.grpc) as (url, _):
         figures = run(aiperf, url, "qwen", qwen25_folder, tmp_path / "artifacts")
         counted = server.engine_counters()
     assert figures["request_count"]["avg"] == REQUESTS

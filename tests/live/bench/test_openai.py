@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton_bench.run.server import started_shim
+from qwen_triton_bench.run.server import running_shim
 from tests.live.bench.test_bench import bench, check_consistency
 from tests.support.live.servers import LiveServer
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def shim(replay_server: LiveServer) -> Iterator[str]:
-    with started_shim(replay_server.grpc) as (url, _):
+    with running_shim(replay_server.grpc) as (url, _):
         yield url
 
 

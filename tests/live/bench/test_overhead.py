@@ -1,4 +1,4 @@
-"""`qwen-triton bench line` on real servers: every way in is measured, by process, and beside another repository."""
+"""`qwen-triton bench overhead` on real servers: every way in is measured, by process, and beside another repository."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_every_way_in_is_measured_by_process(
 ) -> None:
     """16 requests of 16 tokens a way; each process that has part in a way is named with its time."""
     options = ["--concurrency", "8", "--pace", "2000", "--output-len", "64", "--input-len", "16"]
-    file = tmp_path / "line.json"
-    assert main(["bench", "line", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
+    file = tmp_path / "overhead.json"
+    assert main(["bench", "overhead", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
     costs = {c["via"]: c for c in json.loads(file.read_text())["costs"]}
     assert list(costs) == ["core", "ensemble", "bls", "openai"]
     for cost in costs.values():
@@ -41,16 +41,16 @@ def test_another_repository_is_measured_in_the_same_run(
     """The same work, its own line under the folder's name."""
     other = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 1.0}}).repository
     options = ["--concurrency", "4", "--output-len", "8", "--input-len", "8", "--via", "bls", "--flat-out"]
-    file = tmp_path / "line.json"
-    line = ["bench", "line", *TWO_ROUNDS, "--model", str(qwen25_folder), *options]
-    assert main([*line, "--repository", str(other), "--json", str(file)]) == 0
+    file = tmp_path / "overhead.json"
+    command = ["bench", "overhead", *TWO_ROUNDS, "--model", str(qwen25_folder), *options]
+    assert main([*command, "--repository", str(other), "--json", str(file)]) == 0
     costs = json.loads(file.read_text())["costs"]
     assert [(c["repository"], c["figures"]["output_tokens"]) for c in costs] == [("qwen-triton", 64), (other.name, 64)]
     assert other.name in capfd.readouterr().out
 
 
 def test_an_engine_of_one_token_a_response_costs_no_engine_process(qwen25_folder: Path, tmp_path: Path) -> None:
-    """The stand-in for NVIDIA's backend runs in tensorrt_llm's own process, and the BLS reaches it."""
+    """The stand-in for NVIDIA's backend runs in tensorrt_llm's own process, and the BLS reaches it. By the former name."""
     options = [
         "--concurrency",
         "4",
@@ -63,9 +63,9 @@ def test_an_engine_of_one_token_a_response_costs_no_engine_process(qwen25_folder
         "--engine",
         "one-token",
     ]
-    file = tmp_path / "line.json"
-    line = ["bench", "line", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--via", "bls", "--json", str(file)]
-    assert main(line) == 0
+    file = tmp_path / "overhead.json"
+    options += ["--via", "bls", "--model", str(qwen25_folder), "--json", str(file)]
+    assert main(["bench", "line", *TWO_ROUNDS, *options]) == 0
     (cost,) = json.loads(file.read_text())["costs"]
     assert cost["figures"]["output_tokens"] == 8 * 16
     assert cost["microseconds"]["tensorrt_llm"] > 0
