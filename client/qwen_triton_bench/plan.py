@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from qwen_triton.errors import ConfigurationError
 
 from .prompts.dataset import read_dataset
-from .prompts.lengths import Normal, draw_shapes, read_histograms
+from .prompts.lengths import NormalLengths, draw_shapes, read_histograms
 from .prompts.prompt import Conversation
 from .prompts.prompt_text import PromptText
 from .prompts.tokenizer import Encode
 from .prompts.workloads import SharedPrefix, conversations_with_prefix, entries_as_prompts, fixed_prompt, shaped
 from .run.arrivals import Arrivals, Closed, all_at_once, constant_rate, poisson_rate, read_trace, trace
 from .run.load import Bounds
-from .run.statistics import Limits
+from .run.statistics import GoodputLimits
 
 REQUESTS = 500
 _DURATION_PROMPTS = 2000
@@ -103,16 +103,18 @@ def make_conversations(
         lengths = read_histograms(arguments.histogram, arguments.histogram_key)
         return shaped(draw_shapes(lengths, count, arguments.seed), text, as_ids=as_ids)
     normal = (
-        Normal(arguments.input_mean, arguments.input_stdev, arguments.max_input_len, "input"),
-        Normal(arguments.output_mean, arguments.output_stdev, arguments.max_output_len, "output"),
+        NormalLengths(arguments.input_mean, arguments.input_stdev, arguments.max_input_len, "input"),
+        NormalLengths(arguments.output_mean, arguments.output_stdev, arguments.max_output_len, "output"),
     )
     return shaped(draw_shapes(normal, count, arguments.seed), text, as_ids=as_ids)
 
 
-def limits(arguments: argparse.Namespace) -> Limits:
+def limits(arguments: argparse.Namespace) -> GoodputLimits:
     """The goodput options, given in milliseconds."""
 
     def seconds(value: float | None) -> float | None:
         return None if value is None else value / 1e3
 
-    return Limits(seconds(arguments.goodput_ttft), seconds(arguments.goodput_tpot), seconds(arguments.goodput_latency))
+    return GoodputLimits(
+        seconds(arguments.goodput_ttft), seconds(arguments.goodput_tpot), seconds(arguments.goodput_latency)
+    )

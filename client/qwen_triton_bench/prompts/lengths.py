@@ -31,7 +31,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Normal:
+class NormalLengths:
     """A normal distribution of whole numbers in [1, most]; what falls outside is drawn again."""
 
     mean: float
@@ -56,14 +56,14 @@ class Normal:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class LengthHistogram:
     """Lengths by weight; see HISTOGRAMS."""
 
     bins: tuple[int, ...]
     weights: tuple[float, ...]
 
     @classmethod
-    def read(cls, data: Any, place: str) -> Histogram:
+    def read(cls, data: Any, place: str) -> LengthHistogram:
         try:
             bins, weights = tuple(map(int, data["bins"])), tuple(map(float, data["weights"]))
         except (KeyError, TypeError, ValueError):
@@ -79,7 +79,7 @@ class Histogram:
         return chance.randrange(self.bins[n], self.bins[n + 1])
 
 
-def read_histograms(file: Path | None, key: str) -> tuple[Histogram, Histogram]:
+def read_histograms(file: Path | None, key: str) -> tuple[LengthHistogram, LengthHistogram]:
     """Input and output lengths from a file, or the built-in ones of that name."""
     place = f"--histogram {file}" if file else f"--histogram-key {key}"
     try:
@@ -92,10 +92,12 @@ def read_histograms(file: Path | None, key: str) -> tuple[Histogram, Histogram]:
         raise ConfigurationError(f"{place}: cannot be read as JSON: {error}") from None
     if not isinstance(data, Mapping):
         raise ConfigurationError(f'{place}: expected {{"input": …, "output": …}}')
-    found = [Histogram.read(data.get(part), f"{place}, {part}") for part in ("input", "output")]
+    found = [LengthHistogram.read(data.get(part), f"{place}, {part}") for part in ("input", "output")]
     return found[0], found[1]
 
 
-def draw_shapes(lengths: tuple[Normal | Histogram, Normal | Histogram], count: int, seed: int) -> list[Shape]:
+def draw_shapes(
+    lengths: tuple[NormalLengths | LengthHistogram, NormalLengths | LengthHistogram], count: int, seed: int
+) -> list[Shape]:
     chance = random.Random(seed)
     return [Shape(lengths[0].draw(chance), lengths[1].draw(chance)) for _ in range(count)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from qwen_triton.errors import ConfigurationError
 
 from .page import render_page
-from .results import Result, read_result
+from .results import BenchmarkResult, read_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def with_names(results: list[tuple[Result, Path]]) -> list[Result]:
+def with_names(results: list[tuple[BenchmarkResult, Path]]) -> list[BenchmarkResult]:
     """Runs of the same name are told apart by their files."""
     often = Counter(r.name for r, _ in results)
     return [replace(r, name=f"{r.name} ({file.stem})") if often[r.name] > 1 else r for r, file in results]

@@ -9,7 +9,7 @@ from typing import Any
 from .chart import COLOURS, Axis, Point, Series, line_chart, number
 from .curves import Samples, distribution, first_token_times, gap_times, in_flight_over_time, tokens_over_time
 from .explain import EXPLANATIONS
-from .results import Result
+from .results import BenchmarkResult
 from .style import STYLE
 
 _OVER_THROUGHPUT = (
@@ -20,7 +20,7 @@ _SHARE = Axis("% of them")
 _SECONDS = Axis("seconds since the start")
 
 
-def render_page(results: Sequence[Result]) -> str:
+def render_page(results: Sequence[BenchmarkResult]) -> str:
     """Everything in results is data: it is escaped and nothing of it is run."""
     runs = [(result, COLOURS[n % len(COLOURS)]) for n, result in enumerate(results)]
     parts = [
@@ -49,7 +49,7 @@ def render_page(results: Sequence[Result]) -> str:
     )
 
 
-def _warnings(results: Sequence[Result]) -> list[str]:
+def _warnings(results: Sequence[BenchmarkResult]) -> list[str]:
     found = []
     for r in results:
         f = r.figures
@@ -61,9 +61,9 @@ def _warnings(results: Sequence[Result]) -> list[str]:
     return [f'<p class="warning">{escape(text)}</p>' for text in found]
 
 
-def _throughput(runs: Sequence[tuple[Result, str]]) -> list[str]:
+def _throughput(runs: Sequence[tuple[BenchmarkResult, str]]) -> list[str]:
     """A line for each group of runs that differ in their concurrency or rate only."""
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[BenchmarkResult]] = {}
     for result, _ in runs:
         groups.setdefault(_group(result), []).append(result)
     return [
@@ -72,7 +72,7 @@ def _throughput(runs: Sequence[tuple[Result, str]]) -> list[str]:
     ]
 
 
-def _load_series(groups: Mapping[str, Sequence[Result]], spread: str, percent: str) -> list[Series]:
+def _load_series(groups: Mapping[str, Sequence[BenchmarkResult]], spread: str, percent: str) -> list[Series]:
     found = []
     for n, (name, members) in enumerate(groups.items()):
         members = sorted(members, key=_offered)
@@ -83,33 +83,33 @@ def _load_series(groups: Mapping[str, Sequence[Result]], spread: str, percent: s
     return found
 
 
-def _offered(result: Result) -> float:
+def _offered(result: BenchmarkResult) -> float:
     """What the runs of a group are put in order by: how many at once, or how many a second."""
     p = result.parameters
     rate = p.get("request_rate", -1)
     return float(p.get("concurrency") or (rate if rate != -1 else result.figures["sent"]))
 
 
-def _load(result: Result) -> str:
+def _load(result: BenchmarkResult) -> str:
     p = result.parameters
     if "concurrency" in p:
         return f"{p['concurrency']} at once"
     return f"{p['request_rate']}/s" if p.get("request_rate", -1) != -1 else f"all {result.figures['sent']}"
 
 
-def _group(result: Result) -> str:
+def _group(result: BenchmarkResult) -> str:
     """The name without its load, so that a sweep over concurrency is one line."""
     p = result.parameters
     return f"{p.get('label') or p.get('mode', '')} · {p.get('workload', '')}"
 
 
 def _each(
-    runs: Sequence[tuple[Result, str]], title: str, curve: Callable[[Samples], list[Point]], x: Axis, y: Axis
+    runs: Sequence[tuple[BenchmarkResult, str]], title: str, curve: Callable[[Samples], list[Point]], x: Axis, y: Axis
 ) -> str:
     return line_chart(title, [Series(r.name, curve(r.samples), (), colour) for r, colour in runs], x, y)
 
 
-def _figures(result: Result) -> dict[str, str]:
+def _figures(result: BenchmarkResult) -> dict[str, str]:
     f = result.figures
 
     def ms(spread: str, percent: str) -> str:
@@ -134,7 +134,9 @@ def _figures(result: Result) -> dict[str, str]:
     return found
 
 
-def _table(results: Sequence[Result], rows_of: Callable[[Result], Mapping[str, Any]], *, mark: bool = False) -> str:
+def _table(
+    results: Sequence[BenchmarkResult], rows_of: Callable[[BenchmarkResult], Mapping[str, Any]], *, mark: bool = False
+) -> str:
     """Names down, runs across. With `mark`, rows whose values differ are marked."""
     columns = [rows_of(r) for r in results]
     names = list(dict.fromkeys(name for column in columns for name in column))

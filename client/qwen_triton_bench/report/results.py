@@ -22,7 +22,7 @@ FORMAT = "qwen-triton-bench/1"
 
 
 @dataclass(frozen=True)
-class Result:
+class BenchmarkResult:
     """What a file holds."""
 
     name: str
@@ -68,7 +68,7 @@ def _encode_sample(s: Sample, start: float) -> dict[str, Any]:
     }
 
 
-def read_result(file: Path) -> Result:
+def read_result(file: Path) -> BenchmarkResult:
     """Raises ConfigurationError for what is not such a file."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -76,4 +76,4 @@ def read_result(file: Path) -> Result:
         raise ConfigurationError(f"{file}: cannot be read as JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ConfigurationError(f"{file}: is not a result of `qwen-triton bench … --json`")
-    return Result(data["name"], data["parameters"], data["machine"], data["figures"], data["samples"])
+    return BenchmarkResult(data["name"], data["parameters"], data["machine"], data["figures"], data["samples"])

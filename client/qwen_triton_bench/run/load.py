@@ -27,7 +27,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Progress:
+class LoadProgress:
     """What can be said while the load runs."""
 
     seconds: float
@@ -62,7 +62,7 @@ class Load:
         self._lost = ""
         self._deadline: float | None = None
 
-    def run(self, on_progress: Callable[[Progress], None] = lambda _: None) -> Run:
+    def run(self, on_progress: Callable[[LoadProgress], None] = lambda _: None) -> Run:
         """Runs to the end, to the deadline, or to Ctrl-C; whatever was measured until then is returned."""
         started, cpu, interrupted = _clock(), time.process_time(), False
         self._last_sign = started
@@ -81,7 +81,7 @@ class Load:
         self._give_up()
         return Run(tuple(self._samples), started, ended, cpu, self._target.streamed, interrupted)
 
-    def _send_all(self, started: float, on_progress: Callable[[Progress], None]) -> None:
+    def _send_all(self, started: float, on_progress: Callable[[LoadProgress], None]) -> None:
         if isinstance(self._arrivals, Closed):
             for _ in range(self._arrivals.concurrency):
                 self._next_conversation()
@@ -98,13 +98,13 @@ class Load:
         self,
         done: Callable[[], bool],
         started: float,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[LoadProgress], None],
         due: float = float("inf"),
     ) -> None:
         while not done() and not self._silent():
             self._changed.wait(max(0.0, min(_TICK_S, due - _clock())))
             self._changed.clear()
-            on_progress(Progress(_clock() - started, len(self._samples), self._ended, self._bounds.conversations))
+            on_progress(LoadProgress(_clock() - started, len(self._samples), self._ended, self._bounds.conversations))
 
     def _silent(self) -> bool:
         """Whether nothing will come any more. An open plan may pause: silence counts only while requests are open."""

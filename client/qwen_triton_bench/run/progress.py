@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .load import Progress
+from .load import LoadProgress
 
 _WIDTH = 30
 
@@ -16,7 +16,7 @@ class ProgressBar:
         self._on = sys.stderr.isatty()
         self._drawn = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: LoadProgress) -> None:
         if not self._on or progress.seconds - self._drawn < 0.2:
             return
         self._drawn = progress.seconds

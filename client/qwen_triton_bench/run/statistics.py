@@ -50,7 +50,7 @@ class InFlight:
 
 
 @dataclass(frozen=True)
-class Limits:
+class GoodputLimits:
     """What a good answer keeps to, in seconds; None = no limit."""
 
     first_token: float | None = None
@@ -114,10 +114,10 @@ class Figures:
         return self.output_tokens / self.responses if self.responses else 0.0
 
 
-def figures(run: Run, limits: Limits | None = None) -> Figures:
+def figures(run: Run, limits: GoodputLimits | None = None) -> Figures:
     """All figures of a run."""
     answered = [s for s in run.samples if s.answered]
-    limits = limits or Limits()
+    limits = limits or GoodputLimits()
     return Figures(
         seconds=run.seconds,
         sent=len(run.samples),
@@ -151,6 +151,6 @@ def in_flight(run: Run) -> InFlight:
     return InFlight(area / run.seconds if run.seconds else 0.0, most)
 
 
-def _goodput(run: Run, answered: Sequence[Sample], limits: Limits) -> Goodput:
+def _goodput(run: Run, answered: Sequence[Sample], limits: GoodputLimits) -> Goodput:
     good = sum(limits.kept(s) for s in answered)
     return Goodput(good / len(run.samples) if run.samples else 0.0, good / run.seconds if run.seconds else 0.0)

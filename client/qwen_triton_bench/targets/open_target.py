@@ -18,7 +18,7 @@ from .triton_http import TritonHttp
 
 
 @dataclass(frozen=True)
-class WayIn:
+class OpenedTarget:
     """`as_ids`: prompts are token ids. `counts_prompts`: the server counts the prompt as it was sent, no template."""
 
     target: Target
@@ -28,13 +28,13 @@ class WayIn:
     counts_prompts: bool = True
 
 
-def open_way_in(arguments: argparse.Namespace) -> WayIn:
+def open_target(arguments: argparse.Namespace) -> OpenedTarget:
     """Raises ConfigurationError when nothing answers, or not as such a model would."""
     encode = folder_tokenizer(arguments.tokenizer_dir) if arguments.tokenizer_dir else None
     return _openai(arguments, encode) if arguments.mode == "openai" else _triton(arguments, encode)
 
 
-def _openai(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
+def _openai(arguments: argparse.Namespace, encode: Encode | None) -> OpenedTarget:
     url = (arguments.url or f"http://localhost:{DEFAULT_PORTS['openai']}").rstrip("/").removesuffix("/v1")
     url = url if "://" in url else f"http://{url}"
     model = first_model(url, arguments.api_key)
@@ -43,10 +43,10 @@ def _openai(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
     if encode is None and arguments.triton_url:
         encode = _server_tokenizer(GrpcFacts(_host_port(arguments.triton_url)))
     target = OpenAi(url, arguments.model or model, chat=chat, streamed=streamed, key=arguments.api_key)
-    return WayIn(target, f"OpenAI-compatible at {url}", encode, as_ids=False, counts_prompts=not chat)
+    return OpenedTarget(target, f"OpenAI-compatible at {url}", encode, as_ids=False, counts_prompts=not chat)
 
 
-def _triton(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
+def _triton(arguments: argparse.Namespace, encode: Encode | None) -> OpenedTarget:
     url = _host_port(arguments.url or f"localhost:{DEFAULT_PORTS[arguments.protocol]}")
     facts: Facts = GrpcFacts(url) if arguments.protocol == "grpc" else HttpFacts(url)
     server = facts.server()
@@ -57,7 +57,7 @@ def _triton(arguments: argparse.Namespace, encode: Encode | None) -> WayIn:
         raise ConfigurationError(f"--stream: {model.name} is not decoupled and answers whole; leave the option out")
     way = GrpcStream if arguments.protocol == "grpc" else TritonHttp
     encode = encode or _server_tokenizer(facts)
-    return WayIn(way(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
+    return OpenedTarget(way(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
 
 
 def _server_tokenizer(facts: Facts) -> Encode:

@@ -13,7 +13,7 @@ from qwen_triton.errors import ConfigurationError
 from ..command import add_arguments as add_bench_arguments
 from ..command import run as run_bench
 from ..report.table import boxed
-from .ranking import Limit, rank, rows, why_not
+from .ranking import LatencyLimit, rank, rows, why_not
 from .space import read_space
 from .sweep import Outcome, run_variant
 from .variant import write_variants
@@ -91,11 +91,11 @@ def _bench(line: Sequence[str]) -> int:
     return run_bench(_parse(line))
 
 
-def _limits(arguments: argparse.Namespace) -> list[Limit]:
+def _limits(arguments: argparse.Namespace) -> list[LatencyLimit]:
     given = (
-        Limit("latency P99", "latency", arguments.max_latency or 0),
-        Limit("TTFT P99", "first_token", arguments.max_ttft or 0),
-        Limit("TPOT P99", "time_per_output_token", arguments.max_tpot or 0),
+        LatencyLimit("latency P99", "latency", arguments.max_latency or 0),
+        LatencyLimit("TTFT P99", "first_token", arguments.max_ttft or 0),
+        LatencyLimit("TPOT P99", "time_per_output_token", arguments.max_tpot or 0),
     )
     return [limit for limit in given if limit.most_ms]
 
@@ -107,7 +107,7 @@ def _one_line(outcome: Outcome) -> str:
     return f"{outcome.figures['output_tokens_per_second']:.1f} tokens/s{made}"
 
 
-def _conclude(outcomes: Sequence[Outcome], limits: Sequence[Limit], folder: Path) -> int:
+def _conclude(outcomes: Sequence[Outcome], limits: Sequence[LatencyLimit], folder: Path) -> int:
     if not outcomes:
         return 1
     ranked = rank(outcomes, limits)

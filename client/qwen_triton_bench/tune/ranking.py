@@ -11,7 +11,7 @@ from .sweep import Outcome
 
 
 @dataclass(frozen=True)
-class Limit:
+class LatencyLimit:
     """A figure and the most it may be, in milliseconds: «latency P99», «TTFT P99» or «TPOT P99»."""
 
     name: str
@@ -22,12 +22,12 @@ class Limit:
         return 1e3 * float(figures[self.spread]["percentiles"]["99"])
 
 
-def rank(outcomes: Sequence[Outcome], limits: Sequence[Limit]) -> list[Outcome]:
+def rank(outcomes: Sequence[Outcome], limits: Sequence[LatencyLimit]) -> list[Outcome]:
     """The best first; what broke a limit, failed or has no figures comes behind."""
     return sorted(outcomes, key=lambda o: (bool(why_not(o, limits)), -_rate(o)))
 
 
-def why_not(outcome: Outcome, limits: Sequence[Limit]) -> str:
+def why_not(outcome: Outcome, limits: Sequence[LatencyLimit]) -> str:
     """Why a setting cannot be the best; empty when it can."""
     f = outcome.figures
     if f is None:
@@ -42,12 +42,12 @@ def _rate(outcome: Outcome) -> float:
     return float(outcome.figures["output_tokens_per_second"]) if outcome.figures else 0.0
 
 
-def rows(ranked: Sequence[Outcome], limits: Sequence[Limit]) -> list[Row]:
+def rows(ranked: Sequence[Outcome], limits: Sequence[LatencyLimit]) -> list[Row]:
     """A line for each setting, the best first."""
     return [(o.variant.setting.name or "as it is", _summary(o, limits)) for o in ranked]
 
 
-def _summary(outcome: Outcome, limits: Sequence[Limit]) -> str:
+def _summary(outcome: Outcome, limits: Sequence[LatencyLimit]) -> str:
     f, reason = outcome.figures, why_not(outcome, limits)
     if f is None:
         return reason

@@ -16,7 +16,7 @@ from qwen_triton.text.tokenizer import Tokenizer
 from qwen_triton_bench.command import add_arguments
 from qwen_triton_bench.plan import make_plan
 from qwen_triton_bench.prompts.dataset import Entry, read_dataset
-from qwen_triton_bench.prompts.lengths import Histogram, Normal, read_histograms
+from qwen_triton_bench.prompts.lengths import LengthHistogram, NormalLengths, read_histograms
 from qwen_triton_bench.prompts.prompt_text import PromptText
 from qwen_triton_bench.prompts.tokenizer import Encode, folder_tokenizer, in_batches
 from qwen_triton_bench.run.arrivals import Open, constant_rate, poisson_rate, read_trace
@@ -79,10 +79,10 @@ def test_a_tokenizer_that_joins_digits_is_refused_in_one_line() -> None:
 def test_normal_lengths_have_the_mean_and_deviation_and_stay_inside() -> None:
     """Drawn again when outside, so nothing piles up at the borders."""
     chance = random.Random(1)
-    drawn = np.array([Normal(128, 10, 1024, "input").draw(chance) for _ in range(20_000)])
+    drawn = np.array([NormalLengths(128, 10, 1024, "input").draw(chance) for _ in range(20_000)])
     assert drawn.mean() == pytest.approx(128, abs=0.5)
     assert drawn.std() == pytest.approx(10, rel=0.03)
-    narrow = [Normal(5, 50, 10, "input").draw(chance) for _ in range(2000)]
+    narrow = [NormalLengths(5, 50, 10, "input").draw(chance) for _ in range(2000)]
     assert (min(narrow), max(narrow)) == (1, 10)
     assert max(narrow.count(n) for n in range(1, 11)) < 350
 
@@ -118,7 +118,7 @@ def test_no_tokenizer_no_exact_lengths() -> None:
 
 def test_histograms_are_drawn_by_weight() -> None:
     """Half of all lengths from a bin of half the weight, each inside its bin."""
-    histogram = Histogram.read({"bins": [1, 11, 21, 31], "weights": [2, 1, 1]}, "x")
+    histogram = LengthHistogram.read({"bins": [1, 11, 21, 31], "weights": [2, 1, 1]}, "x")
     chance = random.Random(2)
     drawn = np.array([histogram.draw(chance) for _ in range(20_000)])
     assert ((drawn >= 1) & (drawn < 31)).all()

@@ -7,7 +7,7 @@ import pytest
 
 from qwen_triton_bench.report.table import stock_rows
 from qwen_triton_bench.run.samples import Run, Sample
-from qwen_triton_bench.run.statistics import Figures, Limits, Spread, figures, in_flight
+from qwen_triton_bench.run.statistics import Figures, GoodputLimits, Spread, figures, in_flight
 
 
 def sample(sent: float, ended: float | None, times: tuple[float, ...] = (), tokens: int = 0, **more: object) -> Sample:
@@ -88,7 +88,7 @@ def test_goodput_counts_what_kept_every_limit() -> None:
     good = sample(0.0, 1.0, (0.1, 1.0), 10)
     late = sample(0.0, 2.0, (1.1, 2.0), 10)
     slow = sample(0.0, 4.0, (0.1, 4.0), 10)
-    f = figures(run(good, late, slow, sample(0.0, 1.0, error="x"), ended=4.0), Limits(0.5, 0.2))
+    f = figures(run(good, late, slow, sample(0.0, 1.0, error="x"), ended=4.0), GoodputLimits(0.5, 0.2))
     assert f.goodput is not None
     assert (f.goodput.share, f.goodput.per_second) == (0.25, 0.25)
 

@@ -13,7 +13,7 @@ import yaml
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_bench.tune.command import add_arguments, run
-from qwen_triton_bench.tune.ranking import Limit, rank, why_not
+from qwen_triton_bench.tune.ranking import LatencyLimit, rank, why_not
 from qwen_triton_bench.tune.space import Setting, read_space
 from qwen_triton_bench.tune.sweep import Outcome, run_variant
 from qwen_triton_bench.tune.variant import Variant, write_variants
@@ -22,7 +22,7 @@ from tests.build.trtllm.test_build import Workshop
 from tests.support.folders import ROOT
 
 LOAD = ["core", "fixed-prompt", "--prompt", "x"]
-LIMITS = [Limit("latency P99", "latency", 1000)]
+LIMITS = [LatencyLimit("latency P99", "latency", 1000)]
 
 
 @pytest.fixture
