@@ -1,12 +1,12 @@
-"""The application: endpoints, errors, middlewares.
+"""The ASGI application: endpoints, error handlers and middleware put together.
 
-A middleware may leave for the endpoints, in the ASGI scope:
-    request_id        what Triton logs the request as
-    triton_metadata   gRPC metadata that goes along, such as traceparent
-    observer          an observer.Observer of what is generated
-    send_body         the server's own `send`: what follows a stream's headers goes there, past all middlewares
-and finds there, when the endpoint has read the body:
-    caller_notes      `user` and `metadata`, as far as they were given
+Keys of the ASGI scope that middleware sets for the endpoints:
+    request_id        the id under which Triton logs the request
+    triton_metadata   gRPC metadata for Triton, such as traceparent
+    observer          an observer.Observer of the answer
+    send_body         the server's own `send`: a stream's chunks bypass the middleware, which only reads headers
+The key that an endpoint sets for the middleware once it has read the body:
+    caller_notes      `user` and `metadata` of the request, as far as given
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ from fastapi import FastAPI
 from . import errors
 from .backend.triton import Backend, GrpcTriton
 from .endpoints import chat, completions, health, models, tokenization
+from .endpoints.chat_page import add_chat_page
 from .endpoints.openapi import add_document
 from .middleware.drain import Drain
-from .middleware.stack import install_gates
-from .service import Shim
+from .middleware.stack import install_middleware
+from .service import Service
 from .settings import ShimSettings
 
 
 def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcTriton) -> FastAPI:
-    """The shim as an ASGI application. `connect` makes the way to the server at a URL; it is called in the loop."""
+    """Builds the application. `connect` makes the backend for a URL, within the event loop.
 
+    Raises ConfigurationError for keys that cannot be read or traces that cannot be sent.
+    """
     drain = Drain()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         backend = connect(settings.triton_url)
-        app.state.shim = Shim(settings, backend, drain)
+        app.state.service = Service(settings, backend, drain)
         yield
         await backend.close()
 
@@ -43,5 +46,7 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
     for module in (chat, completions, models, tokenization, health):
         app.include_router(module.router)
     add_document(app)
-    install_gates(app, settings, drain)
+    if settings.chat_page:
+        add_chat_page(app)
+    install_middleware(app, settings, drain)
     return app

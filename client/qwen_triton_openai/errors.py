@@ -1,6 +1,6 @@
-"""Faults as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}` with OpenAI's status.
+"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}` with OpenAI's status codes.
 
-Every error of the shim ends here, whether the framework, the parameters or Triton raised it.
+Maps every error of the shim, whether the framework, a parameter check or the model raised it. Knows no endpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ _log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
 
-
 _NAMES = {
     "stop_words": "stop",
     "num_return_sequences": "n",
@@ -31,13 +30,13 @@ _NAMES = {
     "embedding_bias_words": "logit_bias",
     "return_log_probs": "logprobs",
 }
-"""What the model calls a parameter → what a client calls it. Others have one name."""
+"""The model's name of a parameter → OpenAI's. All others have one name."""
 _FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
 _CONTEXT = re.compile("the context of|the context is")
 
 
 class ApiError(Exception):
-    """An answer that is an error. `headers` go with it."""
+    """An error response. `param`: the parameter at fault; `kind`: OpenAI's `type`, by default that of the status."""
 
     def __init__(
         self,
@@ -72,10 +71,11 @@ def _kind(status: int) -> str:
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = "invalid_value") -> ApiError:
+    """A 400 that names the parameter at fault."""
     return ApiError(400, message, param=param, code=code)
 
 
-def from_line(error: QwenTritonError, names: Mapping[str, str]) -> ApiError:
+def to_api_error(error: QwenTritonError, names: Mapping[str, str]) -> ApiError:
     """An error of the models behind. `names`: this endpoint's word for the model's words, beside those all share."""
     if isinstance(error, InvalidRequest):
         return _invalid(str(error), {**_NAMES, **names})
@@ -98,7 +98,7 @@ def _invalid(message: str, names: Mapping[str, str]) -> ApiError:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the application an OpenAI one."""
+    """Registers handlers, so that every error of the application is answered in OpenAI's form."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -1,6 +1,6 @@
-"""`qwen-triton key NAME`: makes an API key for the OpenAI-compatible server and the line for its keys file.
+"""`qwen-triton key NAME`: makes an API key of the OpenAI-compatible server and the line for its keys file.
 
-qwen-triton key alice --file keys.txt --requests-per-minute 60 --concurrency 4
+Example: qwen-triton key alice --file keys.txt --requests-per-minute 60 --concurrency 4
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .middleware.keys import (
     PREFIX,
     SHORTEST,
     ApiKey,
+    KeyLimits,
     KeySet,
-    Limits,
     check_name,
     digest_of,
     new_secret,
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in LIMIT_NAMES}
     if min(given.values()) < 0:
         raise ConfigurationError("a limit must not be negative")
-    key = ApiKey(arguments.name, digest_of(secret), Limits(**given) if any(given.values()) else None)
+    key = ApiKey(arguments.name, digest_of(secret), KeyLimits(**given) if any(given.values()) else None)
     if arguments.file:
         _append(arguments.file, key)
     if not arguments.own:

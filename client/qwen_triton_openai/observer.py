@@ -1,4 +1,4 @@
-"""Who listens to a request's answer as it comes: metrics, limits, the readiness probe. Listening changes nothing."""
+"""Observers of a request's answer as it is generated: metrics, rate limits, readiness. They never change the answer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from qwen_triton.tensors.pieces import Piece
 
 
 class Observer(Protocol):
-    """Told of one HTTP request that generates."""
+    """Observes one HTTP request that generates."""
 
-    def asked(self, model: str, streamed: bool, n: int) -> None:
-        """The request is right and on its way to the model that is served as `model`; `n` sequences for each prompt."""
+    def on_request(self, model: str, streamed: bool, n: int) -> None:
+        """The request is valid and about to be sent. `model`: its served name; `n`: sequences of each prompt."""
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
-        """New pieces; none at the end of the answer. The last piece of each sequence has the counts."""
+    def on_pieces(self, pieces: Sequence[Piece]) -> None:
+        """New pieces of the answer; an empty list at its end. A sequence's last piece has the token counts."""
 
 
 class Observers:
@@ -24,10 +24,10 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def asked(self, model: str, streamed: bool, n: int) -> None:
+    def on_request(self, model: str, streamed: bool, n: int) -> None:
         for observer in self._observers:
-            observer.asked(model, streamed, n)
+            observer.on_request(model, streamed, n)
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[Piece]) -> None:
         for observer in self._observers:
-            observer.heard(pieces)
+            observer.on_pieces(pieces)

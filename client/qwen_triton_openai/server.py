@@ -1,4 +1,4 @@
-"""The shim as a process: uvicorn on uvloop, until a signal has it leave."""
+"""Process of the shim: uvicorn on uvloop, from the start to the drain after a signal."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import uvicorn
 
 from .app import create_app
 from .backend.grpc_pool import host_port
-from .service import Shim
+from .service import Service
 from .settings import ShimSettings, check_certificate
 
 _COLLECTIONS = (20_000, 5, 2)
-"""Objects that are allocated and not freed before the young ones are looked through, and how often that is before older
-ones are. Python's own are 700, 10 and 10."""
+"""Thresholds of the garbage collector (`gc.set_threshold`); Python's defaults are 700, 10 and 10."""
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn that goes on serving until the shim has drained: SIGTERM or SIGINT once to leave, twice to drop all."""
+class _DrainingServer(uvicorn.Server):
+    """Drains after the first SIGTERM or SIGINT before it stops; a second signal stops it at once."""
 
     def __init__(self, config: uvicorn.Config, settings: ShimSettings) -> None:
         super().__init__(config)
         self._settings = settings
-        self._leaving: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,20 +35,23 @@ class _Server(uvicorn.Server):
         yield
 
     def _on_signal(self) -> None:
-        if self._leaving is None and self.started:
-            self._leaving = asyncio.get_running_loop().create_task(self._leave())
+        if self._draining is None and self.started:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
         else:
             self.should_exit = self.force_exit = True
 
-    async def _leave(self) -> None:
-        shim = self.config.app.state.shim  # type: ignore[union-attr]  # uvicorn takes other kinds of application too
-        assert isinstance(shim, Shim)
-        await shim.drain.leave(self._settings.drain_notice_s, self._settings.drain_s)
+    async def _drain(self) -> None:
+        service = self.config.app.state.service  # type: ignore[union-attr]  # uvicorn takes other kinds of application too
+        assert isinstance(service, Service)
+        await service.drain.leave(self._settings.drain_notice_s, self._settings.drain_s)
         self.should_exit = True
 
 
 def serve(settings: ShimSettings) -> int:
-    """Serves until a signal; 0 after an orderly end, 1 when it could not start. Raises ConfigurationError."""
+    """Serves until a signal. Returns the exit code: 0 after the drain, 1 when the server could not start.
+
+    Raises ConfigurationError for settings that cannot be used.
+    """
     check_certificate(settings)
     host_port(settings.triton_url)
     config = uvicorn.Config(
@@ -66,15 +68,18 @@ def serve(settings: ShimSettings) -> int:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    server = _Server(config, settings)
-    _settle_garbage()
+    server = _DrainingServer(config, settings)
+    _tune_garbage_collector()
     server.run()
     return 0 if server.started else 1
 
 
-def _settle_garbage() -> None:
-    """Leaves out of every collection what lives as long as the process, and collects less often: pieces and events are
-    tuples by the thousand that reference counts free, and looking for cycles among them took a tenth of the time."""
+def _tune_garbage_collector() -> None:
+    """Excludes objects that live as long as the process from garbage collection, and collects less often.
+
+    A stream's pieces and events are short-lived tuples without cycles: reference counts free them, and searching them
+    for cycles is wasted processor time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTIONS)

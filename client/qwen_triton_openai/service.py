@@ -1,4 +1,4 @@
-"""What all endpoints share: settings, the way to Triton, the models' pulses, and whether the shim is leaving."""
+"""State that all endpoints share: settings, the backend, readiness of the models, and the drain."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from starlette.requests import Request
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.types import GenerateRequest
 
-from .answers.answering import Answering
+from .answers.response import AnswerReader
 from .backend.generation import Generation, PromptGenerations
-from .backend.readiness import Pulse
+from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
-from .errors import ApiError, from_line
+from .errors import ApiError, to_api_error
 from .middleware.drain import Drain
 from .observer import Observer, Observers
 from .settings import ShimSettings
 
 
-class Shim:
-    """One process's state; nothing in it outlives a connection."""
+class Service:
+    """The state of one shim process. Keeps nothing of a request once it has ended."""
 
     def __init__(self, settings: ShimSettings, backend: Backend, drain: Drain) -> None:
         self.settings = settings
         self.backend = backend
         self.drain = drain
-        self.started = int(time.time())
-        self.pulses = {model: Pulse(backend, model, settings) for model in dict.fromkeys(settings.models.values())}
+        self.created = int(time.time())
+        self.readiness = {
+            model: ModelReadiness(backend, model, settings) for model in dict.fromkeys(settings.models.values())
+        }
 
     def triton_model(self, name: str) -> str:
-        """The Triton model that is served under a name. Raises ApiError, as OpenAI does, for another name."""
+        """The Triton model served as `name`. Raises ApiError (404, as OpenAI) for a name that is not served."""
         model = self.settings.models.get(name)
         if model is None:
             served = ", ".join(self.settings.models)
@@ -46,38 +48,42 @@ class Shim:
         return model
 
     async def answer(
-        self, request: Request, name: str, asked: Sequence[GenerateRequest], names: Mapping[str, str]
-    ) -> Answering:
-        """Sends the requests of one HTTP request. `names`: what the endpoint calls the line's parameters."""
+        self, request: Request, name: str, requests: Sequence[GenerateRequest], names: Mapping[str, str]
+    ) -> AnswerReader:
+        """Sends the requests of one HTTP request, one for each prompt, and returns the reader of their answer.
+
+        `name`: the served model; `names`: the model's name of a parameter → the endpoint's. Raises ApiError.
+        """
         model = self.triton_model(name)
-        observer: Observer = self.pulses[model]
-        if listening := request.scope.get("observer"):
-            observer = Observers(observer, listening)
-        observer.asked(name, asked[0].stream, asked[0].sampling.n)
-        return Answering(await self._generate(request, model, asked, names), observer, names)
+        observer: Observer = self.readiness[model]
+        if record := request.scope.get("observer"):
+            observer = Observers(observer, record)
+        observer.on_request(name, requests[0].stream, requests[0].sampling.n)
+        return AnswerReader(await self._generate(request, model, requests, names), observer, names)
 
     async def _generate(
-        self, request: Request, model: str, asked: Sequence[GenerateRequest], names: Mapping[str, str]
+        self, request: Request, model: str, requests: Sequence[GenerateRequest], names: Mapping[str, str]
     ) -> Generation:
         request_id = request.scope.get("request_id") or secrets.token_hex(12)
         metadata = request.scope.get("triton_metadata", ())
         sent: list[Generation] = []
         try:
-            for each in asked:
+            for each in requests:
                 sent.append(await self.backend.generate(model, each, request_id=request_id, metadata=metadata))
         except QwenTritonError as error:
             for generation in sent:
                 generation.cancel()
-            raise from_line(error, names) from error
-        return sent[0] if len(sent) == 1 else PromptGenerations(sent, asked[0].sampling.n)
+            raise to_api_error(error, names) from error
+        return sent[0] if len(sent) == 1 else PromptGenerations(sent, requests[0].sampling.n)
 
 
 def note_caller(request: Request, given: Mapping[str, Any]) -> None:
-    """Leaves for the access log what a caller says of itself; it has no bearing on the answer."""
+    """Leaves `user` and `metadata` in the scope for the access log. They do not affect the answer."""
     request.scope["caller_notes"] = {name: given[name] for name in ("user", "metadata") if name in given}
 
 
-def shim_of(request: Request) -> Shim:
-    shim = request.app.state.shim
-    assert isinstance(shim, Shim)
-    return shim
+def service_of(request: Request) -> Service:
+    """The service of the application that handles a request."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service

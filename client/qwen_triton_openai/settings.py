@@ -1,4 +1,4 @@
-"""What the shim can be told: the key `openai:` of a deployment, and the flags of `qwen-triton shim`."""
+"""Settings of the shim: the key `openai:` of a deployment, and the flags of `qwen-triton shim`."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
 
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-
+NonNegative = Annotated[int, Field(ge=0)]
+File = Annotated[Path, Field(strict=False)]
+"""A path, also where the deployment has it as text."""
 
 FILES = ("api_keys_file", "tls_certificate", "tls_key")
-"""Settings that are paths."""
-Limit = Annotated[int, Field(ge=0)]
-File = Annotated[Path, Field(strict=False)]
-"""A text of the deployment becomes a path."""
+"""Names of the settings that are paths."""
 
 
-class GateSettings(BaseModel):
-    """Who may ask and how much. 0 = no limit; files are paths, relative to the deployment.
+class MiddlewareSettings(BaseModel):
+    """Settings of the middleware and of TLS. A limit of 0 is no limit; relative paths start at the deployment's folder.
 
-    `api_keys_file`: the keys (see `qwen-triton key`); with it, or with QWEN_TRITON_API_KEYS in the environment, every
-    request needs one. `requests_per_minute`, `tokens_per_minute` and `concurrency` hold for each key that has none of
-    its own, and for all callers together where no keys are asked for. At most `max_in_flight` requests are generated at
-    once; `max_queued` more wait, `queue_timeout_s` at the longest. `metrics_need_key`: /metrics is closed as well.
-    `tls_certificate`: PEM, with the chain; `tls_key` may stand in the same file. `otlp_endpoint`: where traces go, such
-    as http://localhost:4318/v1/traces (extra `otel`).
+    `api_keys_file`: the keys (see `qwen-triton key`). With it, or with QWEN_TRITON_API_KEYS in the environment, every
+    request needs a key.
+    `requests_per_minute`, `tokens_per_minute`, `concurrency`: the limits of each key that has none of its own; without
+    keys, of all clients together.
+    `max_in_flight`: requests that generate at once; `max_queued`: further requests that wait; `queue_timeout_s`: the
+    longest wait.
+    `metrics_need_key`: /metrics needs a key too.
+    `tls_certificate`: PEM with the chain; `tls_key`: its key, unless the same file has it.
+    `otlp_endpoint`: the collector of traces, such as http://localhost:4318/v1/traces (needs the extra `otel`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     api_keys_file: File | None = None
-    requests_per_minute: Limit = 0
-    tokens_per_minute: Limit = 0
-    concurrency: Limit = 0
+    requests_per_minute: NonNegative = 0
+    tokens_per_minute: NonNegative = 0
+    concurrency: NonNegative = 0
     max_body_bytes: Annotated[int, Field(ge=1)] = 8 << 20
     max_messages: Annotated[int, Field(ge=1)] = 2048
-    max_in_flight: Limit = 1024
-    max_queued: Limit = 1024
+    max_in_flight: NonNegative = 1024
+    max_queued: NonNegative = 1024
     queue_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     cors_origins: list[str] = []
     tls_certificate: File | None = None
@@ -57,14 +59,17 @@ class GateSettings(BaseModel):
         return "https" if self.tls_certificate else "http"
 
 
-class ShimSettings(GateSettings):
-    """`enabled`: `qwen-triton serve` starts a shim beside the server. `models`: the names that clients may ask for, each
-    with the Triton model that answers. All times in seconds.
+class ShimSettings(MiddlewareSettings):
+    """All settings of the shim. Times are in seconds.
 
-    `temperature` and `top_p` hold where a request does not say, as in OpenAI's own service. After a SIGTERM readiness
-    is false at once; requests are still taken for `drain_notice_s`, so that load balancers can look elsewhere, and
-    what was accepted has `drain_s` to finish. `keep_alive_s`: a comment on streams that are silent for so long, 0 =
-    none. Readiness asks the model for a token when none was seen for `probe_every_s`.
+    `enabled`: `qwen-triton serve` starts a shim beside the server.
+    `models`: served names, each with the Triton model that answers.
+    `temperature`, `top_p`: defaults of a request, the same as OpenAI's.
+    `keep_alive_s`: a stream that is silent for so long carries a comment; 0 = none.
+    `drain_notice_s`: after SIGTERM readiness fails at once, but requests are still accepted for so long, so that load
+    balancers can move on; `drain_s`: time that accepted requests then have to finish.
+    `probe_every_s`: readiness generates a token with a model that has answered nothing for so long;
+    `probe_timeout_s`: the longest wait for that token.
     """
 
     enabled: bool = True
@@ -84,8 +89,8 @@ class ShimSettings(GateSettings):
     probe_timeout_s: Seconds = 5.0
 
 
-def check_certificate(settings: GateSettings) -> None:
-    """Raises ConfigurationError for files that cannot be used; nothing is asked for where no certificate is named."""
+def check_certificate(settings: MiddlewareSettings) -> None:
+    """Loads the certificate and its key, if any. Raises ConfigurationError for files that cannot be used."""
     if settings.tls_certificate is None:
         if settings.tls_key is not None:
             raise ConfigurationError("openai.tls_key: a key alone serves nothing; give tls_certificate as well")

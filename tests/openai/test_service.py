@@ -11,7 +11,7 @@ import pytest
 from qwen_triton.errors import EngineError, InvalidRequest
 from qwen_triton.tensors.pieces import Piece
 from qwen_triton_openai.endpoints.body import BODIES
-from qwen_triton_openai.middleware.drain import Drain, DrainGate
+from qwen_triton_openai.middleware.drain import Drain, DrainMiddleware
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, answer, chat_body, completion_body, shim_client
 
@@ -167,7 +167,7 @@ def test_leaving_in_order() -> None:
         async def send(message: Any) -> None:
             statuses.append(message.get("status"))
 
-        gate = DrainGate(app, drain)
+        gate = DrainMiddleware(app, drain)
         scope = {"type": "http", "path": "/v1/completions", "method": "POST"}
         accepted = asyncio.create_task(gate(scope, None, send))  # type: ignore[arg-type]  # nothing is received
         await started.wait()
@@ -198,7 +198,7 @@ def test_leaving_has_a_bound() -> None:
 def test_who_is_leaving_is_not_ready() -> None:
     """At once."""
     with shim_client() as client:
-        client.app.state.shim.drain.leaving = True  # type: ignore[attr-defined]  # starlette's
+        client.app.state.service.drain.leaving = True  # type: ignore[attr-defined]  # starlette's
         reply = client.get("/health/ready")
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
 

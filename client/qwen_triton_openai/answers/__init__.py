@@ -1,4 +1,4 @@
-"""An answer of the model in OpenAI's words: whole objects, stream chunks, usage, log probs.
+"""Answers of the model in OpenAI's form: whole objects, stream chunks, usage, log probs.
 
-Knows no HTTP framework beyond its responses. Imports from the core and from errors, settings and backend of this package.
+Knows no HTTP framework beyond its responses. Imports from the core, and from errors, observer and backend of this package.
 """

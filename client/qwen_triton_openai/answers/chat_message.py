@@ -1,4 +1,4 @@
-"""One choice of a chat completion: text pieces to deltas, and to a message at the end."""
+"""One choice of a chat completion: decodes text pieces to deltas, and deltas to the assistant's message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from qwen_triton.tensors.pieces import Piece
 
 
 class ChatChoice:
-    """`tools`: calls are read out of the answer. `begun`: what the answer was made to begin with (see tool_choice)."""
+    """Decoder of one choice. `tools`: the text may have tool calls; `streamed`: their arguments come as they grow.
+
+    `begun`: the text that the prompt already ends with and the answer continues (see endpoints/tool_choice).
+    """
 
     def __init__(self, *, tools: bool, begun: str = "", streamed: bool = False) -> None:
         self._reasoning: ReasoningParser | None = None
@@ -20,7 +23,7 @@ class ChatChoice:
         self._begun = begun
 
     def feed(self, piece: Piece) -> list[Delta]:
-        """What is certain with this piece; everything with the last."""
+        """The deltas that are certain after this piece; with the last piece of the choice, all that remain."""
         if self._reasoning is None:
             self._reasoning = ReasoningParser(piece.reasoning_opened)
         out = self._read(self._reasoning.feed(self._begun + piece.text))
@@ -31,7 +34,7 @@ class ChatChoice:
         return out
 
     def finish_reason(self, finish: str) -> str:
-        """As OpenAI names it; an answer that was cut off has not finished its calls."""
+        """OpenAI's finish reason: `tool_calls` only for an answer that ended by itself; one cut off has unfinished calls."""
         return "tool_calls" if finish == "stop" and self._calls and self._calls.calls else finish
 
     def _read(self, deltas: list[Reasoning | Content]) -> list[Delta]:
@@ -48,7 +51,7 @@ def new_call_id() -> str:
 
 
 def as_message(deltas: list[Delta]) -> dict[str, Any]:
-    """A whole answer's deltas as an assistant's message."""
+    """All deltas of a choice as the assistant's message. `content` is null for an answer of tool calls alone."""
     content = "".join(d.text for d in deltas if isinstance(d, Content))
     reasoning = "".join(d.text for d in deltas if isinstance(d, Reasoning))
     calls = [_call(d, deltas) for d in deltas if isinstance(d, CallBegin)]

@@ -1,4 +1,4 @@
-"""A chat completion as server-sent events."""
+"""Encodes a chat completion as server-sent events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def _delta(delta: Delta) -> bytes:
 
 
 class ChatWriter:
-    """Turns pieces into chunks. The first chunk of each choice gives its role, its last one its finish reason."""
+    """Encodes pieces as chunks. A choice's first chunk has its role, its last one its finish reason.
+
+    `last`: a final chunk has the usage; `each`: every chunk has the usage so far.
+    """
 
     def __init__(
         self, frame: ChunkFrame, new_choice: Callable[[], ChatChoice], usage: UsageCount, *, last: bool, each: bool
@@ -50,12 +53,12 @@ class ChatWriter:
         return b"".join([chunk for piece in pieces for chunk in self._piece(piece)])
 
     def end(self) -> bytes:
-        """The usage, where it was asked for, and the end mark."""
+        """The usage chunk, if requested, and the end mark."""
         return (self._frame.chunk(b"", self._usage.as_json()) if self._last_usage else b"") + DONE
 
     def _piece(self, piece: Piece) -> list[bytes]:
         out: list[bytes] = []
-        self._usage.take(piece)
+        self._usage.add(piece)
         choice = self._choices.get(piece.sequence)
         if choice is None:
             choice = self._choices[piece.sequence] = self._new_choice()
@@ -70,7 +73,7 @@ class ChatWriter:
         return out
 
     def _plain(self, index: int, delta: Delta) -> bytes:
-        """A chunk of nothing but a delta; of text, as nearly all are, only the text is put together anew."""
+        """A chunk with a delta alone. Nearly all are of text: their constant parts are encoded once for each choice."""
         if not isinstance(delta, Content):
             return self._chunk(index, _delta(delta))
         around = self._around.get(index)
@@ -79,10 +82,10 @@ class ChatWriter:
         return around[0] + _TEXT + orjson.dumps(delta.text) + around[1]
 
     def _with_logprobs(self, piece: Piece, deltas: Sequence[Delta]) -> list[bytes]:
-        """The log probs go with the first delta, or alone."""
-        shown = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs else [])
+        """Chunks of a piece with log probs or usage; its log probs go with its first delta, or with an empty one."""
+        encoded = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs else [])
         logprobs: Any = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
-        return [self._chunk(piece.sequence, delta, None if n else logprobs) for n, delta in enumerate(shown)]
+        return [self._chunk(piece.sequence, delta, None if n else logprobs) for n, delta in enumerate(encoded)]
 
     def _chunk(self, index: int, delta: bytes, logprobs: Any = None) -> bytes:
         shown = b"null" if logprobs is None else orjson.dumps(logprobs)

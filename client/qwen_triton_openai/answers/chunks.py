@@ -1,4 +1,4 @@
-"""Server-sent events of a completion, put together from bytes: most of a chunk is the same in every one."""
+"""Server-sent events of a completion. A stream's chunks share most of their bytes, which are encoded once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ COMMENT = b": waiting\n\n"
 
 
 def event(value: Any) -> bytes:
+    """A server-sent event with a JSON value."""
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 class ChunkFrame:
-    """The constant parts of a stream's chunks. `usage`: each has the key, as OpenAI's have with include_usage."""
+    """The constant parts of a stream's chunks. `usage`: every chunk has this key, as OpenAI's have with include_usage."""
 
     def __init__(self, kind: str, completion_id: str, created: int, model: str, *, usage: bool) -> None:
         head = orjson.dumps({"id": completion_id, "object": kind, "created": created, "model": model})
@@ -23,7 +24,7 @@ class ChunkFrame:
         self._usage = usage
 
     def chunk(self, choice: bytes, usage: Any = None) -> bytes:
-        """One chunk with one choice, or with none."""
+        """A chunk with one choice, given as JSON, or with none if it is empty."""
         if not self._usage:
             return self._head + choice + b"]}\n\n"
         return self._head + choice + b'],"usage":' + orjson.dumps(usage) + b"}\n\n"

@@ -1,4 +1,4 @@
-"""A text completion as server-sent events."""
+"""Encodes a text completion as server-sent events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from .usage import UsageCount
 
 
 class CompletionWriter:
-    """Turns pieces into chunks: one for each piece, the last of a choice with its finish reason."""
+    """Encodes each piece as one chunk; a choice's last one has its finish reason.
+
+    `last`: a final chunk has the usage; `each`: every chunk has the usage so far.
+    """
 
     def __init__(self, frame: ChunkFrame, usage: UsageCount, *, last: bool, each: bool) -> None:
         self._frame = frame
@@ -28,11 +31,11 @@ class CompletionWriter:
         return b"".join([self._chunk(piece) for piece in pieces])
 
     def end(self) -> bytes:
-        """The usage, where it was asked for, and the end mark."""
+        """The usage chunk, if requested, and the end mark."""
         return (self._frame.chunk(b"", self._usage.as_json()) if self._last_usage else b"") + DONE
 
     def _chunk(self, piece: Piece) -> bytes:
-        self._usage.take(piece)
+        self._usage.add(piece)
         end = b'"finish_reason":null}'
         if piece.finish:
             end = orjson.dumps({"finish_reason": piece.finish, "stop_reason": piece.stop_reason})[1:]
@@ -43,18 +46,21 @@ class CompletionWriter:
 
     def _legacy(self, piece: Piece) -> dict[str, Any]:
         tokens = self._logprobs.setdefault(piece.sequence, LegacyLogprobs())
-        return tokens.take(piece.logprobs or ())
+        return tokens.convert(piece.logprobs or ())
 
 
 class LegacyLogprobs:
-    """Turns the tokens of one choice, as they come. A token's offset is the character of the text it begins in."""
+    """Log probs of one choice in the form of OpenAI's older endpoint: parallel lists.
+
+    A token's offset counts characters of the text before it; a token within a character has that character's offset.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._offset = 0
 
-    def take(self, content: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The lists for these tokens; offsets go on from those before."""
+    def convert(self, content: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The lists of these tokens. `content`: tokens in the chat endpoint's form; offsets continue from earlier calls."""
         offsets = []
         for token in content:
             offsets.append(self._offset)
@@ -68,8 +74,8 @@ class LegacyLogprobs:
 
 
 def _top(token: dict[str, Any]) -> dict[str, float]:
-    """The likeliest tokens and the one that was taken, by their text; of equal texts the likelier."""
-    found: dict[str, float] = {token["token"]: token["logprob"]}
+    """Log prob by text of the most likely tokens and of the sampled one; of tokens with one text, the greater."""
+    by_text: dict[str, float] = {token["token"]: token["logprob"]}
     for other in token["top_logprobs"]:
-        found[other["token"]] = max(other["logprob"], found.get(other["token"], float("-inf")))
-    return found
+        by_text[other["token"]] = max(other["logprob"], by_text.get(other["token"], float("-inf")))
+    return by_text

@@ -1,4 +1,4 @@
-"""One HTTP request from its generation to its response, streamed or whole; it ends when the client leaves."""
+"""HTTP response of a generation, streamed or whole; cancels the generation when the client disconnects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.pieces import Piece
 
 from ..backend.generation import Generation
-from ..errors import ApiError, Json, from_line
+from ..errors import ApiError, Json, to_api_error
 from ..observer import Observer
 from .chunks import COMMENT, event
 
@@ -24,18 +24,24 @@ _log = logging.getLogger(__name__)
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 CLIENT_CLOSED_REQUEST = 499
-"""Nobody sees it but the access log."""
+"""nginx's status for a client that disconnected before its response. Only the access log and metrics show it."""
 
 
 class Writer(Protocol):
-    """A kind of completion as server-sent events."""
+    """Encodes one kind of completion as server-sent events."""
 
-    def write(self, pieces: Sequence[Piece]) -> bytes: ...
-    def end(self) -> bytes: ...
+    def write(self, pieces: Sequence[Piece]) -> bytes:
+        """The events of these pieces; may be empty."""
+
+    def end(self) -> bytes:
+        """The stream's last events."""
 
 
-class Answering:
-    """Reads a generation, tells the observer, and names errors in the endpoint's words."""
+class AnswerReader:
+    """Reads a generation for an endpoint: shows pieces to the observer and maps errors to the endpoint's parameter names.
+
+    `names`: the model's name of a parameter → the endpoint's.
+    """
 
     def __init__(self, generation: Generation, observer: Observer, names: Mapping[str, str]) -> None:
         self._generation = generation
@@ -46,64 +52,70 @@ class Answering:
         self._generation.cancel()
 
     async def read(self) -> list[Piece]:
-        """The next pieces, none at the end. Raises ApiError."""
+        """The next pieces; an empty list at the end. Raises ApiError."""
         try:
             pieces = await self._generation.read()
         except QwenTritonError as error:
-            raise from_line(error, self._names) from error
+            raise to_api_error(error, self._names) from error
         for piece in pieces:
             if piece.finish in ("cancelled", "error"):
                 raise ApiError(503, "the server took the request back; try again", code=piece.finish)
-        self._observer.heard(pieces)
+        self._observer.on_pieces(pieces)
         return pieces
 
     async def read_all(self) -> list[Piece]:
-        found: list[Piece] = []
+        """All pieces until the end. Raises ApiError."""
+        every: list[Piece] = []
         while pieces := await self.read():
-            found += pieces
-        return found
+            every += pieces
+        return every
 
 
-async def whole(request: Request, answering: Answering, body: Callable[[list[Piece]], Any]) -> Response:
-    """The answer in one JSON body."""
-    async with watching(request.receive, answering.cancel) as gone:
+async def whole(request: Request, reader: AnswerReader, body: Callable[[list[Piece]], Any]) -> Response:
+    """The answer as one JSON object, which `body` makes of all pieces. Raises ApiError."""
+    async with watch_disconnect(request.receive, reader.cancel) as gone:
         try:
-            pieces = await answering.read_all()
+            pieces = await reader.read_all()
         except ApiError:
             if not gone():
                 raise
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         finally:
-            answering.cancel()
+            reader.cancel()
     return Json(body(pieces))
 
 
 class EventStream(Response):
-    """The answer as server-sent events. What fails before the first piece is an ordinary error response."""
+    """The answer as server-sent events. An error before the first piece is an ordinary error response.
+
+    `keep_alive_s`: a stream that is silent for so long carries a comment; 0 = none.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, answering: Answering, writer: Writer, keep_alive_s: float) -> None:
+    def __init__(self, reader: AnswerReader, writer: Writer, keep_alive_s: float) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._answering = answering
+        self._reader = reader
         self._writer = writer
         self._keep_alive_s = keep_alive_s
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with watching(receive, self._answering.cancel) as gone:
+        async with watch_disconnect(receive, self._reader.cancel) as gone:
             try:
-                # A task of its own: what wakes it does not pass through thirty coroutines of the framework each time.
+                # Run in its own task: each wake-up then resumes one coroutine, not the ~30 nested ones of the middleware.
                 await asyncio.create_task(self._send_all(scope.get("send_body", send), send))
             except ApiError as error:
                 if not gone():
-                    await self._fail(error, scope, receive, send)
+                    await self._send_error(error, scope, receive, send)
             except Exception as error:
                 _log.error("a stream failed", exc_info=error)
-                await self._fail(ApiError(500, "internal error; the server's log has the cause"), scope, receive, send)
+                await self._send_error(
+                    ApiError(500, "internal error; the server's log has the cause"), scope, receive, send
+                )
             finally:
-                self._answering.cancel()
+                self._reader.cancel()
 
     async def _send_all(self, send_body: Send, send: Send) -> None:
         pieces = await self._next(send)
@@ -116,8 +128,8 @@ class EventStream(Response):
 
     async def _next(self, send: Send) -> list[Piece]:
         if not self._keep_alive_s:
-            return await self._answering.read()
-        reading = asyncio.ensure_future(self._answering.read())
+            return await self._reader.read()
+        reading = asyncio.ensure_future(self._reader.read())
         try:
             while not (await asyncio.wait((reading,), timeout=self._keep_alive_s))[0]:
                 await self._start(send)
@@ -131,20 +143,19 @@ class EventStream(Response):
             self._started = True
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
-    async def _fail(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_error(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         if self._started:
             await send({"type": "http.response.body", "body": event(error.body), "more_body": False})
         else:
             await error.response()(scope, receive, send)
 
 
-class ClientGone(Exception):
-    """The client closed its connection before it had its answer."""
-
-
 @contextlib.asynccontextmanager
-async def watching(receive: Receive, on_gone: Callable[[], None]) -> AsyncIterator[Callable[[], bool]]:
-    """Calls `on_gone` when the client leaves; gives a function that says whether it has. The body has been read."""
+async def watch_disconnect(receive: Receive, on_gone: Callable[[], None]) -> AsyncIterator[Callable[[], bool]]:
+    """Calls `on_gone` when the client disconnects; yields a function that says whether it has.
+
+    Messages other than the disconnect are dropped, so the request's body must have been read.
+    """
     gone = False
 
     async def watch() -> None:

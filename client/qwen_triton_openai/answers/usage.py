@@ -1,4 +1,4 @@
-"""Token counts of one HTTP request, over its prompts and their sequences."""
+"""Token counts of one HTTP request, summed over its prompts and their sequences."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from qwen_triton.tensors.pieces import Piece
 
 
 class UsageCount:
-    """Adds up what pieces say; `n` sequences belong to each prompt, whose tokens count once."""
+    """Sums the counts of pieces. A prompt has `n` sequences; its tokens count once."""
 
     def __init__(self, n: int) -> None:
         self._n = n
         self._prompts: dict[int, tuple[int, int]] = {}
         self._completions: dict[int, int] = {}
 
-    def take(self, piece: Piece) -> None:
+    def add(self, piece: Piece) -> None:
+        """Takes over the counts of a piece, if it has any: each replaces the sequence's former one."""
         if piece.completion_tokens is not None:
             self._completions[piece.sequence] = piece.completion_tokens
         if piece.prompt_tokens is not None:
             self._prompts[piece.sequence // self._n] = piece.prompt_tokens, piece.cached_tokens
 
     def as_json(self) -> dict[str, Any]:
+        """OpenAI's usage object."""
         prompt = sum(tokens for tokens, _ in self._prompts.values())
         completion = sum(self._completions.values())
         return {

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _PROBE = GenerateRequest(prompt="1", prompt_format="raw", sampling=SamplingParams(max_tokens=1, temperature=0.0))
 
 
-class Pulse:
+class ModelReadiness:
     """The last sign of life of one Triton model. As an observer it hears the answers that pass."""
 
     def __init__(self, backend: Backend, model: str, settings: ShimSettings) -> None:
@@ -30,10 +30,10 @@ class Pulse:
         self._probing = asyncio.Lock()
         self._told = ""
 
-    def asked(self, model: str, streamed: bool, n: int) -> None:
+    def on_request(self, model: str, streamed: bool, n: int) -> None:
         """Nothing is heard yet."""
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[Piece]) -> None:
         if pieces:
             self._last = time.monotonic()
 
@@ -64,6 +64,6 @@ class Pulse:
         generation = await self._backend.generate(self._model, _PROBE, request_id="readiness")
         try:
             while pieces := await generation.read():
-                self.heard(pieces)
+                self.on_pieces(pieces)
         finally:
             generation.cancel()

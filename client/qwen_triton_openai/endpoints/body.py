@@ -1,4 +1,4 @@
-"""A request's JSON body, checked against the table of parameters."""
+"""Checks a request's JSON body against the table of parameters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODIES = {CHAT: _model("ChatCompletionRequest", CHAT), COMPLETIONS: _model("Comp
 
 
 async def read_json(request: Request) -> Any:
-    """The body as JSON. Raises ApiError."""
+    """The body as a JSON value. Raises ApiError."""
     try:
         return orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
@@ -39,7 +39,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_model(request: Request, kind: type[Model]) -> Model:
-    """The body as a model. Raises ApiError."""
+    """The body as a pydantic model. Raises ApiError naming the field at fault."""
     body = check_object(await read_json(request))
     try:
         return kind.model_validate(body)
@@ -48,17 +48,19 @@ async def read_model(request: Request, kind: type[Model]) -> Model:
 
 
 def check_object(body: Any) -> dict[str, Any]:
+    """The body if it is a JSON object. Raises ApiError."""
     if not isinstance(body, dict):
         raise bad_request(f"the body must be a JSON object, got {type(body).__name__}", code="invalid_type")
     return body
 
 
 async def read_parameters(request: Request, endpoint: str) -> dict[str, Any]:
-    """The parameters that were given; null is not given. Raises ApiError naming the one at fault."""
+    """The given parameters by name; a null counts as not given. Raises ApiError naming the parameter at fault."""
     return check_parameters(await read_json(request), endpoint)
 
 
 def check_parameters(body: Any, endpoint: str) -> dict[str, Any]:
+    """As read_parameters, of a decoded body."""
     try:
         checked = BODIES[endpoint].model_validate(check_object(body))
     except ValidationError as error:
@@ -76,7 +78,7 @@ def _refuse(parameter: Parameter, value: Any) -> None:
 
 
 def _fault(error: ValidationError, known: Sequence[str]) -> ApiError:
-    """The first fault, in OpenAI's words where there are some."""
+    """The first fault of a body, worded as OpenAI words it where OpenAI has that error."""
     fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
@@ -85,6 +87,6 @@ def _fault(error: ValidationError, known: Sequence[str]) -> ApiError:
         return bad_request(f"Unknown parameter: '{name[:200]}'{hint}", name[:200], "unknown_parameter")
     if fault["type"] == "missing":
         return bad_request(f"Missing required parameter: '{name}'", name, "missing_required_parameter")
-    place = name + "".join(f"[{part}]" for part in fault["loc"][1:] if isinstance(part, int))
+    path = name + "".join(f"[{part}]" for part in fault["loc"][1:] if isinstance(part, int))
     message = fault["msg"][0].lower() + fault["msg"][1:]
-    return bad_request(f"{place}: {message}", place, "invalid_type" if "type" in fault["type"] else "invalid_value")
+    return bad_request(f"{path}: {message}", path, "invalid_type" if "type" in fault["type"] else "invalid_value")

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions."""
+"""Endpoint POST /v1/chat/completions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.pieces import Piece
 from qwen_triton.types import GenerateRequest
 
-from ..answers.answering import EventStream, whole
 from ..answers.chat_message import ChatChoice, as_message
 from ..answers.chat_writer import ChatWriter
 from ..answers.chunks import ChunkFrame
+from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
-from ..errors import bad_request, from_line
-from ..service import note_caller, shim_of
+from ..errors import bad_request, to_api_error
+from ..service import note_caller, service_of
 from ..settings import ShimSettings
 from .body import read_parameters
 from .parameters import CHAT
@@ -30,10 +30,11 @@ from .tool_choice import ToolPlan, plan_tools, with_tools
 router = APIRouter()
 
 NAMES = {"text_input": "messages", "input_ids": "messages", "top_logprobs": "top_logprobs"}
+"""The model's name of a parameter → this endpoint's."""
 
 
 def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[GenerateRequest, ToolPlan]:
-    """The request to the line, and how tools are read from its answer. Raises ApiError."""
+    """The request to the model, and how tool calls are read from its answer. Raises ApiError."""
     if given.get("response_format", {"type": "text"}) != {"type": "text"}:
         raise bad_request(
             'response_format: only {"type": "text"}; no engine of this server constrains what a model says',
@@ -50,35 +51,35 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[Generat
     try:
         return with_tools(base_request(given, settings, logprobs), given, tools), tools
     except QwenTritonError as error:
-        raise from_line(error, NAMES) from error
+        raise to_api_error(error, NAMES) from error
 
 
 @router.post("/v1/chat/completions", operation_id="create_chat_completion", tags=["OpenAI"])
 async def create_chat_completion(request: Request) -> Response:
     """A chat completion, whole or streamed."""
-    shim = shim_of(request)
+    service = service_of(request)
     given = await read_parameters(request, CHAT)
     note_caller(request, given)
-    shim.triton_model(given["model"])
-    asked, tools = plan_chat(given, shim.settings)
-    answering = await shim.answer(request, given["model"], [asked], NAMES)
+    service.triton_model(given["model"])
+    model_request, tools = plan_chat(given, service.settings)
+    reader = await service.answer(request, given["model"], [model_request], NAMES)
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
-    new_choice = partial(ChatChoice, tools=tools.read, begun=tools.begun, streamed=asked.stream)
-    usage = UsageCount(asked.sampling.n)
-    if not asked.stream:
+    new_choice = partial(ChatChoice, tools=tools.read, begun=tools.begun, streamed=model_request.stream)
+    usage = UsageCount(model_request.sampling.n)
+    if not model_request.stream:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
-        return await whole(request, answering, lambda pieces: head | _completion(pieces, new_choice, usage))
+        return await whole(request, reader, lambda pieces: head | _completion(pieces, new_choice, usage))
     last, each = usage_options(given)
     frame = ChunkFrame("chat.completion.chunk", completion_id, created, given["model"], usage=last or each)
     return EventStream(
-        answering, ChatWriter(frame, new_choice, usage, last=last, each=each), shim.settings.keep_alive_s
+        reader, ChatWriter(frame, new_choice, usage, last=last, each=each), service.settings.keep_alive_s
     )
 
 
 def _completion(pieces: list[Piece], new_choice: partial[ChatChoice], usage: UsageCount) -> dict[str, Any]:
     choices = []
     for piece in pieces:
-        usage.take(piece)
+        usage.add(piece)
         choices.append(_choice(piece, new_choice()))
     return {"choices": choices, "usage": usage.as_json()}
 

@@ -1,4 +1,4 @@
-"""POST /v1/completions."""
+"""Endpoint POST /v1/completions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.pieces import Piece
 from qwen_triton.types import GenerateRequest
 
-from ..answers.answering import EventStream, whole
 from ..answers.chunks import ChunkFrame
 from ..answers.completion_writer import CompletionWriter, LegacyLogprobs
+from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
-from ..errors import bad_request, from_line
-from ..service import note_caller, shim_of
+from ..errors import bad_request, to_api_error
+from ..service import note_caller, service_of
 from ..settings import ShimSettings
 from .body import read_parameters
 from .parameters import COMPLETIONS
@@ -27,10 +27,11 @@ from .plan import base_request, usage_options, with_prompt
 router = APIRouter()
 
 NAMES = {"text_input": "prompt", "input_ids": "prompt", "top_logprobs": "logprobs"}
+"""The model's name of a parameter → this endpoint's."""
 
 
 def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[GenerateRequest]:
-    """One request to the line for each prompt. Raises ApiError."""
+    """One request to the model for each prompt. Raises ApiError."""
     logprobs = given.get("logprobs")
     if given.get("echo") and logprobs is not None:
         raise bad_request("echo: not with logprobs, no engine gives those of a prompt", "echo", "unsupported_parameter")
@@ -41,11 +42,11 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
         base = base_request(given, settings, logprobs)
         return [with_prompt(base, prompt) for prompt in prompts]
     except QwenTritonError as error:
-        raise from_line(error, NAMES) from error
+        raise to_api_error(error, NAMES) from error
 
 
 def _prompts(prompt: Any, most: int) -> list[Any]:
-    """One or more texts or lists of ids; a list of ids is one prompt."""
+    """The prompts: texts or lists of token ids; a flat list of ids is one prompt. Raises ApiError."""
     prompts = [prompt] if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)) else prompt
     if not prompts:
         raise bad_request("prompt: is empty", "prompt")
@@ -60,32 +61,32 @@ def _prompts(prompt: Any, most: int) -> list[Any]:
 @router.post("/v1/completions", operation_id="create_completion", tags=["OpenAI"])
 async def create_completion(request: Request) -> Response:
     """A text completion, whole or streamed."""
-    shim = shim_of(request)
+    service = service_of(request)
     given = await read_parameters(request, COMPLETIONS)
     note_caller(request, given)
-    shim.triton_model(given["model"])
-    asked = plan_completion(given, shim.settings)
-    answering = await shim.answer(request, given["model"], asked, NAMES)
+    service.triton_model(given["model"])
+    requests = plan_completion(given, service.settings)
+    reader = await service.answer(request, given["model"], requests, NAMES)
     completion_id, created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
-    usage = UsageCount(asked[0].sampling.n)
-    if not asked[0].stream:
+    usage = UsageCount(requests[0].sampling.n)
+    if not requests[0].stream:
         head = {"id": completion_id, "object": "text_completion", "created": created, "model": given["model"]}
-        return await whole(request, answering, lambda pieces: head | _completion(pieces, usage))
+        return await whole(request, reader, lambda pieces: head | _completion(pieces, usage))
     last, each = usage_options(given)
     frame = ChunkFrame("text_completion", completion_id, created, given["model"], usage=last or each)
     writer = CompletionWriter(frame, usage, last=last, each=each)
-    return EventStream(answering, writer, shim.settings.keep_alive_s)
+    return EventStream(reader, writer, service.settings.keep_alive_s)
 
 
 def _completion(pieces: list[Piece], usage: UsageCount) -> dict[str, Any]:
     choices = []
     for piece in sorted(pieces, key=lambda p: p.sequence):
-        usage.take(piece)
+        usage.add(piece)
         choices.append(
             {
                 "index": piece.sequence,
                 "text": piece.text,
-                "logprobs": None if piece.logprobs is None else LegacyLogprobs().take(piece.logprobs),
+                "logprobs": None if piece.logprobs is None else LegacyLogprobs().convert(piece.logprobs),
                 "finish_reason": piece.finish,
                 "stop_reason": piece.stop_reason,
             }

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with the bodies that the endpoints read by themselves and OpenAI's error shape."""
+"""The OpenAPI document: FastAPI's, completed by the bodies that endpoints read themselves and by OpenAI's error object."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ERROR = {
 
 
 def add_document(app: FastAPI) -> None:
-    """Makes the application serve the whole document."""
+    """Makes the application serve the completed document."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize: by the tokenizer behind, as its preprocessing and postprocessing models have it."""
+"""Endpoints POST /tokenize and /detokenize, answered by the server's preprocessing and postprocessing models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.arrays import Array, Arrays
 from qwen_triton.tensors.pieces import read_strings
 
-from ..errors import Json, bad_request, from_line
-from ..service import Shim, shim_of
+from ..errors import Json, bad_request, to_api_error
+from ..service import Service, service_of
 from .body import read_model
 
 router = APIRouter(tags=["tokens"])
@@ -23,7 +23,7 @@ _NAMES = {"text_input": "prompt"}
 
 
 class TokenizeRequest(BaseModel):
-    """A text, or chat messages with what belongs to them. Qwen's tokenizers add no special tokens of their own."""
+    """A text, or chat messages with template options. Qwen's tokenizers add no special tokens, so there is no option for it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -36,7 +36,7 @@ class TokenizeRequest(BaseModel):
 
 
 class DetokenizeRequest(BaseModel):
-    """Token ids."""
+    """Token ids to decode."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -47,10 +47,10 @@ class DetokenizeRequest(BaseModel):
 @router.post("/tokenize", operation_id="tokenize")
 async def tokenize(request: Request) -> Json:
     """The token ids of a prompt as the model would get them."""
-    shim = shim_of(request)
+    service = service_of(request)
     asked = await read_model(request, TokenizeRequest)
-    _check_model(asked.model, shim)
-    outputs = await _infer(shim, shim.settings.preprocessing_model, _prompt_arrays(asked))
+    _check_model(asked.model, service)
+    outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(asked))
     tokens = np.frombuffer(outputs["INPUT_ID"], np.int32).tolist()
     room = int(np.frombuffer(outputs["REQUEST_OUTPUT_LEN"], np.int32)[0])
     return Json({"count": len(tokens), "max_model_len": len(tokens) + room, "tokens": tokens})
@@ -59,29 +59,29 @@ async def tokenize(request: Request) -> Json:
 @router.post("/detokenize", operation_id="detokenize")
 async def detokenize(request: Request) -> Json:
     """The text of token ids; control tokens leave none, unless the deployment keeps them."""
-    shim = shim_of(request)
+    service = service_of(request)
     asked = await read_model(request, DetokenizeRequest)
-    _check_model(asked.model, shim)
+    _check_model(asked.model, service)
     if not asked.tokens:
         return Json({"prompt": ""})
     arrays = {
         "TOKENS_BATCH": np.array([[asked.tokens]], np.int32),
         "SEQUENCE_LENGTH": np.array([[len(asked.tokens)]], np.int32),
     }
-    outputs = await _infer(shim, shim.settings.postprocessing_model, arrays)
+    outputs = await _infer(service, service.settings.postprocessing_model, arrays)
     return Json({"prompt": read_strings(outputs["OUTPUT"])[0]})
 
 
-def _check_model(name: str | None, shim: Shim) -> None:
+def _check_model(name: str | None, service: Service) -> None:
     if name is not None:
-        shim.triton_model(name)
+        service.triton_model(name)
 
 
-async def _infer(shim: Shim, model: str, arrays: Arrays) -> dict[str, bytes]:
+async def _infer(service: Service, model: str, arrays: Arrays) -> dict[str, bytes]:
     try:
-        return await shim.backend.infer(model, arrays)
+        return await service.backend.infer(model, arrays)
     except QwenTritonError as error:
-        raise from_line(error, _NAMES) from error
+        raise to_api_error(error, _NAMES) from error
 
 
 def _prompt_arrays(asked: TokenizeRequest) -> dict[str, Array]:

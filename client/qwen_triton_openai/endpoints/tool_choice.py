@@ -1,4 +1,4 @@
-"""tools, tool_choice and parallel_tool_calls: what the model is shown, how its answer begins and where it ends."""
+"""Tool choice: how tools, tool_choice and parallel_tool_calls change the prompt, the answer's beginning and its end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CHOICES = 'none, auto, required or {"type": "function", "function": {"name": â€
 
 @dataclass(frozen=True)
 class ToolPlan:
-    """`shown`: the tools in the prompt; `read`: calls are read from the answer; `begun`: what it is made to begin with;
-    `single`: it ends with its first call."""
+    """`shown`: tools in the prompt; `read`: the answer may have tool calls; `begun`: text that the answer is forced to
+    begin with; `single`: the answer ends with its first call."""
 
     shown: tuple[Mapping[str, Any], ...] = ()
     read: bool = False
@@ -27,7 +27,7 @@ class ToolPlan:
 
 
 def plan_tools(given: Mapping[str, Any]) -> ToolPlan:
-    """Raises ApiError for a choice that does not fit the tools."""
+    """The plan for a body's parameters. Raises ApiError for a choice that does not fit the tools."""
     tools = tuple(given.get("tools", ()))
     if not tools:
         for name in ("tool_choice", "parallel_tool_calls"):
@@ -41,7 +41,7 @@ def plan_tools(given: Mapping[str, Any]) -> ToolPlan:
 
 
 def _beginning(choice: str | Mapping[str, Any], tools: tuple[Mapping[str, Any], ...]) -> str:
-    """The text that makes an answer a call: up to the function's name, with it where only one can be meant."""
+    """Text that forces a tool call: up to the function's name, or including it where only one function is possible."""
     names = [function.get("name") for t in tools if isinstance(function := t.get("function", t), dict)]
     if choice == "auto":
         return ""
@@ -61,7 +61,7 @@ def _call(name: Any) -> str:
 
 
 def with_tools(base: GenerateRequest, given: Mapping[str, Any], tools: ToolPlan) -> GenerateRequest:
-    """The chat request: messages, template options and what the tools ask for."""
+    """Turns the base request into a chat request: messages, template options, tools, and the stop that `single` needs."""
     options = dict(given.get("chat_template_kwargs", {}))
     if tools.begun:
         options["answer_prefix"] = tools.begun

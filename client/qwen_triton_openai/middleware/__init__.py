@@ -1,4 +1,5 @@
-"""What stands before every endpoint: keys, limits, queue, body size, drain, metrics, traces and the access log.
+"""Middleware before every endpoint: keys, rate limits, queue, body size, drain, metrics, traces and the access log.
 
-Knows nothing of what an endpoint does. Imports from errors and settings of this package.
+Knows nothing of what an endpoint does. Imports from the core's errors and tensors, and from errors, settings and answers
+(usage) of this package.
 """

@@ -1,6 +1,6 @@
-"""One JSON line for each request: who, what, how it ended, how long it took. No bodies, no keys, no queries.
+"""Access log: one JSON line for each request, with the key's name, path, status, duration and token counts.
 
-Of a body only what a caller says of itself, `user` and `metadata`, and only where it was given.
+Has no secrets: no key, no query string, and of a body only `user` and `metadata`, which clients send for this purpose.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .observe import RequestRecord, elapsed_s
 
 
 class AccessLog:
-    """A watcher that writes when a request has ended."""
+    """A watcher that writes a line to `stream` (default: standard output) when a request has ended."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -33,9 +33,9 @@ class AccessLog:
 
 
 def entry(record: RequestRecord) -> dict[str, Any]:
-    """Times in milliseconds; what a request has not is left out."""
+    """The line as an object. Times are in milliseconds; a request that generates nothing has no counts."""
     first = record.first_at
-    found = {
+    line = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "request_id": record.request_id,
         "client": record.client,
@@ -46,7 +46,7 @@ def entry(record: RequestRecord) -> dict[str, Any]:
         "duration_ms": round(elapsed_s(record) * 1e3, 1),
     }
     if record.model:
-        found |= {
+        line |= {
             "model": record.model,
             "stream": record.streamed,
             "queued_ms": round(record.queued_s * 1e3, 1),
@@ -54,4 +54,4 @@ def entry(record: RequestRecord) -> dict[str, Any]:
             "prompt_tokens": record.prompt_tokens,
             "completion_tokens": record.completion_tokens,
         }
-    return found
+    return line

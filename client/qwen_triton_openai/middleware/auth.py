@@ -1,4 +1,4 @@
-"""Asks for an API key, as OpenAI does: `Authorization: Bearer KEY`."""
+"""Authentication by API key in OpenAI's form: `Authorization: Bearer KEY`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ METRICS_PATH = "/metrics"
 _REMEDY = "send it as `Authorization: Bearer KEY`; whoever runs this server makes one with `qwen-triton key NAME`"
 
 
-class AuthGate:
-    """Puts the caller's key into the scope as `api_key`. Paths in `open_paths` need none."""
+class AuthMiddleware:
+    """Answers 401 without a valid key, else puts the key into the scope as `api_key`. `open_paths` need no key."""
 
     def __init__(self, app: ASGIApp, ring: KeyRing, open_paths: Set[str] = OPEN_PATHS) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Reads a request's body, up to a limit, before anything else looks at it."""
+"""Body limit: reads a request's whole body before the endpoint, and refuses one that is too large."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..errors import ApiError
 
 
 class BufferedReceive:
-    """`receive` of a request whose body has been read: the body once, then what comes behind it, the disconnect.
+    """`receive` of a request whose body has been read: gives the body once, then waits for the disconnect.
 
-    `gone()` can be waited for meanwhile, and given up, without losing the message.
+    Middleware may wait for `gone()` and stop waiting without losing the disconnect for those behind it.
     """
 
     def __init__(self, body: bytes, receive: Receive) -> None:
@@ -28,7 +28,7 @@ class BufferedReceive:
         return await asyncio.shield(self.gone())
 
     def gone(self) -> asyncio.Task[Message]:
-        """Done when the client has left."""
+        """A task that ends when the client has disconnected."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._disconnect())
         return self._next
@@ -43,8 +43,8 @@ class BufferedReceive:
         return message
 
 
-class BodyGate:
-    """413 for a body of more than `max_bytes`, as soon as that is known."""
+class BodyLimitMiddleware:
+    """Answers 413 as soon as a body is known to be larger than `max_bytes`: by its declared length or while it is read."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -66,8 +66,8 @@ class BodyGate:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None when it is too large."""
-        told = Headers(scope=scope).get("content-length", "")
-        if told.isdigit() and int(told) > self._max_bytes:
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_bytes:
             return None
         parts: list[bytes] = []
         size, more = 0, True

@@ -1,4 +1,4 @@
-"""Leaving in order: not ready at once, new work for a little while yet, then only what was accepted."""
+"""Graceful shutdown: readiness fails at once; requests are accepted for `notice_s`; accepted ones then have `drain_s`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import ApiError
 
 
 class Drain:
-    """Counts the requests under way and knows whether more are taken."""
+    """State of the shutdown: counts requests in flight and says whether new ones are refused."""
 
     def __init__(self) -> None:
         self.leaving = False
@@ -28,7 +28,7 @@ class Drain:
         return self._refusing
 
     async def leave(self, notice_s: float, drain_s: float) -> bool:
-        """Returns when the last accepted request has ended (true), or `drain_s` after the notice (false)."""
+        """Shuts down. Returns True when the last request has ended, False when `drain_s` after the notice some still run."""
         self.leaving = True
         await asyncio.sleep(notice_s)
         self._refusing = True
@@ -48,8 +48,8 @@ class Drain:
             self._empty.set()
 
 
-class DrainGate:
-    """Middleware: counts what runs under /v1, and refuses more of it once the shim is leaving."""
+class DrainMiddleware:
+    """Counts the requests under /v1 that are in flight; answers 503 to new ones once the drain refuses them."""
 
     def __init__(self, app: ASGIApp, drain: Drain) -> None:
         self._app = app

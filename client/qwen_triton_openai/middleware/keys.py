@@ -1,8 +1,8 @@
-"""API keys: names, hashes and limits. A key itself is seen when it is made and when it is presented, never kept.
+"""API keys: names, hashes, limits, and the file and the environment variable that hold them. Secrets are never stored.
 
 A line of the file:   NAME sha256:HEX [requests_per_minute=N] [tokens_per_minute=N] [concurrency=N]
 
-Keys are random (256 bits), so a fast hash is as safe as a slow one, and cheap enough for every request.
+Keys are random (256 bits), so a fast hash is as safe as a slow one and cheap enough for every request.
 """
 
 from __future__ import annotations
@@ -25,36 +25,34 @@ SCHEME = "sha256:"
 SHORTEST = 24
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEX = re.compile(r"[0-9a-f]{64}")
-
-
 VARIABLE = "QWEN_TRITON_API_KEYS"
 _CHECK_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Per minute and at once; 0 = none."""
+class KeyLimits:
+    """Requests and tokens per minute, and requests at once, of one key; 0 = no limit."""
 
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     concurrency: int = 0
 
 
-LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+LIMIT_NAMES = tuple(field.name for field in fields(KeyLimits))
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`limits` None = the deployment's."""
+    """A key. `digest`: SHA-256 of the secret in hex; `limits`: None = those of the deployment."""
 
     name: str
     digest: str
-    limits: Limits | None = None
+    limits: KeyLimits | None = None
 
     @property
     def line(self) -> str:
-        """As it stands in the file."""
+        """The key's line of the file."""
         given = {name: getattr(self.limits, name) for name in LIMIT_NAMES} if self.limits else {}
         return " ".join([self.name, SCHEME + self.digest, *(f"{k}={v}" for k, v in given.items() if v)])
 
@@ -67,76 +65,79 @@ def new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def check_name(name: str, place: str) -> None:
-    """Raises ConfigurationError for what would not stand in a line of the file or a metric's label."""
+def check_name(name: str, location: str) -> None:
+    """Raises ConfigurationError for a name that does not fit a line of the file or a metric's label."""
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{place}: a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
+        raise ConfigurationError(f"{location}: a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
 
 
-def parse_key(line: str, place: str) -> ApiKey:
-    """One line of the file. Raises ConfigurationError that names the place, not what stands there."""
+def parse_key(line: str, location: str) -> ApiKey:
+    """Decodes one line of the file. Raises ConfigurationError with the location and not the text: it may be a secret."""
     name, _, rest = line.partition(" ")
     words = rest.split()
-    check_name(name, place)
+    check_name(name, location)
     if not words or not words[0].startswith(SCHEME) or not _HEX.fullmatch(words[0].removeprefix(SCHEME)):
-        raise ConfigurationError(f"{place}: expected NAME sha256:HEX; `qwen-triton key {name}` makes such a line")
-    return ApiKey(name, words[0].removeprefix(SCHEME), _limits(words[1:], place))
+        raise ConfigurationError(f"{location}: expected NAME sha256:HEX; `qwen-triton key {name}` makes such a line")
+    return ApiKey(name, words[0].removeprefix(SCHEME), _limits(words[1:], location))
 
 
-def _limits(words: Iterable[str], place: str) -> Limits | None:
+def _limits(words: Iterable[str], location: str) -> KeyLimits | None:
     given = {}
     for word in words:
         name, _, value = word.partition("=")
         if name not in LIMIT_NAMES or not value.isdigit():
-            raise ConfigurationError(f"{place}: expected {', '.join(f'{n}=N' for n in LIMIT_NAMES)}, got {word!r}")
+            raise ConfigurationError(f"{location}: expected {', '.join(f'{n}=N' for n in LIMIT_NAMES)}, got {word!r}")
         given[name] = int(value)
-    return Limits(**given) if given else None
+    return KeyLimits(**given) if given else None
 
 
-def parse_file(text: str, place: str) -> list[ApiKey]:
-    """A file's keys; empty lines and lines that begin with # count for nothing."""
+def parse_file(text: str, location: str) -> list[ApiKey]:
+    """Keys of a file's text; empty lines and lines that begin with # are skipped. Raises ConfigurationError."""
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
-    return [parse_key(line, f"{place}:{number}") for number, line in lines if line and not line.startswith("#")]
+    return [parse_key(line, f"{location}:{number}") for number, line in lines if line and not line.startswith("#")]
 
 
-def parse_variable(text: str, place: str) -> list[ApiKey]:
-    """NAME=KEY or NAME=sha256:HEX, separated by commas."""
+def parse_variable(text: str, location: str) -> list[ApiKey]:
+    """Keys of the environment variable: NAME=KEY or NAME=sha256:HEX, separated by commas. Raises ConfigurationError."""
     found = []
     for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
         name, _, value = item.partition("=")
         if len(value) < SHORTEST:
             raise ConfigurationError(
-                f"{place}: item {number}: expected NAME=KEY, the key of {SHORTEST} characters or more"
+                f"{location}: item {number}: expected NAME=KEY, the key of {SHORTEST} characters or more"
             )
         hashed = value if value.startswith(SCHEME) else SCHEME + digest_of(value)
-        found.append(parse_key(f"{name} {hashed}", f"{place}: item {number}"))
+        found.append(parse_key(f"{name} {hashed}", f"{location}: item {number}"))
     return found
 
 
 class KeySet:
-    """Keys that can be looked up by what a caller presents."""
+    """Keys by name, searched by the secret that a client sends. Raises ConfigurationError for two of one name."""
 
-    def __init__(self, keys: Iterable[ApiKey], place: str) -> None:
+    def __init__(self, keys: Iterable[ApiKey], location: str) -> None:
         self.keys: Mapping[str, ApiKey] = {}
         by_name: dict[str, ApiKey] = {}
         for key in keys:
             if by_name.setdefault(key.name, key) is not key:
-                raise ConfigurationError(f"{place}: two keys are named {key.name}")
+                raise ConfigurationError(f"{location}: two keys are named {key.name}")
         self.keys = by_name
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key, compared with every one of them in constant time: how long it takes tells nothing."""
-        presented = digest_of(secret)
+        """The key of a secret. Compares with every key in constant time, so that timing reveals nothing."""
+        digest = digest_of(secret)
         found = None
         for key in self.keys.values():
-            if hmac.compare_digest(key.digest, presented):
+            if hmac.compare_digest(key.digest, digest):
                 found = key
         return found
 
 
 class KeyRing:
-    """Raises ConfigurationError at the start for keys that cannot be read. Later a file that went bad is logged, and
-    the keys read before stay in force."""
+    """The keys in force: those of the file, read again when it changes, and those of the environment variable.
+
+    Raises ConfigurationError at the start for keys that cannot be read; later such a file is logged and the former keys
+    stay in force.
+    """
 
     def __init__(
         self,
@@ -153,12 +154,12 @@ class KeyRing:
         self._keys = self._read()
 
     def find(self, secret: str) -> ApiKey | None:
-        """Who presents this, None for nobody we know."""
+        """The key of a secret; None when it is unknown."""
         self._refresh()
         return self._keys.find(secret)
 
     def _refresh(self) -> None:
-        """Looks at the file, once a second at the most."""
+        """Reads the file again if it has changed; checks that at most once a second."""
         if self._file is None or self._clock() - self._checked < _CHECK_S:
             return
         self._checked = self._clock()

@@ -1,4 +1,4 @@
-"""The outermost gate: gives each request its id, watches it to its end and tells metrics, log and traces."""
+"""Outermost middleware: gives each request an id and a record, which metrics, access log and traces read."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen_triton.tensors.pieces import Piece
 
+from ..answers.response import CLIENT_CLOSED_REQUEST
 from ..answers.usage import UsageCount
 from ..errors import ApiError
 
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 _log = logging.getLogger(__name__)
 
-
-NOBODY = "-"
-"""The key's name where no keys are asked for, or none was valid."""
+NO_KEY = "-"
+"""The key's name of a request without a valid key."""
 
 
 class Watcher(Protocol):
-    """Told of every request. What `watch` does within its block happens while the request runs."""
+    """Accompanies every request: metrics, access log or traces."""
 
-    def watch(self, record: RequestRecord, scope: Scope) -> contextlib.AbstractContextManager[None]: ...
+    def watch(self, record: RequestRecord, scope: Scope) -> contextlib.AbstractContextManager[None]:
+        """A context that is entered before the request is handled and left when its response has ended."""
 
 
-class ObserveGate:
-    """Puts `record`, `observer`, `request_id` and `send_body` into the scope and echoes X-Request-Id. An unexpected
-    exception becomes an answer here, so that it has its id as well."""
+class ObserveMiddleware:
+    """Puts `record`, `observer`, `request_id` and `send_body` into the scope and echoes X-Request-Id.
+
+    Answers 500 for an unexpected exception here, outside the framework, so that this response has the id too.
+    """
 
     def __init__(self, app: ASGIApp, watchers: Sequence[Watcher]) -> None:
         self._app = app
@@ -49,24 +52,24 @@ class ObserveGate:
         scope["request_id"] = record.request_id
         scope["send_body"] = send
         with _all(self._watchers, record, scope):
-            await self._answer(scope, receive, _Reply(send, record))
+            await self._answer(scope, receive, _RecordedSend(send, record))
 
-    async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, recorded: _RecordedSend) -> None:
         try:
-            await self._app(scope, receive, reply)
+            await self._app(scope, receive, recorded)
         except Exception as error:
             record = scope["record"]
             _log.error("request %s: %s %s failed", record.request_id, record.method, record.path, exc_info=error)
             if record.status:
                 raise
             failure = ApiError(500, f"internal error; the server's log has the cause under {record.request_id}")
-            await failure.response()(scope, receive, reply)
+            await failure.response()(scope, receive, recorded)
         finally:
-            reply.end()
+            recorded.end()
 
 
-class _Reply:
-    """`send` that notes the status and adds the request's id."""
+class _RecordedSend:
+    """`send` that records the status and adds the header X-Request-Id."""
 
     def __init__(self, send: Send, record: RequestRecord) -> None:
         self._send = send
@@ -79,8 +82,8 @@ class _Reply:
         await self._send(message)
 
     def end(self) -> None:
-        """A request without an answer is one whose client has left."""
-        self._record.status = self._record.status or 499
+        """Records 499 for a request without a response: its client has disconnected."""
+        self._record.status = self._record.status or CLIENT_CLOSED_REQUEST
 
 
 @contextlib.contextmanager
@@ -103,14 +106,29 @@ def elapsed_s(record: RequestRecord) -> float:
 
 
 class RequestRecord:
-    """An observer of the answer. Times are monotonic seconds; `model` is set once it is known to be served here.
+    """Facts of one request, collected while it runs; an Observer of its answer. Times are monotonic seconds.
 
-    `on_asked` is called when it is; `on_gap` hears the seconds between two pieces of a stream.
+    `model` is empty until it is known to be served here; then `on_model` is called. `on_gap` gets the seconds between
+    two pieces of a stream.
     """
 
     __slots__ = (
-        "_count", "client", "first_at", "heard_pieces", "key_name", "last_at", "method", "model", "on_asked",
-        "on_gap", "path", "queued_s", "request_id", "started", "status", "streamed",
+        "_count",
+        "client",
+        "first_at",
+        "key_name",
+        "last_at",
+        "method",
+        "model",
+        "on_gap",
+        "on_model",
+        "path",
+        "piece_count",
+        "queued_s",
+        "request_id",
+        "started",
+        "status",
+        "streamed",
     )  # fmt: skip
 
     def __init__(self, request_id: str, method: str, path: str, client: str = "") -> None:
@@ -119,26 +137,26 @@ class RequestRecord:
         self.path = path
         self.client = client
         self.started = time.monotonic()
-        self.key_name = NOBODY
+        self.key_name = NO_KEY
         self.model = ""
         self.streamed = False
         self.status = 0
         self.queued_s = 0.0
         self.first_at: float | None = None
         self.last_at = 0.0
-        self.heard_pieces = 0
-        self.on_asked: Callable[[RequestRecord], None] | None = None
+        self.piece_count = 0
+        self.on_model: Callable[[RequestRecord], None] | None = None
         self.on_gap: Callable[[float], None] | None = None
         self._count: UsageCount | None = None
 
-    def asked(self, model: str, streamed: bool, n: int) -> None:
+    def on_request(self, model: str, streamed: bool, n: int) -> None:
         self.model = model
         self.streamed = streamed
         self._count = UsageCount(n)
-        if self.on_asked is not None:
-            self.on_asked(self)
+        if self.on_model is not None:
+            self.on_model(self)
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[Piece]) -> None:
         if not pieces:
             return
         now = time.monotonic()
@@ -148,9 +166,9 @@ class RequestRecord:
             self.on_gap(now - self.last_at)
         self.last_at = now
         for piece in pieces:
-            self.heard_pieces += piece.merged
+            self.piece_count += piece.merged
             if piece.completion_tokens is not None and self._count is not None:
-                self._count.take(piece)
+                self._count.add(piece)
 
     @property
     def prompt_tokens(self) -> int:
@@ -158,8 +176,8 @@ class RequestRecord:
 
     @property
     def completion_tokens(self) -> int:
-        """As counted by the model; of an answer that was cut off, the pieces that came, each one token or more."""
-        return self._usage("completion_tokens") or self.heard_pieces
+        """The model's count. For an answer that was cut off, the engine's pieces received: each is at least one token."""
+        return self._usage("completion_tokens") or self.piece_count
 
     @property
     def cached_tokens(self) -> int:

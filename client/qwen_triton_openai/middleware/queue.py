@@ -1,4 +1,4 @@
-"""Lets a bounded number of requests generate, has a bounded number wait, and refuses the rest with 503."""
+"""Admission queue: a bounded number of requests generates, a bounded number waits, others are answered 503."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ GENERATING = frozenset(("/v1/chat/completions", "/v1/completions"))
 _RETRY_AFTER_S = 1
 
 
-class QueueGate:
-    """A client that leaves while it waits gives up its place. Stands behind BodyGate, whose `receive` it watches."""
+class QueueMiddleware:
+    """Holds a request until it has a slot; a client that disconnects while it waits leaves the queue.
+
+    Needs BodyLimitMiddleware before it: only its `receive` can be watched without losing the disconnect.
+    """
 
     def __init__(self, app: ASGIApp, queue: WaitQueue, timeout_s: float) -> None:
         self._app = app
@@ -28,26 +31,26 @@ class QueueGate:
             await self._app(scope, receive, send)
             return
         try:
-            place = self._queue.enter()
+            slot = self._queue.enter()
         except QueueFull:
-            await _overloaded("the line is full").response()(scope, receive, send)
+            await _overloaded("the queue is full").response()(scope, receive, send)
             return
         try:
-            if place.done() or await self._wait(place, scope, receive, send):
+            if slot.done() or await self._wait(slot, scope, receive, send):
                 await self._app(scope, receive, send)
         finally:
-            self._queue.leave(place)
+            self._queue.leave(slot)
 
-    async def _wait(self, place: asyncio.Future[None], scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether the turn has come before the client left or time was up."""
+    async def _wait(self, slot: asyncio.Future[None], scope: Scope, receive: Receive, send: Send) -> bool:
+        """Waits for the slot. True: run the request; False: it was answered 503, or its client has disconnected."""
         assert isinstance(receive, BufferedReceive)
         started = time.monotonic()
         gone = receive.gone()
-        done, _ = await asyncio.wait((place, gone), timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((slot, gone), timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
         scope["record"].queued_s = time.monotonic() - started
         if not done:
             await _overloaded(f"no turn came within {self._timeout_s:g} s").response()(scope, receive, send)
-        return place in done and gone not in done
+        return slot in done and gone not in done
 
 
 def _overloaded(reason: str) -> ApiError:
@@ -56,11 +59,14 @@ def _overloaded(reason: str) -> ApiError:
 
 
 class QueueFull(Exception):
-    """No place, and none in the line."""
+    """All slots are taken and the queue is full."""
 
 
 class WaitQueue:
-    """`max_in_flight` 0 = no bound. A place is a future, done when the turn has come; every place must be left."""
+    """First come, first served. A slot is a future that is done once the request may run; each must be left.
+
+    `max_in_flight`: slots in all, 0 = no bound; `max_queued`: requests that may wait for one.
+    """
 
     def __init__(self, max_in_flight: int, max_queued: int) -> None:
         self._max_in_flight = max_in_flight
@@ -73,22 +79,22 @@ class WaitQueue:
         return len(self._waiting)
 
     def enter(self) -> asyncio.Future[None]:
-        """A place, now or later. Raises QueueFull."""
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """A slot: done at once if one is free, else when another is left. Raises QueueFull."""
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self._max_in_flight or self.in_flight < self._max_in_flight:
             self.in_flight += 1
-            place.set_result(None)
+            slot.set_result(None)
         elif len(self._waiting) < self._max_queued:
-            self._waiting.append(place)
+            self._waiting.append(slot)
         else:
             raise QueueFull
-        return place
+        return slot
 
-    def leave(self, place: asyncio.Future[None]) -> None:
-        """Gives the place back, whether its turn has come or not."""
-        if not place.done():
-            place.cancel()
-            self._waiting.remove(place)
+    def leave(self, slot: asyncio.Future[None]) -> None:
+        """Gives a slot back, or a request's place in the queue if it has no slot yet."""
+        if not slot.done():
+            slot.cancel()
+            self._waiting.remove(slot)
             return
         if self._waiting:
             self._waiting.popleft().set_result(None)

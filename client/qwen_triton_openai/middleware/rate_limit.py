@@ -1,7 +1,7 @@
-"""Limits of each key: requests and tokens per minute, requests at once. Refuses with 429, Retry-After and OpenAI's
-x-ratelimit headers.
+"""Rate limits of each key: requests and tokens per minute, requests at once.
 
-Tokens are known when an answer ends, and are taken then; whoever has overdrawn the minute waits until it has filled up.
+Refuses with 429, Retry-After and OpenAI's x-ratelimit headers. An answer's tokens are charged at its end, when they are
+known; a key that has overdrawn its tokens then waits until the bucket has filled up.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ApiError
-from .keys import Limits
+from .keys import KeyLimits
 from .observe import RequestRecord
 
 _SECONDS_IN_MS = 1000
-
-
 _MINUTE_S = 60
 
 
 @dataclass(slots=True)
 class _Account:
-    """One key's use. Buckets of limits that do not exist are None."""
+    """One key's usage. A bucket is None where there is no such limit."""
 
-    limits: Limits
+    limits: KeyLimits
     requests: RateBucket | None
     tokens: RateBucket | None
     running: int = 0
@@ -43,19 +41,19 @@ class _Account:
         return None
 
     def headers(self) -> dict[str, str]:
-        found = {}
+        headers = {}
         for what, bucket in (("requests", self.requests), ("tokens", self.tokens)):
             if bucket is not None:
-                found[f"x-ratelimit-limit-{what}"] = str(bucket.per_minute)
-                found[f"x-ratelimit-remaining-{what}"] = str(bucket.left)
-                found[f"x-ratelimit-reset-{what}"] = duration(bucket.reset_s())
-        return found
+                headers[f"x-ratelimit-limit-{what}"] = str(bucket.per_minute)
+                headers[f"x-ratelimit-remaining-{what}"] = str(bucket.left)
+                headers[f"x-ratelimit-reset-{what}"] = duration(bucket.reset_s())
+        return headers
 
 
-class LimitGate:
-    """Counts POST requests under /v1 and those to the tokenizer. `default`: the limits of keys that have none."""
+class RateLimitMiddleware:
+    """Limits POST requests: those under /v1 and those to the tokenizer. `default`: limits of keys without their own."""
 
-    def __init__(self, app: ASGIApp, default: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, app: ASGIApp, default: KeyLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._default = default
         self._clock = clock
@@ -94,8 +92,8 @@ class LimitGate:
             if account.tokens is not None:
                 account.tokens.take(record.prompt_tokens + record.completion_tokens)
 
-    def _account(self, name: str, limits: Limits) -> _Account:
-        """The key's account; what it has running is kept when its limits change, its minutes begin anew."""
+    def _account(self, name: str, limits: KeyLimits) -> _Account:
+        """The key's account. When its limits change, its buckets start full; its running requests still count."""
         account = self._accounts.get(name)
         if account is None or account.limits != limits:
             running = account.running if account else 0
@@ -115,7 +113,7 @@ def _too_many(kind: str, limit: str, wait_s: float, code: str) -> ApiError:
 
 
 def duration(seconds: float) -> str:
-    """As OpenAI writes it: 20ms, 1.5s, 6m0s."""
+    """A duration as OpenAI's headers have it: 20ms, 1.5s, 6m0s."""
     if seconds < 1:
         return f"{math.ceil(seconds * _SECONDS_IN_MS)}ms"
     if seconds < _MINUTE_S:
@@ -124,8 +122,7 @@ def duration(seconds: float) -> str:
 
 
 class RateBucket:
-    """Fills evenly, holds `per_minute` at the most. What was taken may exceed what was there; then it fills up from
-    below nothing."""
+    """Token bucket: fills evenly up to `per_minute`. More may be taken than it holds; its level is then negative."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute = per_minute
@@ -144,12 +141,12 @@ class RateBucket:
         return max(0, int(self._level))
 
     def wait_s(self) -> float:
-        """Until one more may be taken; 0 = now."""
+        """Seconds until one more may be taken; 0 = now."""
         self._fill()
         return max(0.0, (1 - self._level) / self._per_s)
 
     def reset_s(self) -> float:
-        """Until the whole minute's worth is there again."""
+        """Seconds until the bucket is full."""
         self._fill()
         return (self.per_minute - self._level) / self._per_s
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each request, and the trace handed on to Triton as gRPC metadata."""
+"""OpenTelemetry traces: a span for each request, and the trace context for Triton as gRPC metadata."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 _SERVER_FAULT = 500
 
 
-def tracing(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> HandOn | Tracing:
-    """A watcher: one that makes spans where there is somewhere to send them, else one that hands the caller's on."""
+def tracing(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> TraceForwarder | Tracing:
+    """A watcher: `Tracing` where spans have a collector (setting or environment), else `TraceForwarder`.
+
+    Raises ConfigurationError when OpenTelemetry is needed and not installed.
+    """
     if endpoint is None and not any(name in environment for name in _VARIABLES):
-        return HandOn()
+        return TraceForwarder()
     return Tracing(_provider(endpoint))
 
 
-class HandOn:
-    """Hands a caller's `traceparent` on to Triton and makes no spans."""
+class TraceForwarder:
+    """Forwards a client's valid `traceparent` to Triton and makes no spans."""
 
     @contextlib.contextmanager
     def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
@@ -41,7 +44,7 @@ class HandOn:
 
 
 class Tracing:
-    """Makes a span of each request to the API, a child of the caller's where it sends a `traceparent`."""
+    """Makes a span for each request to the API, a child of the client's span if it sends a `traceparent`."""
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -72,7 +75,7 @@ class Tracing:
                     span.set_status(StatusCode.ERROR)
 
     def close(self) -> None:
-        """Sends what has not been sent."""
+        """Sends the spans that are still buffered."""
         self._provider.shutdown()
 
 

@@ -18,7 +18,7 @@ import openai
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from qwen_triton_openai.middleware.keys import ApiKey, Limits, digest_of, new_secret
+from qwen_triton_openai.middleware.keys import ApiKey, KeyLimits, digest_of, new_secret
 from tests.live.conftest import Serve
 from tests.support.live.servers import LiveServer
 from tests.support.live.shims import MODEL, shimming
@@ -135,7 +135,7 @@ def test_the_openai_client_over_tls_with_a_key(replay_server: LiveServer, tmp_pa
     certificate, _ = _certificate(tmp_path)
     secret, later = new_secret(), new_secret()
     keys = tmp_path / "keys"
-    keys.write_text(ApiKey("alice", digest_of(secret), Limits(requests_per_minute=2)).line + "\n")
+    keys.write_text(ApiKey("alice", digest_of(secret), KeyLimits(requests_per_minute=2)).line + "\n")
     settings = {"api_keys_file": "keys", "tls_certificate": "certificate.pem", "tls_key": "key.pem"}
     context = ssl.create_default_context(cafile=str(certificate))
     with shimming(replay_server, tmp_path, settings) as shim:

@@ -11,7 +11,7 @@ import pytest
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_openai import key_command
-from qwen_triton_openai.middleware.keys import VARIABLE, ApiKey, KeyRing, Limits, digest_of, new_secret, parse_key
+from qwen_triton_openai.middleware.keys import VARIABLE, ApiKey, KeyLimits, KeyRing, digest_of, new_secret, parse_key
 
 SECRET = "sk-" + "a" * 43
 OTHER = "sk-" + "b" * 43
@@ -43,7 +43,7 @@ def test_a_key_is_found_by_what_is_presented(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# ours\n\n{line('alice', SECRET, 'concurrency=2 tokens_per_minute=9')}\n{line('bob', OTHER)}\n")
     keys = ring(file)
-    assert keys.find(SECRET) == ApiKey("alice", digest_of(SECRET), Limits(0, 9, 2))
+    assert keys.find(SECRET) == ApiKey("alice", digest_of(SECRET), KeyLimits(0, 9, 2))
     assert (found(keys, OTHER), found(keys, SECRET[:-1]), found(keys, ""), found(keys, "\udce4x")) == (
         "bob", None, None, None,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_a_key_is_found_by_what_is_presented(tmp_path: Path) -> None:
 
 def test_the_file_holds_no_key() -> None:
     """A key's line can be read back, the key cannot."""
-    key = ApiKey("a", digest_of(SECRET), Limits(requests_per_minute=5))
+    key = ApiKey("a", digest_of(SECRET), KeyLimits(requests_per_minute=5))
     assert SECRET not in key.line
     assert parse_key(key.line, "x") == key
     assert new_secret() != new_secret()
@@ -128,7 +128,7 @@ def test_the_command_makes_a_key_that_works(tmp_path: Path, capsys: pytest.Captu
     told = capsys.readouterr()
     key = ring(file).find(told.out.strip())
     assert key is not None
-    assert (key.name, key.limits) == ("alice", Limits(60))
+    assert (key.name, key.limits) == ("alice", KeyLimits(60))
     assert key.line in told.err
     assert told.out.strip() not in file.read_text()
     assert found(ring(file), OTHER) == "old"
