@@ -9,6 +9,7 @@ import pytest
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.tensors.pieces import Piece
 from tests.support.fake_triton import FakeTriton, answer, chat_body, cut, deltas, events, shim_client
+from tests.support.shim_requests import CHAT, error
 
 PATH = "/v1/chat/completions"
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
@@ -308,3 +309,12 @@ def test_a_request_that_the_server_took_back_is_no_answer() -> None:
     """The line's word «cancelled» is no finish reason of OpenAI's."""
     with shim_client(FakeTriton([answer("x", "cancelled")])) as client:
         assert client.post(PATH, json=chat_body()).status_code == 503
+
+
+def test_messages_have_a_limit() -> None:
+    """400, naming them."""
+    messages = [{"role": "user", "content": "hi"}] * 3
+    with shim_client(max_messages=2) as client:
+        reply = client.post(CHAT, json=chat_body(messages=messages))
+    assert error(reply) == (400, "invalid_request_error", "too_many_messages")
+    assert reply.json()["error"]["param"] == "messages"

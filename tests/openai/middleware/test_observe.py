@@ -1,0 +1,28 @@
+"""Request ids, and the response to an unexpected exception."""
+
+from __future__ import annotations
+
+from tests.support.fake_triton import FakeTriton, shim_client
+from tests.support.shim_requests import chat
+
+
+def test_request_ids_are_echoed_and_handed_on() -> None:
+    """The caller's own where it is a decent one, else ours; on errors as well."""
+    triton = FakeTriton()
+    with shim_client(triton) as client:
+        assert chat(client, **{"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
+        assert triton.headed[-1][0] == "mine-1"
+        for bad in ("x" * 200, "a b", 'a"}\\n{"'):
+            given = chat(client, **{"X-Request-Id": bad}).headers["x-request-id"]
+            assert given.startswith("req-")
+        assert client.get("/nothing", headers={"X-Request-Id": "mine-2"}).headers["x-request-id"] == "mine-2"
+
+
+def test_an_unexpected_failure_has_an_id_and_no_trace() -> None:
+    """The log has the cause."""
+    triton = FakeTriton([RuntimeError("secret detail")])
+    with shim_client(triton) as client:
+        reply = chat(client, **{"X-Request-Id": "mine"})
+    assert reply.status_code == 500
+    assert reply.headers["x-request-id"] == "mine"
+    assert "secret detail" not in reply.text
