@@ -1,5 +1,5 @@
-"""Loads a running server and reports what it did: prompts sent by a plan to a target, raw samples, figures of them.
+"""Benchmark of a running server: prompts sent to a target by a plan, raw samples of the answers, figures from them.
 
-A benchmark keeps each answer's raw samples, and every figure is computed afterwards. Knows no engine. Imports from all
+A run keeps each answer's raw samples; every figure is computed after it. Knows no engine. Imports from all
 packages before it: core, client, openai and build.
 """

@@ -1,4 +1,4 @@
-"""`qwen-triton bench core|ensemble|bls|openai … WORKLOAD`: loads a running server and prints what it did."""
+"""`qwen-triton bench core|ensemble|bls|openai … WORKLOAD`: loads a running server and prints the figures."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0; 1 when no request was answered."""
+    """Returns the exit code: 0; 1 when no request was answered. Raises ConfigurationError."""
     if arguments.mode == "overhead":
         return overhead.run(arguments)
     with ExitStack() as stack:
         if arguments.deployment:
             _serve(arguments, stack)
-        way = open_target(arguments)
-        stack.callback(way.target.close)
-        plan = make_plan(arguments, way.encode, as_ids=way.as_ids)
-        if not way.counts_prompts:
+        opened = open_target(arguments)
+        stack.callback(opened.target.close)
+        plan = make_plan(arguments, opened.encode, as_ids=opened.as_ids)
+        if not opened.counts_prompts:
             plan = replace(plan, conversations=[[replace(p, input_tokens=None) for p in c] for c in plan.conversations])
-        machine = describe_machine() | {"server": way.server}
-        result = _measure(arguments, way, plan)
-        checks = check_counts(result, way.encode)
+        machine = describe_machine() | {"server": opened.server}
+        result = _measure(arguments, opened, plan)
+        checks = check_counts(result, opened.encode)
     found = figures(result, limits(arguments))
     _print(arguments, plan, found, result, checks)
     _write(arguments, found, result, machine)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
-    """Starts the deployment's server and points the command at it."""
+    """Starts the deployment's server (and a shim, for mode openai) and sets the URLs of the arguments to it."""
     if arguments.url:
         raise ConfigurationError("--url and --deployment: give one, a server that runs or one to start")
     print("[INFO] Starting the deployment's server.", flush=True)
@@ -81,15 +81,15 @@ def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
         arguments.url = server.url(arguments.protocol)
 
 
-def _measure(arguments: argparse.Namespace, way: OpenedTarget, plan: Plan) -> Run:
+def _measure(arguments: argparse.Namespace, opened: OpenedTarget, plan: Plan) -> Run:
     if arguments.warmup > 0:
         print("[INFO] Warm up for benchmarking.", flush=True)
         bounds = Bounds(arguments.warmup, None, arguments.silence)
-        Load(way.target, plan.conversations[: arguments.warmup], Closed(_WARMUP_AT_ONCE), bounds, 0).run()
+        Load(opened.target, plan.conversations[: arguments.warmup], Closed(_WARMUP_AT_ONCE), bounds, 0).run()
     what = f"{plan.bounds.conversations} prompts" if not arguments.duration else f"prompts for {arguments.duration:g} s"
     print(f"[INFO] Start benchmarking on {what}, {plan.arrivals}.", flush=True)
     progress = ProgressBar()
-    result = Load(way.target, plan.conversations, plan.arrivals, plan.bounds, _CHECKED_TEXTS).run(progress)
+    result = Load(opened.target, plan.conversations, plan.arrivals, plan.bounds, _CHECKED_TEXTS).run(progress)
     progress.end()
     return result
 

@@ -1,6 +1,6 @@
-"""The command line of a load: what all ways in take, and one subcommand for each workload.
+"""Command line of a load: one subcommand for each mode and below it one for each workload.
 
-Stock's benchmark spells most of these alike, so that its commands work as they are.
+Most options are spelled as in stock's benchmark (tools/inflight_batcher_llm), so that its commands work unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the command line to what is sent and when."""
+"""Plan of a load: what the command line asks to be sent, and when."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .run.statistics import GoodputLimits
 
 REQUESTS = 500
 _DURATION_PROMPTS = 2000
-"""Prompts made for a run of set duration; they come round again when it needs more."""
+"""Prompts made for a run of set duration; a longer run repeats them."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a load does, and what it leaves out: `dropped` prompts were longer than --max-input-len."""
+    """What a load sends. `dropped`: conversations left out, since a prompt was longer than --max-input-len."""
 
     conversations: Sequence[Conversation]
     arrivals: Arrivals
@@ -34,22 +34,26 @@ class Plan:
 
 
 def make_plan(arguments: argparse.Namespace, encode: Encode | None, *, as_ids: bool) -> Plan:
-    """Raises ConfigurationError for what cannot be, naming the option."""
+    """The plan for a command line. `encode`: the tokenizer; `as_ids`: prompts are token ids.
+
+    Raises ConfigurationError naming the option that cannot be met.
+    """
     times = read_trace(arguments.trace) if arguments.trace else None
-    asked = arguments.num_requests
-    if asked is not None and asked < 1:
-        raise ConfigurationError(f"--num-requests: must be 1 or more, got {asked}")
-    made = asked or (len(times) if times else _DURATION_PROMPTS if arguments.duration else REQUESTS)
+    requested = arguments.num_requests
+    if requested is not None and requested < 1:
+        raise ConfigurationError(f"--num-requests: must be 1 or more, got {requested}")
+    made = requested or (len(times) if times else _DURATION_PROMPTS if arguments.duration else REQUESTS)
     conversations = make_conversations(arguments, encode, made, as_ids=as_ids)
     kept = [c for c in conversations if all((p.input_tokens or 0) <= arguments.max_input_len for p in c)]
     if not kept:
         raise ConfigurationError(f"--max-input-len {arguments.max_input_len}: every prompt is longer")
-    count = asked or (10**9 if arguments.duration and not times else len(times) if times else len(kept))
+    count = requested or (10**9 if arguments.duration and not times else len(times) if times else len(kept))
     bounds = Bounds(min(count, len(times)) if times else count, arguments.duration, arguments.silence)
     return Plan(kept, make_arrivals(arguments, times), bounds, len(conversations) - len(kept))
 
 
 def make_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) -> Arrivals:
+    """When requests are sent. `times`: seconds since the start, of a trace. Raises ConfigurationError."""
     given = [
         name
         for name, is_given in (
@@ -83,7 +87,7 @@ def make_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) 
 def make_conversations(
     arguments: argparse.Namespace, encode: Encode | None, count: int, *, as_ids: bool
 ) -> list[Conversation]:
-    """The workload's prompts, at most `count`."""
+    """The workload's conversations, at most `count`. Raises ConfigurationError."""
     if arguments.workload == "fixed-prompt":
         return fixed_prompt(arguments.prompt, arguments.output_len, encode, as_ids=as_ids)
     if arguments.workload == "dataset":
@@ -110,7 +114,7 @@ def make_conversations(
 
 
 def limits(arguments: argparse.Namespace) -> GoodputLimits:
-    """The goodput options, given in milliseconds."""
+    """The goodput options, which are in milliseconds, as limits in seconds."""
 
     def seconds(value: float | None) -> float | None:
         return None if value is None else value / 1e3

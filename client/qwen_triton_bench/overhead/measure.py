@@ -1,4 +1,4 @@
-"""One measurement: a load through one way in, and what each process of the line spent on it."""
+"""One measurement: the load of one target, and the processor time that each process of the server spent on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WARMUP = 8
 
 @dataclass(frozen=True)
 class Work:
-    """What every way in is given: `rounds` requests for each place of the concurrency."""
+    """The load, the same for every target: `rounds` times `concurrency` requests. Lengths are in tokens."""
 
     concurrency: int
     input_tokens: int
@@ -33,7 +33,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """The figures of one load, and microseconds of processor per streamed token by process (the client's apart)."""
+    """Figures of one load. `microseconds`: processor time per streamed token by process, without the client's."""
 
     repository: str
     via: str
@@ -44,34 +44,35 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """Of all the server's processes: what it takes to serve a token, the engine's play included."""
+        """Microseconds per token of all server processes, the replay engine included."""
         return sum(self.microseconds.values())
 
     @property
     def client(self) -> float:
+        """Microseconds per token of this process."""
         return 1e6 * self.figures.client_cpu_s / max(1, self.figures.output_tokens)
 
     @property
     def gap_added_ms(self) -> float | None:
-        """How much longer a token takes than the engine's step; None where the engine has no pace."""
+        """Milliseconds by which the median time per token exceeds the engine's step; None without a rate."""
         spread = self.figures.time_per_output_token
         return 1e3 * spread.percentiles[50] - self.step_ms if self.step_ms and spread.count else None
 
 
 def measure(server: MeasuredServer, via: str, work: Work, repository: str, step_ms: float) -> Cost:
-    """Loads one way in. Raises ConfigurationError when it is not there."""
-    way = open_target(_arguments(server, via, work))
+    """Loads one target. `step_ms`: milliseconds of the engine per token. Raises ConfigurationError when it does not answer."""
+    opened = open_target(_arguments(server, via, work))
     try:
         requests = work.concurrency * work.rounds
-        plan = make_plan(_arguments(server, via, work), way.encode, as_ids=way.as_ids)
-        Load(way.target, plan.conversations, Closed(4), Bounds(_WARMUP, None, _SILENCE_S), 0).run()
+        plan = make_plan(_arguments(server, via, work), opened.encode, as_ids=opened.as_ids)
+        Load(opened.target, plan.conversations, Closed(4), Bounds(_WARMUP, None, _SILENCE_S), 0).run()
         before, progress = processor_seconds(server.pids), ProgressBar()
         bounds = Bounds(requests, None, _SILENCE_S)
-        run = Load(way.target, plan.conversations, Closed(work.concurrency), bounds, 0).run(progress)
+        run = Load(opened.target, plan.conversations, Closed(work.concurrency), bounds, 0).run(progress)
         spent = processor_seconds(server.pids) - before
         progress.end()
     finally:
-        way.target.close()
+        opened.target.close()
     found = figures(run)
     tokens = max(1, found.output_tokens)
     per_token = {name: 1e6 * seconds / tokens for name, seconds in spent.items()}
@@ -79,7 +80,7 @@ def measure(server: MeasuredServer, via: str, work: Work, repository: str, step_
 
 
 def _arguments(server: MeasuredServer, via: str, work: Work) -> argparse.Namespace:
-    """The same work as the command line of a load would say it."""
+    """The load as a command line of `qwen-triton bench` would have it."""
     openai = via == "openai"
     return argparse.Namespace(
         mode=via,

@@ -1,4 +1,4 @@
-"""A repository whose engine answers one token a response, as NVIDIA's C++ backend does, and costs no GPU."""
+"""Repository whose engine model answers one token a response, as NVIDIA's C++ backend does, without a GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MODEL = Path(__file__).with_name("one_token_engine.py")
 
 
 def one_token_repository(deployment: Deployment, folder: Path, step_ms: float) -> Path:
-    """The deployment's repository in `folder`, with the stand-in in place of its engine."""
+    """Renders the deployment's repository below `folder`, with the stand-in as its engine model. Returns its path."""
     repository = render(placeholders(deployment, resolve_model(deployment)), folder / "repository")
     put_one_token_engine(repository, step_ms=str(step_ms))
     set_parameters(repository / BLS, engine_door="grpc")
@@ -25,7 +25,7 @@ def one_token_repository(deployment: Deployment, folder: Path, step_ms: float) -
 
 
 def put_one_token_engine(repository: Path, **parameters: str) -> None:
-    """Makes the stand-in the repository's engine model, with these parameters."""
+    """Replaces the repository's engine model by the stand-in and sets its parameters."""
     model = repository / TENSORRT_LLM
     shutil.copy(_MODEL, model / "1" / "model.py")
     set_parameters(model, **parameters)

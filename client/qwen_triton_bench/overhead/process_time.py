@@ -1,6 +1,6 @@
-"""Processor time of a server by process: tritonserver itself, each model's stub, the engine, the shim.
+"""Processor time of a server by process: tritonserver, each model's stub, the engine, the shim.
 
-From the operating system's own accounting, so that it holds on a busy machine too (in steps of 10 ms).
+Taken from the operating system's accounting (in steps of 10 ms), so other load on the machine does not change it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ _MODEL_OF_STUB = re.compile(r"/(\w+)/\d+/\w+\.py")
 
 
 def processor_seconds(pids: Sequence[int]) -> Counter[str]:
-    """Seconds so far of these processes and all their children, by name."""
-    found: Counter[str] = Counter()
+    """Processor seconds so far, by name, of these processes and all their children."""
+    seconds: Counter[str] = Counter()
     for pid in pids:
         for process in _family(pid):
             try:
                 times, words = process.cpu_times(), process.cmdline()
             except psutil.Error:
-                continue  # it ended meanwhile
-            found[process_name(words)] += times.user + times.system
-    return found
+                continue  # the process has ended since it was listed
+            seconds[process_name(words)] += times.user + times.system
+    return seconds
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -36,12 +36,12 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def process_name(words: Sequence[str]) -> str:
-    """What a process of the line is, by its command line: «server», «engine», «shim», or its stub's model."""
-    line = " ".join(words)
-    if "python_backend_stub" in line:
-        stub = _MODEL_OF_STUB.search(line)
+    """Name of a process by its command line: `server`, `engine`, `shim`, the model of a stub, or `other`."""
+    command = " ".join(words)
+    if "python_backend_stub" in command:
+        stub = _MODEL_OF_STUB.search(command)
         return stub[1] if stub else "stub"
-    if "qwen_triton.engines.process.main" in line:
+    if "qwen_triton.engines.process.main" in command:
         return "engine"
     if "shim" in words:
         return "shim"

@@ -1,4 +1,4 @@
-"""Costs as a table, a line for each measurement as it is made, and as JSON."""
+"""Costs as a table, one row printed after each measurement, and as JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ PROCESSES = ("server", "preprocessing", "tensorrt_llm", "engine", "postprocessin
 _SHORT = {"preprocessing": "pre", "tensorrt_llm": "trt_llm", "postprocessing": "post", "tensorrt_llm_bls": "bls"}
 _WIDTHS = (14, 9, 6, 9, 7, *[8] * len(PROCESSES), 7, 9, 8, 8, 8, 8, 6)
 
-LEGEND = """CPU in us per streamed token: «all» the server's processes, then each of them; «client»: this tool, not in «all».
-TTFT and gaps between responses in ms; «added»: time per token beyond the engine's own step; «t/resp»: tokens a response."""
+LEGEND = """CPU in us per streamed token: «all» processes of the server, then each of them; «client»: this tool, not in «all».
+TTFT and gaps between responses in ms; «added»: time per token beyond the engine's step; «t/resp»: tokens a response."""
 
 
 def header() -> str:
+    """Names of the columns."""
     names = ("repository", "via", "at once", "tokens/s", "all", *(_SHORT.get(p, p) for p in PROCESSES), "client")
-    return _line((*names, "TTFT p50", "gap p50", "gap p99", "added", "t/resp", "errors"))
+    return _columns((*names, "TTFT p50", "gap p50", "gap p99", "added", "t/resp", "errors"))
 
 
 def row(cost: Cost) -> str:
+    """One measurement."""
     f = cost.figures
     parts = [f"{cost.microseconds[p]:.1f}" if cost.microseconds.get(p) else "-" for p in PROCESSES]
     added = cost.gap_added_ms
-    return _line(
+    return _columns(
         (
             cost.repository[: _WIDTHS[0]],
             cost.via,
@@ -44,11 +46,12 @@ def row(cost: Cost) -> str:
     )
 
 
-def _line(cells: Sequence[str]) -> str:
+def _columns(cells: Sequence[str]) -> str:
     return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
 
 
 def encode_cost(cost: Cost) -> dict[str, Any]:
+    """All figures of a measurement as JSON values."""
     return asdict(cost) | {
         "cpu_us_per_token": cost.total,
         "client_us_per_token": cost.client,

@@ -1,4 +1,4 @@
-"""Prompts of a file: ShareGPT-like JSON, a list of objects or strings, JSON lines, or a text with a prompt a line."""
+"""Reads prompts of a file: ShareGPT-like JSON, a list of objects or strings, JSON lines, or text with a prompt a line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One prompt and, where the file has it, the answer whose length is asked for."""
+    """One prompt and, where the file has it, the answer, whose length the benchmark then asks for."""
 
     prompt: str
     answer: str | None
 
 
 def read_dataset(file: Path) -> list[Entry]:
-    """Raises ConfigurationError naming the entry that has no prompt."""
+    """The entries of a file, without empty prompts. Raises ConfigurationError naming the entry that has no prompt."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -50,28 +50,28 @@ def _values(text: str, file: Path) -> list[Any]:
     return values
 
 
-def _entry(value: Any, place: str) -> Entry:
+def _entry(value: Any, location: str) -> Entry:
     if isinstance(value, str):
         return Entry(value, None)
     if isinstance(value, dict):
         if isinstance(value.get("conversations"), list):
-            return _sharegpt(value["conversations"], place)
+            return _sharegpt(value["conversations"], location)
         prompt = next((value[k] for k in ("prompt", "input", "text") if isinstance(value.get(k), str)), None)
         if prompt is not None:
             instruction, answer = value.get("instruction"), value.get("output")
             text = f"{instruction}\n{prompt}" if isinstance(instruction, str) and instruction else prompt
             return Entry(text, answer if isinstance(answer, str) else None)
-    raise ConfigurationError(f"{place}: has no prompt; expected {_FORMS}")
+    raise ConfigurationError(f"{location}: has no prompt; expected {_FORMS}")
 
 
-def _sharegpt(turns: list[Any], place: str) -> Entry:
-    """The first thing a person said and what was answered."""
+def _sharegpt(turns: list[Any], location: str) -> Entry:
+    """The first turn of a user and the answer to it."""
     try:
-        said = [(str(t["from"]), str(t["value"])) for t in turns]
+        spoken = [(str(t["from"]), str(t["value"])) for t in turns]
     except (TypeError, KeyError):
-        raise ConfigurationError(f'{place}: turns need "from" and "value"') from None
-    first = next((n for n, (who, _) in enumerate(said) if who in _HUMAN), None)
+        raise ConfigurationError(f'{location}: turns need "from" and "value"') from None
+    first = next((n for n, (who, _) in enumerate(spoken) if who in _HUMAN), None)
     if first is None:
         return Entry("", None)
-    answer = said[first + 1][1] if first + 1 < len(said) and said[first + 1][0] not in _HUMAN else None
-    return Entry(said[first][1], answer)
+    answer = spoken[first + 1][1] if first + 1 < len(spoken) and spoken[first + 1][0] not in _HUMAN else None
+    return Entry(spoken[first][1], answer)

@@ -1,4 +1,4 @@
-"""How long prompts and answers are: a normal distribution, or a histogram; drawn from a seed."""
+"""Lengths of prompts and answers in tokens: drawn from a normal distribution or a histogram."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HISTOGRAMS: Mapping[str, Mapping[str, Any]] = {
         "output": {"bins": [1, 32, 64, 128, 256, 512], "weights": [15, 25, 30, 20, 10]},
     },
 }
-"""`bins` are edges, one more than `weights`; lengths are even within a bin. The example is a chat-like mix."""
+"""Built-in histograms by key. `bins` are edges, one more than `weights`; lengths are uniform within a bin."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Tokens of a prompt and of its answer."""
+    """Number of tokens of a prompt and of its answer."""
 
     input_tokens: int
     output_tokens: int
@@ -32,7 +32,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class NormalLengths:
-    """A normal distribution of whole numbers in [1, most]; what falls outside is drawn again."""
+    """A normal distribution of whole numbers in [1, most]; values outside are drawn again. `name`: of the options."""
 
     mean: float
     deviation: float
@@ -57,21 +57,21 @@ class NormalLengths:
 
 @dataclass(frozen=True)
 class LengthHistogram:
-    """Lengths by weight; see HISTOGRAMS."""
+    """Lengths by weight, in the form of HISTOGRAMS."""
 
     bins: tuple[int, ...]
     weights: tuple[float, ...]
 
     @classmethod
-    def read(cls, data: Any, place: str) -> LengthHistogram:
+    def read(cls, data: Any, location: str) -> LengthHistogram:
         try:
             bins, weights = tuple(map(int, data["bins"])), tuple(map(float, data["weights"]))
         except (KeyError, TypeError, ValueError):
-            raise ConfigurationError(f'{place}: expected {{"bins": [edges], "weights": [numbers]}}') from None
+            raise ConfigurationError(f'{location}: expected {{"bins": [edges], "weights": [numbers]}}') from None
         if len(bins) != len(weights) + 1 or list(bins) != sorted(set(bins)) or bins[0] < 1:
-            raise ConfigurationError(f"{place}: bins must rise from 1 or more and be one more than weights")
+            raise ConfigurationError(f"{location}: bins must rise from 1 or more and be one more than weights")
         if min(weights) < 0 or not sum(weights):
-            raise ConfigurationError(f"{place}: weights must not be negative, and not all zero")
+            raise ConfigurationError(f"{location}: weights must not be negative, and not all zero")
         return cls(bins, weights)
 
     def draw(self, chance: random.Random) -> int:
@@ -79,25 +79,27 @@ class LengthHistogram:
         return chance.randrange(self.bins[n], self.bins[n + 1])
 
 
+Lengths = NormalLengths | LengthHistogram
+
+
 def read_histograms(file: Path | None, key: str) -> tuple[LengthHistogram, LengthHistogram]:
-    """Input and output lengths from a file, or the built-in ones of that name."""
-    place = f"--histogram {file}" if file else f"--histogram-key {key}"
+    """Input and output lengths of a file, or the built-in ones of that key. Raises ConfigurationError."""
+    location = f"--histogram {file}" if file else f"--histogram-key {key}"
     try:
         data = json.loads(file.read_text(encoding="utf-8")) if file else HISTOGRAMS[key]
     except KeyError:
         raise ConfigurationError(
-            f"{place}: unknown; there is {', '.join(HISTOGRAMS)}, or give --histogram FILE"
+            f"{location}: unknown; there is {', '.join(HISTOGRAMS)}, or give --histogram FILE"
         ) from None
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{place}: cannot be read as JSON: {error}") from None
+        raise ConfigurationError(f"{location}: cannot be read as JSON: {error}") from None
     if not isinstance(data, Mapping):
-        raise ConfigurationError(f'{place}: expected {{"input": …, "output": …}}')
-    found = [LengthHistogram.read(data.get(part), f"{place}, {part}") for part in ("input", "output")]
+        raise ConfigurationError(f'{location}: expected {{"input": …, "output": …}}')
+    found = [LengthHistogram.read(data.get(part), f"{location}, {part}") for part in ("input", "output")]
     return found[0], found[1]
 
 
-def draw_shapes(
-    lengths: tuple[NormalLengths | LengthHistogram, NormalLengths | LengthHistogram], count: int, seed: int
-) -> list[Shape]:
+def draw_shapes(lengths: tuple[Lengths, Lengths], count: int, seed: int) -> list[Shape]:
+    """`count` shapes from the lengths of prompts and of answers; the same seed gives the same ones."""
     chance = random.Random(seed)
     return [Shape(lengths[0].draw(chance), lengths[1].draw(chance)) for _ in range(count)]

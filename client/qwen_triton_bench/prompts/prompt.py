@@ -1,4 +1,4 @@
-"""What one request asks for, in the words of whichever way in is loaded."""
+"""Prompt of one request, in the forms that targets take: token ids, text, chat messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request. `input_tokens` is the tokenizer's count, None where nobody counted.
+    """One request. `input_tokens`: the tokenizer's count, None without a tokenizer.
 
-    Exactly one of `token_ids` and `text` is set; `messages` may stand beside `text` for ways in that take a chat.
-    `output_tokens` are generated whatever the model says (end ids are ignored) when `exact`, else they are the most.
+    Exactly one of `token_ids` and `text` is set; `messages` may accompany `text` for targets that take a chat.
+    `output_tokens`: with `exact` so many are generated (end ids are ignored), else at most so many.
     """
 
     output_tokens: int
@@ -24,4 +24,4 @@ class Prompt:
 
 
 Conversation = Sequence[Prompt]
-"""Turns that follow one another: each is sent when the one before has been answered. Most have one turn."""
+"""Successive turns; each is sent when the one before has been answered. Most have one turn."""

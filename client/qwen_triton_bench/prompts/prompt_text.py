@@ -1,6 +1,6 @@
-"""Prompts of an exact number of tokens: ids drawn from ordinary words, or text made of such words and counted.
+"""Makes prompts of an exact number of tokens: ids of ordinary words, or text of such words.
 
-The words come from a text that the tokenizer itself has encoded, so that every id is one that it uses.
+Ids come from a text that the tokenizer has encoded, so each is one that occurs in real prompts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FILLER = "0123456789"
 
 
 class PromptText:
-    """Makes prompts; the same seed makes the same ones."""
+    """Makes random prompts; the same seed gives the same ones."""
 
     def __init__(self, encode: Encode, seed: int) -> None:
         self._encode = encode
@@ -37,7 +37,7 @@ class PromptText:
         return tuple(self._random.choices(self._ids, k=count))
 
     def texts(self, counts: Sequence[int]) -> list[str]:
-        """One text for each count. Raises ConfigurationError when the tokenizer does not let it come out exactly."""
+        """One text for each token count. Raises ConfigurationError when no text of exactly so many tokens was found."""
         words = [self._random.choices(self._words, k=count) for count in counts]
         found = [" ".join(w) for w in words]
         open_ = list(range(len(counts)))
@@ -50,11 +50,11 @@ class PromptText:
                 found[i] = self._nearer(found[i], words[i], counts[i] - length)
             open_ = [i for i, _ in wrong]
         raise ConfigurationError(
-            f"no text of exactly {counts[open_[0]]} tokens came out with this tokenizer; ids can be had with «core»"
+            f"no text of exactly {counts[open_[0]]} tokens was found with this tokenizer; mode core sends ids and needs none"
         )
 
     def _nearer(self, text: str, words: list[str], missing: int) -> str:
-        """Digits at the end make up what is missing; words go, one for each token too many, when it is too long."""
+        """A text nearer to the count: `missing` digits appended, or as many of the last `words` removed."""
         if missing > 0:
             return text + self._digits(missing)
         del words[missing:]

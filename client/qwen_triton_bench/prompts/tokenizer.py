@@ -1,6 +1,6 @@
-"""Token ids of texts, for making prompts of a length and for checking the server's counts.
+"""Tokenizers that make prompts of a set length and check the server's counts.
 
-By the server's own preprocessing model, or by the `tokenizer.json` of a folder. Neither adds a chat template.
+Either the server's preprocessing model or a folder's `tokenizer.json` encodes. Neither applies a chat template.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from tokenizers import Tokenizer
 from qwen_triton.errors import ConfigurationError
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
+"""Texts → the token ids of each."""
 
 
 def folder_tokenizer(folder: Path) -> Encode:
-    """The tokenizer of a checkpoint's folder. Raises ConfigurationError when there is none."""
+    """The tokenizer of a checkpoint's folder. Raises ConfigurationError when it has none."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ConfigurationError(f"--tokenizer-dir {folder}: has no tokenizer.json")
@@ -25,5 +26,5 @@ def folder_tokenizer(folder: Path) -> Encode:
 
 
 def in_batches(encode: Encode, rows: int) -> Encode:
-    """The same, never with more texts at once than `rows`."""
+    """The same tokenizer, called with at most `rows` texts at once."""
     return lambda texts: [ids for at in range(0, len(texts), rows) for ids in encode(texts[at : at + rows])]

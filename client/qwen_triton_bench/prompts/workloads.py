@@ -1,6 +1,6 @@
-"""The prompts of the workloads: lengths made into prompts, texts of a file, conversations that share a beginning.
+"""Prompts of the workloads: of drawn lengths, of a file, and of conversations that share a prefix.
 
-With `as_ids` prompts are token ids, else text. `encode` counts tokens; without it lengths stay unknown.
+`as_ids`: prompts are token ids, else text. `encode` counts tokens; without it the counts are None.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .prompt_text import PromptText
 from .tokenizer import Encode
 
 ANSWER_TOKENS = 128
-"""Generated where neither the file nor the command says how many."""
+"""Answer length where neither the file nor the command sets one."""
 
 
 def shaped(shapes: Sequence[Shape], text: PromptText, *, as_ids: bool) -> list[Conversation]:
-    """Prompts of these shapes, each different from the others."""
+    """A prompt of each shape, with random text."""
     if as_ids:
         return [(Prompt(s.output_tokens, text.token_ids(s.input_tokens), input_tokens=s.input_tokens),) for s in shapes]
     texts = text.texts([s.input_tokens for s in shapes])
@@ -29,14 +29,17 @@ def shaped(shapes: Sequence[Shape], text: PromptText, *, as_ids: bool) -> list[C
 
 
 def fixed_prompt(text: str, output_tokens: int, encode: Encode | None, *, as_ids: bool) -> list[Conversation]:
-    """One prompt; the load repeats it."""
+    """One prompt, which the load repeats."""
     return entries_as_prompts([Entry(text, None)], output_tokens, encode, as_ids=as_ids)
 
 
 def entries_as_prompts(
     entries: Sequence[Entry], output_tokens: int | None, encode: Encode | None, *, as_ids: bool
 ) -> list[Conversation]:
-    """Prompts of a file; answers are as long as the file's own where `output_tokens` is None."""
+    """Prompts of a file. `output_tokens` None: answers are as long as those of the file.
+
+    Raises ConfigurationError for token ids without a tokenizer.
+    """
     if encode is None:
         if as_ids:
             raise ConfigurationError("token ids of texts need a tokenizer: give --tokenizer-dir")
@@ -57,7 +60,7 @@ def _prompt(text: str, ids: Sequence[int], output_tokens: int, *, as_ids: bool) 
 
 @dataclass(frozen=True)
 class SharedPrefix:
-    """`prefixes` system prompts of `prefix_tokens`; conversations of `turns` with `turn_tokens` new ones in each."""
+    """`prefixes` system prompts of `prefix_tokens` tokens; conversations of `turns`, each with `turn_tokens` new tokens."""
 
     prefixes: int
     prefix_tokens: int
@@ -74,16 +77,16 @@ class SharedPrefix:
 def conversations_with_prefix(
     form: SharedPrefix, count: int, text: PromptText, encode: Encode, *, as_ids: bool
 ) -> list[Conversation]:
-    """`count` conversations. A turn's prompt is all that was said before it, with made-up answers of the right length."""
+    """`count` conversations. A turn's prompt contains the former turns, with invented answers of the right length."""
     prefixes = text.texts([form.prefix_tokens] * form.prefixes)
     per_turn = [form.turn_tokens, *[form.output_tokens + form.turn_tokens] * (form.turns - 1)]
     parts = text.texts(per_turn * count)
     conversations: list[Conversation] = []
     for n in range(count):
-        said, turns = prefixes[n % form.prefixes], []
+        history, turns = prefixes[n % form.prefixes], []
         for part in parts[n * form.turns : (n + 1) * form.turns]:
-            said = f"{said} {part}"
-            turns.append(said)
+            history = f"{history} {part}"
+            turns.append(history)
         ids = encode(turns)
         conversations.append(
             tuple(_prompt(t, i, form.output_tokens, as_ids=as_ids) for t, i in zip(turns, ids, strict=True))

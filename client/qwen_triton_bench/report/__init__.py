@@ -1,4 +1,4 @@
-"""Results as tables and as one HTML page that needs nothing from anywhere: curves, charts, an explanation of each figure.
+"""Results as tables and as one self-contained HTML page: curves, charts, an explanation of each figure.
 
 Knows no server. Imports from run of this package.
 """

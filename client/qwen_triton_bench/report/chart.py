@@ -1,4 +1,4 @@
-"""Line charts as SVG text: axes with round numbers, one line a series, points that say their values on touch."""
+"""Line charts as SVG: axes with round numbers, a line for each series, tooltips on points."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _WIDTH, _HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 34, 16, 52
 _TICKS = 6
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#666666")
-"""Told apart by people who do not see all colours (Okabe and Ito)."""
+"""Colours that people with colour blindness can tell apart (the palette of Okabe and Ito)."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """A named line. `labels` name its points; a series with labels shows its points as dots."""
+    """A named line. `labels`: names of its points, which then show as dots."""
 
     name: str
     points: Sequence[Point]
@@ -28,7 +28,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """`log`: powers of ten are equally far apart; values of 0 and less are left out."""
+    """An axis. `log`: a logarithmic scale, on which values of 0 and less are left out."""
 
     label: str
     log: bool = False
@@ -36,7 +36,7 @@ class Axis:
 
 
 def line_chart(title: str, series: Sequence[Series], x: Axis, y: Axis) -> str:
-    """A figure element; a sentence in its place when there is nothing to draw."""
+    """A chart as an HTML figure element; without points, a sentence that nothing was measured."""
     drawn = [Series(s.name, _drawable(s.points, x, y), s.labels, s.colour) for s in series]
     points = [p for s in drawn for p in s.points]
     heading = f"<figcaption>{escape(title)} <small>{escape(y.label)}</small></figcaption>"
@@ -62,7 +62,7 @@ def _drawable(points: Sequence[Point], x: Axis, y: Axis) -> list[Point]:
 def _scale(
     values: Sequence[float], axis: Axis, start: float, end: float
 ) -> tuple[Callable[[float], float], list[float]]:
-    """Where a value is drawn, and the values that get a mark."""
+    """The scale of an axis: a function from value to coordinate, and the values of its ticks."""
     low, high = min(values), max(values)
     if axis.log:
         low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
@@ -79,13 +79,13 @@ def _scale(
 
 
 def round_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that needs at most so many steps."""
+    """The smallest step of 1, 2 or 5 times a power of ten that divides `span` into at most `most` steps."""
     power = 10.0 ** math.floor(math.log10(span / most))
     return next(m * power for m in (1.0, 2.0, 5.0, 10.0) if span <= m * power * most * (1 + 1e-9))
 
 
 def number(value: float) -> str:
-    """Short, without needless zeros: 0.25, 12.5, 1,200."""
+    """A number for labels: 0.25, 12.5, 1,200."""
     if value and abs(value) < 1000:
         return f"{value:.3g}"
     return f"{value:,.0f}"
@@ -107,14 +107,14 @@ def _y_tick(at: float, value: float) -> str:
 
 
 def _line(series: Series, to_x: Callable[[float], float], to_y: Callable[[float], float]) -> str:
-    places = [(to_x(a), to_y(b)) for a, b in series.points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    positions = [(to_x(a), to_y(b)) for a, b in series.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in positions)
     line = f'<polyline class="series" points="{path}" stroke="{series.colour}"><title>{escape(series.name)}</title></polyline>'
     dots = [
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{series.colour}"><title>{escape(series.name)}: {escape(label)}'
         f"</title></circle>"
         f'<text class="dot" x="{x + 8:.1f}" y="{y - 6:.1f}">{escape(label)}</text>'
-        for (x, y), label in zip(places, series.labels, strict=False)
+        for (x, y), label in zip(positions, series.labels, strict=False)
     ]
     return line + "".join(dots)
 

@@ -1,4 +1,4 @@
-"""`qwen-triton report A.json B.json … -o report.html`: results as a page."""
+"""`qwen-triton report A.json B.json … -o report.html`: results as one HTML page."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def with_names(results: list[tuple[BenchmarkResult, Path]]) -> list[BenchmarkResult]:
-    """Runs of the same name are told apart by their files."""
+    """The results, with the file added to names that occur more than once."""
     often = Counter(r.name for r, _ in results)
     return [replace(r, name=f"{r.name} ({file.stem})") if often[r.name] > 1 else r for r, file in results]

@@ -1,4 +1,4 @@
-"""From raw samples to the lines of charts. Times in seconds in, milliseconds out where a chart shows a duration."""
+"""Lines of charts, computed from raw samples. Samples have seconds; durations in charts are milliseconds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _POINTS = 200
 _BUCKETS = 60
 
 Samples = Sequence[dict[str, Any]]
+"""Samples of a result file (see results)."""
 
 
 def distribution(seconds: Sequence[float]) -> list[Point]:
-    """How many percent of the values are at most so many milliseconds: a curve from 0 to 100 %."""
+    """Cumulative distribution: (milliseconds, percent of the values that are at most this), from 0 to 100 %."""
     if not seconds:
         return []
     shares = np.linspace(0, 100, min(_POINTS, max(2, len(seconds))))
@@ -33,7 +34,7 @@ def gap_times(samples: Samples) -> list[float]:
 
 
 def tokens_over_time(samples: Samples) -> list[Point]:
-    """(seconds, output tokens a second): each answer's tokens are spread over its responses by their size."""
+    """(seconds, output tokens a second). An answer's tokens are divided among its responses by their size."""
     at: list[float] = []
     tokens: list[float] = []
     for s in samples:
@@ -49,7 +50,7 @@ def tokens_over_time(samples: Samples) -> list[Point]:
 
 
 def in_flight_over_time(samples: Samples) -> list[Point]:
-    """(seconds, requests sent and not yet answered)."""
+    """(seconds, requests in flight)."""
     ended = [s["ended"] for s in samples if s["ended"] is not None]
     if not ended:
         return []

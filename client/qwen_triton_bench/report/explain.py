@@ -1,8 +1,4 @@
-"""What each figure of the tables means and what moves it, in a line each; English and Chinese.
-
-Two points that are often read wrongly: the sum of all latencies is not the time the run took (requests overlap), and
-an average in-flight of 0 for hundreds of requests at once means that nobody measured it.
-"""
+"""Explains each figure of the tables: its meaning and what changes it, in one line of English and one of Chinese."""
 
 from __future__ import annotations
 
@@ -83,4 +79,5 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
 
 
 def explain_lines() -> list[str]:
+    """All explanations as lines of text."""
     return [line for name, (en, zh) in EXPLANATIONS.items() for line in (f"{name}: {en}", f"    {zh}")]

@@ -1,4 +1,4 @@
-"""The page: charts, tables, machine and versions of some results, in one file."""
+"""HTML page of several results: charts, tables, machine and versions, in one file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS = Axis("seconds since the start")
 
 
 def render_page(results: Sequence[BenchmarkResult]) -> str:
-    """Everything in results is data: it is escaped and nothing of it is run."""
+    """The page. Texts of results are escaped, so nothing in them can run."""
     runs = [(result, COLOURS[n % len(COLOURS)]) for n, result in enumerate(results)]
     parts = [
         "<h1>qwen-triton benchmark</h1>",
@@ -62,7 +62,7 @@ def _warnings(results: Sequence[BenchmarkResult]) -> list[str]:
 
 
 def _throughput(runs: Sequence[tuple[BenchmarkResult, str]]) -> list[str]:
-    """A line for each group of runs that differ in their concurrency or rate only."""
+    """Charts with a line for each group of runs that differ in concurrency or rate only."""
     groups: dict[str, list[BenchmarkResult]] = {}
     for result, _ in runs:
         groups.setdefault(_group(result), []).append(result)
@@ -84,7 +84,7 @@ def _load_series(groups: Mapping[str, Sequence[BenchmarkResult]], spread: str, p
 
 
 def _offered(result: BenchmarkResult) -> float:
-    """What the runs of a group are put in order by: how many at once, or how many a second."""
+    """Sort key of the runs of a group: concurrency, or requests a second."""
     p = result.parameters
     rate = p.get("request_rate", -1)
     return float(p.get("concurrency") or (rate if rate != -1 else result.figures["sent"]))
@@ -98,7 +98,7 @@ def _load(result: BenchmarkResult) -> str:
 
 
 def _group(result: BenchmarkResult) -> str:
-    """The name without its load, so that a sweep over concurrency is one line."""
+    """Name of a run without its concurrency or rate, so that a sweep over them is one line."""
     p = result.parameters
     return f"{p.get('label') or p.get('mode', '')} · {p.get('workload', '')}"
 
@@ -137,7 +137,7 @@ def _figures(result: BenchmarkResult) -> dict[str, str]:
 def _table(
     results: Sequence[BenchmarkResult], rows_of: Callable[[BenchmarkResult], Mapping[str, Any]], *, mark: bool = False
 ) -> str:
-    """Names down, runs across. With `mark`, rows whose values differ are marked."""
+    """A table with a row for each name and a column for each run. `mark`: highlights rows whose values differ."""
     columns = [rows_of(r) for r in results]
     names = list(dict.fromkeys(name for column in columns for name in column))
     head = "".join(f'<th scope="col">{escape(r.name)}</th>' for r in results)

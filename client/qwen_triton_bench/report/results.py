@@ -1,4 +1,4 @@
-"""A run as a file: parameters, machine, figures and the raw samples they were made from. Times in seconds.
+"""Result file of a run: parameters, machine, figures and the raw samples they were computed from. Times are in seconds.
 
     {"format": "qwen-triton-bench/1", "name": …, "parameters": {…}, "machine": {…}, "figures": {…}, "samples": […]}
 
@@ -23,7 +23,7 @@ FORMAT = "qwen-triton-bench/1"
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What a file holds."""
+    """Content of a result file."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -35,6 +35,7 @@ class BenchmarkResult:
 def encode_result(
     name: str, parameters: Mapping[str, Any], machine: Mapping[str, str], f: Figures, run: Run
 ) -> dict[str, Any]:
+    """The run as JSON values; times of samples are relative to the run's start."""
     rates = {
         "requests_per_second": f.requests_per_second,
         "output_tokens_per_second": f.output_tokens_per_second,
@@ -69,7 +70,7 @@ def _encode_sample(s: Sample, start: float) -> dict[str, Any]:
 
 
 def read_result(file: Path) -> BenchmarkResult:
-    """Raises ConfigurationError for what is not such a file."""
+    """Decodes a result file. Raises ConfigurationError for any other file."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The page's style sheet: one column that fits a phone, wide tables that scroll, light and dark."""
+"""Style sheet of the page: one column that fits a phone, wide tables that scroll, light and dark."""
 
 STYLE = """
 :root{--ink:#1a1a1a;--paper:#fff;--faint:#e3e3e3;--soft:#666;--mark:#fff3c4}

@@ -1,4 +1,4 @@
-"""A run's figures as text: first the table that users of stock's benchmark know, then what it does not have."""
+"""Figures of a run as text tables: the one of stock's benchmark, and one with figures that stock's does not have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Row = tuple[str, str]
 
 
 def boxed(rows: Sequence[Row], title: Row = ("Stat", "Value")) -> str:
-    """Two columns: names in the middle of theirs, values to the right."""
+    """A framed table of two columns: names centred, values to the right."""
     left = max(len(name) for name, _ in (title, *rows)) + 2
     right = max(len(value) for _, value in (title, *rows)) + 2
     rule = f"+{'-' * left}+{'-' * right}+"
@@ -19,7 +19,7 @@ def boxed(rows: Sequence[Row], title: Row = ("Stat", "Value")) -> str:
 
 
 def stock_rows(f: Figures) -> list[Row]:
-    """The ten figures of stock's table, under its names. Average tokens are per answered request."""
+    """The ten figures of stock's table, under stock's names. Average tokens are per answered request."""
     per_request = max(1, f.answered)
     return [
         ("Requests/Sec", f"{f.requests_per_second:.2f}"),
@@ -36,7 +36,7 @@ def stock_rows(f: Figures) -> list[Row]:
 
 
 def stream_rows(f: Figures) -> list[Row]:
-    """What only a stream shows, the errors, and what the client itself cost."""
+    """Figures of streams, errors, and the client's own processor time."""
     rows = []
     for name, spread in (("TTFT", f.first_token), ("Inter-token latency", f.gaps), ("TPOT", f.time_per_output_token)):
         if spread.count:

@@ -1,7 +1,7 @@
-"""When requests are sent: a plan that the load follows. Times in seconds from the start.
+"""Arrival times of requests, in seconds since the start of a run.
 
-`Closed`: always so many at once, the next is sent when one has been answered. `Open`: at set times, whatever the
-server does; that is how users come, and what shows a queue that grows.
+`Closed` loop: a fixed number in flight; each answer sends the next request. `Open` loop: at set times, however slow the
+server is; that models independent users and shows a growing queue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qwen_triton.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Closed:
-    """A fixed number in flight."""
+    """A fixed number of requests in flight."""
 
     concurrency: int
 
@@ -28,7 +28,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """At set times: `offsets` may be endless."""
+    """Requests at set times. `offsets` are ascending seconds and may be endless; `name` is for output."""
 
     offsets: Iterator[float]
     name: str
@@ -49,7 +49,7 @@ def constant_rate(per_second: float) -> Open:
 
 
 def poisson_rate(per_second: float, seed: int) -> Open:
-    """Independent users: exponential times between arrivals."""
+    """Arrivals of independent users: exponentially distributed gaps, the same for the same seed."""
     chance = random.Random(seed)
     gaps = iter(lambda: chance.expovariate(per_second), None)
     return Open(accumulate(gaps, initial=0.0), f"{per_second:g} a second, Poisson")
@@ -60,9 +60,9 @@ def trace(offsets: Sequence[float], name: str) -> Open:
 
 
 def read_trace(file: Path) -> list[float]:
-    """Timestamps of a file, from the first one on: one number a line, or JSON lines with `timestamp` (milliseconds).
+    """Arrival times of a file, in seconds since its first one: a line has seconds, or JSON with `timestamp` in milliseconds.
 
-    Plain numbers are seconds. Raises ConfigurationError naming the line at fault.
+    Raises ConfigurationError naming the line at fault.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -76,9 +76,9 @@ def read_trace(file: Path) -> list[float]:
     return [time - times[0] for time in times]
 
 
-def _timestamp(line: str, place: str) -> float:
+def _timestamp(line: str, location: str) -> float:
     try:
         value = json.loads(line)
         return float(value["timestamp"]) / 1e3 if isinstance(value, dict) else float(value)
     except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f'{place}: expected seconds, or JSON with "timestamp" in milliseconds') from None
+        raise ConfigurationError(f'{location}: expected seconds, or JSON with "timestamp" in milliseconds') from None

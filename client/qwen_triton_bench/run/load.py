@@ -1,4 +1,4 @@
-"""The load itself: sends conversations by a plan and keeps what comes back. It computes nothing while it runs."""
+"""Sends conversations at their arrival times and records the answers. Computes no figure while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _clock = time.perf_counter
 
 @dataclass(frozen=True)
 class Bounds:
-    """When a load ends: conversations sent, seconds of sending, seconds without any sign from the server."""
+    """When a load ends: conversations sent, seconds of sending, seconds without a response from the server."""
 
     conversations: int
     duration_s: float | None = None
@@ -28,7 +28,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """What can be said while the load runs."""
+    """State of a running load. `total`: conversations to send."""
 
     seconds: float
     sent: int
@@ -37,9 +37,9 @@ class LoadProgress:
 
 
 class Load:
-    """One run against one target. A target's thread brings answers in; the caller's thread waits and watches the clock.
+    """One run against one target. The target's thread delivers answers; the thread of `run` waits and watches the clock.
 
-    `keep_text`: of how many requests the text is kept.
+    `keep_text`: number of first requests whose text is recorded.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Load:
         self._turns: dict[int, Iterator[Prompt]] = {}
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._last_sign = 0.0
+        self._last_response = 0.0
         self._open = self._ended = 0
         self._all_sent = False
         self._lost = ""
         self._deadline: float | None = None
 
     def run(self, on_progress: Callable[[LoadProgress], None] = lambda _: None) -> Run:
-        """Runs to the end, to the deadline, or to Ctrl-C; whatever was measured until then is returned."""
+        """Runs to the end, the deadline or Ctrl-C, and returns what was recorded until then."""
         started, cpu, interrupted = _clock(), time.process_time(), False
-        self._last_sign = started
+        self._last_response = started
         if self._bounds.duration_s is not None:
             self._deadline = started + self._bounds.duration_s
         try:
@@ -78,7 +78,7 @@ class Load:
         if not interrupted and self._open == 0 and self._samples:
             ended = max(s.ended for s in self._samples if s.ended is not None)
         cpu = time.process_time() - cpu
-        self._give_up()
+        self._fail_open_requests()
         return Run(tuple(self._samples), started, ended, cpu, self._target.streamed, interrupted)
 
     def _send_all(self, started: float, on_progress: Callable[[LoadProgress], None]) -> None:
@@ -107,18 +107,18 @@ class Load:
             on_progress(LoadProgress(_clock() - started, len(self._samples), self._ended, self._bounds.conversations))
 
     def _silent(self) -> bool:
-        """Whether nothing will come any more. An open plan may pause: silence counts only while requests are open."""
-        return bool(self._lost) or (self._open > 0 and _clock() - self._last_sign > self._bounds.silence_s)
+        """Whether nothing more will come. Arrivals may have gaps, so silence counts only while requests are in flight."""
+        return bool(self._lost) or (self._open > 0 and _clock() - self._last_response > self._bounds.silence_s)
 
-    def _give_up(self) -> None:
-        """What is still open after silence or a lost connection failed; after Ctrl-C it is unfinished."""
+    def _fail_open_requests(self) -> None:
+        """Marks requests in flight as failed after silence or a lost connection; after Ctrl-C they stay unfinished."""
         reason = self._lost or ("no answer in time" if self._silent() else "")
         for sample in self._samples:
             if sample.ended is None and reason:
                 sample.ended, sample.error = _clock(), reason
 
     def _next_conversation(self) -> bool:
-        """Sends the first turn of the next conversation; False when there is none, or no time left."""
+        """Sends the first turn of the next conversation. False when there is none or the time is over."""
         if self._lost or self._all_sent or (self._deadline is not None and _clock() >= self._deadline):
             self._all_sent = True
             return False
@@ -146,7 +146,7 @@ class Load:
 
     def received(self, request: int, content: bytes, size: int) -> None:
         sample = self._samples[request]
-        self._last_sign = now = _clock()
+        self._last_response = now = _clock()
         if not size:
             return
         sample.times.append(now)
@@ -170,10 +170,10 @@ class Load:
         self._changed.set()
 
     def _close(self, sample: Sample) -> None:
-        sample.ended = self._last_sign = _clock()
+        sample.ended = self._last_response = _clock()
         with self._lock:
             turns = self._turns.pop(sample.prompt)
-        goes_on = sample.error is None and not self._all_sent_by_deadline() and self._send(turns)
+        goes_on = sample.error is None and not self._past_deadline() and self._send(turns)
         if not goes_on and isinstance(self._arrivals, Closed):
             self._next_conversation()
         with self._lock:
@@ -182,5 +182,5 @@ class Load:
         if self._open == 0 or self._all_sent:
             self._changed.set()
 
-    def _all_sent_by_deadline(self) -> bool:
+    def _past_deadline(self) -> bool:
         return self._deadline is not None and _clock() >= self._deadline

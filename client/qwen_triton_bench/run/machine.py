@@ -1,4 +1,4 @@
-"""What a figure was made on: the machine and the versions, as far as they can be read here."""
+"""Description of the machine and the package versions that a figure was measured with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = ("qwen-triton", "nvidia-pytriton", "openvino-genai", "tokenizers", "
 
 
 def describe_machine() -> dict[str, str]:
-    """Names and values for people; nothing that tells who or where."""
+    """Names and values to read. Has nothing that identifies a user or a host."""
     found = {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; nothing where output goes into a file."""
+"""Progress bar of a load on a terminal. Prints nothing where standard error is a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WIDTH = 30
 
 
 class ProgressBar:
-    """Draws over its own line on standard error."""
+    """Redraws one line on standard error, at most five times a second."""
 
     def __init__(self) -> None:
         self._on = sys.stderr.isatty()

@@ -1,6 +1,6 @@
-"""Raw samples of a run: when each request was sent, what came back when, how it ended. All times are in seconds.
+"""Raw samples of a run: when each request was sent, what came back when, how it ended.
 
-Times are of one monotonic clock; figures are made from them afterwards (statistics), never while the load runs.
+Times are seconds of one monotonic clock. Figures are computed from them after the run (statistics).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Sample:
-    """One request. `sizes[i]` came at `times[i]`: that many token ids, or bytes where the way in carries text only.
+    """One request. `sizes[i]` came at `times[i]`: so many token ids, or bytes where the target gives text only.
 
-    Responses without content are not kept. `ids` is the sum of token ids; `text` the pieces, of the first requests.
-    `input_tokens` and `output_tokens` are the server's own counts, None where it gave none. `error` is a kind, short
-    and without numbers, so that errors can be counted; `ended` is None when the run was stopped before the answer.
+    Responses without content are not recorded. `ids`: number of token ids received; `text`: pieces of text, recorded for
+    the first requests only. `input_tokens`, `output_tokens`, `cached_tokens`: the server's counts, None where it gives
+    none. `error`: a kind of error, without numbers, so that equal ones can be counted. `ended`: None when the run was
+    stopped before the answer's end.
     """
 
     prompt: int
@@ -39,7 +40,7 @@ class Sample:
 
     @property
     def latency(self) -> float:
-        """From sending to the end; of an answered request only."""
+        """Seconds from sending to the answer's end, of an answered request only."""
         assert self.ended is not None
         return self.ended - self.sent
 
@@ -50,12 +51,12 @@ class Sample:
 
     @property
     def gaps(self) -> list[float]:
-        """Between responses with content."""
+        """Seconds between responses with content."""
         return [later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)]
 
     @property
     def time_per_output_token(self) -> float | None:
-        """From the first content to the last, for each token after the first; None for answers of one token or piece."""
+        """Seconds per token after the first, from first to last content; None for answers of one token or one piece."""
         if self.output_tokens is None or self.output_tokens < 2 or len(self.times) < 2:
             return None
         return (self.times[-1] - self.times[0]) / (self.output_tokens - 1)
@@ -63,7 +64,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """What a load left behind. `client_cpu_s`: processor time of this process from `started` to `ended`."""
+    """All samples of a load. `client_cpu_s`: processor time of this process from `started` to `ended`."""
 
     samples: Sequence[Sample]
     started: float

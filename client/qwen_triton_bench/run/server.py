@@ -1,4 +1,4 @@
-"""A server of a deployment for the time of a run: on free ports, ended by its process id."""
+"""Servers for the time of a run: a deployment's Triton, and a shim, each on free ports of this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _END_S = 10.0
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that is ready: HOST:PORT of its ways in, its process."""
+    """A Triton that is ready: HOST:PORT of its HTTP, gRPC and metrics endpoints, and its process id."""
 
     http: str
     grpc: str
@@ -45,7 +45,10 @@ class RunningServer:
 
 @contextmanager
 def running_server(deployment: Deployment, repository: Path | None = None) -> Iterator[RunningServer]:
-    """Serves the deployment, or another repository folder with its server settings. Raises ConfigurationError."""
+    """Serves the deployment until the block ends; `repository`: another folder, served with its settings instead.
+
+    Raises ConfigurationError with the log's last lines when it does not become ready.
+    """
     ports = dict(zip(("http_port", "grpc_port", "metrics_port"), free_ports(3), strict=True))
     settings = deployment.server.model_copy(update={"host": _HOST, **ports})
     check_machine()
@@ -67,7 +70,7 @@ def running_server(deployment: Deployment, repository: Path | None = None) -> It
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody holds at the moment."""
+    """Ports of this machine that are free now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for s in sockets:
@@ -77,7 +80,10 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running_shim(triton: str) -> Iterator[tuple[str, int]]:
-    """The shim in front of a Triton's gRPC: its address and process. Raises ConfigurationError when it does not come up."""
+    """A shim in front of the Triton at this HOST:PORT of gRPC: its URL and process id.
+
+    Raises ConfigurationError when it does not become ready.
+    """
     port = free_ports(1)[0]
     flags = ["--triton-url", triton, "--host", _HOST, "--port", str(port)]
     url = f"http://{_HOST}:{port}"
@@ -105,5 +111,5 @@ def _wait_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> N
                 return
         time.sleep(0.05)
     log.seek(0)
-    said = log.read().decode("utf-8", "replace").strip().splitlines()[-3:]
-    raise ConfigurationError("\n".join([*said, "the shim did not come up"]))
+    lines = log.read().decode("utf-8", "replace").strip().splitlines()[-3:]
+    raise ConfigurationError("\n".join([*lines, "the shim did not come up"]))

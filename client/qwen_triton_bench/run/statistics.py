@@ -1,7 +1,7 @@
-"""Figures of a run, each computed from its raw samples; seconds in, seconds out.
+"""Figures of a run, computed from its raw samples. Times are in seconds.
 
-A percentile is linear between the two nearest samples (numpy's default, and most tools'). Rates are over the whole
-run, from the first request sent to the last answer's end. Requests that failed count as errors and nowhere else.
+Percentiles interpolate linearly between the two nearest samples (numpy's default). Rates are over the whole run, from
+the first request to the last answer's end. Failed requests count as errors and in no other figure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PERCENTILES = (50, 90, 95, 99)
 
 @dataclass(frozen=True)
 class Spread:
-    """How values are spread. All zero when there are none (`count` 0)."""
+    """Distribution of values: mean, standard deviation, extremes, percentiles. All 0 without values (`count` 0)."""
 
     count: int
     mean: float
@@ -43,7 +43,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class InFlight:
-    """Requests sent and not yet answered: the average over the run's time, and the most at any moment."""
+    """Requests in flight: the average over the run's time, and the greatest number at any moment."""
 
     mean: float
     most: int
@@ -51,7 +51,7 @@ class InFlight:
 
 @dataclass(frozen=True)
 class GoodputLimits:
-    """What a good answer keeps to, in seconds; None = no limit."""
+    """Limits of a good answer, in seconds; None = no limit."""
 
     first_token: float | None = None
     time_per_output_token: float | None = None
@@ -61,7 +61,7 @@ class GoodputLimits:
         return any(v is not None for v in (self.first_token, self.time_per_output_token, self.latency))
 
     def kept(self, sample: Sample) -> bool:
-        """Whether an answered request kept all limits; one that has no such time (a single piece) keeps that limit."""
+        """Whether an answered request kept all limits. One without such a time (of a single piece) keeps that limit."""
         pairs = (
             (sample.first_token, self.first_token),
             (sample.time_per_output_token, self.time_per_output_token),
@@ -72,7 +72,7 @@ class GoodputLimits:
 
 @dataclass(frozen=True)
 class Goodput:
-    """Answers that kept the limits: their share of all requests (failed ones included) and their number a second."""
+    """Answers that kept the limits: their share of all requests (failed ones included), and their number per second."""
 
     share: float
     per_second: float
@@ -80,7 +80,7 @@ class Goodput:
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything that is said about a run. Token counts are the server's."""
+    """All figures of a run. Token counts are the server's."""
 
     seconds: float
     sent: int
@@ -115,7 +115,7 @@ class Figures:
 
 
 def figures(run: Run, limits: GoodputLimits | None = None) -> Figures:
-    """All figures of a run."""
+    """Computes all figures; goodput only with limits."""
     answered = [s for s in run.samples if s.answered]
     limits = limits or GoodputLimits()
     return Figures(
@@ -143,7 +143,7 @@ def figures(run: Run, limits: GoodputLimits | None = None) -> Figures:
 
 
 def in_flight(run: Run) -> InFlight:
-    """Measured from the samples: the area under the number of open requests, over the run's time."""
+    """Computed from the samples. The average is the area under the number of open requests over the run's time."""
     ends = [(min(s.ended, run.ended) if s.ended is not None else run.ended) for s in run.samples]
     area = sum(end - s.sent for end, s in zip(ends, run.samples, strict=True))
     steps = sorted([(s.sent, 1) for s in run.samples] + [(end, -1) for end in ends])

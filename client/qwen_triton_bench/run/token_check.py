@@ -1,4 +1,4 @@
-"""Whether the server's token counts are the tokenizer's."""
+"""Compares the server's token counts with the tokenizer's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from .samples import Run, Sample
 
 
 def check_counts(run: Run, encode: Encode | None) -> list[str]:
-    """One line for each thing compared. Answers in text are encoded anew, which may cut them differently."""
+    """One line for each comparison. Answers in text are encoded again, which may give other tokens."""
     answered = [s for s in run.samples if s.answered]
     lines = [*_inputs(answered), *_ids(answered)]
     texts = [s for s in answered if s.text and s.output_tokens]
     if encode is not None and texts:
         ids = encode([b"".join(s.text).decode("utf-8", "replace") for s in texts])
-        theirs, ours = sum(s.output_tokens or 0 for s in texts), sum(map(len, ids))
-        lines.append(f"output tokens of {len(texts)} answers: server {theirs}, their text encoded anew {ours}")
+        counted, encoded = sum(s.output_tokens or 0 for s in texts), sum(map(len, ids))
+        lines.append(f"output tokens of {len(texts)} answers: server {counted}, their text encoded anew {encoded}")
     return lines
 
 

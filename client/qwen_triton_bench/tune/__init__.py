@@ -1,4 +1,4 @@
-"""`qwen-triton tune`: settings of a deployment tried one after another, and the best named.
+"""`qwen-triton tune`: measures variants of a deployment one after another and names the best.
 
 Knows no protocol. Imports from run and report of this package and from qwen_triton_build.
 """

@@ -1,4 +1,4 @@
-"""`qwen-triton tune DEPLOYMENT --space … [--load 'MODE … WORKLOAD …']`: tries settings and names the best."""
+"""`qwen-triton tune DEPLOYMENT --space … [--load 'MODE … WORKLOAD …']`: measures settings and names the best."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0; 1 when no setting is within the limits, 130 after Ctrl-C."""
+    """Returns the exit code: 0; 1 when no setting is within the limits; 130 after Ctrl-C. Raises ConfigurationError."""
     load = shlex.split(arguments.load)
     _check_load(load)
     variants = write_variants(arguments.deployment, read_space(arguments.space), arguments.results, load)
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_load(load: Sequence[str]) -> None:
-    """Wrong options are found before anything is started; argparse says what is wrong and ends."""
+    """Checks the load before any server is started. Raises ConfigurationError; argparse exits for unknown options."""
     given = _parse(load)
     if given.mode == "overhead":
         raise ConfigurationError("tune needs a load of a deployment: core, ensemble, bls or openai")
@@ -87,8 +87,8 @@ def _parse(load: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(load)
 
 
-def _bench(line: Sequence[str]) -> int:
-    return run_bench(_parse(line))
+def _bench(command: Sequence[str]) -> int:
+    return run_bench(_parse(command))
 
 
 def _limits(arguments: argparse.Namespace) -> list[LatencyLimit]:

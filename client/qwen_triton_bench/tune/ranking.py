@@ -1,4 +1,4 @@
-"""Which setting is best: the most output tokens a second among those that keep the limit and answered everything."""
+"""Ranks settings: the most output tokens a second first, among those that keep the limits and answered every request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .sweep import Outcome
 
 @dataclass(frozen=True)
 class LatencyLimit:
-    """A figure and the most it may be, in milliseconds: «latency P99», «TTFT P99» or «TPOT P99»."""
+    """The greatest allowed P99, in milliseconds. `spread`: the figure it is taken from; `name`: for output."""
 
     name: str
     spread: str
@@ -23,12 +23,12 @@ class LatencyLimit:
 
 
 def rank(outcomes: Sequence[Outcome], limits: Sequence[LatencyLimit]) -> list[Outcome]:
-    """The best first; what broke a limit, failed or has no figures comes behind."""
+    """The best first. Settings that broke a limit, failed or have no figures come last."""
     return sorted(outcomes, key=lambda o: (bool(why_not(o, limits)), -_rate(o)))
 
 
 def why_not(outcome: Outcome, limits: Sequence[LatencyLimit]) -> str:
-    """Why a setting cannot be the best; empty when it can."""
+    """The reason why a setting cannot be the best; empty when it can."""
     f = outcome.figures
     if f is None:
         return outcome.reason
@@ -43,7 +43,7 @@ def _rate(outcome: Outcome) -> float:
 
 
 def rows(ranked: Sequence[Outcome], limits: Sequence[LatencyLimit]) -> list[Row]:
-    """A line for each setting, the best first."""
+    """A row for each setting, in the given order."""
     return [(o.variant.setting.name or "as it is", _summary(o, limits)) for o in ranked]
 
 

@@ -1,4 +1,4 @@
-"""The settings to try: every combination of listed values, and of named cases that set several keys together.
+"""Space of settings: every combination of listed values, and of named cases that set several keys together.
 
     cases:
       two-gpu-opti: {engine.slots: 64, engine.step_ms: 9.25}
@@ -24,14 +24,14 @@ from qwen_triton.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of the space: its name, and the values of the deployment's keys."""
+    """One point of the space: a name, and values by key. Keys are paths in the deployment."""
 
     name: str
     values: Mapping[str, Any]
 
 
 def read_space(parts: Sequence[str]) -> list[Setting]:
-    """`parts` are files as above, or KEY=VALUE,VALUE… Raises ConfigurationError for what is neither."""
+    """All settings of a space. `parts`: files as above, or KEY=VALUE,VALUE… Raises ConfigurationError."""
     cases: dict[str, dict[str, Any]] = {}
     space: dict[str, list[Any]] = {}
     for part in parts:
@@ -42,15 +42,15 @@ def read_space(parts: Sequence[str]) -> list[Setting]:
             _read_file(Path(part), cases, space)
     named = list(cases.items()) or [("", {})]
     keys = list(space)
-    found = []
+    settings = []
     for (case, values), point in product(named, product(*space.values())):
         chosen = dict(zip(keys, point, strict=True))
         twice = next((key for key in chosen if key in values), None)
         if twice:
             raise ConfigurationError(f"--space: {twice} is both in case {case} and in the space; leave one out")
         words = [*([case] if case else []), *(f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items())]
-        found.append(Setting(" ".join(words), values | chosen))
-    return found
+        settings.append(Setting(" ".join(words), values | chosen))
+    return settings
 
 
 def _value(text: str, part: str) -> Any:

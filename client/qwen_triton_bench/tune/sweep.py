@@ -1,4 +1,4 @@
-"""Runs variants one after another; results that are there already are not made again."""
+"""Measures a variant: builds, serves, loads, stops. A result file that exists is not measured again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .variant import Variant
 
 @dataclass(frozen=True)
 class Outcome:
-    """A variant's figures, or why it has none. `made`: in this call, not before it."""
+    """A variant's figures, or the reason why it has none. `made`: measured by this command, not by an earlier one."""
 
     variant: Variant
     figures: dict[str, Any] | None
@@ -27,25 +27,25 @@ class Outcome:
 
 
 Bench = Callable[[Sequence[str]], int]
-"""Runs one load by its command line and writes its result file."""
+"""Runs a load, given as a command line, and writes its result file. Returns the exit code."""
 
 
 def run_variant(variant: Variant, load: Sequence[str], bench: Bench) -> Outcome:
-    """Builds, starts, loads and stops. Raises KeyboardInterrupt when the load was interrupted; its result is dropped."""
+    """Measures a variant. Raises KeyboardInterrupt after removing the result when the load was interrupted."""
     if variant.result.is_file():
         return Outcome(variant, json.loads(variant.result.read_text())["figures"], made=False)
     if variant.builds and (reason := _build(variant)):
         return Outcome(variant, None, reason)
-    said = io.StringIO()
+    output = io.StringIO()
     mode, *rest = load
-    line = [mode, "--deployment", str(variant.file), "--json", str(variant.result), "--name", variant.setting.name]
+    command = [mode, "--deployment", str(variant.file), "--json", str(variant.result), "--name", variant.setting.name]
     try:
-        with contextlib.redirect_stdout(said):
-            bench([*line, *rest])
+        with contextlib.redirect_stdout(output):
+            bench([*command, *rest])
     except QwenTritonError as error:
         return Outcome(variant, None, str(error).splitlines()[-1])
     finally:
-        variant.result.with_suffix(".txt").write_text(said.getvalue(), encoding="utf-8")
+        variant.result.with_suffix(".txt").write_text(output.getvalue(), encoding="utf-8")
     data = json.loads(variant.result.read_text())
     if data["interrupted"]:
         variant.result.unlink()
@@ -54,7 +54,7 @@ def run_variant(variant: Variant, load: Sequence[str], bench: Bench) -> Outcome:
 
 
 def _build(variant: Variant) -> str:
-    """Builds the variant's engine; the last line of what went wrong, or nothing. A finished engine is not built again."""
+    """Builds the variant's engine unless it is built. Returns the last line of the error, or an empty text."""
     done = subprocess.run(
         [sys.executable, "-m", "qwen_triton_build.cli", "build", str(variant.file)],
         capture_output=True,

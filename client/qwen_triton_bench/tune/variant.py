@@ -1,4 +1,4 @@
-"""A deployment with other values at some of its keys, as a file of its own that can be served later."""
+"""Variants of a deployment: files with other values at some keys, which can be served afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .space import Setting
 
 @dataclass(frozen=True)
 class Variant:
-    """One run to make: the deployment's file, where its result goes, whether an engine must be built first."""
+    """One variant: its deployment file, its result file, and whether an engine must be built first."""
 
     setting: Setting
     file: Path
@@ -29,7 +29,10 @@ class Variant:
 
 
 def write_variants(deployment: Path, settings: Sequence[Setting], folder: Path, load: Sequence[str]) -> list[Variant]:
-    """Writes and checks every deployment before any is run. `load`: the options of the load, part of the name's hash."""
+    """Writes and checks all variants before any is measured. `load`: options of the load, which are part of file names.
+
+    Raises ConfigurationError naming the setting that is no valid deployment.
+    """
     base = json.loads(load_deployment(deployment).model_dump_json(exclude_unset=True))
     folder.mkdir(parents=True, exist_ok=True)
     return [_write(base, setting, folder, load) for setting in settings]
@@ -63,7 +66,7 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _file_name(setting: Setting, data: Mapping[str, Any], load: Sequence[str]) -> str:
-    """Readable, and another one when anything that decides the result is another."""
+    """A readable name, with a hash of everything that affects the result."""
     readable = re.sub(r"[^\w.=-]+", "-", setting.name).strip("-")[:80] or "as-it-is"
     decisive = json.dumps([data, list(load)], sort_keys=True)
     return f"{readable}-{hashlib.sha256(decisive.encode()).hexdigest()[:8]}"
