@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Prints the key on standard output, its line on standard error. Raises ConfigurationError. Returns exit code 0."""
     check_name(arguments.name, "NAME")
     secret = _own_secret() if arguments.own else new_secret()
     given = {name: getattr(arguments, name) for name in LIMIT_NAMES}

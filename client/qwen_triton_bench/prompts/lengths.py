@@ -64,6 +64,7 @@ class LengthHistogram:
 
     @classmethod
     def read(cls, data: Any, location: str) -> LengthHistogram:
+        """Decodes a JSON object. Raises ConfigurationError naming its location."""
         try:
             bins, weights = tuple(map(int, data["bins"])), tuple(map(float, data["weights"]))
         except (KeyError, TypeError, ValueError):

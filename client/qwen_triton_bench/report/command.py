@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Writes the page. Raises ConfigurationError. Returns exit code 0."""
     page = render_page(with_names([(read_result(f), f) for f in arguments.results]))
     try:
         arguments.output.write_text(page, encoding="utf-8")

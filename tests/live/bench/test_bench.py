@@ -44,7 +44,7 @@ def check_consistency(result: dict[str, Any]) -> None:
 @pytest.mark.parametrize("mode", ["core", "ensemble", "bls"])
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_every_way_in_answers_with_the_tokens_asked_for(
+def test_every_target_answers_with_the_tokens_asked_for(
     mode: str,
     protocol: str,
     streamed: bool,

@@ -1,4 +1,4 @@
-"""`qwen-triton bench overhead` on real servers: every way in is measured, by process, and beside another repository."""
+"""`qwen-triton bench overhead` on real servers: every target is measured, by process, and beside another repository."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.live
 TWO_ROUNDS = ("--rounds", "2")
 
 
-def test_every_way_in_is_measured_by_process(
+def test_every_target_is_measured_by_process(
     qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """16 requests of 16 tokens a way; each process that has part in a way is named with its time."""
+    """16 requests of 64 tokens for each target; each process that takes part is named with its time."""
     options = ["--concurrency", "8", "--pace", "2000", "--output-len", "64", "--input-len", "16"]
     file = tmp_path / "overhead.json"
     assert main(["bench", "overhead", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
