@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..types import SAMPLING, SamplingParameter
+
 PREPROCESSING = "preprocessing"
 TENSORRT_LLM = "tensorrt_llm"
 POSTPROCESSING = "postprocessing"
@@ -39,11 +41,27 @@ STRING, INT32, INT64, UINT64, FP32, FP16, BOOL = (
     f"TYPE_{t}" for t in ("STRING", "INT32", "INT64", "UINT64", "FP32", "FP16", "BOOL")
 )
 
+
+def _dtype(parameter: SamplingParameter) -> str:
+    if parameter.kind is float:
+        return FP32
+    return INT32 if parameter.high < 2**31 else UINT64
+
+
+def _stock_names(parameter: SamplingParameter) -> tuple[str, ...]:
+    return parameter.tensors[-1:] if parameter.stock else ()
+
+
+def _added_names(parameter: SamplingParameter) -> tuple[str, ...]:
+    return parameter.tensors[:-1] if parameter.stock else parameter.tensors
+
+
+_SHARED = tuple(p for p in SAMPLING if p.engine_tensors)
+"""The sampling parameters of all text models; the others need a model that sees the request from end to end."""
+
 SAMPLING_INPUTS = (
-    *_optional(INT32, "num_return_sequences", "end_id", "pad_id", "top_k", "min_length", "beam_width"),
-    *_optional(FP32, "top_p", "temperature", "length_penalty", "repetition_penalty", "presence_penalty"),
-    *_optional(FP32, "frequency_penalty"),
-    *_optional(UINT64, "random_seed"),
+    *(tensor for p in _SHARED for tensor in _optional(_dtype(p), *_stock_names(p))),
+    *_optional(INT32, "end_id", "pad_id"),
     *_optional(BOOL, "return_log_probs", "return_context_logits", "return_generation_logits", "stream"),
 )
 WORD_INPUTS = (
@@ -60,16 +78,15 @@ CHAT_INPUTS = _optional(STRING, "messages", "tools", "chat_template_kwargs", "pr
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
-    *_optional(UINT64, "seed"),
-    *_optional(INT32, "min_tokens", "top_logprobs"),
-    *_optional(FP32, "min_p"),
+    *(tensor for p in _SHARED for tensor in _optional(_dtype(p), *_added_names(p))),
+    *_optional(INT32, "top_logprobs"),
     *_optional(INT32, "stop_token_ids", dims=(-1,)),
     *_optional(BOOL, "ignore_eos", "include_stop_str_in_output", "exclude_input_in_output"),
     *_optional(BOOL, "return_num_input_tokens", "return_num_output_tokens"),
 )
 BLS_ONLY_INPUTS = (
     *_optional(INT32, "input_ids", dims=(-1,)),
-    *_optional(INT32, "best_of"),
+    *(tensor for p in SAMPLING if p not in _SHARED for tensor in _optional(_dtype(p), *p.tensors)),
     *_optional(BOOL, "accumulate_tokens"),
     *_optional(STRING, "logit_bias"),
 )
@@ -101,7 +118,6 @@ Whether a chat prompt ended within a <think> block; of a stream the first piece 
 _TEXT_INPUTS = (
     Tensor("text_input", STRING, optional=True),
     Tensor("decoder_text_input", STRING, optional=True),
-    Tensor("max_tokens", INT32, optional=True),
     *SAMPLING_INPUTS,
     *WORD_INPUTS,
     *PROMPT_TABLE_INPUTS,
@@ -171,7 +187,7 @@ ENGINE_INPUTS = (
     Tensor("input_ids", INT32, (-1,)),
     Tensor("input_lengths", INT32, reshape=()),
     Tensor("request_output_len", INT32, reshape=()),
-    *_scalars(INT32, "num_return_sequences"),
+    *(tensor for p in _SHARED for tensor in _scalars(_dtype(p), *p.engine_tensors) if p.name != "max_tokens"),
     *_optional(INT32, "draft_input_ids", "decoder_input_ids", dims=(-1,)),
     *_scalars(INT32, "decoder_input_lengths"),
     *_optional(FP32, "draft_logits", dims=(-1, -1)),
@@ -179,17 +195,9 @@ ENGINE_INPUTS = (
     *_scalars(INT32, "end_id", "pad_id"),
     *_optional(INT32, "stop_words_list", "bad_words_list", dims=(2, -1)),
     *_optional(FP32, "embedding_bias", dims=(-1,)),
-    *_scalars(INT32, "beam_width"),
-    *_scalars(FP32, "temperature"),
-    *_scalars(INT32, "runtime_top_k"),
-    *_scalars(FP32, "runtime_top_p", "runtime_top_p_min", "runtime_top_p_decay"),
+    *_scalars(FP32, "runtime_top_p_min", "runtime_top_p_decay", "beam_search_diversity_rate"),
     *_scalars(INT32, "runtime_top_p_reset_ids"),
-    *_scalars(FP32, "len_penalty"),
     *_scalars(BOOL, "early_stopping"),
-    *_scalars(FP32, "repetition_penalty"),
-    *_scalars(INT32, "min_length"),
-    *_scalars(FP32, "beam_search_diversity_rate", "presence_penalty", "frequency_penalty"),
-    *_scalars(UINT64, "random_seed"),
     *_scalars(BOOL, "return_log_probs", "return_context_logits", "return_generation_logits"),
     *_scalars(BOOL, "exclude_input_in_output", "stop", "streaming"),
     *_optional(FP16, "prompt_embedding_table", dims=(-1, -1)),
@@ -199,9 +207,7 @@ ENGINE_INPUTS = (
     *_optional(FP16, "lora_weights", dims=(-1, -1)),
     *_optional(INT32, "lora_config", dims=(-1, 3)),
     *_optional("TYPE_UINT8", "context_phase_params", dims=(-1,)),
-    *_scalars(UINT64, "seed"),
-    *_scalars(INT32, "min_tokens", "top_logprobs"),
-    *_scalars(FP32, "min_p"),
+    *_scalars(INT32, "top_logprobs"),
     *_scalars(BOOL, "include_stop_str_in_output", "return_num_input_tokens", "return_num_output_tokens"),
     *_optional(STRING, "stop_words", dims=(-1,)),
 )
