@@ -135,8 +135,8 @@ class SamplingParams:
     @property
     def greedy(self) -> bool:
         """True when the most likely token is always taken."""
-        given = (self.temperature, self.top_k, self.top_p, self.min_p)
-        return all(v is None for v in given) or self.temperature == 0 or self.top_k == 1 or self.beam_width > 1
+        given = any(getattr(self, name) is not None for name in CHOICE)
+        return not given or self.temperature == 0 or self.top_k == 1 or self.beam_width > 1
 
     @property
     def sequences(self) -> int:
@@ -159,6 +159,8 @@ SAMPLING = tuple(map(_row, fields(SamplingParams)))
 """The table of sampling parameters. Tensors, clients' parameters and flags, the OpenAI shim and the check of what an
 engine honours are made from it. It lies here, beside the type whose fields and ranges it is, because the room `tensors`
 may import from here and not the reverse; the tensors' names are in it so that a parameter is one row."""
+CHOICE = ("temperature", "top_k", "top_p", "min_p")
+"""The parameters of the random choice of a token; without any of them the most likely token is taken."""
 _RANGES = tuple((p.name, p.low, p.high, p.low if p.above_low else None) for p in SAMPLING)
 """What __post_init__ needs of the table: a request is checked several times, so no attribute is looked up twice."""
 

@@ -26,6 +26,8 @@ NUMPY = {
 
 def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: float) -> Array:
     """Rows of sequences of numbers as [rows, sequences, longest], padded at the end."""
+    if len(rows) == 1 and len(rows[0]) == 1:  # nothing to pad, as in each piece of a stream
+        return np.array(rows, dtype=dtype)
     longest = max((len(seq) for row in rows for seq in row), default=0)
     array = np.full((len(rows), len(rows[0]) if rows else 0, longest), pad, dtype=dtype)
     for r, row in enumerate(rows):

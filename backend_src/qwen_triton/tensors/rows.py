@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from ..errors import InvalidRequest
-from ..types import MAX_SEQUENCES, PromptFormat
+from ..types import PromptFormat
 from .arrays import Arrays
+from .contract import PROMPT_FORMAT, TEXT_INPUT
 
 _Decoded = TypeVar("_Decoded")
 
@@ -17,7 +18,7 @@ def count_rows(arrays: Arrays) -> int:
     """How many prompts the arrays hold. Raises InvalidRequest when they disagree or there is none."""
     rows = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if not rows:
-        raise InvalidRequest("a prompt is text, messages or token ids: give one of them", "text_input")
+        raise InvalidRequest("a prompt is text, messages or token ids: give one of them", TEXT_INPUT)
     first, count = next(iter(rows.items()))
     for name, n in rows.items():
         if n != count or n == 0:
@@ -31,6 +32,11 @@ class Row:
     def __init__(self, arrays: Arrays, row: int) -> None:
         self._arrays = arrays
         self._row = row
+
+    @property
+    def names(self) -> Set[str]:
+        """The tensors that were sent."""
+        return self._arrays.keys()
 
     def values(self, name: str) -> list[Any] | None:
         """All values of the row, flattened."""
@@ -81,37 +87,6 @@ def _as_text(value: Any, name: str) -> str:
         raise InvalidRequest(f"is not valid UTF-8 at byte {error.start}", name) from None
 
 
-def first_given(row: Row, *names: str) -> Any:
-    """The value under the first of several names that was sent; two different values are refused."""
-    given = {name: value for name in names if (value := row.scalar(name)) is not None}
-    if len(set(given.values())) > 1:
-        raise InvalidRequest(f"is another name of {names[0]}; give one of them", names[1])
-    return next(iter(given.values()), None)
-
-
-def decode_logprobs(row: Row) -> int | None:
-    """`return_log_probs` and `top_logprobs` as SamplingParams.logprobs."""
-    top = row.scalar("top_logprobs")
-    if not row.flag("return_log_probs"):
-        if top:
-            raise InvalidRequest("needs return_log_probs = true", "top_logprobs")
-        return None
-    return int(top or 0)
-
-
-def decode_counts(row: Row) -> tuple[int, int]:
-    """(`num_return_sequences`, `beam_width`); a beam search returns all its beams where nothing else is said."""
-    beam_width = _count(row, "beam_width", 1)
-    return _count(row, "num_return_sequences", beam_width), beam_width
-
-
-def _count(row: Row, name: str, default: int) -> int:
-    value = row.scalar(name)
-    if value is not None and not 1 <= value <= MAX_SEQUENCES:
-        raise InvalidRequest(f"must be in [1, {MAX_SEQUENCES}], got {value}", name)
-    return default if value is None else int(value)
-
-
 def pair_words(words: Sequence[str], weights: Sequence[float], name: str) -> tuple[tuple[str, float], ...]:
     """Biased words with their weights. Raises InvalidRequest when there are not as many of both."""
     if len(words) != len(weights):
@@ -120,9 +95,9 @@ def pair_words(words: Sequence[str], weights: Sequence[float], name: str) -> tup
 
 
 def decode_prompt_format(row: Row) -> PromptFormat | None:
-    value = row.text("prompt_format")
+    value = row.text(PROMPT_FORMAT)
     if value not in (None, "", "raw", "chat"):
-        raise InvalidRequest(f"expected raw or chat, got {value!r}", "prompt_format")
+        raise InvalidRequest(f"expected raw or chat, got {value!r}", PROMPT_FORMAT)
     return value or None  # type: ignore[return-value]  # the line above leaves the two literals
 
 
