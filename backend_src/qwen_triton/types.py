@@ -59,12 +59,14 @@ _INT32 = 2**31 - 1
 
 def _integer(text: str, low: int, high: int, default: int | None = None, **more: Any) -> Any:
     """A field of SamplingParams and its row of the table; `more` as SamplingParameter, where it is not the usual."""
-    return field(default=default, metadata={"kind": int, "help": text, "low": low, "high": high, **more})
+    row = {"default": default, "kind": int, "help": text, "low": low, "high": high, **more}
+    return field(default=default, metadata=row)
 
 
 def _number(text: str, low: float, high: float, **more: Any) -> Any:
     """As `_integer`, for a float that is None where it is not given."""
-    return field(default=None, metadata={"kind": float, "help": text, "low": low, "high": high, **more})
+    row = {"default": None, "kind": float, "help": text, "low": low, "high": high, **more}
+    return field(default=None, metadata=row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class SamplingParams:
     presence_penalty: float | None = _number(
         "lowers tokens that occurred in the answer, once", -2, 2, neutral=0, stock=True
     )
-    frequency_penalty: float | None = _number("lowers them for every time they occurred", -2, 2, neutral=0, stock=True)
+    frequency_penalty: float | None = _number("lowers tokens for each time they occurred", -2, 2, neutral=0, stock=True)
     length_penalty: float | None = _number(
         "beam search: above 0 favours longer answers",
         *(-100, 100), stock=True, engine_tensors=("len_penalty",), openai="",
@@ -152,7 +154,7 @@ def _row(declared: Field[Any]) -> SamplingParameter:
     """A field's row; a name that the field does not give is its own."""
     tensors = declared.metadata.get("tensors", (declared.name,))
     names = {"tensors": tensors, "engine_tensors": tensors, "openai": declared.name}
-    return SamplingParameter(declared.name, declared.default, **{**names, **declared.metadata})
+    return SamplingParameter(declared.name, **{**names, **declared.metadata})
 
 
 SAMPLING = tuple(map(_row, fields(SamplingParams)))
