@@ -123,19 +123,23 @@ def _dtype(parameter: SamplingParameter) -> str:
     return INT32 if parameter.high < 2**31 else UINT64
 
 
-def _stock_names(parameter: SamplingParameter) -> tuple[str, ...]:
-    return parameter.tensors[-1:] if parameter.stock else ()
-
-
 def _added_names(parameter: SamplingParameter) -> tuple[str, ...]:
+    """The text models' names of a sampling parameter that stock does not have."""
     return parameter.tensors[:-1] if parameter.stock else parameter.tensors
 
 
 _SHARED = tuple(p for p in SAMPLING if p.engine_tensors)
 """The sampling parameters of all text models; the others need a model that sees the request from end to end."""
+_STOCK_SAMPLING = tuple(t for p in _SHARED if p.stock for t in _optional(_dtype(p), p.tensors[-1]))
+_ADDED_SAMPLING = tuple(t for p in _SHARED for t in _optional(_dtype(p), *_added_names(p)))
+_BLS_ONLY_SAMPLING = tuple(t for p in SAMPLING if p not in _SHARED for t in _optional(_dtype(p), *p.tensors))
+_ENGINE_SAMPLING = tuple(
+    t for p in _SHARED for t in _scalars(_dtype(p), *p.engine_tensors) if t.name != REQUEST_OUTPUT_LEN
+)
+"""Without the length, which the engine model requires."""
 
 SAMPLING_INPUTS = (
-    *(tensor for p in _SHARED for tensor in _optional(_dtype(p), *_stock_names(p))),
+    *_STOCK_SAMPLING,
     *_optional(INT32, END_ID, PAD_ID),
     *_optional(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", STREAM),
 )
@@ -153,7 +157,7 @@ CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FO
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
-    *(tensor for p in _SHARED for tensor in _optional(_dtype(p), *_added_names(p))),
+    *_ADDED_SAMPLING,
     *_optional(INT32, TOP_LOGPROBS),
     *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
     *_optional(BOOL, IGNORE_EOS, INCLUDE_STOP_STR_IN_OUTPUT, EXCLUDE_INPUT_IN_OUTPUT),
@@ -161,7 +165,7 @@ ADDED_INPUTS = (
 )
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
-    *(tensor for p in SAMPLING if p not in _SHARED for tensor in _optional(_dtype(p), *p.tensors)),
+    *_BLS_ONLY_SAMPLING,
     *_optional(BOOL, ACCUMULATE_TOKENS),
     *_optional(STRING, LOGIT_BIAS),
 )
@@ -262,7 +266,7 @@ ENGINE_INPUTS = (
     Tensor(INPUT_IDS, INT32, (-1,)),
     Tensor(INPUT_LENGTHS, INT32, reshape=()),
     Tensor(REQUEST_OUTPUT_LEN, INT32, reshape=()),
-    *(tensor for p in _SHARED for tensor in _scalars(_dtype(p), *p.engine_tensors) if p.name != "max_tokens"),
+    *_ENGINE_SAMPLING,
     *_optional(INT32, "draft_input_ids", "decoder_input_ids", dims=(-1,)),
     *_scalars(INT32, "decoder_input_lengths"),
     *_optional(FP32, "draft_logits", dims=(-1, -1)),
@@ -356,3 +360,10 @@ ENGINE_ALIASES = {p.engine_tensors[-1]: p.engine_tensors[0] for p in SAMPLING if
 """Stock's name of an input to ours, which TensorRT-LLM has too since 0.20; an engine model declares one or both."""
 STOCK_NAMES = {p.tensors[0]: p.tensors[-1] for p in SAMPLING if len(p.tensors) > 1}
 """Our name of a text model's input to stock's, for models that only know stock's."""
+ADDED_SAMPLING = {
+    engine: text
+    for p in _SHARED
+    for text, engine in zip(p.tensors, p.engine_tensors, strict=True)
+    if text in _added_names(p)
+}
+"""The engine model's inputs for sampling parameters that stock lacks, to the text models' inputs that feed them."""
