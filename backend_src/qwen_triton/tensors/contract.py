@@ -1,7 +1,8 @@
-"""The names on the wire: every tensor of the five models, in one place. Stock names first, then ours, all optional.
+"""Contract of the five models: the name, type and shape of every tensor. Stock's come first, then ours, all optional.
 
-Stock tensors are those of tensorrtllm_backend v0.14.0's `inflight_batcher_llm`; `tests/test_contract.py` compares.
-Nothing else in the project spells a tensor's name twice.
+Stock's are those of tensorrtllm_backend v0.14.0's `inflight_batcher_llm`; tests/core/tensors/test_contract.py compares them,
+and the models' config.pbtxt, with this file. Tensors of sampling parameters are made from types.SAMPLING; no other module
+spells a tensor's name. Knows no arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt."""
+    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt.
+
+    `reshape`: the dimensions that the model gets instead of `dims`, as Triton's reshape has it; None = the same.
+    """
 
     name: str
     dtype: str
@@ -33,7 +37,7 @@ def _optional(dtype: str, *names: str, dims: tuple[int, ...] = (1,)) -> tuple[Te
 
 
 def _scalars(dtype: str, *names: str) -> tuple[Tensor, ...]:
-    """Inputs of the engine model, which Triton hands over without their last dimension (reshape: [])."""
+    """Optional inputs of one value, which the engine model gets without their last dimension (reshape: [])."""
     return tuple(Tensor(n, dtype, (1,), True, ()) for n in names)
 
 
@@ -153,7 +157,7 @@ PROMPT_TABLE_INPUTS = (
     *_optional(UINT64, "prompt_table_extra_id"),
 )
 CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
-"""JSON strings, but for `prompt_format`: «raw» or «chat»."""
+"""Texts of JSON, except `prompt_format`, which is «raw» or «chat»."""
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
@@ -169,7 +173,7 @@ BLS_ONLY_INPUTS = (
     *_optional(BOOL, ACCUMULATE_TOKENS),
     *_optional(STRING, LOGIT_BIAS),
 )
-"""What only a model that sees the request from end to end can do: prompts as ids, picking the best, whole text so far."""
+"""Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text."""
 
 ANSWER_OUTPUTS = (
     Tensor(TEXT_OUTPUT, STRING, (-1,)),
@@ -191,8 +195,9 @@ BLS_ONLY_OUTPUTS = (
     Tensor(LOGPROBS, STRING, (-1,)),
     Tensor(REASONING_OPENED, BOOL),
 )
-"""JSON strings: the stop string or token id that matched (null for none); OpenAI's logprobs content, one per token.
-Whether a chat prompt ended within a <think> block; of a stream the first piece has it, and only when it is so."""
+"""`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
+`logprobs.content`. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
+the output, and only if it is true."""
 
 _TEXT_INPUTS = (
     Tensor(TEXT_INPUT, STRING, optional=True),
@@ -242,7 +247,7 @@ TEXT_NAMES = {t.name: t.name.lower() for t in PREPROCESSING_INPUTS} | {
     "BAD_WORDS_DICT": BAD_WORDS,
     "STOP_WORDS_DICT": STOP_WORDS,
 }
-"""What the text models call the inputs of preprocessing: callers of the ensemble know only these names."""
+"""Inputs of preprocessing to the text models' names for them, the only ones that callers of the ensemble know."""
 
 PREPROCESSING_OUTPUTS = (
     Tensor(PRE_INPUT_ID, INT32, (-1,)),
@@ -322,7 +327,7 @@ NOW_OPTIONAL = {
     BLS: {TEXT_INPUT, "max_tokens"},
     ENSEMBLE: {TEXT_INPUT, "max_tokens"},
 }
-"""Stock's required inputs that may be left out here: `messages` can stand for the text, the context bounds the length."""
+"""Inputs that stock requires and that are optional here: `messages` replaces the text, the context bounds the length."""
 
 REFUSED_TEXT_INPUTS = {
     "decoder_text_input": "Qwen has no encoder-decoder form",

@@ -1,4 +1,7 @@
-"""The engine model's input arrays as engine requests: stock's tensors, stock's meaning, for engines of ours."""
+"""Inputs of the engine model: decoded for engines of ours, encoded for NVIDIA's backend.
+
+Names and meanings are stock's (tensorrtllm_backend v0.14.0), so the same ensemble serves both.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,20 @@ _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
 
 
 def wants_stop(arrays: Arrays) -> bool:
-    """Whether this is stock's way to cancel: a request with the id of a running one and `stop` = true."""
+    """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true."""
     return STOP in arrays and bool(arrays[STOP].any())
 
 
 def is_streamed(arrays: Arrays) -> bool:
+    """Whether any row asks for a stream; Triton makes no difference between the rows of a request."""
     return STREAMING in arrays and bool(arrays[STREAMING].any())
 
 
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
-    """One EngineRow a row. Raises InvalidRequest naming the tensor. `echo`: the model's exclude_input_in_output, negated."""
+    """One EngineRow for each row of the arrays. Raises InvalidRequest with the tensor's name.
+
+    `echo`: whether a request that does not say so gets its prompt's ids back (the model's exclude_input_in_output, negated).
+    """
     rows = count_rows(arrays)
     none: list[tuple[tuple[int, ...], ...]] = [()] * rows
     stop_words, bad_words = (
@@ -89,7 +96,10 @@ def _decode_row(
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One row of an engine request. `for_text`: the ids go to postprocessing, not to the caller."""
+    """One row of a request to the engine model. `for_text`: the ids go to postprocessing, not to the caller.
+
+    `echo`: the answer begins with the prompt's ids. `counts_input`, `counts_output`: whether the answer has token counts.
+    """
 
     request: EngineRequest
     stop: StopConditions
@@ -102,7 +112,11 @@ class EngineRow:
 def encode_engine_request(
     request: EngineRequest, declared: Collection[str], streaming: bool, vocab_size: int
 ) -> dict[str, Array]:
-    """The arrays of one sequence. Raises InvalidRequest for what the model does not declare."""
+    """The arrays of one sequence, one row. Raises InvalidRequest for an input that the model does not declare.
+
+    `declared`: the model's inputs. All ends but the first go as stop words, because there is one `end_id`. A bias is a row
+    of `vocab_size` numbers.
+    """
     prompt = np.array([request.token_ids], dtype=np.int32)
     arrays: dict[str, Array] = {INPUT_IDS: prompt, INPUT_LENGTHS: _row(INPUT_LENGTHS, prompt.shape[1])}
     ends = (*request.end_ids[1:], *request.stop_token_ids)
@@ -122,7 +136,7 @@ def encode_engine_request(
 
 
 def encode_stop_request() -> dict[str, Array]:
-    """The arrays of stock's way to cancel; the request id says which request."""
+    """The arrays of a request that cancels another, which it names by its request id (see wants_stop)."""
     values = {INPUT_LENGTHS: 1, REQUEST_OUTPUT_LEN: 1, STOP: True}
     return {INPUT_IDS: np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
 
@@ -139,7 +153,7 @@ def _bias(bias: Mapping[int, float], vocab_size: int) -> Array:
 
 
 def _spelled(arrays: dict[str, Array], declared: Collection[str]) -> dict[str, Array]:
-    """Under every name that the model declares for an input."""
+    """The arrays under each name that the model declares for them. Raises InvalidRequest where it declares none."""
     spelled = {}
     for name, array in arrays.items():
         names = [n for n in (name, ENGINE_ALIASES.get(name, name)) if n in declared]

@@ -1,4 +1,7 @@
-"""Input arrays read row by row, and what several models' inputs have in common."""
+"""Rows of input arrays: a reader of one row's values by tensor name, and checks that the models' decoders share.
+
+Triton stacks the prompts of a request along the first dimension; each row is one prompt. Errors name the tensor.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _Decoded = TypeVar("_Decoded")
 
 
 def count_rows(arrays: Arrays) -> int:
-    """How many prompts the arrays hold. Raises InvalidRequest when they disagree or there is none."""
+    """The number of prompts, the arrays' first dimension. Raises InvalidRequest where arrays disagree or have none."""
     rows = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if not rows:
         raise InvalidRequest("a prompt is text, messages or token ids: give one of them", TEXT_INPUT)
@@ -27,7 +30,10 @@ def count_rows(arrays: Arrays) -> int:
 
 
 class Row:
-    """One row of the arrays, read by wire name; None for what was not sent. Errors name the tensor."""
+    """One row of the arrays, read by tensor name; None for a tensor that was not sent.
+
+    Readers raise InvalidRequest with the tensor's name for a value that is not of their kind.
+    """
 
     def __init__(self, arrays: Arrays, row: int) -> None:
         self._arrays = arrays
@@ -44,6 +50,7 @@ class Row:
         return None if array is None else list(array[self._row].reshape(-1).tolist())
 
     def scalar(self, name: str) -> Any:
+        """The only value. Raises InvalidRequest for several or none."""
         values = self.values(name)
         if values is None:
             return None
@@ -60,11 +67,11 @@ class Row:
         return None if value is None else _as_text(value, name)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The strings of a list; an empty one is stock's way to say «none»."""
+        """The strings of a list without empty ones, because stock's clients send one empty string for no words."""
         return tuple(t for v in self.values(name) or () if (t := _as_text(v, name)))
 
     def json(self, name: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
-        """A JSON value of the given kind; None when absent or empty."""
+        """A JSON value of the given kind; None when absent or empty. Raises InvalidRequest for anything else."""
         text = self.text(name)
         if not text:
             return None
@@ -88,13 +95,14 @@ def _as_text(value: Any, name: str) -> str:
 
 
 def pair_words(words: Sequence[str], weights: Sequence[float], name: str) -> tuple[tuple[str, float], ...]:
-    """Biased words with their weights. Raises InvalidRequest when there are not as many of both."""
+    """Biased words with their weights. Raises InvalidRequest with the tensor `name` for different numbers of them."""
     if len(words) != len(weights):
         raise InvalidRequest(f"has {len(weights)} values for {len(words)} words", name)
     return tuple(zip(words, map(float, weights), strict=True))
 
 
 def decode_prompt_format(row: Row) -> PromptFormat | None:
+    """`prompt_format`, None for an absent or empty one. Raises InvalidRequest for any but raw and chat."""
     value = row.text(PROMPT_FORMAT)
     if value not in (None, "", "raw", "chat"):
         raise InvalidRequest(f"expected raw or chat, got {value!r}", PROMPT_FORMAT)
@@ -102,9 +110,9 @@ def decode_prompt_format(row: Row) -> PromptFormat | None:
 
 
 def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
-    """Raises InvalidRequest for an input that stock declares and nothing here can honour, unless it is empty or false.
+    """Raises InvalidRequest for an input that stock declares and nothing here honours, unless all its values are false.
 
-    `refused`: why, by input.
+    `refused`: the reason, by input. Zeros and empty texts pass, because stock's clients send them for «not used».
     """
     for name, reason in refused.items():
         if any(row.values(name) or ()):
@@ -112,7 +120,7 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
 
 
 def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Decoded]:
-    """What `decode` makes of each row. Raises InvalidRequest naming the tensor (and the row, where there are several)."""
+    """`decode` of each row. Raises InvalidRequest with the tensor's name, and the row's number if there are several."""
     rows = count_rows(arrays)
     decoded = []
     for number in range(rows):

@@ -1,7 +1,7 @@
 """Sampling parameters as tensors: of the text models and of the engine model, each decoded and encoded.
 
 Names and ranges come from the table (types.SAMPLING). Only `logprobs` has a codec here, because it is carried by two
-tensors. Values are by tensor name; the callers, which know the model, make arrays of them.
+tensors. Encoders give values by tensor name; their callers, which know the model, make arrays of them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ..types import CHOICE, SAMPLING, SamplingParams
 from .contract import RETURN_LOG_PROBS, TOP_LOGPROBS
 from .rows import Row
 
-_TEXT = {tensor: (p.name, p.tensors) for p in SAMPLING for tensor in p.tensors}
-_ENGINE = {tensor: (p.name, p.engine_tensors) for p in SAMPLING for tensor in p.engine_tensors}
-_CALLERS_NAMES = {p.name: p.tensors[0] for p in SAMPLING if p.tensors}
+_TEXT_FIELDS = {tensor: (p.name, p.tensors) for p in SAMPLING for tensor in p.tensors}
+_ENGINE_FIELDS = {tensor: (p.name, p.engine_tensors) for p in SAMPLING for tensor in p.engine_tensors}
+_CALLER_NAMES = {p.name: p.tensors[0] for p in SAMPLING if p.tensors}
 """What callers call a parameter: the text models' name, which an ensemble's callers know too."""
 
 _SENT_TO_TEXT = tuple((p.name, p.tensors[0], p.default) for p in SAMPLING if p.tensors)
@@ -28,7 +28,7 @@ _ENGINE_NAMES = {p.name: p.engine_tensors[-1] for p in SAMPLING if p.engine_tens
 
 def decode_text_sampling(row: Row) -> SamplingParams:
     """Sampling parameters of a text model's row. Raises InvalidRequest with the text model's name of a parameter."""
-    return _sampling_params(_decode(row, _TEXT))
+    return _sampling_params(_decode(row, _TEXT_FIELDS))
 
 
 def encode_text_sampling(sampling: SamplingParams) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def encode_text_sampling(sampling: SamplingParams) -> dict[str, Any]:
 
 def decode_engine_sampling(row: Row) -> SamplingParams:
     """Sampling parameters of the engine model's row, with a seed where none was sent. Raises InvalidRequest."""
-    given = _decode(row, _ENGINE)
+    given = _decode(row, _ENGINE_FIELDS)
     if "seed" not in given:
         given["seed"] = secrets.randbits(63)
     return _sampling_params(given)
@@ -67,10 +67,10 @@ def encode_engine_sampling(sampling: SamplingParams) -> dict[str, Any]:
 
 
 def _with_choice(values: dict[str, Any], greedy: bool) -> dict[str, Any]:
-    """`values` with the choice of a token made explicit.
+    """`values` with the choice of a token spelled out, so that nothing depends on TensorRT-LLM's own top-k and top-p.
 
-    TensorRT-LLM takes the most likely token where top-k and top-p are missing, even at a temperature: so greedy is top-k 1
-    and nothing else, and any other request says both how many tokens there are to choose from and which share of them.
+    Greedy is top-k 1 and nothing else; any other request says how many tokens there are to choose from (0 = all) and
+    which share of them.
     """
     if greedy:
         return {name: v for name, v in values.items() if name not in CHOICE} | {"top_k": 1}
@@ -78,7 +78,10 @@ def _with_choice(values: dict[str, Any], greedy: bool) -> dict[str, Any]:
 
 
 def _decode(row: Row, fields: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
-    """Arguments of SamplingParams from the tensors that were sent; costs nothing for those that were not."""
+    """Arguments of SamplingParams from the tensors that were sent; `fields`: (field, all its tensors) by tensor.
+
+    Goes through what was sent, not through the table, because most requests have few parameters.
+    """
     given: dict[str, Any] = {}
     for tensor in row.names:
         if tensor not in fields:
@@ -109,4 +112,4 @@ def _sampling_params(given: Mapping[str, Any]) -> SamplingParams:
         return SamplingParams(**given)
     except InvalidRequest as error:
         reason = str(error).removeprefix(f"{error.field}: ")
-        raise InvalidRequest(reason, _CALLERS_NAMES.get(error.field, error.field)) from None
+        raise InvalidRequest(reason, _CALLER_NAMES.get(error.field, error.field)) from None

@@ -1,4 +1,4 @@
-"""The text models' input arrays as GenerateRequests and back: `decode_generate` reads what `encode_generate` writes."""
+"""Inputs of the text models (BLS and ensemble): GenerateRequests from arrays, and the arrays of one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ from .sampling import decode_text_sampling, encode_text_sampling
 
 
 def decode_bias(row: Row) -> TokenBias:
-    """Bad words, biased words (stock) and biased token ids (`logit_bias`, a JSON object)."""
+    """Bad words, biased words (stock's two inputs) and biased token ids (`logit_bias`, a JSON object).
+
+    Raises InvalidRequest for weights that do not match the words, or keys and values that are no numbers.
+    """
     words, weights = row.texts(EMBEDDING_BIAS_WORDS), row.values(EMBEDDING_BIAS_WEIGHTS) or []
     ids = row.json(LOGIT_BIAS, dict) or {}
     try:
@@ -51,7 +54,7 @@ def decode_bias(row: Row) -> TokenBias:
 
 
 def decode_generate(arrays: Arrays) -> list[GenerateRequest]:
-    """A text model's input arrays as one request a row. Raises InvalidRequest naming the tensor (and the row)."""
+    """One request for each row of a text model's input arrays. Raises InvalidRequest with the tensor's name (and row)."""
     return decode_rows(arrays, _decode_row)
 
 
@@ -86,7 +89,10 @@ def _decode_row(row: Row) -> GenerateRequest:
 
 
 def encode_generate(request: GenerateRequest) -> dict[str, Array]:
-    """A request as a text model's input arrays, one row; what is at its default is left out."""
+    """A request as a text model's input arrays of one row, without the inputs that are at their default.
+
+    The inverse of decode_generate.
+    """
     values: dict[str, Any] = {
         TEXT_INPUT: request.prompt,
         MESSAGES: _dump(request.messages),
@@ -121,7 +127,7 @@ _DTYPES = {tensor.name: tensor.dtype for tensor in BLS_INPUTS}
 
 
 def encode_row(name: str, value: Any) -> Array | None:
-    """One input of the text models as an array of one row; None for a value that is None or empty."""
+    """One input of the text models as an array [1, n] of the tensor's type; None for a value that is None or empty."""
     if value is None or (isinstance(value, (tuple, list)) and not value):
         return None
     values = list(value) if isinstance(value, (tuple, list)) else [value]
