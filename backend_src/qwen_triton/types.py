@@ -1,15 +1,15 @@
-"""The core types: immutable, valid by construction, free of arrays, engines and wire spellings.
+"""The core types: immutable, valid by construction, free of arrays and engines.
 
 `GenerateRequest` is what a caller asks for, `EngineRequest` what an engine is asked for, `TokenChunk` what an engine
 hands out, `TextChunk` what the caller receives. The chunks are named tuples, because one of each is made per token and
-a frozen dataclass takes four times as long to make.
+a frozen dataclass takes four times as long to make. The table of sampling parameters (`SAMPLING`) has the only names of
+tensors and of HTTP fields in here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from .errors import InvalidRequest
@@ -21,68 +21,150 @@ MAX_SEQUENCES = 128
 """Most sequences (n, best_of, beam width) one request may ask for."""
 
 
-def _check_range(name: str, value: float | None, low: float, high: float, *, open_low: bool = False) -> None:
-    if value is None:
-        return
-    if math.isnan(value) or value > high or value < low or (open_low and value == low):
-        bracket = "(" if open_low else "["
-        raise InvalidRequest(f"must be in {bracket}{low}, {high}], got {value:g}", name)
+@dataclass(frozen=True, slots=True)
+class SamplingParameter:
+    """One sampling parameter: its range and its name on each wire. `SAMPLING` holds all of them.
+
+    `name` and `default` are the field's of SamplingParams. `low` and `high` belong to the range unless `above_low`.
+    `tensors` are the inputs that carry it in the text models, ours first (none: it has a codec of its own);
+    `engine_tensors` those of the engine model (none: only the BLS has the parameter). `openai`: the field of OpenAI's
+    body, "" where there is none. `neutral` asks an engine for nothing, so that one that does not honour the parameter
+    takes it. `unit` is the plural of what is counted. `stock`: the last name of each is tensorrtllm_backend v0.14.0's.
+    """
+
+    name: str
+    default: float | None
+    kind: type[int] | type[float]
+    help: str
+    low: float
+    high: float
+    tensors: tuple[str, ...]
+    engine_tensors: tuple[str, ...]
+    openai: str
+    above_low: bool = False
+    neutral: float | None = None
+    unit: str = ""
+    stock: bool = False
+
+    @property
+    def range_text(self) -> str:
+        """The range in words: «0 to 100», «above 0, up to 100», «1 or more»."""
+        if self.high >= _INT32:
+            return f"{self.low} or more"
+        return f"above {self.low}, up to {self.high}" if self.above_low else f"{self.low} to {self.high}"
+
+
+_INT32 = 2**31 - 1
+
+
+def _integer(text: str, low: int, high: int, default: int | None = None, **more: Any) -> Any:
+    """A field of SamplingParams and its row of the table; `more` as SamplingParameter, where it is not the usual."""
+    row = {"default": default, "kind": int, "help": text, "low": low, "high": high, **more}
+    return field(default=default, metadata=row)
+
+
+def _number(text: str, low: float, high: float, **more: Any) -> Any:
+    """As `_integer`, for a float that is None where it is not given."""
+    row = {"default": None, "kind": float, "help": text, "low": low, "high": high, **more}
+    return field(default=None, metadata=row)
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are chosen. None means «not given»; with no sampling parameter given at all, decoding is greedy.
+    """How tokens are chosen: each field is a row of the table of sampling parameters (`SAMPLING`).
 
-    `logprobs`: None = none, 0 = of the chosen token, N = also of the N most likely ones.
+    None means «not given»; with no sampling parameter given at all, decoding is greedy. A new parameter is one line
+    here and a word in engines/capabilities.py for each engine that honours it. Raises InvalidRequest for a value
+    outside its range, with the field's name.
     """
 
-    max_tokens: int | None = None
-    min_tokens: int = 0
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    length_penalty: float | None = None
-    seed: int | None = None
-    logprobs: int | None = None
-    n: int = 1
-    best_of: int | None = None
-    beam_width: int = 1
+    max_tokens: int | None = _integer(
+        "most tokens of the answer; the rest of the context without it",
+        *(1, _INT32), unit="tokens", stock=True, engine_tensors=("request_output_len",),
+    )  # fmt: skip
+    min_tokens: int = _integer(
+        "fewest tokens before the answer may end",
+        *(0, _INT32, 0), unit="tokens", neutral=0, stock=True, tensors=("min_tokens", "min_length"),
+    )  # fmt: skip
+    temperature: float | None = _number("0 = always the likeliest token; higher is more varied", 0, 100, stock=True)
+    top_k: int | None = _integer(
+        "choose among the K likeliest tokens only; 0 = all",
+        *(0, _INT32), unit="tokens", stock=True, engine_tensors=("runtime_top_k",),
+    )  # fmt: skip
+    top_p: float | None = _number(
+        "choose among the likeliest tokens that make up this share", 0, 1, stock=True, engine_tensors=("runtime_top_p",)
+    )
+    min_p: float | None = _number("leave out tokens less likely than this share of the likeliest one", 0, 1, neutral=0)
+    repetition_penalty: float | None = _number(
+        "above 1: tokens that occurred become less likely", 0, 100, above_low=True, neutral=1, stock=True
+    )
+    presence_penalty: float | None = _number(
+        "lowers tokens that occurred in the answer, once", -2, 2, neutral=0, stock=True
+    )
+    frequency_penalty: float | None = _number("lowers tokens for each time they occurred", -2, 2, neutral=0, stock=True)
+    length_penalty: float | None = _number(
+        "beam search: above 0 favours longer answers",
+        *(-100, 100), stock=True, engine_tensors=("len_penalty",), openai="",
+    )  # fmt: skip
+    seed: int | None = _integer(
+        "the same seed gives the same answer; a fresh one without it",
+        *(0, 2**64 - 1), stock=True, tensors=("seed", "random_seed"),
+    )  # fmt: skip
+    logprobs: int | None = _integer(
+        "log probabilities: 0 = of the chosen tokens, N = also of the N likeliest", 0, 20, unit="tokens", tensors=()
+    )
+    beam_width: int = _integer(
+        "beam search with so many beams", 1, MAX_SEQUENCES, 1, unit="beams", neutral=1, stock=True, openai=""
+    )
+    n: int = _integer(
+        "how many answers",
+        *(1, MAX_SEQUENCES, 1), unit="answers", neutral=1, stock=True, tensors=("num_return_sequences",),
+    )  # fmt: skip
+    best_of: int | None = _integer(
+        "generate so many, return the n likeliest", 1, MAX_SEQUENCES, unit="answers", engine_tensors=()
+    )
 
     def __post_init__(self) -> None:
-        if self.max_tokens is not None:
-            _check_range("max_tokens", self.max_tokens, 1, 2**31 - 1)
-        _check_range("min_tokens", self.min_tokens, 0, 2**31 - 1)
-        _check_range("temperature", self.temperature, 0, 100)
-        _check_range("top_k", self.top_k, 0, 2**31 - 1)
-        _check_range("top_p", self.top_p, 0, 1)
-        _check_range("min_p", self.min_p, 0, 1)
-        _check_range("repetition_penalty", self.repetition_penalty, 0, 100, open_low=True)
-        _check_range("presence_penalty", self.presence_penalty, -2, 2)
-        _check_range("frequency_penalty", self.frequency_penalty, -2, 2)
-        _check_range("length_penalty", self.length_penalty, -100, 100)
-        _check_range("seed", self.seed, 0, 2**64 - 1)
-        _check_range("logprobs", self.logprobs, 0, 20)
-        _check_range("n", self.n, 1, MAX_SEQUENCES)
-        _check_range("beam_width", self.beam_width, 1, MAX_SEQUENCES)
-        if self.best_of is not None:
-            _check_range("best_of", self.best_of, self.n, MAX_SEQUENCES)
+        for name, low, high, excluded in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not (low <= value <= high and value != excluded):
+                raise _outside(name, "[" if excluded is None else "(", low, high, value)
+        if self.best_of is not None and self.best_of < self.n:
+            raise _outside("best_of", "[", self.n, MAX_SEQUENCES, self.best_of)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequest(f"must not be larger than max_tokens ({self.max_tokens})", "min_tokens")
 
     @property
     def greedy(self) -> bool:
         """True when the most likely token is always taken."""
-        given = (self.temperature, self.top_k, self.top_p, self.min_p)
-        return all(v is None for v in given) or self.temperature == 0 or self.top_k == 1 or self.beam_width > 1
+        given = any(getattr(self, name) is not None for name in CHOICE)
+        return not given or self.temperature == 0 or self.top_k == 1 or self.beam_width > 1
 
     @property
     def sequences(self) -> int:
         """How many sequences are generated for one prompt, before the best are picked."""
         return max(self.n, self.best_of or 1)
+
+
+def _outside(name: str, bracket: str, low: float, high: float, value: float) -> InvalidRequest:
+    return InvalidRequest(f"must be in {bracket}{low}, {high}], got {value:g}", name)
+
+
+def _row(declared: Field[Any]) -> SamplingParameter:
+    """A field's row; a name that the field does not give is its own."""
+    tensors = declared.metadata.get("tensors", (declared.name,))
+    names = {"tensors": tensors, "engine_tensors": tensors, "openai": declared.name}
+    return SamplingParameter(declared.name, **{**names, **declared.metadata})
+
+
+SAMPLING = tuple(map(_row, fields(SamplingParams)))
+"""The table of sampling parameters. Tensors, clients' parameters and flags, the OpenAI shim and the check of what an
+engine honours are made from it. It lies here, beside the type whose fields and ranges it is, because the room `tensors`
+may import from here and not the reverse; the tensors' names are in it so that a parameter is one row."""
+CHOICE = ("temperature", "top_k", "top_p", "min_p")
+"""The parameters of the random choice of a token; without any of them the most likely token is taken."""
+_RANGES = tuple((p.name, p.low, p.high, p.low if p.above_low else None) for p in SAMPLING)
+"""What __post_init__ needs of the table: a request is checked several times, so no attribute is looked up twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,62 @@
-"""Which engine honours which parameter: the one table; what is not in it is refused with the parameter's name."""
+"""Capabilities of the engines: which parameters each honours. What an engine does not list is refused by name.
+
+A parameter of the sampling table (types.SAMPLING) that is in no set here is refused by every engine. Knows no tensors and
+imports no engine's library, because the BLS checks requests for an engine that runs in another process.
+"""
 
 from __future__ import annotations
 
 from ..errors import InvalidRequest
-from ..types import EngineRequest
+from ..types import SAMPLING, EngineRequest
 
-_ALL = {
-    "min_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "length_penalty", "logprobs", "top_logprobs", "beam_width", "bad_words", "embedding_bias",
-}  # fmt: skip
+_SETTLED = {"max_tokens", "seed", "n", "best_of"}
+"""Every engine has a length and a seed; preprocessing makes sequences of n and best_of before an engine sees them."""
 
 HONOURED: dict[str, frozenset[str]] = {
-    "openvino": frozenset(_ALL - {"top_logprobs", "bad_words", "embedding_bias"}),
-    "replay": frozenset(
+    "openvino": frozenset(
         {
-            *("temperature", "top_k", "top_p", "min_p", "min_tokens", "logprobs", "top_logprobs"),
-            *("bad_words", "embedding_bias"),
+            *("min_tokens", "temperature", "top_k", "top_p", "min_p"),
+            *("repetition_penalty", "presence_penalty", "frequency_penalty"),
+            *("beam_width", "length_penalty", "logprobs"),
         }
     ),
-    "tensorrtllm": frozenset(_ALL - {"min_p", "top_logprobs"}),
+    "replay": frozenset(
+        {
+            *("min_tokens", "temperature", "top_k", "top_p", "min_p"),
+            *("logprobs", "top_logprobs", "bad_words", "embedding_bias"),
+        }
+    ),
+    "tensorrtllm": frozenset(
+        {
+            *("min_tokens", "temperature", "top_k", "top_p"),
+            *("repetition_penalty", "presence_penalty", "frequency_penalty"),
+            *("beam_width", "length_penalty", "logprobs", "bad_words", "embedding_bias"),
+        }
+    ),
 }
-"""`temperature`, `top_k`, `top_p` and `min_p` change nothing in replay: a script has one answer at any temperature."""
+"""`top_logprobs` are the log probs of other tokens than the chosen one (logprobs > 0). `temperature`, `top_k`, `top_p` and
+`min_p` change nothing in replay: a script has one answer at any temperature."""
+
+_CHECKED = tuple((p.name, p.neutral) for p in SAMPLING if p.name not in _SETTLED)
 
 
 def _used(request: EngineRequest) -> set[str]:
-    s = request.sampling
-    numbers = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
-    neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0}
-    used = {n for n in numbers if getattr(s, n) not in (None, neutral.get(n))}
-    used |= {"length_penalty"} if s.length_penalty is not None and s.beam_width > 1 else set()
-    used |= {"min_tokens"} if s.min_tokens else set()
-    used |= {"beam_width"} if s.beam_width > 1 else set()
-    used |= {"logprobs"} if s.logprobs is not None else set()
-    used |= {"top_logprobs"} if s.logprobs else set()
-    used |= {"bad_words"} if request.bad_words else set()
-    return used | ({"embedding_bias"} if request.bias else set())
+    """The parameters of which the request asks something of an engine."""
+    sampling = request.sampling
+    used = {name for name, neutral in _CHECKED if getattr(sampling, name) not in (None, neutral)}
+    if sampling.beam_width == 1:
+        used.discard("length_penalty")  # without effect there, so no engine need honour it
+    if sampling.logprobs:
+        used.add("top_logprobs")
+    if request.bad_words:
+        used.add("bad_words")
+    if request.bias:
+        used.add("embedding_bias")
+    return used
 
 
 def check_honoured(engine: str, request: EngineRequest) -> None:
-    """Raises InvalidRequest naming the first parameter of `request` that `engine` would not honour."""
-    missing = sorted(_used(request) - HONOURED[engine])
+    """Raises InvalidRequest naming the first parameter of `request` (by alphabet) that `engine` does not honour."""
+    missing = _used(request) - HONOURED[engine]
     if missing:
-        raise InvalidRequest(f"the {engine} engine does not support it; leave it out", missing[0])
+        raise InvalidRequest(f"the {engine} engine does not support it; leave it out", min(missing))

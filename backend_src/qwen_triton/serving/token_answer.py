@@ -12,8 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..tensors.arrays import Array, encode_padded
+from ..tensors.arrays import Array
+from ..tensors.contract import BATCH_INDEX, NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS, SEQUENCE_INDEX, STOP_WORDS_LIST
 from ..tensors.engine_inputs import EngineRow
+from ..tensors.engine_outputs import encode_cum_log_probs, encode_log_probs, encode_token_ids, encode_token_piece
 from ..tensors.usage import encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
@@ -27,7 +29,7 @@ def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
     if not words or row.for_text:
         return row
     if tokenizer is None:
-        raise InvalidRequest("words of several tokens need tokenizer_dir in the model's parameters", "stop_words_list")
+        raise InvalidRequest("words of several tokens need tokenizer_dir in the model's parameters", STOP_WORDS_LIST)
     strings = (b"".join(map(tokenizer.token_bytes, word)).decode("utf-8", "replace") for word in words)
     return replace(row, stop=replace(row.stop, strings=tuple(strings)))
 
@@ -86,41 +88,37 @@ class TokenEncoder:
     def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
         row = self._rows[place.row]
         ids = self._ids(row, piece.token_ids, piece.text)
-        arrays = {
-            "output_ids": np.array([[ids]], dtype=np.int32),
-            "sequence_length": np.array([[len(ids)]], dtype=np.int32),
-        }
+        arrays = encode_token_piece(ids)
         if not place.only:
             arrays |= encode_place(place.row, place.sequence)
         if self._logprobs:
-            arrays["output_log_probs"] = np.array([[piece.log_probs]], dtype=np.float32)
+            arrays |= encode_log_probs([[piece.log_probs]])
         if piece.finish is not None:
             arrays |= self._ends([[piece]])
             if self._logprobs:
-                arrays["cum_log_probs"] = np.array([[piece.cum_log_prob or 0.0]], np.float32)
+                arrays |= encode_cum_log_probs([[piece.cum_log_prob or 0.0]])
         return arrays
 
     def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
         ids = [[self._whole_ids(self._rows[r], a) for a in row] for r, row in enumerate(full)]
         arrays = {
-            "output_ids": encode_padded(ids, np.int32, self._rows[0].request.pad_id),
-            "sequence_length": np.array([[len(i) for i in row] for row in ids], dtype=np.int32),
-            "batch_index": np.arange(len(full), dtype=np.int32).reshape(-1, 1),
-            "sequence_index": np.zeros((len(full), 1), dtype=np.int32),
+            **encode_token_ids(ids, self._rows[0].request.pad_id),
+            BATCH_INDEX: np.arange(len(full), dtype=np.int32).reshape(-1, 1),
+            SEQUENCE_INDEX: np.zeros((len(full), 1), dtype=np.int32),
             **self._ends([[a.end for a in row] for row in full]),
         }
         if self._logprobs:
-            arrays["cum_log_probs"] = np.array([[a.cum_log_prob for a in row] for row in full], np.float32)
-            arrays["output_log_probs"] = encode_padded([[a.log_probs for a in row] for row in full], np.float32, 0)
+            arrays |= encode_cum_log_probs([[a.cum_log_prob for a in row] for row in full])
+            arrays |= encode_log_probs([[a.log_probs for a in row] for row in full])
         return arrays
 
     def _ends(self, rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
         arrays = encode_ends(rows)
         if not self._rows[0].counts_input:
-            del arrays["num_input_tokens"]
+            del arrays[NUM_INPUT_TOKENS]
         if not self._rows[0].counts_output:
-            del arrays["num_output_tokens"]
+            del arrays[NUM_OUTPUT_TOKENS]
         return arrays
 
     def _whole_ids(self, row: EngineRow, answer: Answer) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""Token ids as arrays: padded sequences, and TensorRT-LLM's word lists."""
+"""Arrays of tensors: padded sequences of numbers, strings, and TensorRT-LLM's word lists. Knows no tensor by name."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ NUMPY = {
 
 def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: float) -> Array:
     """Rows of sequences of numbers as [rows, sequences, longest], padded at the end."""
+    if len(rows) == 1 and len(rows[0]) == 1:  # nothing to pad, as in each piece of a stream
+        return np.array(rows, dtype=dtype)
     longest = max((len(seq) for row in rows for seq in row), default=0)
     array = np.full((len(rows), len(rows[0]) if rows else 0, longest), pad, dtype=dtype)
     for r, row in enumerate(rows):
@@ -37,7 +39,7 @@ def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: fl
 def encode_word_list(rows: Sequence[Sequence[Sequence[int]]]) -> Array:
     """Lists of token-id words as TensorRT-LLM wants them: [rows, 2, n], flattened ids above, end offsets below.
 
-    Unused places hold 0 in the ids and -1 in the offsets (tensorrtllm_backend v0.14.0, `to_word_list_format`).
+    Unused elements hold 0 in the ids and -1 in the offsets (tensorrtllm_backend v0.14.0, `to_word_list_format`).
     """
     longest = max((max(sum(map(len, words)), len(words)) for words in rows), default=0)
     array = np.zeros((len(rows), 2, longest), dtype=np.int32)
@@ -50,7 +52,10 @@ def encode_word_list(rows: Sequence[Sequence[Sequence[int]]]) -> Array:
 
 
 def decode_word_list(array: Array, name: str) -> list[tuple[tuple[int, ...], ...]]:
-    """The inverse of encode_word_list."""
+    """The inverse of encode_word_list: words of token ids for each row of [rows, 2, n].
+
+    Raises InvalidRequest with the tensor's `name` for another shape, or offsets that do not rise or exceed the ids.
+    """
     if array.ndim != 3 or array.shape[1] != 2:
         raise InvalidRequest(f"expected shape [rows, 2, n], got {list(array.shape)}", name)
     rows = []
@@ -63,7 +68,7 @@ def decode_word_list(array: Array, name: str) -> list[tuple[tuple[int, ...], ...
 
 
 def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
-    """Rows of strings as a BYTES array [rows, n]; all rows have the same length."""
+    """Rows of strings, all of one length, as an array of bytes objects [rows, n] (KServe's BYTES)."""
     array = np.empty((len(values), len(values[0]) if values else 0), dtype=np.object_)
     for r, row in enumerate(values):
         for c, value in enumerate(row):

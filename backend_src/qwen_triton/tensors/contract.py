@@ -1,12 +1,15 @@
-"""The names on the wire: every tensor of the five models, in one place. Stock names first, then ours, all optional.
+"""Contract of the five models: the name, type and shape of every tensor. Stock's come first, then ours, all optional.
 
-Stock tensors are those of tensorrtllm_backend v0.14.0's `inflight_batcher_llm`; `tests/test_contract.py` compares.
-Nothing else in the project spells a tensor's name twice.
+Stock's are those of tensorrtllm_backend v0.14.0's `inflight_batcher_llm`; tests/core/tensors/test_contract.py compares them,
+and the models' config.pbtxt, with this file. Tensors of sampling parameters are made from types.SAMPLING; no other module
+spells a tensor's name. Knows no arrays.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from ..types import SAMPLING, SamplingParameter
 
 PREPROCESSING = "preprocessing"
 TENSORRT_LLM = "tensorrt_llm"
@@ -17,7 +20,10 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt."""
+    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt.
+
+    `reshape`: the dimensions that the model gets instead of `dims`, as Triton's reshape has it; None = the same.
+    """
 
     name: str
     dtype: str
@@ -31,77 +37,171 @@ def _optional(dtype: str, *names: str, dims: tuple[int, ...] = (1,)) -> tuple[Te
 
 
 def _scalars(dtype: str, *names: str) -> tuple[Tensor, ...]:
-    """Inputs of the engine model, which Triton hands over without their last dimension (reshape: [])."""
+    """Optional inputs of one value, which the engine model gets without their last dimension (reshape: [])."""
     return tuple(Tensor(n, dtype, (1,), True, ()) for n in names)
 
+
+# Names that codecs read or write. The constant of a tensor is its name in capitals; those of preprocessing and postprocessing,
+# which are capitals on the wire, begin with PRE_ and POST_.
+
+# Inputs of the text models.
+TEXT_INPUT = "text_input"
+MESSAGES = "messages"
+TOOLS = "tools"
+CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
+PROMPT_FORMAT = "prompt_format"
+STOP_WORDS = "stop_words"
+STOP_TOKEN_IDS = "stop_token_ids"
+INCLUDE_STOP_STR_IN_OUTPUT = "include_stop_str_in_output"
+IGNORE_EOS = "ignore_eos"
+BAD_WORDS = "bad_words"
+EMBEDDING_BIAS_WORDS = "embedding_bias_words"
+EMBEDDING_BIAS_WEIGHTS = "embedding_bias_weights"
+LOGIT_BIAS = "logit_bias"
+END_ID = "end_id"
+PAD_ID = "pad_id"
+STREAM = "stream"
+RETURN_LOG_PROBS = "return_log_probs"
+TOP_LOGPROBS = "top_logprobs"
+RETURN_NUM_INPUT_TOKENS = "return_num_input_tokens"
+RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
+ACCUMULATE_TOKENS = "accumulate_tokens"
+EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
+
+# Inputs of the engine model.
+INPUT_IDS = "input_ids"
+INPUT_LENGTHS = "input_lengths"
+REQUEST_OUTPUT_LEN = "request_output_len"
+STREAMING = "streaming"
+STOP = "stop"
+STOP_WORDS_LIST = "stop_words_list"
+BAD_WORDS_LIST = "bad_words_list"
+EMBEDDING_BIAS = "embedding_bias"
+
+# Outputs of either.
+TEXT_OUTPUT = "text_output"
+OUTPUT_IDS = "output_ids"
+SEQUENCE_LENGTH = "sequence_length"
+CUM_LOG_PROBS = "cum_log_probs"
+OUTPUT_LOG_PROBS = "output_log_probs"
+BATCH_INDEX = "batch_index"
+SEQUENCE_INDEX = "sequence_index"
+NUM_INPUT_TOKENS = "num_input_tokens"
+NUM_OUTPUT_TOKENS = "num_output_tokens"
+NUM_CACHED_TOKENS = "num_cached_tokens"
+FINISH_REASON = "finish_reason"
+STOP_REASON = "stop_reason"
+LOGPROBS = "logprobs"
+REASONING_OPENED = "reasoning_opened"
+
+# Preprocessing and postprocessing.
+PRE_QUERY = "QUERY"
+PRE_REQUEST_OUTPUT_LEN = "REQUEST_OUTPUT_LEN"
+PRE_MESSAGES = "MESSAGES"
+PRE_TOOLS = "TOOLS"
+PRE_CHAT_TEMPLATE_KWARGS = "CHAT_TEMPLATE_KWARGS"
+PRE_PROMPT_FORMAT = "PROMPT_FORMAT"
+PRE_INPUT_ID = "INPUT_ID"
+PRE_REQUEST_INPUT_LEN = "REQUEST_INPUT_LEN"
+PRE_DECODER_INPUT_ID = "DECODER_INPUT_ID"
+PRE_REQUEST_DECODER_INPUT_LEN = "REQUEST_DECODER_INPUT_LEN"
+PRE_BAD_WORDS_IDS = "BAD_WORDS_IDS"
+PRE_STOP_WORDS_IDS = "STOP_WORDS_IDS"
+PRE_EMBEDDING_BIAS = "EMBEDDING_BIAS"
+PRE_OUT_END_ID = "OUT_END_ID"
+PRE_OUT_PAD_ID = "OUT_PAD_ID"
+PRE_OUT_PROMPT_TABLE_EXTRA_IDS = "OUT_PROMPT_TABLE_EXTRA_IDS"
+PRE_STOP_WORDS = "STOP_WORDS"
+POST_TOKENS_BATCH = "TOKENS_BATCH"
+POST_SEQUENCE_LENGTH = "SEQUENCE_LENGTH"
+POST_OUTPUT = "OUTPUT"
 
 STRING, INT32, INT64, UINT64, FP32, FP16, BOOL = (
     f"TYPE_{t}" for t in ("STRING", "INT32", "INT64", "UINT64", "FP32", "FP16", "BOOL")
 )
 
+
+def _dtype(parameter: SamplingParameter) -> str:
+    if parameter.kind is float:
+        return FP32
+    return INT32 if parameter.high < 2**31 else UINT64
+
+
+def _added_names(parameter: SamplingParameter) -> tuple[str, ...]:
+    """The text models' names of a sampling parameter that stock does not have."""
+    return parameter.tensors[:-1] if parameter.stock else parameter.tensors
+
+
+_SHARED = tuple(p for p in SAMPLING if p.engine_tensors)
+"""The sampling parameters of all text models; the others need a model that sees the request from end to end."""
+_STOCK_SAMPLING = tuple(t for p in _SHARED if p.stock for t in _optional(_dtype(p), p.tensors[-1]))
+_ADDED_SAMPLING = tuple(t for p in _SHARED for t in _optional(_dtype(p), *_added_names(p)))
+_BLS_ONLY_SAMPLING = tuple(t for p in SAMPLING if p not in _SHARED for t in _optional(_dtype(p), *p.tensors))
+_ENGINE_SAMPLING = tuple(
+    t for p in _SHARED for t in _scalars(_dtype(p), *p.engine_tensors) if t.name != REQUEST_OUTPUT_LEN
+)
+"""Without the length, which the engine model requires."""
+
 SAMPLING_INPUTS = (
-    *_optional(INT32, "num_return_sequences", "end_id", "pad_id", "top_k", "min_length", "beam_width"),
-    *_optional(FP32, "top_p", "temperature", "length_penalty", "repetition_penalty", "presence_penalty"),
-    *_optional(FP32, "frequency_penalty"),
-    *_optional(UINT64, "random_seed"),
-    *_optional(BOOL, "return_log_probs", "return_context_logits", "return_generation_logits", "stream"),
+    *_STOCK_SAMPLING,
+    *_optional(INT32, END_ID, PAD_ID),
+    *_optional(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", STREAM),
 )
 WORD_INPUTS = (
-    *_optional(STRING, "bad_words", "stop_words", "embedding_bias_words", dims=(-1,)),
-    *_optional(FP32, "embedding_bias_weights", dims=(-1,)),
+    *_optional(STRING, BAD_WORDS, STOP_WORDS, EMBEDDING_BIAS_WORDS, dims=(-1,)),
+    *_optional(FP32, EMBEDDING_BIAS_WEIGHTS, dims=(-1,)),
 )
 PROMPT_TABLE_INPUTS = (
     Tensor("prompt_embedding_table", FP16, (-1, -1), True),
     *_optional(INT32, "prompt_vocab_size"),
     *_optional(UINT64, "prompt_table_extra_id"),
 )
-CHAT_INPUTS = _optional(STRING, "messages", "tools", "chat_template_kwargs", "prompt_format")
-"""JSON strings, but for `prompt_format`: «raw» or «chat»."""
+CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
+"""Texts of JSON, except `prompt_format`, which is «raw» or «chat»."""
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
-    *_optional(UINT64, "seed"),
-    *_optional(INT32, "min_tokens", "top_logprobs"),
-    *_optional(FP32, "min_p"),
-    *_optional(INT32, "stop_token_ids", dims=(-1,)),
-    *_optional(BOOL, "ignore_eos", "include_stop_str_in_output", "exclude_input_in_output"),
-    *_optional(BOOL, "return_num_input_tokens", "return_num_output_tokens"),
+    *_ADDED_SAMPLING,
+    *_optional(INT32, TOP_LOGPROBS),
+    *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
+    *_optional(BOOL, IGNORE_EOS, INCLUDE_STOP_STR_IN_OUTPUT, EXCLUDE_INPUT_IN_OUTPUT),
+    *_optional(BOOL, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
 )
 BLS_ONLY_INPUTS = (
-    *_optional(INT32, "input_ids", dims=(-1,)),
-    *_optional(INT32, "best_of"),
-    *_optional(BOOL, "accumulate_tokens"),
-    *_optional(STRING, "logit_bias"),
+    *_optional(INT32, INPUT_IDS, dims=(-1,)),
+    *_BLS_ONLY_SAMPLING,
+    *_optional(BOOL, ACCUMULATE_TOKENS),
+    *_optional(STRING, LOGIT_BIAS),
 )
-"""What only a model that sees the request from end to end can do: prompts as ids, picking the best, whole text so far."""
+"""Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text."""
 
 ANSWER_OUTPUTS = (
-    Tensor("text_output", STRING, (-1,)),
-    Tensor("cum_log_probs", FP32, (-1,)),
-    Tensor("output_log_probs", FP32, (-1, -1)),
+    Tensor(TEXT_OUTPUT, STRING, (-1,)),
+    Tensor(CUM_LOG_PROBS, FP32, (-1,)),
+    Tensor(OUTPUT_LOG_PROBS, FP32, (-1, -1)),
     Tensor("context_logits", FP32, (-1, -1)),
     Tensor("generation_logits", FP32, (-1, -1, -1)),
-    Tensor("batch_index", INT32),
-    Tensor("sequence_index", INT32),
+    Tensor(BATCH_INDEX, INT32),
+    Tensor(SEQUENCE_INDEX, INT32),
 )
 USAGE_OUTPUTS = (
-    Tensor("num_input_tokens", INT32),
-    Tensor("num_output_tokens", INT32, (-1,)),
-    Tensor("num_cached_tokens", INT32),
-    Tensor("finish_reason", STRING, (-1,)),
+    Tensor(NUM_INPUT_TOKENS, INT32),
+    Tensor(NUM_OUTPUT_TOKENS, INT32, (-1,)),
+    Tensor(NUM_CACHED_TOKENS, INT32),
+    Tensor(FINISH_REASON, STRING, (-1,)),
 )
 BLS_ONLY_OUTPUTS = (
-    Tensor("stop_reason", STRING, (-1,)),
-    Tensor("logprobs", STRING, (-1,)),
-    Tensor("reasoning_opened", BOOL),
+    Tensor(STOP_REASON, STRING, (-1,)),
+    Tensor(LOGPROBS, STRING, (-1,)),
+    Tensor(REASONING_OPENED, BOOL),
 )
-"""JSON strings: the stop string or token id that matched (null for none); OpenAI's logprobs content, one per token.
-Whether a chat prompt ended within a <think> block; of a stream the first piece has it, and only when it is so."""
+"""`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
+`logprobs.content`. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
+the output, and only if it is true."""
 
 _TEXT_INPUTS = (
-    Tensor("text_input", STRING, optional=True),
+    Tensor(TEXT_INPUT, STRING, optional=True),
     Tensor("decoder_text_input", STRING, optional=True),
-    Tensor("max_tokens", INT32, optional=True),
     *SAMPLING_INPUTS,
     *WORD_INPUTS,
     *PROMPT_TABLE_INPUTS,
@@ -110,7 +210,7 @@ _TEXT_INPUTS = (
 ENSEMBLE_INPUTS = (*_TEXT_INPUTS, *ADDED_INPUTS)
 ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS)
 
-_BLS_RESHAPED = ("return_log_probs", "return_context_logits", "return_generation_logits", "num_return_sequences")
+_BLS_RESHAPED = (RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", "num_return_sequences")
 
 
 def _bls(tensor: Tensor) -> Tensor:
@@ -129,69 +229,61 @@ BLS_INPUTS = (
 BLS_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS, *BLS_ONLY_OUTPUTS)
 
 PREPROCESSING_INPUTS = (
-    Tensor("QUERY", STRING, optional=True),
+    Tensor(PRE_QUERY, STRING, optional=True),
     Tensor("DECODER_QUERY", STRING, optional=True),
-    Tensor("REQUEST_OUTPUT_LEN", INT32, optional=True),
+    Tensor(PRE_REQUEST_OUTPUT_LEN, INT32, optional=True),
     *_optional(STRING, "BAD_WORDS_DICT", "STOP_WORDS_DICT", "EMBEDDING_BIAS_WORDS", dims=(-1,)),
     *_optional(FP32, "EMBEDDING_BIAS_WEIGHTS", dims=(-1,)),
     *_optional(INT32, "END_ID", "PAD_ID"),
     *_optional(UINT64, "PROMPT_TABLE_EXTRA_ID"),
-    *_optional(STRING, "MESSAGES", "TOOLS", "CHAT_TEMPLATE_KWARGS", "PROMPT_FORMAT"),
+    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT),
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )
 TEXT_NAMES = {t.name: t.name.lower() for t in PREPROCESSING_INPUTS} | {
-    "QUERY": "text_input",
+    PRE_QUERY: TEXT_INPUT,
     "DECODER_QUERY": "decoder_text_input",
-    "REQUEST_OUTPUT_LEN": "max_tokens",
-    "BAD_WORDS_DICT": "bad_words",
-    "STOP_WORDS_DICT": "stop_words",
+    PRE_REQUEST_OUTPUT_LEN: "max_tokens",
+    "BAD_WORDS_DICT": BAD_WORDS,
+    "STOP_WORDS_DICT": STOP_WORDS,
 }
-"""What the text models call the inputs of preprocessing: callers of the ensemble know only these names."""
+"""Inputs of preprocessing to the text models' names for them, the only ones that callers of the ensemble know."""
 
 PREPROCESSING_OUTPUTS = (
-    Tensor("INPUT_ID", INT32, (-1,)),
-    Tensor("REQUEST_INPUT_LEN", INT32),
-    Tensor("DECODER_INPUT_ID", INT32, (-1,)),
-    Tensor("REQUEST_DECODER_INPUT_LEN", INT32),
-    Tensor("BAD_WORDS_IDS", INT32, (2, -1)),
-    Tensor("STOP_WORDS_IDS", INT32, (2, -1)),
-    Tensor("EMBEDDING_BIAS", FP32, (-1,)),
-    Tensor("REQUEST_OUTPUT_LEN", INT32, (-1,)),
-    Tensor("OUT_END_ID", INT32),
-    Tensor("OUT_PAD_ID", INT32),
-    Tensor("OUT_PROMPT_TABLE_EXTRA_IDS", UINT64, (-1,)),
-    Tensor("STOP_WORDS", STRING, (-1,)),
+    Tensor(PRE_INPUT_ID, INT32, (-1,)),
+    Tensor(PRE_REQUEST_INPUT_LEN, INT32),
+    Tensor(PRE_DECODER_INPUT_ID, INT32, (-1,)),
+    Tensor(PRE_REQUEST_DECODER_INPUT_LEN, INT32),
+    Tensor(PRE_BAD_WORDS_IDS, INT32, (2, -1)),
+    Tensor(PRE_STOP_WORDS_IDS, INT32, (2, -1)),
+    Tensor(PRE_EMBEDDING_BIAS, FP32, (-1,)),
+    Tensor(PRE_REQUEST_OUTPUT_LEN, INT32, (-1,)),
+    Tensor(PRE_OUT_END_ID, INT32),
+    Tensor(PRE_OUT_PAD_ID, INT32),
+    Tensor(PRE_OUT_PROMPT_TABLE_EXTRA_IDS, UINT64, (-1,)),
+    Tensor(PRE_STOP_WORDS, STRING, (-1,)),
 )
 
-POSTPROCESSING_INPUTS = (Tensor("TOKENS_BATCH", INT32, (-1, -1)), Tensor("SEQUENCE_LENGTH", INT32, (-1,)))
-POSTPROCESSING_OUTPUTS = (Tensor("OUTPUT", STRING, (-1,)),)
+POSTPROCESSING_INPUTS = (Tensor(POST_TOKENS_BATCH, INT32, (-1, -1)), Tensor(POST_SEQUENCE_LENGTH, INT32, (-1,)))
+POSTPROCESSING_OUTPUTS = (Tensor(POST_OUTPUT, STRING, (-1,)),)
 
 ENGINE_INPUTS = (
-    Tensor("input_ids", INT32, (-1,)),
-    Tensor("input_lengths", INT32, reshape=()),
-    Tensor("request_output_len", INT32, reshape=()),
-    *_scalars(INT32, "num_return_sequences"),
+    Tensor(INPUT_IDS, INT32, (-1,)),
+    Tensor(INPUT_LENGTHS, INT32, reshape=()),
+    Tensor(REQUEST_OUTPUT_LEN, INT32, reshape=()),
+    *_ENGINE_SAMPLING,
     *_optional(INT32, "draft_input_ids", "decoder_input_ids", dims=(-1,)),
     *_scalars(INT32, "decoder_input_lengths"),
     *_optional(FP32, "draft_logits", dims=(-1, -1)),
     *_scalars(FP32, "draft_acceptance_threshold"),
-    *_scalars(INT32, "end_id", "pad_id"),
-    *_optional(INT32, "stop_words_list", "bad_words_list", dims=(2, -1)),
-    *_optional(FP32, "embedding_bias", dims=(-1,)),
-    *_scalars(INT32, "beam_width"),
-    *_scalars(FP32, "temperature"),
-    *_scalars(INT32, "runtime_top_k"),
-    *_scalars(FP32, "runtime_top_p", "runtime_top_p_min", "runtime_top_p_decay"),
+    *_scalars(INT32, END_ID, PAD_ID),
+    *_optional(INT32, STOP_WORDS_LIST, BAD_WORDS_LIST, dims=(2, -1)),
+    *_optional(FP32, EMBEDDING_BIAS, dims=(-1,)),
+    *_scalars(FP32, "runtime_top_p_min", "runtime_top_p_decay", "beam_search_diversity_rate"),
     *_scalars(INT32, "runtime_top_p_reset_ids"),
-    *_scalars(FP32, "len_penalty"),
     *_scalars(BOOL, "early_stopping"),
-    *_scalars(FP32, "repetition_penalty"),
-    *_scalars(INT32, "min_length"),
-    *_scalars(FP32, "beam_search_diversity_rate", "presence_penalty", "frequency_penalty"),
-    *_scalars(UINT64, "random_seed"),
-    *_scalars(BOOL, "return_log_probs", "return_context_logits", "return_generation_logits"),
-    *_scalars(BOOL, "exclude_input_in_output", "stop", "streaming"),
+    *_scalars(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits"),
+    *_scalars(BOOL, EXCLUDE_INPUT_IN_OUTPUT, STOP, STREAMING),
     *_optional(FP16, "prompt_embedding_table", dims=(-1, -1)),
     *_optional(UINT64, "prompt_table_extra_ids", dims=(-1,)),
     *_scalars(INT32, "prompt_vocab_size"),
@@ -199,21 +291,19 @@ ENGINE_INPUTS = (
     *_optional(FP16, "lora_weights", dims=(-1, -1)),
     *_optional(INT32, "lora_config", dims=(-1, 3)),
     *_optional("TYPE_UINT8", "context_phase_params", dims=(-1,)),
-    *_scalars(UINT64, "seed"),
-    *_scalars(INT32, "min_tokens", "top_logprobs"),
-    *_scalars(FP32, "min_p"),
-    *_scalars(BOOL, "include_stop_str_in_output", "return_num_input_tokens", "return_num_output_tokens"),
-    *_optional(STRING, "stop_words", dims=(-1,)),
+    *_scalars(INT32, TOP_LOGPROBS),
+    *_scalars(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
+    *_optional(STRING, STOP_WORDS, dims=(-1,)),
 )
 ENGINE_OUTPUTS = (
-    Tensor("output_ids", INT32, (-1, -1)),
-    Tensor("sequence_length", INT32, (-1,)),
-    Tensor("cum_log_probs", FP32, (-1,)),
-    Tensor("output_log_probs", FP32, (-1, -1)),
+    Tensor(OUTPUT_IDS, INT32, (-1, -1)),
+    Tensor(SEQUENCE_LENGTH, INT32, (-1,)),
+    Tensor(CUM_LOG_PROBS, FP32, (-1,)),
+    Tensor(OUTPUT_LOG_PROBS, FP32, (-1, -1)),
     Tensor("context_logits", FP32, (-1, -1)),
     Tensor("generation_logits", FP32, (-1, -1, -1)),
-    Tensor("batch_index", INT32),
-    Tensor("sequence_index", INT32),
+    Tensor(BATCH_INDEX, INT32),
+    Tensor(SEQUENCE_INDEX, INT32),
     Tensor("context_phase_params", "TYPE_UINT8", (-1,)),
     *USAGE_OUTPUTS,
 )
@@ -233,8 +323,52 @@ OUTPUTS = {
     ENSEMBLE: ENSEMBLE_OUTPUTS,
 }
 NOW_OPTIONAL = {
-    PREPROCESSING: {"QUERY", "REQUEST_OUTPUT_LEN"},
-    BLS: {"text_input", "max_tokens"},
-    ENSEMBLE: {"text_input", "max_tokens"},
+    PREPROCESSING: {PRE_QUERY, PRE_REQUEST_OUTPUT_LEN},
+    BLS: {TEXT_INPUT, "max_tokens"},
+    ENSEMBLE: {TEXT_INPUT, "max_tokens"},
 }
-"""Stock's required inputs that may be left out here: `messages` can stand for the text, the context bounds the length."""
+"""Inputs that stock requires and that are optional here: `messages` replaces the text, the context bounds the length."""
+
+REFUSED_TEXT_INPUTS = {
+    "decoder_text_input": "Qwen has no encoder-decoder form",
+    "image_input": "images are not supported by this model",
+    "prompt_embedding_table": "prompt tuning is not supported",
+    "prompt_vocab_size": "prompt tuning is not supported",
+    "prompt_table_extra_id": "prompt tuning is not supported",
+    "num_draft_tokens": "speculative decoding with a draft model is not supported",
+    "use_draft_logits": "speculative decoding with a draft model is not supported",
+    "return_context_logits": "logits are not returned; use return_log_probs",
+    "return_generation_logits": "logits are not returned; use return_log_probs",
+}
+REFUSED_ENGINE_INPUTS = {
+    "draft_input_ids": "speculative decoding with draft tokens is not supported",
+    "draft_logits": "speculative decoding with draft tokens is not supported",
+    "draft_acceptance_threshold": "speculative decoding with draft tokens is not supported",
+    "runtime_top_p_min": "top-p decay is not supported",
+    "runtime_top_p_decay": "top-p decay is not supported",
+    "runtime_top_p_reset_ids": "top-p decay is not supported",
+    "early_stopping": "beam search always runs to its end here",
+    "beam_search_diversity_rate": "diverse beam search is not supported",
+    "return_context_logits": "logits are not returned; use return_log_probs",
+    "return_generation_logits": "logits are not returned; use return_log_probs",
+    "prompt_embedding_table": "prompt tuning is not supported",
+    "prompt_table_extra_ids": "prompt tuning is not supported",
+    "prompt_vocab_size": "prompt tuning is not supported",
+    "lora_task_id": "LoRA is not supported by this engine",
+    "lora_weights": "LoRA is not supported by this engine",
+    "lora_config": "LoRA is not supported by this engine",
+    "context_phase_params": "disaggregated serving is not supported",
+}
+"""Inputs of stock that nothing here honours, with the reason that their senders are given."""
+
+ENGINE_ALIASES = {p.engine_tensors[-1]: p.engine_tensors[0] for p in SAMPLING if len(p.engine_tensors) > 1}
+"""Stock's name of an input to ours, which TensorRT-LLM has too since 0.20; an engine model declares one or both."""
+STOCK_NAMES = {p.tensors[0]: p.tensors[-1] for p in SAMPLING if len(p.tensors) > 1}
+"""Our name of a text model's input to stock's, for models that only know stock's."""
+ADDED_SAMPLING = {
+    engine: text
+    for p in _SHARED
+    for text, engine in zip(p.tensors, p.engine_tensors, strict=True)
+    if text in _added_names(p)
+}
+"""The engine model's inputs for sampling parameters that stock lacks, to the text models' inputs that feed them."""

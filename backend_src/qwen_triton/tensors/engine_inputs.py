@@ -1,8 +1,10 @@
-"""The engine model's input arrays as engine requests: stock's tensors, stock's meaning, for engines of ours."""
+"""Inputs of the engine model: decoded for engines of ours, encoded for NVIDIA's backend.
+
+Names and meanings are stock's (tensorrtllm_backend v0.14.0), so the same ensemble serves both.
+"""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,52 +12,53 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..types import EngineRequest, SamplingParams, StopConditions
+from ..types import EngineRequest, StopConditions
 from .arrays import NUMPY, Array, Arrays, decode_word_list, encode_word_list
-from .contract import ENGINE_INPUTS
-from .rows import Row, count_rows, decode_counts, decode_logprobs, first_given, refuse_unsupported
-
-_REFUSED = {
-    "draft_input_ids": "speculative decoding with draft tokens is not supported",
-    "draft_logits": "speculative decoding with draft tokens is not supported",
-    "draft_acceptance_threshold": "speculative decoding with draft tokens is not supported",
-    "runtime_top_p_min": "top-p decay is not supported",
-    "runtime_top_p_decay": "top-p decay is not supported",
-    "runtime_top_p_reset_ids": "top-p decay is not supported",
-    "early_stopping": "beam search always runs to its end here",
-    "beam_search_diversity_rate": "diverse beam search is not supported",
-    "return_context_logits": "logits are not returned; use return_log_probs",
-    "return_generation_logits": "logits are not returned; use return_log_probs",
-    "prompt_embedding_table": "prompt tuning is not supported",
-    "prompt_table_extra_ids": "prompt tuning is not supported",
-    "prompt_vocab_size": "prompt tuning is not supported",
-    "lora_task_id": "LoRA is not supported by this engine",
-    "lora_weights": "LoRA is not supported by this engine",
-    "lora_config": "LoRA is not supported by this engine",
-    "context_phase_params": "disaggregated serving is not supported",
-}
-
+from .contract import (
+    BAD_WORDS_LIST,
+    EMBEDDING_BIAS,
+    END_ID,
+    ENGINE_ALIASES,
+    ENGINE_INPUTS,
+    EXCLUDE_INPUT_IN_OUTPUT,
+    INCLUDE_STOP_STR_IN_OUTPUT,
+    INPUT_IDS,
+    INPUT_LENGTHS,
+    PAD_ID,
+    REFUSED_ENGINE_INPUTS,
+    REQUEST_OUTPUT_LEN,
+    RETURN_NUM_INPUT_TOKENS,
+    RETURN_NUM_OUTPUT_TOKENS,
+    STOP,
+    STOP_WORDS,
+    STOP_WORDS_LIST,
+    STREAMING,
+)
+from .rows import Row, count_rows, refuse_unsupported
+from .sampling import decode_engine_sampling, encode_engine_sampling
 
 _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
-_ALIASES = {"random_seed": "seed", "min_length": "min_tokens"}
-"""Names of the same input before and after TensorRT-LLM 0.20; a model declares one or both."""
 
 
 def wants_stop(arrays: Arrays) -> bool:
-    """Whether this is stock's way to cancel: a request with the id of a running one and `stop` = true."""
-    return "stop" in arrays and bool(arrays["stop"].any())
+    """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true."""
+    return STOP in arrays and bool(arrays[STOP].any())
 
 
 def is_streamed(arrays: Arrays) -> bool:
-    return "streaming" in arrays and bool(arrays["streaming"].any())
+    """Whether any row asks for a stream; Triton makes no difference between the rows of a request."""
+    return STREAMING in arrays and bool(arrays[STREAMING].any())
 
 
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
-    """One EngineRow a row. Raises InvalidRequest naming the tensor. `echo`: the model's exclude_input_in_output, negated."""
+    """One EngineRow for each row of the arrays. Raises InvalidRequest with the tensor's name.
+
+    `echo`: whether a request that does not say so gets its prompt's ids back (the model's exclude_input_in_output, negated).
+    """
     rows = count_rows(arrays)
     none: list[tuple[tuple[int, ...], ...]] = [()] * rows
     stop_words, bad_words = (
-        decode_word_list(arrays[n], n) if n in arrays else none for n in ("stop_words_list", "bad_words_list")
+        decode_word_list(arrays[n], n) if n in arrays else none for n in (STOP_WORDS_LIST, BAD_WORDS_LIST)
     )
     return [_decode_row(Row(arrays, r), stop_words[r], bad_words[r], echo) for r in range(rows)]
 
@@ -63,58 +66,40 @@ def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
 def _decode_row(
     row: Row, stop_words: tuple[tuple[int, ...], ...], bad_words: tuple[tuple[int, ...], ...], echo: bool
 ) -> EngineRow:
-    refuse_unsupported(row, _REFUSED)
-    ids, length = row.values("input_ids") or [], row.scalar("input_lengths")
+    refuse_unsupported(row, REFUSED_ENGINE_INPUTS)
+    ids, length = row.values(INPUT_IDS) or [], row.scalar(INPUT_LENGTHS)
     if not 1 <= length <= len(ids):
-        raise InvalidRequest(f"is {length} where input_ids has {len(ids)}", "input_lengths")
-    exclude = row.flag("exclude_input_in_output")
-    end_id = row.scalar("end_id")
+        raise InvalidRequest(f"is {length} where input_ids has {len(ids)}", INPUT_LENGTHS)
+    exclude = row.flag(EXCLUDE_INPUT_IN_OUTPUT)
+    end_id = row.scalar(END_ID)
     single = tuple(word[0] for word in stop_words if len(word) == 1)
     request = EngineRequest(
         token_ids=tuple(ids[:length]),
-        sampling=_decode_sampling(row),
+        sampling=decode_engine_sampling(row),
         end_ids=(end_id,) if end_id is not None and end_id >= 0 else (),
-        pad_id=row.scalar("pad_id") or 0,
+        pad_id=row.scalar(PAD_ID) or 0,
         stop_token_ids=single,
         stop_sequences=tuple(word for word in stop_words if len(word) > 1),
         bad_words=bad_words,
-        bias={i: w for i, w in enumerate(row.values("embedding_bias") or ()) if w},
-        stream=row.flag("streaming") or False,
+        bias={i: w for i, w in enumerate(row.values(EMBEDDING_BIAS) or ()) if w},
+        stream=row.flag(STREAMING) or False,
     )
     return EngineRow(
         request=request,
-        stop=StopConditions(row.texts("stop_words"), single, row.flag("include_stop_str_in_output") or False),
-        for_text=row.values("stop_words") is not None,
+        stop=StopConditions(row.texts(STOP_WORDS), single, row.flag(INCLUDE_STOP_STR_IN_OUTPUT) or False),
+        for_text=row.values(STOP_WORDS) is not None,
         echo=(echo if exclude is None else not exclude) and not request.stream,
-        counts_input=row.flag("return_num_input_tokens") is not False,
-        counts_output=row.flag("return_num_output_tokens") is not False,
-    )
-
-
-def _decode_sampling(row: Row) -> SamplingParams:
-    sequences, beam_width = decode_counts(row)
-    seed = first_given(row, "seed", "random_seed")
-    return SamplingParams(
-        max_tokens=row.scalar("request_output_len"),
-        min_tokens=first_given(row, "min_tokens", "min_length") or 0,
-        temperature=row.scalar("temperature"),
-        top_k=row.scalar("runtime_top_k"),
-        top_p=row.scalar("runtime_top_p"),
-        min_p=row.scalar("min_p"),
-        repetition_penalty=row.scalar("repetition_penalty"),
-        presence_penalty=row.scalar("presence_penalty"),
-        frequency_penalty=row.scalar("frequency_penalty"),
-        length_penalty=row.scalar("len_penalty"),
-        seed=secrets.randbits(63) if seed is None else seed,
-        logprobs=decode_logprobs(row),
-        n=sequences,
-        beam_width=beam_width,
+        counts_input=row.flag(RETURN_NUM_INPUT_TOKENS) is not False,
+        counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One row of an engine request. `for_text`: the ids go to postprocessing, not to the caller."""
+    """One row of a request to the engine model. `for_text`: the ids go to postprocessing, not to the caller.
+
+    `echo`: the answer begins with the prompt's ids. `counts_input`, `counts_output`: whether the answer has token counts.
+    """
 
     request: EngineRequest
     stop: StopConditions
@@ -127,51 +112,33 @@ class EngineRow:
 def encode_engine_request(
     request: EngineRequest, declared: Collection[str], streaming: bool, vocab_size: int
 ) -> dict[str, Array]:
-    """The arrays of one sequence. Raises InvalidRequest for what the model does not declare."""
+    """The arrays of one sequence, one row. Raises InvalidRequest for an input that the model does not declare.
+
+    `declared`: the model's inputs. All ends but the first go as stop words, because there is one `end_id`. A bias is a row
+    of `vocab_size` numbers.
+    """
     prompt = np.array([request.token_ids], dtype=np.int32)
-    arrays: dict[str, Array] = {"input_ids": prompt, "input_lengths": _row("input_lengths", prompt.shape[1])}
+    arrays: dict[str, Array] = {INPUT_IDS: prompt, INPUT_LENGTHS: _row(INPUT_LENGTHS, prompt.shape[1])}
     ends = (*request.end_ids[1:], *request.stop_token_ids)
     words = (*((i,) for i in ends), *request.stop_sequences)
     values = {
-        "request_output_len": request.sampling.max_tokens,
-        "end_id": request.end_ids[0] if request.end_ids else -1,
-        "pad_id": request.pad_id,
-        "streaming": streaming,
-        "exclude_input_in_output": True,
-        **_sampling(request.sampling),
+        END_ID: request.end_ids[0] if request.end_ids else -1,
+        PAD_ID: request.pad_id,
+        STREAMING: streaming,
+        EXCLUDE_INPUT_IN_OUTPUT: True,
+        **encode_engine_sampling(request.sampling),
     }
     arrays |= {name: _row(name, value) for name, value in values.items() if value is not None}
-    arrays |= {"stop_words_list": encode_word_list([words])} if words else {}
-    arrays |= {"bad_words_list": encode_word_list([request.bad_words])} if request.bad_words else {}
-    arrays |= {"embedding_bias": _bias(request.bias, vocab_size)} if request.bias else {}
+    arrays |= {STOP_WORDS_LIST: encode_word_list([words])} if words else {}
+    arrays |= {BAD_WORDS_LIST: encode_word_list([request.bad_words])} if request.bad_words else {}
+    arrays |= {EMBEDDING_BIAS: _bias(request.bias, vocab_size)} if request.bias else {}
     return _spelled(arrays, declared)
 
 
 def encode_stop_request() -> dict[str, Array]:
-    """The arrays of stock's way to cancel; the request id says which request."""
-    values = {"input_lengths": 1, "request_output_len": 1, "stop": True}
-    return {"input_ids": np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
-
-
-def _sampling(sampling: SamplingParams) -> dict[str, Any]:
-    common = {
-        "random_seed": sampling.seed,
-        "min_length": sampling.min_tokens or None,
-        "repetition_penalty": sampling.repetition_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-        "len_penalty": sampling.length_penalty,
-        "return_log_probs": True if sampling.logprobs is not None else None,
-        "beam_width": sampling.beam_width if sampling.beam_width > 1 else None,
-    }
-    if sampling.greedy:
-        return {**common, "runtime_top_k": 1}
-    return {
-        **common,
-        "temperature": sampling.temperature,
-        "runtime_top_k": sampling.top_k or 0,
-        "runtime_top_p": 1.0 if sampling.top_p is None else sampling.top_p,
-    }
+    """The arrays of a request that cancels another, which it names by its request id (see wants_stop)."""
+    values = {INPUT_LENGTHS: 1, REQUEST_OUTPUT_LEN: 1, STOP: True}
+    return {INPUT_IDS: np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
 
 
 def _row(name: str, value: Any) -> Array:
@@ -186,10 +153,10 @@ def _bias(bias: Mapping[int, float], vocab_size: int) -> Array:
 
 
 def _spelled(arrays: dict[str, Array], declared: Collection[str]) -> dict[str, Array]:
-    """Under every name that the model declares for an input."""
+    """The arrays under each name that the model declares for them. Raises InvalidRequest where it declares none."""
     spelled = {}
     for name, array in arrays.items():
-        names = [n for n in (name, _ALIASES.get(name, name)) if n in declared]
+        names = [n for n in (name, ENGINE_ALIASES.get(name, name)) if n in declared]
         if not names:
             raise InvalidRequest("the engine model does not take it", name)
         spelled.update(dict.fromkeys(names, array))

@@ -1,34 +1,64 @@
-"""Requests to an engine model that is not ours, and its answers: stock's tensor contract from the caller's side.
+"""Outputs of the engine model: token ids and their log probs, encoded by engines of ours, decoded from NVIDIA's backend.
 
-Answers are read from raw bytes, as they come over the wire: one is read for each token.
+Decoding starts from raw bytes, as KServe's messages hold them, because a response comes for each token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ..types import FinishReason, TokenChunk
+import numpy as np
 
-OUTPUTS = ("output_ids", "sequence_length")
-"""What the C++ backend must be asked for; without either it fails."""
-LOG_PROB_OUTPUTS = ("output_log_probs", "cum_log_probs")
+from ..types import FinishReason, TokenChunk
+from .arrays import Array, encode_padded
+from .contract import CUM_LOG_PROBS, OUTPUT_IDS, OUTPUT_LOG_PROBS, SEQUENCE_LENGTH
+
+OUTPUTS = (OUTPUT_IDS, SEQUENCE_LENGTH)
+"""The outputs that a request must name: TensorRT-LLM's backend fails without either."""
+LOG_PROB_OUTPUTS = (OUTPUT_LOG_PROBS, CUM_LOG_PROBS)
+
+
+def encode_token_piece(ids: Sequence[int]) -> dict[str, Array]:
+    """The new ids of one sequence, [1, 1, n], and their number [1, 1]. Runs once a chunk, so nothing is padded."""
+    return {OUTPUT_IDS: np.array([[ids]], np.int32), SEQUENCE_LENGTH: np.array([[len(ids)]], np.int32)}
+
+
+def encode_token_ids(rows: Sequence[Sequence[Sequence[int]]], pad_id: int) -> dict[str, Array]:
+    """Rows of whole sequences: [rows, sequences, longest], padded at the end, and their lengths [rows, sequences]."""
+    return {
+        OUTPUT_IDS: encode_padded(rows, np.int32, pad_id),
+        SEQUENCE_LENGTH: np.array([[len(sequence) for sequence in row] for row in rows], np.int32),
+    }
+
+
+def encode_log_probs(rows: Sequence[Sequence[Sequence[float]]]) -> dict[str, Array]:
+    """The log probs of the tokens of rows of sequences: [rows, sequences, longest], padded with 0."""
+    return {OUTPUT_LOG_PROBS: encode_padded(rows, np.float32, 0)}
+
+
+def encode_cum_log_probs(rows: Sequence[Sequence[float]]) -> dict[str, Array]:
+    """The log probs of whole sequences: [rows, sequences]."""
+    return {CUM_LOG_PROBS: np.array(rows, np.float32)}
 
 
 def decode_token_ids(outputs: Mapping[str, bytes]) -> list[int]:
-    """The ids of a response with one sequence. Hot."""
-    ids: list[int] = memoryview(outputs["output_ids"]).cast("i").tolist()
-    length = int.from_bytes(outputs["sequence_length"], "little")
+    """The ids of a response with one sequence, from its outputs' bytes by name. Runs once a token."""
+    ids: list[int] = memoryview(outputs[OUTPUT_IDS]).cast("i").tolist()
+    length = int.from_bytes(outputs[SEQUENCE_LENGTH], "little")
     return ids if length == len(ids) else ids[:length]
 
 
 def decode_beams(outputs: Mapping[str, bytes]) -> list[TokenChunk]:
-    """What one response holds: a chunk for each beam with its log probs where it has them, none of them final."""
-    lengths = memoryview(outputs["sequence_length"]).cast("i").tolist()
+    """The beams of a response, from its outputs' bytes by name: one chunk each, with log probs where they were asked for.
+
+    None of the chunks has a finish reason, because the backend ends a request with an empty response.
+    """
+    lengths = memoryview(outputs[SEQUENCE_LENGTH]).cast("i").tolist()
     beams = len(lengths)
-    ids = _rows(outputs["output_ids"], "i", beams)
-    log_probs = _rows(outputs.get("output_log_probs", b""), "f", beams)
-    totals: list[Any] = memoryview(outputs.get("cum_log_probs", b"")).cast("f").tolist() or [None] * beams
+    ids = _rows(outputs[OUTPUT_IDS], "i", beams)
+    log_probs = _rows(outputs.get(OUTPUT_LOG_PROBS, b""), "f", beams)
+    totals: list[Any] = memoryview(outputs.get(CUM_LOG_PROBS, b"")).cast("f").tolist() or [None] * beams
     return [
         TokenChunk(row[:length], probs[:length], sequence=n, cum_log_prob=total, last=n == beams - 1)
         for n, (row, length, probs, total) in enumerate(zip(ids, lengths, log_probs, totals, strict=False))
@@ -36,12 +66,12 @@ def decode_beams(outputs: Mapping[str, bytes]) -> list[TokenChunk]:
 
 
 def _rows(raw: bytes, form: Literal["i", "f"], rows: int) -> list[list[Any]]:
-    """Numbers of a tensor as so many rows."""
+    """The numbers of a tensor, cut into `rows` rows of one length. `form`: i = int32, f = float32."""
     values: list[Any] = memoryview(raw).cast(form).tolist()
     size = len(values) // rows
     return [values[n * size : (n + 1) * size] for n in range(rows)]
 
 
 def finish_reason(tokens: int, max_tokens: int | None) -> FinishReason:
-    """Why a sequence ended, which the C++ backend does not say: by its length, or before."""
+    """The finish reason by the number of tokens produced, because TensorRT-LLM's backend does not give one."""
     return "length" if max_tokens is not None and tokens >= max_tokens else "stop"

@@ -9,9 +9,8 @@ import numpy as np
 
 from ..types import GenerateRequest, SamplingParams, StopConditions, TokenBias
 from .arrays import Array, Arrays, encode_strings, encode_word_list
-from .contract import TEXT_NAMES
+from .contract import REFUSED_TEXT_INPUTS, TEXT_NAMES
 from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
-from .text_inputs import REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def decode_prompts(arrays: Arrays) -> list[GenerateRequest]:
 
 
 def _decode_row(row: Row) -> GenerateRequest:
-    refuse_unsupported(row, REFUSED)
+    refuse_unsupported(row, REFUSED_TEXT_INPUTS)
     messages, text = row.json("messages", list), row.text("text_input")
     words, weights = row.texts("embedding_bias_words"), row.values("embedding_bias_weights") or []
     return GenerateRequest(

@@ -1,6 +1,6 @@
-"""A request's parameters: what Triton makes of the keys of a generate body that are no input of the model.
+"""Request parameters: keys of a generate body that are no input of the model, which Triton passes on unchecked.
 
-Triton hands them on without a word. Nothing here reads them, so a misspelt `max_token` would pass unnoticed.
+Almost all are misspelt inputs, such as `max_token`, so a key without a meaning to Triton is refused.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _OF_TRITON = frozenset(
         *("binary_data_output", "triton_enable_empty_final_response"),
     )
 )
-"""Those with a meaning to the server itself."""
+"""Keys that the server itself reads."""
 _INPUTS = [tensor.name for tensor in BLS_INPUTS]
 
 
 def check_parameters(names: Iterable[str]) -> None:
-    """Raises InvalidRequest for the first name that nobody reads, with the input that was probably meant."""
+    """Raises InvalidRequest for the first name without a meaning, with the input that is closest to it."""
     for name in names:
         if name in _OF_TRITON:
             continue
@@ -38,10 +38,10 @@ def check_parameters(names: Iterable[str]) -> None:
 
 
 def queue_timeout_s(own_us: int, parameters: Mapping[str, Any], most_ms: int) -> float | None:
-    """The shorter of the request's timeout and the deployment's; None = neither is set.
+    """The queue timeout of a request in seconds: the shortest of three that are set, None where none is.
 
-    `own_us` is the field of the request, `parameters` may have the key. Raises InvalidRequest for a key that is no
-    whole number of microseconds.
+    `own_us` is the request's own field in microseconds, `parameters` may have a `timeout` in microseconds, `most_ms` is the
+    deployment's bound in milliseconds; 0 is not set. Raises InvalidRequest for a key that is no whole number.
     """
     given = parameters.get("timeout", 0)
     if not isinstance(given, int) or isinstance(given, bool) or given < 0:
@@ -51,10 +51,9 @@ def queue_timeout_s(own_us: int, parameters: Mapping[str, Any], most_ms: int) ->
 
 
 def limit_wait(requests: Sequence[EngineRequest], seconds: float | None) -> list[EngineRequest]:
-    """A call's sequences, of which the first must have a slot within `seconds`.
+    """The sequences of one request, with the queue timeout on the first of them only.
 
-    Engines begin in order of arrival: where the first has no slot none of the others has, and where it has one the
-    request has begun.
+    Engines start sequences in order of arrival, so while the first waits all do, and once it runs the request has begun.
     """
     first, *others = requests
     return [replace(first, queue_timeout_s=seconds), *others]

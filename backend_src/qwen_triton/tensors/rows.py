@@ -1,23 +1,27 @@
-"""Input arrays read row by row, and what several models' inputs have in common."""
+"""Rows of input arrays: a reader of one row's values by tensor name, and checks that the models' decoders share.
+
+Triton stacks the prompts of a request along the first dimension; each row is one prompt. Errors name the tensor.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from ..errors import InvalidRequest
-from ..types import MAX_SEQUENCES, PromptFormat
+from ..types import PromptFormat
 from .arrays import Arrays
+from .contract import PROMPT_FORMAT, TEXT_INPUT
 
 _Decoded = TypeVar("_Decoded")
 
 
 def count_rows(arrays: Arrays) -> int:
-    """How many prompts the arrays hold. Raises InvalidRequest when they disagree or there is none."""
+    """The number of prompts, the arrays' first dimension. Raises InvalidRequest where arrays disagree or have none."""
     rows = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if not rows:
-        raise InvalidRequest("a prompt is text, messages or token ids: give one of them", "text_input")
+        raise InvalidRequest("a prompt is text, messages or token ids: give one of them", TEXT_INPUT)
     first, count = next(iter(rows.items()))
     for name, n in rows.items():
         if n != count or n == 0:
@@ -26,11 +30,19 @@ def count_rows(arrays: Arrays) -> int:
 
 
 class Row:
-    """One row of the arrays, read by wire name; None for what was not sent. Errors name the tensor."""
+    """One row of the arrays, read by tensor name; None for a tensor that was not sent.
+
+    Readers raise InvalidRequest with the tensor's name for a value that is not of their kind.
+    """
 
     def __init__(self, arrays: Arrays, row: int) -> None:
         self._arrays = arrays
         self._row = row
+
+    @property
+    def names(self) -> Set[str]:
+        """The tensors that were sent."""
+        return self._arrays.keys()
 
     def values(self, name: str) -> list[Any] | None:
         """All values of the row, flattened."""
@@ -38,6 +50,7 @@ class Row:
         return None if array is None else list(array[self._row].reshape(-1).tolist())
 
     def scalar(self, name: str) -> Any:
+        """The only value. Raises InvalidRequest for several or none."""
         values = self.values(name)
         if values is None:
             return None
@@ -54,11 +67,11 @@ class Row:
         return None if value is None else _as_text(value, name)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The strings of a list; an empty one is stock's way to say «none»."""
+        """The strings of a list without empty ones, because stock's clients send one empty string for no words."""
         return tuple(t for v in self.values(name) or () if (t := _as_text(v, name)))
 
     def json(self, name: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
-        """A JSON value of the given kind; None when absent or empty."""
+        """A JSON value of the given kind; None when absent or empty. Raises InvalidRequest for anything else."""
         text = self.text(name)
         if not text:
             return None
@@ -81,55 +94,25 @@ def _as_text(value: Any, name: str) -> str:
         raise InvalidRequest(f"is not valid UTF-8 at byte {error.start}", name) from None
 
 
-def first_given(row: Row, *names: str) -> Any:
-    """The value under the first of several names that was sent; two different values are refused."""
-    given = {name: value for name in names if (value := row.scalar(name)) is not None}
-    if len(set(given.values())) > 1:
-        raise InvalidRequest(f"is another name of {names[0]}; give one of them", names[1])
-    return next(iter(given.values()), None)
-
-
-def decode_logprobs(row: Row) -> int | None:
-    """`return_log_probs` and `top_logprobs` as SamplingParams.logprobs."""
-    top = row.scalar("top_logprobs")
-    if not row.flag("return_log_probs"):
-        if top:
-            raise InvalidRequest("needs return_log_probs = true", "top_logprobs")
-        return None
-    return int(top or 0)
-
-
-def decode_counts(row: Row) -> tuple[int, int]:
-    """(`num_return_sequences`, `beam_width`); a beam search returns all its beams where nothing else is said."""
-    beam_width = _count(row, "beam_width", 1)
-    return _count(row, "num_return_sequences", beam_width), beam_width
-
-
-def _count(row: Row, name: str, default: int) -> int:
-    value = row.scalar(name)
-    if value is not None and not 1 <= value <= MAX_SEQUENCES:
-        raise InvalidRequest(f"must be in [1, {MAX_SEQUENCES}], got {value}", name)
-    return default if value is None else int(value)
-
-
 def pair_words(words: Sequence[str], weights: Sequence[float], name: str) -> tuple[tuple[str, float], ...]:
-    """Biased words with their weights. Raises InvalidRequest when there are not as many of both."""
+    """Biased words with their weights. Raises InvalidRequest with the tensor `name` for different numbers of them."""
     if len(words) != len(weights):
         raise InvalidRequest(f"has {len(weights)} values for {len(words)} words", name)
     return tuple(zip(words, map(float, weights), strict=True))
 
 
 def decode_prompt_format(row: Row) -> PromptFormat | None:
-    value = row.text("prompt_format")
+    """`prompt_format`, None for an absent or empty one. Raises InvalidRequest for any but raw and chat."""
+    value = row.text(PROMPT_FORMAT)
     if value not in (None, "", "raw", "chat"):
-        raise InvalidRequest(f"expected raw or chat, got {value!r}", "prompt_format")
+        raise InvalidRequest(f"expected raw or chat, got {value!r}", PROMPT_FORMAT)
     return value or None  # type: ignore[return-value]  # the line above leaves the two literals
 
 
 def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
-    """Raises InvalidRequest for an input that stock declares and nothing here can honour, unless it is empty or false.
+    """Raises InvalidRequest for an input that stock declares and nothing here honours, unless all its values are false.
 
-    `refused`: why, by input.
+    `refused`: the reason, by input. Zeros and empty texts pass, because stock's clients send them for «not used».
     """
     for name, reason in refused.items():
         if any(row.values(name) or ()):
@@ -137,7 +120,7 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
 
 
 def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Decoded]:
-    """What `decode` makes of each row. Raises InvalidRequest naming the tensor (and the row, where there are several)."""
+    """`decode` of each row. Raises InvalidRequest with the tensor's name, and the row's number if there are several."""
     rows = count_rows(arrays)
     decoded = []
     for number in range(rows):

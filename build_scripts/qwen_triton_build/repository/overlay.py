@@ -12,7 +12,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from qwen_triton.tensors.contract import ENSEMBLE, PREPROCESSING, TENSORRT_LLM
+from qwen_triton.tensors.contract import ADDED_SAMPLING, ENSEMBLE, INPUTS, PREPROCESSING, TENSORRT_LLM
+from qwen_triton.types import SAMPLING
 
 from ..trtllm.versions import Version
 
@@ -30,6 +31,8 @@ REMOVED: dict[str, dict[str, tuple[str, ...]]] = {
     "0.20": {TENSORRT_LLM: ("min_length", "random_seed"), ENSEMBLE: ("min_length", "random_seed")},
 }
 """Tensors and parameters that a step takes away; those of ours that NVIDIA's backend would not read among them."""
+
+_SAMPLING_NAMES = {name for p in SAMPLING for name in (*p.tensors, *p.engine_tensors)}
 
 
 def steps_for(version: Version) -> tuple[str, ...]:
@@ -58,6 +61,22 @@ def lay_over(config: model_config_pb2.ModelConfig, step: str, overlay: str) -> N
     for added in addition.ensemble_scheduling.step:
         steps[added.model_name].input_map.update(added.input_map)
         steps[added.model_name].output_map.update(added.output_map)
+    if step == PYTHON:
+        _declare_sampling(config)
+
+
+def _declare_sampling(config: model_config_pb2.ModelConfig) -> None:
+    """Adds the sampling parameters of the core's table that no file declares, and the ensemble's connections to them."""
+    declared = {tensor.name for tensor in config.input}
+    for tensor in INPUTS[config.name]:
+        if tensor.name in _SAMPLING_NAMES - declared:
+            data_type = model_config_pb2.DataType.Value(tensor.dtype)
+            added = config.input.add(name=tensor.name, data_type=data_type, dims=tensor.dims, optional=tensor.optional)
+            if tensor.reshape is not None:
+                added.reshape.SetInParent()  # an empty shape is not the same as none: Triton takes off the last dimension
+    for step in config.ensemble_scheduling.step:
+        if step.model_name == TENSORRT_LLM:
+            step.input_map.update(ADDED_SAMPLING)
 
 
 def _take_away(config: model_config_pb2.ModelConfig, names: tuple[str, ...]) -> None:

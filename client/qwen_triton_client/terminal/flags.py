@@ -1,4 +1,7 @@
-"""Flags that both commands have: where the model is, and every parameter of the table."""
+"""Flags that `chat` and `generate` share: the server's address, the model, and one for each parameter of an answer.
+
+Also reads a parameter from text, for the chat's /set. Knows no parameter by name.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from typing import Any
 
 from qwen_triton.errors import InvalidRequest
 
-from ..parameters import PARAMETERS, Parameter
+from ..parameters import PARAMETERS, AnswerParameter
 from ..session import DEFAULT_URL
 
 
 def add_session_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --url and --model, the arguments of Session."""
     parser.add_argument(
         "--url", default=DEFAULT_URL, help="HOST:PORT of Triton's gRPC, or http://HOST:PORT (default %(default)s)"
     )
@@ -27,7 +31,7 @@ def add_parameter_flags(parser: argparse.ArgumentParser, without: tuple[str, ...
             _add_flag(group, parameter)
 
 
-def _add_flag(group: Any, parameter: Parameter) -> None:
+def _add_flag(group: Any, parameter: AnswerParameter) -> None:
     flag, text = "--" + parameter.name.replace("_", "-"), parameter.help.replace("%", "%%")
     if parameter.kind is bool:
         group.add_argument(flag, action="store_true", default=None, help=text)
@@ -37,17 +41,17 @@ def _add_flag(group: Any, parameter: Parameter) -> None:
         again = f"{text} (may be given again)"
         group.add_argument(flag, type=parameter.kind, action="append", metavar="X", help=again)
     else:
-        group.add_argument(flag, type=parameter.kind, metavar="X", help=text)
+        group.add_argument(flag, type=parameter.kind, metavar=parameter.unit.upper() or "X", help=text)
 
 
 def read_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The parameters that were given, by name."""
+    """The parameters whose flags were given, by name, as Session takes them."""
     given = ((p.name, getattr(arguments, p.name, None)) for p in PARAMETERS)
     return {name: value for name, value in given if value is not None}
 
 
 def read_json(text: str) -> dict[str, Any]:
-    """A flag's JSON object."""
+    """A JSON object from a flag's text. Raises ArgumentTypeError for anything else."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -58,7 +62,7 @@ def read_json(text: str) -> dict[str, Any]:
 
 
 def set_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
-    """One parameter from text; «none» takes it away. Raises InvalidRequest naming it."""
+    """Sets one of `parameters` from text; «none» removes it. Raises InvalidRequest with its name."""
     known = {p.name: p for p in PARAMETERS}
     parameter = known.get(name.replace("-", "_").lstrip("_"))
     if parameter is None:
@@ -73,5 +77,5 @@ def set_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
     parameters[parameter.name] = [value] if parameter.many else value
 
 
-def _read(parameter: Parameter, text: str) -> Any:
+def _read(parameter: AnswerParameter, text: str) -> Any:
     return read_json(text) if parameter.kind is dict else parameter.kind(text)

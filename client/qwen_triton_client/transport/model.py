@@ -14,9 +14,7 @@ import numpy as np
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.arrays import NUMPY, Array, Arrays
-
-_STOCK_NAMES = {"seed": "random_seed", "min_tokens": "min_length"}
-"""Ours to stock's, for inputs that stock has under another name."""
+from qwen_triton.tensors.contract import STOCK_NAMES
 
 _EMPTY = {"bad_words": b"", "stop_words": b""}
 """Stock's way to say «none», for models that want the input sent."""
@@ -50,7 +48,7 @@ class DeclaredModel:
         """The arrays under the model's names and types. Raises InvalidRequest for what it cannot take or lacks."""
         fitted = {}
         for name, array in arrays.items():
-            known = name if name in self.inputs else _STOCK_NAMES.get(name, name)
+            known = name if name in self.inputs else STOCK_NAMES.get(name, name)
             if known not in self.inputs:
                 raise InvalidRequest(_REMEDIES.get(name, f"model {self.name} has no such input; leave it out"), name)
             fitted[known] = self._shaped(array, self.inputs[known])

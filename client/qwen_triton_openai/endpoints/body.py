@@ -11,7 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..errors import ApiError, bad_request
-from .parameters import CHAT, COMPLETIONS, Parameter, parameters_of
+from .parameters import CHAT, COMPLETIONS, BodyParameter, parameters_of
 
 
 def _model(name: str, endpoint: str) -> type[BaseModel]:
@@ -72,7 +72,7 @@ def check_parameters(body: Any, endpoint: str) -> dict[str, Any]:
     return given
 
 
-def _refuse(parameter: Parameter, value: Any) -> None:
+def _refuse(parameter: BodyParameter, value: Any) -> None:
     if value not in parameter.neutral:
         raise bad_request(f"{parameter.name}: {parameter.text}; leave it out", parameter.name, "unsupported_parameter")
 

@@ -1,7 +1,8 @@
-"""The parameters of the two generating endpoints: the one table that checks requests, documents itself and is tested.
+"""Parameters of /v1/chat/completions and /v1/completions: one table, of which bodies, documents and tests are made.
 
-A row either says what the shim does with a parameter, and which field of the request to the line it sets (`sets`), or
-why it is refused. `null` is «not given» for each. What is in no row is refused by name.
+A row says what the shim does with a parameter and which fields of the GenerateRequest it sets, or why it is refused. The
+sampling parameters are rows of the core's table (types.SAMPLING). `null` is «not given» for each; a parameter in no row is
+refused by name. Knows no HTTP and no tensors.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
+
+from qwen_triton.types import SAMPLING, SamplingParameter
 
 CHAT, COMPLETIONS = "chat", "completions"
 
@@ -25,7 +28,7 @@ _MESSAGES = [{"role": "user", "content": "你好"}]
 
 
 @dataclass(frozen=True)
-class Parameter:
+class BodyParameter:
     """One parameter. `kind`: its type; `example`: a value that is taken (of a refused one: a value that is refused).
 
     `sets`: the fields of GenerateRequest that the example changes, with the values they get. `neutral`: the values of
@@ -43,23 +46,54 @@ class Parameter:
     neutral: tuple[Any, ...] = ()
 
 
-def _chat(name: str, kind: Any, example: Any, text: str, sets: dict[str, Any] | None = None, **more: Any) -> Parameter:
-    return Parameter(name, kind, example, text, sets, (CHAT,), **more)
+def _chat(
+    name: str, kind: Any, example: Any, text: str, sets: dict[str, Any] | None = None, **more: Any
+) -> BodyParameter:
+    return BodyParameter(name, kind, example, text, sets, (CHAT,), **more)
 
 
 def _completions(
     name: str, kind: Any, example: Any, text: str, sets: dict[str, Any] | None = None, **more: Any
-) -> Parameter:
-    return Parameter(name, kind, example, text, sets, (COMPLETIONS,), **more)
+) -> BodyParameter:
+    return BodyParameter(name, kind, example, text, sets, (COMPLETIONS,), **more)
 
 
-def _refused(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | None = None) -> Parameter:
+def _refused(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | None = None) -> BodyParameter:
     endpoints = (only,) if only else (CHAT, COMPLETIONS)
-    return Parameter(name, kind, example, why, None, endpoints, refused=True, neutral=neutral)
+    return BodyParameter(name, kind, example, why, None, endpoints, refused=True, neutral=neutral)
+
+
+SAMPLED = tuple(p for p in SAMPLING if p.openai and p.name != "logprobs")
+"""The sampling parameters that mean the same in OpenAI's body; `logprobs` has a form of its own at each endpoint."""
+_ENDPOINTS = {"best_of": (COMPLETIONS,)}
+_LOWEST = {"top_k": -1}
+"""Lower bounds where clients of OpenAI's API send more than the core takes."""
+_REMARKS = {
+    "temperature": "the deployment's (1) without it",
+    "top_p": "the deployment's (1) without it",
+    "top_k": "-1 is another way to say 0",
+    "best_of": "not with stream",
+}
+
+
+def _sampling(row: SamplingParameter) -> BodyParameter:
+    """A row of the core's table; pydantic checks its type, SamplingParams its range, which the OpenAPI document has too."""
+    low = _LOWEST.get(row.name, row.low)
+    bounds: dict[str, Any] = {"exclusiveMinimum" if row.above_low else "minimum": low, "maximum": row.high}
+    example = row.kind(2) if row.kind is int else 0.5
+    text = f"{row.help} ({row.range_text})"
+    return BodyParameter(
+        row.openai,
+        Annotated[row.kind, Field(json_schema_extra=bounds)],
+        example,
+        f"{text}; {_REMARKS[row.name]}" if row.name in _REMARKS else text,
+        {f"sampling.{row.name}": example},
+        _ENDPOINTS.get(row.name, (CHAT, COMPLETIONS)),
+    )
 
 
 PARAMETERS = (
-    Parameter("model", str, "qwen", "one of the names in /v1/models", required=True),
+    BodyParameter("model", str, "qwen", "one of the names in /v1/models", required=True),
     _chat(
         "messages",
         Annotated[_Objects, Field(min_length=1)],
@@ -77,42 +111,17 @@ PARAMETERS = (
         {"prompt": "你好"},
         required=True,
     ),
-    Parameter(
-        "max_tokens",
-        _Count,
-        7,
-        "most tokens of the answer; the rest of the context without it",
-        {"sampling.max_tokens": 7},
-    ),
+    *map(_sampling, SAMPLED),
     _chat(
         "max_completion_tokens", _Count, 7, "another name of max_tokens; give one of them", {"sampling.max_tokens": 7}
     ),
-    Parameter(
-        "temperature",
-        float,
-        0.5,
-        "0 takes the likeliest token; the deployment's (1) without it",
-        {"sampling.temperature": 0.5},
-    ),
-    Parameter("top_p", float, 0.5, "the deployment's (1) without it", {"sampling.top_p": 0.5}),
-    Parameter("top_k", int, 5, "choose among the k likeliest; -1 or 0 = all", {"sampling.top_k": 5}),
-    Parameter("min_p", float, 0.1, "least share of the likeliest token's probability", {"sampling.min_p": 0.1}),
-    Parameter("n", int, 2, "answers to one prompt, up to 128", {"sampling.n": 2}),
-    _completions(
-        "best_of", int, 3, "generate so many, answer with the likeliest n; not with stream", {"sampling.best_of": 3}
-    ),
-    Parameter("stop", _Texts, ["\n\n"], "matched in the text, left out of it", {"stop.strings": ("\n\n",)}),
-    Parameter("stop_token_ids", _TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
-    Parameter(
+    BodyParameter("stop", _Texts, ["\n\n"], "matched in the text, left out of it", {"stop.strings": ("\n\n",)}),
+    BodyParameter("stop_token_ids", _TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
+    BodyParameter(
         "include_stop_str_in_output", bool, True, "leaves the stop string in the text", {"stop.include_in_output": True}
     ),
-    Parameter("ignore_eos", bool, True, "goes on to max_tokens or a stop", {"stop.ignore_eos": True}),
-    Parameter("min_tokens", _Count, 2, "neither end nor stop before so many tokens", {"sampling.min_tokens": 2}),
-    Parameter("seed", int, 42, "the same seed gives the same answer; a fresh one without it", {"sampling.seed": 42}),
-    Parameter("presence_penalty", float, 0.5, "-2 to 2", {"sampling.presence_penalty": 0.5}),
-    Parameter("frequency_penalty", float, 0.5, "-2 to 2", {"sampling.frequency_penalty": 0.5}),
-    Parameter("repetition_penalty", float, 1.1, "above 1 discourages repeating", {"sampling.repetition_penalty": 1.1}),
-    Parameter(
+    BodyParameter("ignore_eos", bool, True, "goes on to max_tokens or a stop", {"stop.ignore_eos": True}),
+    BodyParameter(
         "logit_bias",
         dict[str, float],
         {"198": -100},
@@ -130,8 +139,8 @@ PARAMETERS = (
     _chat("top_logprobs", _Tops, 3, "up to 20 of the likeliest at each place; needs logprobs"),
     _completions("echo", bool, True, "puts the prompt before the answer; not with logprobs", {"echo": True}),
     _refused("suffix", str, "end", "these models do not fill in between two texts", only=COMPLETIONS),
-    Parameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
-    Parameter(
+    BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
+    BodyParameter(
         "stream_options",
         dict[str, bool],
         {"include_usage": True},
@@ -149,7 +158,7 @@ PARAMETERS = (
         "response_format",
         dict[str, Any],
         {"type": "text"},
-        "text; json_object and json_schema are refused, no engine of the line constrains what it says",
+        "text; json_object and json_schema are refused, no engine constrains what a model says",
     ),
     _chat(
         "chat_template_kwargs",
@@ -158,8 +167,8 @@ PARAMETERS = (
         "options of the checkpoint's chat template",
         {"template_options": {"enable_thinking": False}},
     ),
-    Parameter("user", str, "u-1", "changes no answer; goes to the access log"),
-    Parameter("metadata", dict[str, str], {"a": "b"}, "changes no answer; goes to the access log"),
+    BodyParameter("user", str, "u-1", "changes no answer; goes to the access log"),
+    BodyParameter("metadata", dict[str, str], {"a": "b"}, "changes no answer; goes to the access log"),
     _refused("priority", int, 1, "requests are served in the order they arrive", 0),
     _refused("store", bool, True, "nothing is stored", False),
     _refused("service_tier", str, "flex", "there is one tier", "auto", "default"),
@@ -167,7 +176,7 @@ PARAMETERS = (
     _refused("function_call", str | dict[str, Any], "auto", "is OpenAI's old form; use tool_choice", only=CHAT),
     _refused("modalities", list[str], ["audio"], "these models read and write text", ["text"], only=CHAT),
     _refused("audio", dict[str, Any], {"voice": "a"}, "these models read and write text", only=CHAT),
-    _refused("prediction", dict[str, Any], {"type": "content"}, "no engine of the line uses it", only=CHAT),
+    _refused("prediction", dict[str, Any], {"type": "content"}, "no engine uses it", only=CHAT),
     _refused("web_search_options", dict[str, Any], {}, "the models have no access to the web", only=CHAT),
     _refused(
         "reasoning_effort",
@@ -179,17 +188,18 @@ PARAMETERS = (
 )
 
 
-def parameters_of(endpoint: str) -> tuple[Parameter, ...]:
+def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
+    """The rows of an endpoint, CHAT or COMPLETIONS; those that it refuses are among them."""
     return tuple(p for p in PARAMETERS if endpoint in p.endpoints)
 
 
 def parameter_table() -> str:
-    """One line for each row of the table, in its order."""
+    """The table as Markdown, one line a row, in its order (docs/openai.md has it)."""
     head = ["| parameter | chat | completions | what is done with it |", "|---|---|---|---|"]
-    return "\n".join([*head, *map(_line, PARAMETERS)]) + "\n"
+    return "\n".join([*head, *map(_markdown_row, PARAMETERS)]) + "\n"
 
 
-def _line(parameter: Parameter) -> str:
+def _markdown_row(parameter: BodyParameter) -> str:
     text = f"refused: {parameter.text}" if parameter.refused else parameter.text
     if parameter.neutral:
         text += f" ({', '.join(f'`{value!r}`' for value in parameter.neutral)} taken)"

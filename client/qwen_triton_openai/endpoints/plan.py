@@ -1,6 +1,6 @@
-"""A body's parameters as requests to the line; what needs two parameters to judge is judged here.
+"""Plan of a request: a body's parameters as a GenerateRequest, with checks of one parameter against another.
 
-Raises ApiError; ranges of single values are the core types' own business (InvalidRequest with the field).
+The range of a single value is checked by the core's types. Knows no HTTP, no tensors and no prompt.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, T
 
 from ..errors import bad_request
 from ..settings import ShimSettings
+from .parameters import SAMPLED
 
 Given = Mapping[str, Any]
 
@@ -20,24 +21,23 @@ STREAM_OPTIONS = ("include_usage", "continuous_usage_stats")
 
 
 def sampling_params(given: Given, settings: ShimSettings, logprobs: int | None) -> SamplingParams:
-    top_k = given.get("top_k")
+    """The sampling parameters of a body. Raises ApiError, and InvalidRequest for a value outside its range.
+
+    `temperature` and `top_p` are the deployment's where the body has none. `logprobs` is already read, because each
+    endpoint has its own form of it.
+    """
+    values: dict[str, Any] = {"temperature": settings.temperature, "top_p": settings.top_p, "logprobs": logprobs}
+    values |= {p.name: given[p.openai] for p in SAMPLED if p.openai in given}
+    values["top_k"] = _top_k(values.get("top_k"))
+    values["max_tokens"] = _max_tokens(given)
+    return SamplingParams(**values)
+
+
+def _top_k(top_k: int | None) -> int | None:
+    """None for «all tokens», which is 0 in transformers and -1 in vLLM."""
     if top_k is not None and top_k < -1:
         raise bad_request(f"top_k: must be -1 or more, got {top_k}", "top_k")
-    return SamplingParams(
-        max_tokens=_max_tokens(given),
-        min_tokens=given.get("min_tokens", 0),
-        temperature=given.get("temperature", settings.temperature),
-        top_p=given.get("top_p", settings.top_p),
-        top_k=top_k if top_k and top_k > 0 else None,
-        min_p=given.get("min_p"),
-        repetition_penalty=given.get("repetition_penalty"),
-        presence_penalty=given.get("presence_penalty"),
-        frequency_penalty=given.get("frequency_penalty"),
-        seed=given.get("seed"),
-        logprobs=logprobs,
-        n=given.get("n", 1),
-        best_of=given.get("best_of"),
-    )
+    return top_k if top_k and top_k > 0 else None
 
 
 def _max_tokens(given: Given) -> int | None:
@@ -45,12 +45,13 @@ def _max_tokens(given: Given) -> int | None:
     values = {given[name] for name in names}
     if len(values) > 1:
         raise bad_request("max_tokens: is another name of max_completion_tokens; give one of them", "max_tokens")
-    if 0 in values:
+    if any(value < 1 for value in values):
         raise bad_request(f"{names[0]}: must be 1 or more", names[0])
     return values.pop() if values else None
 
 
 def stop_conditions(given: Given) -> StopConditions:
+    """When an answer ends. Raises InvalidRequest for an empty stop string."""
     stop = given.get("stop", ())
     return StopConditions(
         (stop,) if isinstance(stop, str) else tuple(stop),
@@ -61,6 +62,7 @@ def stop_conditions(given: Given) -> StopConditions:
 
 
 def token_bias(given: Given) -> TokenBias:
+    """Biases by token id, from an object whose keys are ids in text, as JSON has no others. Raises ApiError."""
     try:
         return TokenBias(token_ids={int(k): float(v) for k, v in given.get("logit_bias", {}).items()})
     except ValueError:
@@ -68,7 +70,7 @@ def token_bias(given: Given) -> TokenBias:
 
 
 def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> GenerateRequest:
-    """Everything but the prompt, which is empty here (see with_prompt)."""
+    """A request with all of the body but its prompt, which is empty (see with_prompt). Raises ApiError, InvalidRequest."""
     check_stream_options(given)
     return GenerateRequest(
         prompt="",
@@ -84,6 +86,7 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
 
 
 def check_stream_options(given: Given) -> None:
+    """Raises ApiError for stream options without `stream`, or one that does not exist."""
     options = given.get("stream_options")
     if options is None:
         return
@@ -99,12 +102,13 @@ def check_stream_options(given: Given) -> None:
 
 
 def usage_options(given: Given) -> tuple[bool, bool]:
-    """Whether the usage comes last, and whether each chunk has it so far."""
+    """(whether the usage comes in a chunk of its own at the end, whether each chunk has the usage so far)."""
     options = given.get("stream_options", {})
     return options.get("include_usage", False), options.get("continuous_usage_stats", False)
 
 
 def with_prompt(base: GenerateRequest, prompt: str | list[int]) -> GenerateRequest:
+    """`base` for one prompt, a text or token ids."""
     if isinstance(prompt, str):
         return replace(base, prompt=prompt)
     return replace(base, prompt=None, token_ids=tuple(prompt))

@@ -1,14 +1,12 @@
-"""Requests to NVIDIA's backend: its names and shapes, only what it declares, and what its answers say."""
+"""Requests to NVIDIA's backend: its names and shapes, only what it declares."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import ENGINE_INPUTS
 from qwen_triton.tensors.engine_inputs import encode_engine_request, encode_stop_request
-from qwen_triton.tensors.engine_outputs import decode_beams, decode_token_ids, finish_reason
 from qwen_triton.types import EngineRequest, SamplingParams
 
 DECLARED = frozenset(t.name for t in ENGINE_INPUTS) - {"seed", "min_tokens"}
@@ -55,31 +53,3 @@ def test_biases_are_a_row_of_the_vocabulary() -> None:
 
 def test_a_stop_request_says_stop() -> None:
     assert encode_stop_request()["stop"].tolist() == [[True]]
-
-
-def raw(values: object, dtype: type) -> bytes:
-    return np.array(values, dtype).tobytes()
-
-
-def test_a_response_is_a_chunk_for_each_beam() -> None:
-    outputs = {
-        "output_ids": raw([[[1, 2], [3, 0]]], np.int32),
-        "sequence_length": raw([[2, 1]], np.int32),
-        "cum_log_probs": raw([[-1.0, -2.0]], np.float32),
-        "output_log_probs": raw([[[-0.5, -0.25], [-4.0, 0.0]]], np.float32),
-    }
-    first, second = decode_beams(outputs)
-    assert (first.token_ids, first.cum_log_prob, first.last, first.sequence) == ([1, 2], -1.0, False, 0)
-    assert (second.token_ids, second.cum_log_prob, second.last, second.sequence) == ([3], -2.0, True, 1)
-    assert (first.log_probs, second.log_probs) == ([-0.5, -0.25], [-4.0])
-
-
-@pytest.mark.parametrize(("ids", "length", "read"), [([7], 1, [7]), ([7, 8, 0], 2, [7, 8]), ([], 0, [])])
-def test_the_ids_of_the_only_beam_are_as_many_as_its_length(ids: list[int], length: int, read: list[int]) -> None:
-    outputs = {"output_ids": raw([[ids]], np.int32), "sequence_length": raw([[length]], np.int32)}
-    assert decode_token_ids(outputs) == read
-    assert [chunk.token_ids for chunk in decode_beams(outputs)] == [read]
-
-
-def test_the_reason_of_an_end_is_the_count() -> None:
-    assert [finish_reason(n, 9) for n in (8, 9)] == ["stop", "length"]

@@ -11,7 +11,7 @@ from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.endpoints.body import check_parameters
 from qwen_triton_openai.endpoints.chat import plan_chat
 from qwen_triton_openai.endpoints.completions import plan_completion
-from qwen_triton_openai.endpoints.parameters import CHAT, COMPLETIONS, PARAMETERS, Parameter
+from qwen_triton_openai.endpoints.parameters import CHAT, COMPLETIONS, PARAMETERS, BodyParameter
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
@@ -35,7 +35,7 @@ NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format", "user", "met
 """Honoured by the shim itself (see test_shim_chat), or without a bearing on the answer."""
 
 
-def named(rows: list[tuple[str, Parameter]]) -> list[Any]:
+def named(rows: list[tuple[str, BodyParameter]]) -> list[Any]:
     return [pytest.param(endpoint, p, id=f"{endpoint}-{p.name}") for endpoint, p in rows]
 
 
@@ -55,7 +55,7 @@ def at(request: GenerateRequest, path: str) -> Any:
 
 
 @pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if not r[1].refused]))
-def test_a_parameter_reaches_the_request(endpoint: str, row: Parameter) -> None:
+def test_a_parameter_reaches_the_request(endpoint: str, row: BodyParameter) -> None:
     """Its example changes the fields that the row names, to the values it names, and without it they differ."""
     needed = NEEDS.get(row.name, {})
     request = planned(endpoint, body(endpoint, **needed) | {row.name: row.example})
@@ -68,7 +68,7 @@ def test_a_parameter_reaches_the_request(endpoint: str, row: Parameter) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if r[1].refused]))
-def test_a_refused_parameter_is_named(endpoint: str, row: Parameter) -> None:
+def test_a_refused_parameter_is_named(endpoint: str, row: BodyParameter) -> None:
     """400 with the name and the reason; values that ask for nothing are taken, and so is null."""
     with shim_client() as client:
         reply = client.post(PATHS[endpoint], json=body(endpoint) | {row.name: row.example})
@@ -84,13 +84,13 @@ def test_a_refused_parameter_is_named(endpoint: str, row: Parameter) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if not r[1].required]))
-def test_null_is_not_given(endpoint: str, row: Parameter) -> None:
+def test_null_is_not_given(endpoint: str, row: BodyParameter) -> None:
     """Clients send null for what they leave out."""
     assert planned(endpoint, body(endpoint) | {row.name: None}) == planned(endpoint, body(endpoint))
 
 
 @pytest.mark.parametrize(("endpoint", "row"), named(ROWS))
-def test_a_wrong_type_is_named(endpoint: str, row: Parameter) -> None:
+def test_a_wrong_type_is_named(endpoint: str, row: BodyParameter) -> None:
     """A value of no parameter's type is refused with the parameter's name."""
     with pytest.raises(ApiError) as caught:
         check_parameters(body(endpoint) | {row.name: [[{"no": "type"}]]}, endpoint)
