@@ -34,7 +34,7 @@ class Parameters:
         if value is None:
             return default
         if value.lower() not in _TRUE | _FALSE:
-            raise self._error(key, f"expected true or false, got {value!r}")
+            raise self.error(key, f"expected true or false, got {value!r}")
         return value.lower() in _TRUE
 
     def number(self, key: str) -> int | None:
@@ -42,13 +42,13 @@ class Parameters:
         if value is None:
             return None
         if not re.fullmatch(r"\d+", value):
-            raise self._error(key, f"expected a whole number, got {value!r}")
+            raise self.error(key, f"expected a whole number, got {value!r}")
         return int(value)
 
     def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
         value = self.text(key) or default
         if value not in choices:
-            raise self._error(key, f"expected {' or '.join(choices)}, got {value!r}")
+            raise self.error(key, f"expected {' or '.join(choices)}, got {value!r}")
         return value
 
     def json_object(self, key: str) -> dict[str, Any] | None:
@@ -58,13 +58,15 @@ class Parameters:
         try:
             return dict(json.loads(value))
         except (ValueError, TypeError):
-            raise self._error(key, "expected a JSON object") from None
+            raise self.error(key, "expected a JSON object") from None
 
-    def _error(self, key: str, reason: str) -> ConfigurationError:
+    def error(self, key: str, reason: str) -> ConfigurationError:
+        """The error that names the model's file, the parameter and `reason`."""
         return ConfigurationError(f"{self.model}/config.pbtxt: parameter {key}: {reason}")
 
 
-def _sibling_config(repository: Path, model: str) -> str:
+def sibling_config(repository: Path, model: str) -> str:
+    """The config.pbtxt of another model of the repository as text; empty where there is no such model."""
     file = repository / model / "config.pbtxt"
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
@@ -72,11 +74,11 @@ def _sibling_config(repository: Path, model: str) -> str:
 def sibling_parameter(repository: Path, model: str, key: str) -> str | None:
     """A filled parameter of another model of the repository; stock's commands give some values to one model only."""
     pattern = rf'key:\s*"{key}"\s*,?\s*value:?\s*\{{\s*string_value:\s*"([^"]*)"'
-    found = re.search(pattern, _sibling_config(repository, model))
+    found = re.search(pattern, sibling_config(repository, model))
     return Parameters(model, {key: found[1]}).text(key) if found else None
 
 
 def sibling_backend(repository: Path, model: str) -> str | None:
     """The backend of another model of the repository; None where there is no such model."""
-    found = re.search(r'^\s*backend:\s*"([^"]*)"', _sibling_config(repository, model), re.MULTILINE)
+    found = re.search(r'^\s*backend:\s*"([^"]*)"', sibling_config(repository, model), re.MULTILINE)
     return found[1] if found else None

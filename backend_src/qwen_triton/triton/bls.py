@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from ..tensors.request_parameters import limit_wait
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
-from .exec_line import ExecLine
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
 from .requests import check_stream, is_decoupled, read_inputs, read_parameters, read_queue_timeout, repository_of
@@ -48,26 +46,22 @@ class BlsModel:
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._preprocess = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
         self._meter = Meter()
-        self._line = self._open_door(repository)
+        self._line = Line(self._engine_link(repository), self._settings.max_in_flight)
         self._line.start()
         self._metrics = MetricsPublisher(BLS, self._meter, self._line.states)
         self._metrics.start()
 
-    def _open_door(self, repository: Path) -> Line | ExecLine:
-        settings, tokenizer = self._settings, self._tokenizer
-        if settings.door == "own":
-            return Line(EngineClient(engine_address(server_pid(), settings.engine_model)), settings.max_in_flight)
-        context = self._preprocess.context()
-        facts = EngineModelFacts.read(repository, settings.engine_model, context, tokenizer.vocab_size)
-        if settings.door == "grpc":
-            processes = ModelProcesses(server_pid(), settings.engine_model) if facts.python else None
-            client = ModelClient(grpc_address(server_pid()), settings.engine_model, facts, processes)
-            return Line(client, settings.max_in_flight)
-        return ExecLine(settings.engine_model, facts, settings.max_in_flight)
+    def _engine_link(self, repository: Path) -> EngineClient | ModelClient:
+        model = self._settings.engine_model
+        if self._settings.engine_link == "own":
+            return EngineClient(engine_address(server_pid(), model))
+        facts = EngineModelFacts.read(repository, model, self._preprocess.context(), self._tokenizer.vocab_size)
+        processes = ModelProcesses(server_pid(), model) if facts.python else None
+        return ModelClient(grpc_address(server_pid()), model, facts, processes)
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
-            self._line.take(partial(self._admit, request))
+            self._admit(request)
 
     def finalize(self) -> None:
         self._line.stop()

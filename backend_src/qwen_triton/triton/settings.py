@@ -10,8 +10,13 @@ from ..errors import ConfigurationError
 from ..model_config import Parameters, sibling_backend, sibling_parameter
 from ..types import PromptFormat
 
-Door = Literal["own", "grpc", "exec"]
-"""How the BLS reaches an engine."""
+EngineLinkKind = Literal["own", "grpc"]
+"""How the BLS reaches its engine: by the socket of our engine's process, or as a Triton model by the server's own gRPC."""
+
+_EXEC_REMEDY = (
+    "exec is not supported; leave it unfilled and serve gRPC on loopback "
+    "(tritonserver --grpc-address=127.0.0.1, with --grpc-use-ssl if it must be TLS)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,10 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class BlsSettings:
-    """Settings of the BLS. `door`: the engine's own process; for a backend that is not ours the server's gRPC or `exec`."""
+    """Settings of the BLS. `max_in_flight` and `queue_timeout_ms`: 0 = no bound."""
 
     engine_model: str
-    door: Door
+    engine_link: EngineLinkKind
     accumulate: bool
     echo: bool
     max_in_flight: int
@@ -50,16 +55,22 @@ class BlsSettings:
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
         engine_model = parameters.text("tensorrt_llm_model_name") or "tensorrt_llm"
-        theirs = sibling_backend(repository, engine_model) not in ("python", None)
-        door = parameters.choice("engine_door", ("own", "grpc", "exec"), "grpc" if theirs else "own")
         for key in ("tensorrt_llm_draft_model_name", "multimodal_encoders_name"):
             if parameters.text(key):
-                raise parameters._error(key, "is not supported; leave it unfilled")
+                raise parameters.error(key, "is not supported; leave it unfilled")
         return cls(
             engine_model,
-            cast(Door, door),
+            _engine_link(parameters, sibling_backend(repository, engine_model)),
             parameters.flag("accumulate_tokens", False),
             not parameters.flag("exclude_input_in_output", True),
             parameters.number("max_in_flight") or 0,
             parameters.number("queue_timeout_ms") or 0,
         )
+
+
+def _engine_link(parameters: Parameters, backend: str | None) -> EngineLinkKind:
+    """`engine_door`; unfilled it is "grpc" where the engine model's backend is not Python."""
+    if parameters.text("engine_door") == "exec":
+        raise parameters.error("engine_door", _EXEC_REMEDY)
+    default = "own" if backend in ("python", None) else "grpc"
+    return cast(EngineLinkKind, parameters.choice("engine_door", ("own", "grpc"), default))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...model_config import _sibling_config, sibling_backend, sibling_parameter
+from ...model_config import sibling_backend, sibling_config, sibling_parameter
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class EngineModelFacts:
     @classmethod
     def read(cls, repository: Path, model: str, max_context: int, vocab_size: int) -> EngineModelFacts:
         """`max_context` and `vocab_size` are the tokenizer's, for an engine folder that cannot be read from here."""
-        config = _sibling_config(repository, model)
+        config = sibling_config(repository, model)
         engine = sibling_parameter(repository, model, "gpt_model_path")
         built = _engine_config(Path(engine)) if engine else {}
         return cls(
