@@ -130,8 +130,7 @@ def encode_engine_request(
     """The arrays of one sequence. Raises InvalidRequest for what the model does not declare."""
     prompt = np.array([request.token_ids], dtype=np.int32)
     arrays: dict[str, Array] = {"input_ids": prompt, "input_lengths": _row("input_lengths", prompt.shape[1])}
-    ends = (*request.end_ids[1:], *request.stop_token_ids)
-    words = (*((i,) for i in ends), *request.stop_sequences)
+    words = stop_words(request)
     values = {
         "request_output_len": request.sampling.max_tokens,
         "end_id": request.end_ids[0] if request.end_ids else -1,
@@ -145,6 +144,11 @@ def encode_engine_request(
     arrays |= {"bad_words_list": encode_word_list([request.bad_words])} if request.bad_words else {}
     arrays |= {"embedding_bias": _bias(request.bias, vocab_size)} if request.bias else {}
     return _spelled(arrays, declared)
+
+
+def stop_words(request: EngineRequest) -> tuple[tuple[int, ...], ...]:
+    """The stop words in token ids: end ids beside the first, which has a tensor of its own, stop ids, stop sequences."""
+    return (*((i,) for i in (*request.end_ids[1:], *request.stop_token_ids)), *request.stop_sequences)
 
 
 def encode_stop_request() -> dict[str, Array]:
