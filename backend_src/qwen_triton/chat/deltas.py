@@ -20,7 +20,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class CallBegin:
+class ToolCallStart:
     """A tool call begins; `index` counts the calls of one answer from 0."""
 
     index: int
@@ -28,11 +28,11 @@ class CallBegin:
 
 
 @dataclass(frozen=True, slots=True)
-class CallArguments:
+class ToolCallArguments:
     """More of the JSON text of a call's arguments."""
 
     index: int
     text: str
 
 
-Delta = Reasoning | Content | CallBegin | CallArguments
+Delta = Reasoning | Content | ToolCallStart | ToolCallArguments

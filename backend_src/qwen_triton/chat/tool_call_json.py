@@ -12,7 +12,7 @@ _NAME = r'("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))+")'
 _HEAD = re.compile(_BLANKS.join(("", r"\{", '"name"', ":", _NAME, ",", '"arguments"', ":", r"(?=\{)")))
 
 
-def call_head(text: str) -> tuple[str, int] | None:
+def tool_call_head(text: str) -> tuple[str, int] | None:
     """Name, and where the arguments' opening brace stands, if `text` begins `{"name": "…", "arguments": {`."""
     found = _HEAD.match(text, 0, HEAD_LIMIT)
     if found is None:
@@ -21,7 +21,7 @@ def call_head(text: str) -> tuple[str, int] | None:
     return (name, found.end()) if _is_sendable(name) else None
 
 
-def whole_call(text: str) -> tuple[str, str] | None:
+def complete_tool_call(text: str) -> tuple[str, str] | None:
     """Name and JSON text of the arguments of a complete object, {} where it has none; None if it is no call.
 
     Arguments may be an object or a string that holds one. Other keys are left out, but beside a name alone they are

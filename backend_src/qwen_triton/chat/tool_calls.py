@@ -23,16 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .deltas import CallArguments, CallBegin, Content
+from .deltas import Content, ToolCallArguments, ToolCallStart
 from .json_scanner import JsonScanner
 from .tags import first_tag, held_back
-from .tool_call_json import call_head, whole_call
+from .tool_call_json import complete_tool_call, tool_call_head
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 BLANK = " \t\r\n"
 
-CallDelta = Content | CallBegin | CallArguments
+ToolCallDelta = Content | ToolCallStart | ToolCallArguments
 
 
 class ToolCallParser:
@@ -48,13 +48,13 @@ class ToolCallParser:
         self._stream = stream_arguments
         self._pending = ""
         self._end = False
-        self._out: list[CallDelta] = []
+        self._out: list[ToolCallDelta] = []
         self._read: Callable[[], bool] = self._read_text
         self._after_call = False
         self._open_block("")
         self.calls = 0
 
-    def feed(self, text: str) -> list[CallDelta]:
+    def feed(self, text: str) -> list[ToolCallDelta]:
         """What is certain with this text."""
         pending, self._pending = self._pending, ""
         pending += text  # the only reference, so that it grows in place: a long block costs what its text costs
@@ -64,7 +64,7 @@ class ToolCallParser:
         out, self._out = self._out, []
         return out
 
-    def flush(self) -> list[CallDelta]:
+    def flush(self) -> list[ToolCallDelta]:
         """What was held back, at the end of the answer."""
         self._end = True
         return self.feed("")
@@ -95,7 +95,7 @@ class ToolCallParser:
 
     def _read_block(self) -> bool:
         """Until it is certain whether the block is a call. `_pending` stays whole, it may have to be read as text."""
-        if head := call_head(self._pending):
+        if head := tool_call_head(self._pending):
             self._name, self._scanned = head
             self._scanner, self._json = JsonScanner(), []
             if self._stream:
@@ -104,7 +104,7 @@ class ToolCallParser:
             self._read = self._read_streamed if self._stream else self._read_whole
             return True
         self._scan()
-        if self._scanner.complete and (call := whole_call("".join(self._json))):
+        if self._scanner.complete and (call := complete_tool_call("".join(self._json))):
             return self._give(*call, brace_due=False)
         return self._no_call() if self._scanner.complete or self._scanner.failed or self._end else False
 
@@ -165,12 +165,12 @@ class ToolCallParser:
         return True
 
     def _begin(self, name: str) -> None:
-        self._out.append(CallBegin(self.calls, name))
+        self._out.append(ToolCallStart(self.calls, name))
         self.calls += 1
 
     def _arguments(self, text: str) -> None:
         if text:
-            self._out.append(CallArguments(self.calls - 1, text))
+            self._out.append(ToolCallArguments(self.calls - 1, text))
 
     def _no_call(self) -> bool:
         """The tag is text; what follows it is read anew."""

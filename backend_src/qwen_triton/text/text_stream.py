@@ -21,7 +21,7 @@ from ..types import FinishReason, StopConditions, TextChunk, TokenChunk, Usage
 from .detokenizer import Detokenizer
 from .stop_scanner import StopScanner
 from .tokenizer import Tokenizer
-from .unsent_tokens import Tokens, TokenTrail
+from .unsent_tokens import Tokens, UnsentTokens
 
 NO_STOP = StopConditions()
 
@@ -39,7 +39,7 @@ class TextStream:
 
     __slots__ = (
         "_accumulate", "_cum_log_prob", "_detokenizer", "_end_ids", "_keep", "_min_tokens", "_plain", "_scanner",
-        "_sequence", "_stop_ids", "_text", "_trail", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
+        "_sequence", "_stop_ids", "_text", "_unsent", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +64,7 @@ class TextStream:
         self._accumulate = accumulate
         self._plain = self._scanner is None and not accumulate
         self._sequence = sequence
-        self._trail = TokenTrail()
+        self._unsent = UnsentTokens()
         self._text = ""
         self._cum_log_prob: float | None = None
         self.prompt_tokens = prompt_tokens
@@ -83,14 +83,14 @@ class TextStream:
         if (
             self._plain
             and chunk.finish is None
-            and not (self.done or self._trail or chunk.log_probs or chunk.cached_tokens)
+            and not (self.done or self._unsent or chunk.log_probs or chunk.cached_tokens)
             and self._end_ids.isdisjoint(token_ids)
         ):  # nearly always, so it is kept short: 2 µs
             self.completion_tokens += len(token_ids)
             text = self._detokenizer.feed(token_ids)
             if text:
                 return TextChunk(text, token_ids, (), (), None, None, None, self._sequence)
-            self._trail.add(Tokens(token_ids), [0] * len(token_ids))
+            self._unsent.add(Tokens(token_ids), [0] * len(token_ids))
             return None
         return None if self.done else self._advance(chunk)
 
@@ -109,7 +109,7 @@ class TextStream:
             self._cum_log_prob = (self._cum_log_prob or 0.0) + sum(tokens.log_probs)
         if matched is None and finish is None:
             return self._piece(text, tokens, starts)
-        self._trail.add(tokens, starts)
+        self._unsent.add(tokens, starts)
         return self._last(text, matched, finish, stop_token, chunk.cum_log_prob)
 
     def _end_index(self, token_ids: Sequence[int]) -> int | None:
@@ -139,10 +139,10 @@ class TextStream:
     def _piece(self, text: str, tokens: Tokens, starts: list[int]) -> TextChunk | None:
         """Without stop strings all tokens begin at 0: any text makes all of them certain."""
         if not text:
-            self._trail.add(tokens, starts)
+            self._unsent.add(tokens, starts)
             return None
         before = self._scanner.released if self._scanner is not None else 1
-        ids, log_probs, top_log_probs = self._trail.through(tokens, starts, before)
+        ids, log_probs, top_log_probs = self._unsent.through(tokens, starts, before)
         return TextChunk(self._shown(text), ids, log_probs, top_log_probs, None, None, None, self._sequence)
 
     def _last(
@@ -153,10 +153,10 @@ class TextStream:
             rest, matched = self._read_end(stop_token)
             text += rest
         if matched is not None and self._scanner is not None:
-            tokens, cum = self._trail.release(self._scanner.released), self._cum_log_prob
+            tokens, cum = self._unsent.release(self._scanner.released), self._cum_log_prob
             return TextChunk(self._shown(text), *tokens, "stop", matched, self.usage, self._sequence, cum)
         reason = stop_token if stop_token in self._stop_ids else None
-        tokens, cum = self._trail.release_all(), self._cum_log_prob if cum is None else cum
+        tokens, cum = self._unsent.release_all(), self._cum_log_prob if cum is None else cum
         return TextChunk(self._shown(text), *tokens, finish, reason, self.usage, self._sequence, cum)
 
     def _read_end(self, stop_token: int | None) -> tuple[str, str | None]:

@@ -21,7 +21,7 @@ class Tokens(NamedTuple):
         return Tokens(self.token_ids[:count], self.log_probs[:count], self.top_log_probs[:count])
 
 
-class TokenTrail:
+class UnsentTokens:
     """Holds tokens in order, each with the position in the text (in characters) at which it begins."""
 
     __slots__ = ("_log_probs", "_starts", "_token_ids", "_top_log_probs")

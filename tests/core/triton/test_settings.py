@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.model_config import Parameters
 from qwen_triton.triton.settings import BlsSettings
@@ -41,8 +40,3 @@ def test_another_link_is_refused(tmp_path: Path) -> None:
 def test_exec_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"m/config.pbtxt: parameter engine_door: .*serve gRPC on loopback"):
         BlsSettings.read(Parameters("m", {"engine_door": "exec"}), repository(tmp_path, "tensorrtllm"))
-
-
-def test_what_the_bls_knows_of_another_backends_model(tmp_path: Path) -> None:
-    facts = EngineModelFacts.read(repository(tmp_path, "tensorrtllm"), "tensorrt_llm", 100, 200)
-    assert facts == EngineModelFacts(frozenset({"tensorrt_llm", "input_ids"}), True, False, 100, 200)
