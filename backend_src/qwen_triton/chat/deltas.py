@@ -1,4 +1,4 @@
-"""What an answer's text is made of once Qwen's markup is read: thinking, content, tool calls, each in pieces."""
+"""The parts of an answer once Qwen's markup is parsed: reasoning, content and tool calls, each in pieces."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """More of what stands between <think> and </think>."""
+    """Text between <think> and </think>."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """More of the answer proper."""
+    """Text of the answer itself."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStart:
-    """A tool call begins; `index` counts the calls of one answer from 0."""
+    """The beginning of a tool call; `index` counts the calls of one answer from 0."""
 
     index: int
     name: str
@@ -29,7 +29,7 @@ class ToolCallStart:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallArguments:
-    """More of the JSON text of a call's arguments."""
+    """A part of the JSON text of a tool call's arguments."""
 
     index: int
     text: str
