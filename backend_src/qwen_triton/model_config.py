@@ -20,7 +20,7 @@ _FALSE = {"false", "0", "f", "n", "no"}
 
 @dataclass(frozen=True)
 class Parameters:
-    """A model's parameters, read by type. Each method raises ConfigurationError with the model, the key and what is expected."""
+    """A model's parameters by type. Raises ConfigurationError that names the model, the key and what is expected."""
 
     model: str
     values: Mapping[str, str]

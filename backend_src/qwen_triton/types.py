@@ -198,7 +198,7 @@ class TextChunk(NamedTuple):
     """New text of one sequence. On the last chunk `finish`, `usage` and, after a stop, `stop_reason` are set.
 
     `stop_reason` is the stop string or stop token id that ended the answer, None for the model's own end id.
-    `token_ids` and `log_probs` are those of the tokens whose text begins in this chunk.
+    `token_ids` and `log_probs` are those of the tokens that are sent with this chunk.
     """
 
     text: str = ""

@@ -1,4 +1,4 @@
-"""Settings of the models that read or write text, from the parameters of their config.pbtxt."""
+"""Settings of the models, from the parameters of their config.pbtxt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXEC_REMEDY = (
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Settings of the models that read or write text."""
+    """Settings of the models that read or write text. `max_context` in tokens, None = the tokenizer's."""
 
     tokenizer_dir: Path
     prompt_format: PromptFormat
@@ -30,6 +30,7 @@ class TextSettings:
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> TextSettings:
+        """Reads them. Raises ConfigurationError, with the key, for what is not filled or has a wrong value."""
         folder = parameters.text("tokenizer_dir") or sibling_parameter(repository, "preprocessing", "tokenizer_dir")
         if folder is None:
             raise ConfigurationError(f"{parameters.model}/config.pbtxt: tokenizer_dir is not filled; give a folder")
@@ -54,6 +55,7 @@ class BlsSettings:
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
+        """Reads them. Raises ConfigurationError, with the key, for a wrong value and for what is not supported."""
         engine_model = parameters.text("tensorrt_llm_model_name") or "tensorrt_llm"
         for key in ("tensorrt_llm_draft_model_name", "multimodal_encoders_name"):
             if parameters.text(key):

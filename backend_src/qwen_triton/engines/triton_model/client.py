@@ -105,7 +105,7 @@ class ModelClient:
         """Cancels as stock does, by a second request with the same id and `stop`; its response is dropped."""
         running = self._running.pop(str(key), None)
         if running is not None:
-            with contextlib.suppress(Unavailable):  # its connection is ending, and with it the sequence
+            with contextlib.suppress(Unavailable):  # the connection has ended, and with it the sequence
                 running.connection.send(str(key), self._infer_request(key, encode_stop_request(), OUTPUTS))
 
     def wake(self) -> None:
@@ -156,7 +156,7 @@ class ModelClient:
             self.wake()
 
     def _limit_wait(self, keys: Sequence[int], requests: Sequence[EngineRequest]) -> None:
-        """The model does not say when a sequence has a slot: with a timeout its first response must be there by then."""
+        """The model does not report when a sequence gets a slot, so a timeout applies to the first response."""
         for key, request in zip(keys, requests, strict=True):
             if request.queue_timeout_s is not None:
                 self._deadlines.add(key, request.queue_timeout_s)
@@ -198,7 +198,7 @@ class ModelClient:
             if running is not None:
                 self._take(running, response, sink)
             elif response.error:
-                _log.warning("the engine's model answered no request that is known: %s", response.error)
+                _log.warning("the engine model sent an error for an unknown request: %s", response.error)
         if over or not (connection.usable or self._carries(connection)):
             with self._lock:
                 self._drop(connection, over)
@@ -209,7 +209,7 @@ class ModelClient:
         try:
             for token_ids, extras in running.sequence.take(response):
                 sink.gained(running.key, token_ids, extras)
-        except Exception as error:  # whatever one response holds, the others go on
+        except Exception as error:  # a response that cannot be read fails its own request only
             self._running.pop(response.request_id, None)
             reason = f"the engine's model answered what cannot be read: {error!r}"
             sink.gained(running.key, [], {"finish": "error", "error": reason})
@@ -225,7 +225,7 @@ class ModelClient:
                 self._drop(connection, reason)
 
     def _drop(self, connection: ModelConnection, reason: str) -> None:
-        """Ends a connection; its sequences are lost."""
+        """Closes a connection; its sequences are lost."""
         if connection in self._connections:
             self._connections.remove(connection)
             connection.close()
