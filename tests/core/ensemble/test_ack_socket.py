@@ -157,7 +157,7 @@ def test_an_engine_model_that_is_loaded_anew_is_found(address: str, sender: AckS
     new.stop()
 
 
-def test_garbage_is_not_heard_and_does_no_harm(address: str, ledger: Recorded, sender: AckSender) -> None:
+def test_garbage_is_ignored_and_does_no_harm(address: str, ledger: Recorded, sender: AckSender) -> None:
     with connected(address) as peer:
         for garbage in (b"x", b"hello, world", secrets.token_bytes(8 + 12 * 5 + 3), bytes(100_000)):
             peer.send(garbage)
@@ -166,7 +166,7 @@ def test_garbage_is_not_heard_and_does_no_harm(address: str, ledger: Recorded, s
     assert all(report == [] for report in ledger.reports)
 
 
-def test_another_user_is_not_heard(address: str, ledger: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_is_disconnected(address: str, ledger: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ack_socket, "same_user", lambda _: False)
     with connected(address) as peer:
         peer.settimeout(WITHIN_S)
