@@ -18,7 +18,7 @@ FinishReason = Literal["stop", "length", "cancelled", "error"]
 PromptFormat = Literal["raw", "chat"]
 
 MAX_SEQUENCES = 128
-"""Most sequences (n, best_of, beam width) one request may ask for."""
+"""The most sequences (n, best_of, beam width) that one request may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class SamplingParams:
 
     @property
     def sequences(self) -> int:
-        """How many sequences are generated for one prompt, before the best are picked."""
+        """The number of sequences generated for one prompt, before the best are chosen."""
         return max(self.n, self.best_of or 1)
 
 
@@ -169,7 +169,7 @@ _RANGES = tuple((p.name, p.low, p.high, p.low if p.above_low else None) for p in
 
 @dataclass(frozen=True, slots=True)
 class StopConditions:
-    """When an answer ends before `max_tokens`. Stop strings are matched in the text, whatever its tokens are."""
+    """When an answer ends before `max_tokens`. Stop strings are matched in the text, however it is tokenized."""
 
     strings: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = ()
@@ -183,7 +183,7 @@ class StopConditions:
 
 @dataclass(frozen=True, slots=True)
 class TokenBias:
-    """What changes the engine's choice of tokens: forbidden words and additive biases on words or token ids."""
+    """Changes of the engine's choice of tokens: forbidden words, and additive biases on words or token ids."""
 
     bad_words: tuple[str, ...] = ()
     words: tuple[tuple[str, float], ...] = ()
@@ -195,9 +195,9 @@ class TokenBias:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """One prompt and all that the caller wants done with it. Exactly one of `prompt`, `messages`, `token_ids`.
+    """A client's request for one prompt. Exactly one of `prompt`, `messages`, `token_ids` is set.
 
-    `end_id` and `pad_id` replace the checkpoint's own; `accumulate` makes each piece of a stream the whole text so
+    `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
     `count_pieces`: each piece of a stream has the token counts so far, not only the last.
     """
@@ -227,12 +227,12 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One sequence (or beam search) for an engine; everything resolved, nothing left to look up.
+    """One sequence (or beam search) for an engine, with every default resolved.
 
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
-    `stop_token_ids` likewise, asked for by the caller. `stop_sequences` are the stop strings as this tokenizer
-    encodes them alone, a hint that lets an engine end early; the text is scanned whatever the engine does.
-    `queue_timeout_s`: how long it may wait for a slot before it is let go of; None = as long as it takes.
+    so do the client's `stop_token_ids`. `stop_sequences` are the stop strings as this tokenizer encodes each alone: a
+    hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
+    a slot before it is refused; None = no bound.
     """
 
     token_ids: tuple[int, ...]
@@ -248,12 +248,12 @@ class EngineRequest:
 
 
 class TokenChunk(NamedTuple):
-    """What one sequence gained: one or more token ids, in order; `finish` is set on the last chunk only.
+    """New tokens of one sequence, in order. `finish` is set on the last chunk only.
 
-    An end or stop id is not in `token_ids` but in `stop_token`. `log_probs[i]` belongs to `token_ids[i]` (natural
-    log; empty when not asked for), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is
-    the beam. `error` is a message for our log, with finish = "error". `last` is False on the finished beams of a
-    search but the last: after a chunk with `finish` and `last` nothing more comes for the request.
+    An end or stop id is in `stop_token`, not in `token_ids`. `log_probs[i]` belongs to `token_ids[i]` (natural log;
+    empty unless requested), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is the beam.
+    `error` is a message for the server's log, with finish = "error". `last` is False on the last chunk of every beam of
+    a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request.
     """
 
     token_ids: Sequence[int] = ()
@@ -270,7 +270,7 @@ class TokenChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer: the prompt's, those produced for it (an end id included), those found in a cache."""
+    """Token counts of one answer: of the prompt, generated for it (with an end id), and of the prompt found in a cache."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -281,7 +281,7 @@ class TextChunk(NamedTuple):
     """New text of one sequence. On the last chunk `finish`, `usage` and, after a stop, `stop_reason` are set.
 
     `stop_reason` is the stop string or stop token id that ended the answer, None for the model's own end id.
-    `token_ids` and `log_probs` are those of the tokens that became certain with this chunk.
+    `token_ids` and `log_probs` are those of the tokens that are sent with this chunk.
     """
 
     text: str = ""

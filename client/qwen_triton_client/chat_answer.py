@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
+from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.reader import ChatReader
 from qwen_triton.types import FinishReason, Usage
 
@@ -71,9 +71,9 @@ class ChatAnswer:
                     self._content.append(text)
                 case Reasoning(text):
                     self._thoughts.append(text)
-                case CallBegin(_, name):
+                case ToolCallStart(_, name):
                     self._calls.append(ToolCall(name))
-                case CallArguments(index, text):
+                case ToolCallArguments(index, text):
                     self._calls[index].arguments += text
         return deltas
 

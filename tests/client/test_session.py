@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Reasoning
-from qwen_triton.chat.reader import ChatReader
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
@@ -223,20 +221,6 @@ def test_log_probs_of_both_kinds() -> None:
     ]
     empty = {"text_output": encode_strings([["a"]]), "output_log_probs": np.zeros((1, 1, 0))}
     assert decode_pieces(empty) == [Piece("a")]
-
-
-def test_thinking_and_calls_are_told_apart_in_pieces() -> None:
-    """Markup never shows; calls are read only where tools were given."""
-    text = '<think>\nhm\n</think>\n\nok <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
-    reader = ChatReader(tools=True)
-    deltas = [d for character in text for d in reader.feed(character)] + reader.flush()
-    assert "".join(d.text for d in deltas if isinstance(d, Reasoning)) == "hm"
-    assert "".join(d.text for d in deltas if isinstance(d, Content)) == "ok"
-    assert [d for d in deltas if isinstance(d, CallBegin)] == [CallBegin(0, "f")]
-    assert "".join(d.text for d in deltas if isinstance(d, CallArguments)) == '{"a": 1}'
-    plain = ChatReader()
-    assert [*plain.feed(text), *plain.flush()][-1] == Content(text.partition("</think>\n\n")[2])
-    assert ChatReader(thinking_opened=True).feed("hm")[0] == Reasoning("hm")
 
 
 def test_grpc_messages_hold_the_arrays() -> None:

@@ -22,7 +22,7 @@ def preprocess(qwen25_folder: Path, qwen25: Tokenizer) -> Preprocessor:
 
 
 def sampled(preprocess: Preprocessor, **sampling: int) -> tuple[EngineRequest, ...]:
-    return preprocess(GenerateRequest(prompt="hello", sampling=SamplingParams(**sampling)), ENGINE)
+    return preprocess.engine_requests(GenerateRequest(prompt="hello", sampling=SamplingParams(**sampling)), ENGINE)
 
 
 def test_a_seed_is_fresh_unless_it_is_given(preprocess: Preprocessor) -> None:
@@ -40,7 +40,7 @@ def test_the_length_is_what_is_asked_or_what_the_context_leaves(preprocess: Prep
 
 def test_end_ids_are_the_checkpoints_the_callers_or_none(preprocess: Preprocessor) -> None:
     ends = {
-        name: preprocess(GenerateRequest(prompt="x", **more), ENGINE)[0].end_ids
+        name: preprocess.engine_requests(GenerateRequest(prompt="x", **more), ENGINE)[0].end_ids
         for name, more in {
             "both": {},
             "own": {"end_id": 42},
@@ -55,7 +55,7 @@ def test_words_become_token_ids(preprocess: Preprocessor, qwen25: Tokenizer) -> 
     """A bias word's weight is on each of its tokens, added to what the id has already."""
     (two,), yes = qwen25.encode(" two"), qwen25.encode(" zebra crossing")
     bias = TokenBias((" two", " zebra crossing"), ((" zebra crossing", 2.0),), {yes[0]: 0.5, two: -1.0})
-    request = preprocess(GenerateRequest(prompt="x", bias=bias), ENGINE)[0]
+    request = preprocess.engine_requests(GenerateRequest(prompt="x", bias=bias), ENGINE)[0]
     assert request.bad_words == ((two,), tuple(yes))
     assert request.bias == {yes[0]: 2.5, two: -1.0} | dict.fromkeys(yes[1:], 2.0)
 
@@ -63,6 +63,6 @@ def test_words_become_token_ids(preprocess: Preprocessor, qwen25: Tokenizer) -> 
 def test_an_engine_gets_stop_words_only_where_it_may_cut_there(preprocess: Preprocessor, qwen25: Tokenizer) -> None:
     stop = StopConditions((" two",))
     asked = GenerateRequest(prompt="x", stop=stop)
-    assert preprocess(asked, ENGINE)[0].stop_sequences == (tuple(qwen25.encode(" two")),)
+    assert preprocess.engine_requests(asked, ENGINE)[0].stop_sequences == (tuple(qwen25.encode(" two")),)
     kept = GenerateRequest(prompt="x", stop=StopConditions((" two",), include_in_output=True))
-    assert preprocess(kept, ENGINE)[0].stop_sequences == ()
+    assert preprocess.engine_requests(kept, ENGINE)[0].stop_sequences == ()

@@ -1,4 +1,4 @@
-"""A server between engine and postprocessing with every delay there may be, so that a Ledger is tried without one."""
+"""A server between engine and postprocessing with every delay there may be, so that an AckLedger is tried without one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from qwen_triton.ensemble.ack_ledger import Ledger
+from qwen_triton.ensemble.ack_ledger import AckLedger
 
 MS = 1_000_000
 STEP = 50 * MS
@@ -26,14 +26,14 @@ class Stub:
 
 
 class Server:
-    """Engine model, the server's queue and postprocessing, in steps; chunks of abandoned calls lead to no step."""
+    """Engine model, the server's queue and postprocessing, in steps; chunks of abandoned requests lead to no step."""
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
-        self.ledger = Ledger()
+        self.ledger = AckLedger()
         self.stubs = [Stub(f"p{i}") for i in range(draw.choice([1, 1, 2, 3]))]
         self.queue: deque[tuple[int, int]] = deque()
-        self.calls = {self.ledger.begin("e"): False for _ in range(draw.randint(1, 6))}
+        self.requests = {self.ledger.begin("e"): False for _ in range(draw.randint(1, 6))}
         self.abandoned: set[int] = set()
         self.sending: dict[int, int] = {}
         self.now, self.calm, self.server_stopped_until = 0, False, 0
@@ -56,24 +56,24 @@ class Server:
                 self._ask()
 
     def _send(self) -> None:
-        for call in self.calls:
-            if call in self.sending:
-                if self.sending[call] <= self.now:
-                    self.ledger.sent(call, self.now)
-                    del self.sending[call]
+        for request in self.requests:
+            if request in self.sending:
+                if self.sending[request] <= self.now:
+                    self.ledger.on_sent(request, self.now)
+                    del self.sending[request]
             elif self.draw.random() < self.pace:
-                self.ledger.sending(call, self.now)
-                if call not in self.abandoned:
-                    self.queue.append((call, self.now))
+                self.ledger.on_send(request, self.now)
+                if request not in self.abandoned:
+                    self.queue.append((request, self.now))
                 slow = not self.calm and self.draw.random() < 0.02
-                self.sending[call] = self.now + (self.draw.randint(0, 3000) * MS if slow else 0)
+                self.sending[request] = self.now + (self.draw.randint(0, 3000) * MS if slow else 0)
 
     def _dispatch(self) -> None:
         for stub in self.draw.sample(self.stubs, len(self.stubs)):
             if self.queue and stub.busy_until <= self.now >= stub.stopped_until:
                 for _ in range(min(len(self.queue), 64 if self.calm else self.draw.choice([1, 1, 4]))):
-                    call, begun = self.queue.popleft()
-                    stub.seen[call] = begun
+                    request, begun = self.queue.popleft()
+                    stub.seen[request] = begun
                 slow = 0 if self.calm else self.draw.randint(0, self.slowness)
                 stub.busy_until = self.now + slow * STEP
                 stub.worked = True
@@ -86,11 +86,11 @@ class Server:
             stub.worked, stub.seen = stub.busy_until > self.now, {}
             stub.reports.append((self.now, self.now + self.draw.choice([0, 0, 20]) * MS, list(seen.items())))
         while stub.reports and stub.reports[0][1] <= self.now:
-            at, _, receipts = stub.reports.popleft()
-            self.ledger.heard(stub.name, at, receipts)
+            at, _, acks = stub.reports.popleft()
+            self.ledger.on_report(stub.name, at, acks)
 
     def _ask(self) -> None:
-        for call, found in self.calls.items():
-            answer = self.ledger.lost(call, self.now)
-            assert not answer or call in self.abandoned, "a live call was lost"
-            self.calls[call] = found or answer
+        for request, found in self.requests.items():
+            answer = self.ledger.is_abandoned(request, self.now)
+            assert not answer or request in self.abandoned, "a live request was lost"
+            self.requests[request] = found or answer

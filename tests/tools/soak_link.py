@@ -1,7 +1,8 @@
-"""A door to NVIDIA's backend under load: python -m tests.tools.soak_link --door grpc --requests 100000
+"""Load test of the link to NVIDIA's backend: python -m tests.tools.soak_link --requests 100000
 
-Five hundred callers at once ask the BLS, which asks the stand-in of NVIDIA's backend by one of its doors; every
-answer's text and end are checked. Prints requests, faults by kind, seconds; exits 1 on a fault or a dead server.
+Five hundred clients at once send requests to the BLS, which sends them to the stand-in of NVIDIA's backend over the
+server's own gRPC; every answer's text and end are checked. Prints requests, faults by kind, seconds; exits 1 on a fault
+or a dead server.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from tests.support.live.texts import random_ids
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="many requests through a door, every answer checked")
-    parser.add_argument("--door", choices=["grpc", "exec"], default="grpc")
+    parser = argparse.ArgumentParser(
+        description="many requests over the link to NVIDIA's backend, every answer checked"
+    )
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--callers", type=int, default=500, help="requests at once")
     parser.add_argument("--tokens", type=int, default=4, help="most tokens of an answer")
@@ -35,7 +37,7 @@ def main() -> int:
     streams, faults, done, started = random_ids(tokenizer, 1, options.tokens), Counter[str](), 0, time.monotonic()
     with (
         tempfile.TemporaryDirectory() as work,
-        serving_standin(folder, Path(work), step_ms=5.0, door=options.door) as standin,
+        serving_standin(folder, Path(work), step_ms=5.0) as standin,
     ):
         while done < options.requests:
             batch = list(islice(streams, options.callers))

@@ -1,8 +1,8 @@
-"""Keeps control tokens that a caller wrote into a message from controlling anything.
+"""Hides control tokens that a client wrote into a message, so that they stay plain text.
 
-Before a template is rendered, the first character of every control token inside messages and tools is replaced by a
-mark that occurs nowhere in them; so the template's own control tokens are the only ones in its output, lengths stay
-as they were, and putting the character back gives the text that would have come out anyway.
+Before a template is rendered, the first character of every control token in messages and tools is replaced by a mark
+that occurs nowhere in them. So the output has no control tokens but the template's own, lengths do not change, and
+putting the characters back gives the text that the template would have rendered anyway.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..text.tokenizer import Tokenizer
 _PRIVATE_USE = range(0xE000, 0xF8FF)
 
 Marks = dict[str, str]
-"""The mark that stands for each first character of a control token; empty where there is nothing to hide."""
+"""The mark for each first character of a control token; empty where there is nothing to hide."""
 
 
 class ControlTokens:
-    """The control tokens of one tokenizer. Immutable; any number of threads may use it."""
+    """The control tokens of one tokenizer. Immutable and thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -28,7 +28,10 @@ class ControlTokens:
         self._first_characters = sorted({token[0] for token in tokenizer.special_tokens})
 
     def marks_for(self, *values: object) -> Marks:
-        """Marks that occur in none of the texts in these nested values, if any of them holds a control token."""
+        """Marks that occur in no text of these nested values; none if no text has a control token.
+
+        Raises InvalidRequest where the texts use up the private-use characters.
+        """
         text = "\n".join(_texts(values))
         if not self._pattern.search(text):
             return {}
@@ -39,7 +42,7 @@ class ControlTokens:
         return marks
 
     def hide(self, value: Any, marks: Marks) -> Any:
-        """A copy of a nested value in which each control token begins with its mark instead."""
+        """A copy of a nested value in which each control token begins with its mark."""
         if isinstance(value, str):
             return self._pattern.sub(lambda found: marks[found[0][0]] + found[0][1:], value)
         if isinstance(value, Mapping):
@@ -49,13 +52,13 @@ class ControlTokens:
         return value
 
     def show(self, text: str, marks: Marks) -> str:
-        """The text with the control tokens as they were written."""
+        """The text with its hidden control tokens as they were written."""
         for first, mark in marks.items():
             text = text.replace(mark, first)
         return text
 
     def encode(self, text: str, marks: Marks) -> list[int]:
-        """The ids of a rendered text: its control tokens control, those hidden in it are plain text."""
+        """The ids of a rendered text: its control tokens as such, those hidden in it as plain text."""
         if not marks:
             return self._tokenizer.encode(text, control_tokens=True, field="messages")
         ids: list[int] = []

@@ -1,4 +1,4 @@
-"""What an answer's text is made of once Qwen's markup is read: thinking, content, tool calls, each in pieces."""
+"""The parts of an answer once Qwen's markup is parsed: reasoning, content and tool calls, each in pieces."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """More of what stands between <think> and </think>."""
+    """Text between <think> and </think>."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """More of the answer proper."""
+    """Text of the answer itself."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class CallBegin:
-    """A tool call begins; `index` counts the calls of one answer from 0."""
+class ToolCallStart:
+    """The beginning of a tool call; `index` counts the calls of one answer from 0."""
 
     index: int
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class CallArguments:
-    """More of the JSON text of a call's arguments."""
+class ToolCallArguments:
+    """A part of the JSON text of a tool call's arguments."""
 
     index: int
     text: str
 
 
-Delta = Reasoning | Content | CallBegin | CallArguments
+Delta = Reasoning | Content | ToolCallStart | ToolCallArguments

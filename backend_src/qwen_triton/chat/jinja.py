@@ -1,6 +1,6 @@
-"""The Jinja environment that chat templates of the Hugging Face world are written for.
+"""The Jinja environment that chat templates on Hugging Face are written for.
 
-Sandboxed: a template is a checkpoint's data and may not touch anything but what it is given.
+Sandboxed: a template is data of a checkpoint and may use nothing but its variables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class GenerationTag(Extension):
-    """`{% generation %}` marks an answer for training; here its body is simply rendered."""
+    """`{% generation %}` marks an answer for training; here its body is rendered as it is."""
 
     tags = {"generation"}  # noqa: RUF012  how jinja2 declares it
 
@@ -27,7 +27,7 @@ class GenerationTag(Extension):
 
 
 def template_environment() -> ImmutableSandboxedEnvironment:
-    """A new environment with what templates rely on: trimmed blocks, loop controls, plain JSON, the date."""
+    """A new environment with what templates use: trimmed blocks, loop controls, plain JSON, the date."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )

@@ -1,7 +1,7 @@
-"""Checks a JSON object while it arrives, character by character: what belongs to it, where it ends, where it breaks.
+"""Checks a JSON object while its text arrives: which text belongs to it, where it ends, where it breaks.
 
-Strict but for one thing models do: line ends and other control characters inside strings are let through, escaped.
-Builds nothing; what it lets through is the JSON text itself.
+Strict with one exception, because models do it: line ends and other control characters in strings are escaped instead
+of refused. Builds no values; the result is the JSON text itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 
 class _State(Enum):
-    """What may come next."""
+    """What may follow."""
 
     BEGIN = auto()
     VALUE = auto()
@@ -36,7 +36,7 @@ class _State(Enum):
 
 
 class JsonScanner:
-    """Scans one object. Feed it until it is `complete` or has `failed`."""
+    """Scans one object, until it is `complete` or has `failed`."""
 
     __slots__ = ("_ends", "_hex_left", "_is_key", "_scalar", "_state")
 
@@ -49,30 +49,30 @@ class JsonScanner:
 
     @property
     def complete(self) -> bool:
-        """The closing brace was read."""
+        """Whether the closing brace was read."""
         return self._state is _State.DONE
 
     @property
     def failed(self) -> bool:
-        """A character was met that cannot follow; it was not taken."""
+        """Whether there was a character that cannot follow; it was not consumed."""
         return self._state is _State.FAILED
 
     def feed(self, text: str, start: int = 0) -> tuple[str, int]:
-        """The JSON text that `text` from `start` adds, and where it ends: at the object's end or fault, or the text's."""
-        taken: list[str] = []
+        """Scans `text` from `start`. Returns the JSON text, and the index of its end: by the object, a fault or the text."""
+        accepted: list[str] = []
         at = start
         while at < len(text) and not (self.complete or self.failed):
             inside = self._state is _State.STRING
             if inside and (run := _PLAIN.match(text, at)):
-                taken.append(run[0])
+                accepted.append(run[0])
                 at = run.end()
                 continue
             char = text[at]
             self._state = self._next(char)
             if not self.failed:
-                taken.append(json.dumps(char)[1:-1] if inside and char < " " else char)
+                accepted.append(json.dumps(char)[1:-1] if inside and char < " " else char)
                 at += 1
-        return "".join(taken), at
+        return "".join(accepted), at
 
     def _next(self, char: str) -> _State:
         if self._state in (_State.STRING, _State.ESCAPE, _State.HEX):

@@ -1,11 +1,11 @@
-"""Checks chat messages and tools, and brings them into the shape that Qwen's chat templates read.
+"""Checks chat messages and tools, and converts them to the form that Qwen's chat templates read.
 
-    content     text parts become one text, joined by line ends; none becomes ''
+    content     text parts become one text, joined by line ends; a missing one becomes ''
     tool_calls  arguments given as JSON text become the object they hold; '' becomes {}
     role        developer, which Qwen's templates do not know, becomes system
-    reasoning   becomes reasoning_content; None values are left out, other keys are handed on as they are
+    reasoning   becomes reasoning_content; None values are left out, other keys are kept as they are
 
-Knows nothing of templates and tokens. Every fault is an InvalidRequest that names the place, `messages[2].role`.
+Knows no templates and no tokens. Every fault is an InvalidRequest that names its path, such as `messages[2].role`.
 """
 
 from __future__ import annotations
@@ -23,121 +23,121 @@ Tool = dict[str, Any]
 
 
 def check_messages(messages: object) -> list[Message]:
-    """The messages as a template reads them; the caller's own are left as they are."""
+    """The messages as a template reads them; `messages` is not changed. Raises InvalidRequest."""
     if not _is_list(messages) or not messages:
         raise InvalidRequest("must be a list of one or more messages", "messages")
     return [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
 
 
 def check_tools(tools: object) -> list[Tool]:
-    """The tool definitions, unchanged; each must be an object and name its function."""
+    """The tool definitions, unchanged. Raises InvalidRequest for one that is no object or does not name its function."""
     if not _is_list(tools):
         raise InvalidRequest("must be a list of tool definitions", "tools")
     return [_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
 
 
-def _message(message: object, place: str) -> Message:
-    given = _object(message, place)
+def _message(message: object, path: str) -> Message:
+    given = _object(message, path)
     role = given.get("role")
     if role not in ROLES:
-        raise InvalidRequest(f"must be one of {', '.join(ROLES)}, got {_shown(role)}", f"{place}.role")
+        raise InvalidRequest(f"must be one of {', '.join(ROLES)}, got {_shown(role)}", f"{path}.role")
     if given.get("function_call") is not None:
-        raise InvalidRequest("is not supported; give tool_calls instead", f"{place}.function_call")
+        raise InvalidRequest("is not supported; give tool_calls instead", f"{path}.function_call")
     found = {key: value for key, value in given.items() if value is not None}
     found["role"] = "system" if role == "developer" else role
-    found["content"] = _content(given, f"{place}.content")
+    found["content"] = _content(given, f"{path}.content")
     for key in ("name", "tool_call_id", "reasoning_content", "reasoning"):
-        _text(found.get(key, ""), f"{place}.{key}")
+        _text(found.get(key, ""), f"{path}.{key}")
     if "reasoning" in found:
         found.setdefault("reasoning_content", found.pop("reasoning"))
     if "tool_calls" in found:
-        found["tool_calls"] = _tool_calls(found["tool_calls"], role, f"{place}.tool_calls")
+        found["tool_calls"] = _tool_calls(found["tool_calls"], role, f"{path}.tool_calls")
     return found
 
 
-def _content(message: Mapping[str, Any], place: str) -> str:
+def _content(message: Mapping[str, Any], path: str) -> str:
     content = message.get("content")
     if content is None:
         if message["role"] == "assistant":
             return ""
-        raise InvalidRequest("is missing; give a text", place)
+        raise InvalidRequest("is missing; give a text", path)
     if _is_list(content):
-        return "\n".join(_part(part, f"{place}[{i}]") for i, part in enumerate(content))
+        return "\n".join(_part(part, f"{path}[{i}]") for i, part in enumerate(content))
     if not isinstance(content, str):
-        raise InvalidRequest(f"must be a text or a list of text parts, got {_shown(content)}", place)
-    return _text(content, place)
+        raise InvalidRequest(f"must be a text or a list of text parts, got {_shown(content)}", path)
+    return _text(content, path)
 
 
-def _part(part: object, place: str) -> str:
-    given = _object(part, place)
+def _part(part: object, path: str) -> str:
+    given = _object(part, path)
     if given.get("type") != "text":
         raise InvalidRequest(
-            f"must be 'text', this model reads nothing else; got {_shown(given.get('type'))}", f"{place}.type"
+            f"must be 'text', this model reads nothing else; got {_shown(given.get('type'))}", f"{path}.type"
         )
-    return _text(given.get("text"), f"{place}.text")
+    return _text(given.get("text"), f"{path}.text")
 
 
-def _tool_calls(calls: object, role: str, place: str) -> list[dict[str, Any]]:
+def _tool_calls(calls: object, role: str, path: str) -> list[dict[str, Any]]:
     if not _is_list(calls):
-        raise InvalidRequest("must be a list of tool calls", place)
+        raise InvalidRequest("must be a list of tool calls", path)
     if calls and role != "assistant":
-        raise InvalidRequest(f"belongs to an assistant's message, not to one of role {role}", place)
-    return [_tool_call(call, f"{place}[{i}]") for i, call in enumerate(calls)]
+        raise InvalidRequest(f"belongs to an assistant's message, not to one of role {role}", path)
+    return [_tool_call(call, f"{path}[{i}]") for i, call in enumerate(calls)]
 
 
-def _tool_call(call: object, place: str) -> dict[str, Any]:
-    given = dict(_object(call, place))
+def _tool_call(call: object, path: str) -> dict[str, Any]:
+    given = dict(_object(call, path))
     if "function" in given:
-        given["function"] = _function(given["function"], f"{place}.function")
+        given["function"] = _function(given["function"], f"{path}.function")
         return given
-    return _function(given, place)
+    return _function(given, path)
 
 
-def _function(function: object, place: str) -> dict[str, Any]:
-    given = dict(_object(function, place))
-    _name(given.get("name"), f"{place}.name")
-    given["arguments"] = _arguments(given.get("arguments"), f"{place}.arguments")
+def _function(function: object, path: str) -> dict[str, Any]:
+    given = dict(_object(function, path))
+    _name(given.get("name"), f"{path}.name")
+    given["arguments"] = _arguments(given.get("arguments"), f"{path}.arguments")
     return given
 
 
-def _arguments(arguments: object, place: str) -> Mapping[str, Any]:
+def _arguments(arguments: object, path: str) -> Mapping[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments) if arguments.strip() else {}
         except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"is not JSON: {error}", place) from None
+            raise InvalidRequest(f"is not JSON: {error}", path) from None
     if arguments is None:
         return {}
     if not isinstance(arguments, Mapping):
-        raise InvalidRequest(f"must be an object or the JSON text of one, got {_shown(arguments)}", place)
+        raise InvalidRequest(f"must be an object or the JSON text of one, got {_shown(arguments)}", path)
     return arguments
 
 
-def _tool(tool: object, place: str) -> Tool:
-    given = dict(_object(tool, place))
+def _tool(tool: object, path: str) -> Tool:
+    given = dict(_object(tool, path))
     if "function" not in given:
-        _name(given.get("name"), f"{place}.function.name")
+        _name(given.get("name"), f"{path}.function.name")
         return given
     if given.get("type", "function") != "function":
-        raise InvalidRequest(f"must be 'function', got {_shown(given['type'])}", f"{place}.type")
-    _name(_object(given["function"], f"{place}.function").get("name"), f"{place}.function.name")
+        raise InvalidRequest(f"must be 'function', got {_shown(given['type'])}", f"{path}.type")
+    _name(_object(given["function"], f"{path}.function").get("name"), f"{path}.function.name")
     return given
 
 
-def _name(name: object, place: str) -> None:
+def _name(name: object, path: str) -> None:
     if not isinstance(name, str) or not name:
-        raise InvalidRequest(f"must be the function's name, got {_shown(name)}", place)
+        raise InvalidRequest(f"must be the function's name, got {_shown(name)}", path)
 
 
-def _text(text: object, place: str) -> str:
+def _text(text: object, path: str) -> str:
     if not isinstance(text, str):
-        raise InvalidRequest(f"must be a text, got {_shown(text)}", place)
+        raise InvalidRequest(f"must be a text, got {_shown(text)}", path)
     return text
 
 
-def _object(value: object, place: str) -> Mapping[str, Any]:
+def _object(value: object, path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidRequest(f"must be an object, got {_shown(value)}", place)
+        raise InvalidRequest(f"must be an object, got {_shown(value)}", path)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Reads the model's answer: a chat turn into reasoning, content and tool calls."""
+"""Reads a chat answer as reasoning, content and tool calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .tool_calls import ToolCallParser
 
 
 def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
-    """Whether a chat prompt leaves a <think> block open in the turn that the model is to go on with."""
+    """Whether the last turn of a chat prompt has an open <think> block, so that the answer begins within it."""
     opening = tokenizer.encode("<think>")
     if len(opening) != 1:
         return False
@@ -21,16 +21,18 @@ def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
 
 
 class ChatReader:
-    """Text pieces to deltas. `thinking_opened`: the answer begins within the thinking, its <think> ends the prompt."""
+    """Turns text pieces into deltas. `thinking_opened`: see `opens_thinking`. `tools`: whether tool calls are parsed."""
 
     def __init__(self, thinking_opened: bool = False, tools: bool = False) -> None:
         self._reasoning = ReasoningParser(thinking_opened)
         self._calls = ToolCallParser() if tools else None
 
     def feed(self, text: str) -> list[Delta]:
+        """The deltas that are certain with this text."""
         return self._with_calls(self._reasoning.feed(text))
 
     def flush(self) -> list[Delta]:
+        """The deltas that were held back, at the end of the answer."""
         deltas = self._with_calls(self._reasoning.flush())
         return deltas + (list(self._calls.flush()) if self._calls else [])
 

@@ -1,9 +1,9 @@
-"""Splits a Qwen answer into thinking and content: `<think>…</think>` at its beginning, cut anywhere.
+"""Splits a Qwen answer into reasoning and content: `<think>…</think>` at its beginning, cut anywhere.
 
-Line ends around the thinking and before the content are markup and left out, so that the parts, sent back with the
-next request, give the prompt the answer came from. A template may have opened the block; then the answer begins with
-thinking, and an opening tag that is repeated is left out. Text that has no block is content, unchanged. A block that
-is never closed is thinking to the end. A <think> further on in an answer is text like any other.
+Line ends around the reasoning and before the content are markup and left out: then the parts, sent back with the next
+request, render to the text that the model generated. Where the template opened the block, the answer begins with
+reasoning, and a repeated opening tag is left out. An answer without a block is content, unchanged. A block that is never
+closed is reasoning to the end. A <think> later in an answer is plain text.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 class ReasoningParser:
-    """Reads one answer. `opened`: the prompt ended with an opening tag. The result does not depend on the cuts.
+    """Parses one answer. `opened`: the prompt ended with an opening tag. The result does not depend on the cuts.
 
-    A reader takes from `_pending` and returns True after naming the next reader, False when it needs more text.
+    `_read` is the state: it consumes `_pending` and returns True after it has set the next state, False when it needs
+    more text.
     """
 
     __slots__ = ("_end", "_opened", "_out", "_pending", "_read", "_started")
@@ -33,7 +34,7 @@ class ReasoningParser:
         self._read: Callable[[], bool] = self._read_start
 
     def feed(self, text: str) -> list[Reasoning | Content]:
-        """What is certain with this text; at most one piece of each kind."""
+        """The deltas that are certain with this text; at most one of each kind."""
         self._pending += text
         while self._read():
             pass
@@ -41,12 +42,12 @@ class ReasoningParser:
         return out
 
     def flush(self) -> list[Reasoning | Content]:
-        """What was held back, at the end of the answer."""
+        """The deltas that were held back, at the end of the answer."""
         self._end = True
         return self.feed("")
 
     def _read_start(self) -> bool:
-        """Blanks before a tag may be markup, so nothing is certain before something else comes."""
+        """Blanks before a tag may be markup, so they are held back until other text comes."""
         text = self._pending.lstrip()
         opens = text.startswith(OPEN)
         if not opens and OPEN.startswith(text) and not self._end:

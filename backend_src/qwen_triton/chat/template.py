@@ -1,7 +1,7 @@
-"""Chat messages to a prompt, by the checkpoint's own chat template.
+"""Renders chat messages to a prompt by the checkpoint's own chat template.
 
-The text and the ids equal those of transformers' `apply_chat_template`, but for control tokens that a caller wrote
-into a message: they are plain text unless the option `allow_control_tokens` is true. Knows nothing of requests.
+Text and ids equal those of transformers' `apply_chat_template`, except for control tokens that a client wrote into a
+message: they are plain text unless the option `allow_control_tokens` is true. Knows no requests.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ CHATML = """
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-"""Qwen's format, for a checkpoint that brings no template: no tools, no thinking."""
+"""Qwen's format, for a checkpoint without a template: no tools, no thinking."""
 
 SWITCHES = ("add_generation_prompt", "continue_final_message", "allow_control_tokens")
 PREFIX = "answer_prefix"
-"""Options that are ours; every other one is handed to the template."""
+"""Options of this project; the template gets every other one."""
 RESERVED = ("messages", "tools", *SWITCHES, PREFIX)
 END_MARK = "\uf8ff"
-"""Stands behind the text of a final message that is to be continued, to find the place again. A space follows it,
-which tells whether the template strips the message: then the text before it is stripped as well."""
+"""Marks the end of a final message that is to be continued. A space follows it: if the template strips that, it strips
+messages, and then the text before the mark is stripped as well."""
 
 
 class ChatTemplate:
-    """The chat templates of one checkpoint, compiled. Any number of threads may use it.
+    """The chat templates of one checkpoint, compiled. Thread-safe.
 
-    Options: `add_generation_prompt` (default true, false with the next), `continue_final_message` (the model goes on
-    within the last message), `allow_control_tokens`, `answer_prefix` (the answer's beginning, control tokens and all;
-    part of the prompt, it closes a <think> block that the template opened), and whatever the template reads, such as
-    `enable_thinking`.
-    An option that the template does not read is refused; `enable_thinking: false` is true of any other template.
+    Options: `add_generation_prompt` (default true, false with the next), `continue_final_message` (the model continues
+    the last message), `allow_control_tokens`, `answer_prefix` (the beginning of the answer, with its control tokens, as
+    part of the prompt; it closes a <think> block that the template opened), and those that the template reads, such as
+    `enable_thinking`. An option that the template does not read is refused, except `enable_thinking: false`, which holds
+    for a template without thinking.
     """
 
     def __init__(self, tokenizer: Tokenizer, sources: Mapping[str, str], named_tokens: Mapping[str, Any]) -> None:
@@ -61,17 +61,17 @@ class ChatTemplate:
 
     @classmethod
     def from_folder(cls, folder: str | Path, tokenizer: Tokenizer) -> ChatTemplate:
-        """The templates of a Hugging Face folder, Qwen's ChatML where it has none; ConfigurationError if broken."""
+        """The templates of a Hugging Face folder, ChatML where it has none. Raises ConfigurationError for a broken one."""
         files = TokenizerFolder(Path(folder))
         return cls(tokenizer, files.chat_templates, files.named_tokens)
 
     def render(self, messages: object, tools: object = (), options: Mapping[str, Any] | None = None) -> str:
-        """The prompt as text. Raises InvalidRequest naming the field for what the template cannot take."""
+        """The prompt as text. Raises InvalidRequest, naming the field, for what the template cannot render."""
         text, marks = self._prompt(messages, tools, options or {})
         return self._control.show(text, marks)
 
     def encode(self, messages: object, tools: object = (), options: Mapping[str, Any] | None = None) -> list[int]:
-        """The prompt as token ids; the same errors."""
+        """The prompt as token ids. Raises InvalidRequest as `render` does."""
         text, marks = self._prompt(messages, tools, options or {})
         return self._control.encode(text, marks)
 
@@ -83,7 +83,7 @@ class ChatTemplate:
             raise InvalidRequest("messages, tools or options are nested too deeply", "messages") from None
 
     def _fill(self, messages: list[Message], tools: list[Tool], options: Mapping[str, Any]) -> tuple[str, Marks]:
-        """The template's text with the control tokens in it hidden that are not its own, and how they are."""
+        """The rendered text, in which control tokens of messages and tools are hidden, and the marks that hide them."""
         switches = _switches(options)
         given = {key: value for key, value in options.items() if key not in (*SWITCHES, PREFIX)}
         template = self._templates["tool_use" if tools and "tool_use" in self._templates else "default"]
@@ -143,9 +143,9 @@ class _Compiled:
 
 
 def _switches(options: Mapping[str, Any]) -> dict[str, bool]:
-    going_on = options.get("continue_final_message", False)
+    continues = options.get("continue_final_message", False)
     defaults = {
-        "add_generation_prompt": going_on is not True,
+        "add_generation_prompt": continues is not True,
         "continue_final_message": False,
         "allow_control_tokens": False,
     }

@@ -1,4 +1,4 @@
-"""The JSON object of a tool call: its usual beginning, and the whole of it in any shape a model may give it."""
+"""Parses the JSON object of a tool call: its usual beginning, or a complete one in any form that models write."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import re
 
 HEAD_LIMIT = 512
-"""A call's name stands within so many characters, or its arguments are given out whole; it bounds a search."""
+"""The most characters up to the end of a call's name; beyond, its arguments are not streamed. Bounds a search."""
 _BLANKS = r"[ \t\r\n]*"
 _NAME = r'("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))+")'
 _HEAD = re.compile(_BLANKS.join(("", r"\{", '"name"', ":", _NAME, ",", '"arguments"', ":", r"(?=\{)")))
 
 
-def call_head(text: str) -> tuple[str, int] | None:
-    """Name, and where the arguments' opening brace stands, if `text` begins `{"name": "…", "arguments": {`."""
+def tool_call_head(text: str) -> tuple[str, int] | None:
+    """The name, and the index of the arguments' opening brace, if `text` begins `{"name": "…", "arguments": {`."""
     found = _HEAD.match(text, 0, HEAD_LIMIT)
     if found is None:
         return None
@@ -21,11 +21,11 @@ def call_head(text: str) -> tuple[str, int] | None:
     return (name, found.end()) if _is_sendable(name) else None
 
 
-def whole_call(text: str) -> tuple[str, str] | None:
-    """Name and JSON text of the arguments of a complete object, {} where it has none; None if it is no call.
+def complete_tool_call(text: str) -> tuple[str, str] | None:
+    """The name and the JSON text of the arguments, {} where there are none, of a complete object; None if it is no call.
 
-    Arguments may be an object or a string that holds one. Other keys are left out, but beside a name alone they are
-    taken for misspelt arguments, and the object for no call.
+    Arguments may be an object or a string that holds one. Other keys are ignored, but beside a name alone they count as
+    misspelt arguments, so that object is no call.
     """
     try:
         call = json.loads(text)
@@ -42,5 +42,5 @@ def whole_call(text: str) -> tuple[str, str] | None:
 
 
 def _is_sendable(text: str) -> bool:
-    """An escape may stand for half a surrogate pair, which no UTF-8 text can hold."""
+    """Whether UTF-8 can encode it: an escape may mean half a surrogate pair."""
     return text.isascii() or not re.search("[\ud800-\udfff]", text)

@@ -1,7 +1,7 @@
-"""From what an operator calls a model to a folder on this machine: a folder as it is, a name through a model hub.
+"""Resolves the name of a model to a folder on this machine: a folder as it is, a hub name by a download.
 
-The hubs' own libraries fetch and cache, and honour their own settings (`HF_HUB_OFFLINE`, `HF_HOME`, proxies, tokens).
-Both are optional; neither is imported for a folder.
+The hubs' own libraries download and cache, by their own settings (`HF_HUB_OFFLINE`, `HF_HOME`, proxies, tokens). Both
+are optional, and neither is imported for a folder.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _LIBRARY = {"huggingface": "huggingface_hub", "modelscope": "modelscope"}
 _TITLE = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
-"""What a checkpoint consists of here; .bin, .pth and .gguf copies of the weights stay where they are."""
+"""The files of a checkpoint that are downloaded; .bin, .pth and .gguf copies of the weights are not."""
 
 
 class HubLibrary(Protocol):
-    """What `huggingface_hub` and `modelscope` have in common."""
+    """The function that `huggingface_hub` and `modelscope` have in common."""
 
     def snapshot_download(self, name: str, /, *, revision: str | None, allow_patterns: list[str]) -> str:
-        """Fetches what is not cached yet and returns the local folder."""
+        """Downloads the files that are not cached and returns the local folder."""
 
 
 def resolve_model(
     model: str, hub: Hub = "huggingface", revision: str | None = None, library: HubLibrary | None = None
 ) -> Path:
-    """The local folder of `model`. Raises ConfigurationError with the remedy when there is none and none to be had."""
+    """The local folder of `model`. Raises ConfigurationError, with the remedy, for one that is not there and not downloaded."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder.resolve()

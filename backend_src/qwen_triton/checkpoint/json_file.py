@@ -1,4 +1,4 @@
-"""A JSON object in a file that somebody else wrote, or a ConfigurationError that says what to do."""
+"""Reads a JSON object from a file of a checkpoint or an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import ConfigurationError
 
 
 def read_json_object(file: Path, remedy: str) -> dict[str, Any]:
-    """The object in `file`. Raises ConfigurationError, with `remedy`, for no file, no JSON, no object."""
+    """The object in `file`. Raises ConfigurationError, with `remedy`, for a missing file, no JSON, or no object."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

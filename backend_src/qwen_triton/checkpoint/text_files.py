@@ -1,4 +1,4 @@
-"""The files of a Hugging Face folder that concern text: read once, checked, spoken of by their field's names.
+"""Reads the files of a Hugging Face folder that concern text.
 
 tokenizer.json          required: vocabulary, merges, added tokens
 tokenizer_config.json   eos_token, pad_token and other named tokens, chat_template, model_max_length
@@ -19,13 +19,13 @@ from ..errors import ConfigurationError
 from .json_file import read_json_object
 
 UNLIMITED = 10**9
-"""model_max_length is 10^30 in folders that set no limit; no context is that long."""
+"""From here on a context length means none: model_max_length is 10^30 in folders that set no limit."""
 _REMEDY = "fetch the checkpoint's files again"
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class TokenizerFolder:
-    """What the folder's files say, not yet interpreted by a tokenizer. Every fault is a ConfigurationError."""
+    """Fields of the folder's files, not interpreted by a tokenizer. Every fault is a ConfigurationError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,12 +49,12 @@ class TokenizerFolder:
         return backend
 
     def token(self, name: str) -> str | None:
-        """The text of a named token such as eos_token, None where the folder names none."""
+        """The text of a named token such as eos_token; None where the folder has none."""
         return _content(self._config.get(name))
 
     @property
     def named_tokens(self) -> dict[str, str | list[str]]:
-        """The named tokens that are set, as a chat template may use them."""
+        """The named tokens that are set, by the names that chat templates use."""
         found: dict[str, str | list[str]] = {n: text for n in NAMED_TOKENS if (text := self.token(n)) is not None}
         more = [text for t in self._config.get("additional_special_tokens") or () if (text := _content(t)) is not None]
         return {**found, "additional_special_tokens": more} if more else found
@@ -77,7 +77,7 @@ class TokenizerFolder:
 
     @property
     def context_length(self) -> int | None:
-        """Most tokens of prompt and answer together, as the model was trained; None where no file says."""
+        """The most tokens of prompt and answer together, as the model was trained; None where no file has it."""
         text = self._model.get("text_config")
         nested = text.get("max_position_embeddings") if isinstance(text, dict) else None
         given = self._model.get("max_position_embeddings") or nested or self._config.get("model_max_length")
@@ -85,7 +85,7 @@ class TokenizerFolder:
 
     @cached_property
     def chat_templates(self) -> dict[str, str]:
-        """The folder's chat templates by name; the usual one is "default". Empty where the checkpoint has none."""
+        """The folder's chat templates by name, the usual one as "default". Empty where the checkpoint has none."""
         found = self._listed_templates()
         for file in sorted((self.path / "additional_chat_templates").glob("*.jinja")):
             found[file.stem] = self._text(file)

@@ -1,6 +1,6 @@
-"""A checkpoint as Hugging Face lays it out in a folder: config.json and safetensors, one file or several.
+"""Opens a checkpoint of Hugging Face's layout: config.json and safetensors, in one file or several.
 
-Knows the file format and nothing of models: weights stay on disk, mapped into memory, until somebody looks at them.
+Knows the file format and no models. Weights stay on disk and are mapped into memory when their arrays are used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_HEADER = 100_000_000  # the format's own limit, in bytes
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies: bytes [start, stop) of `file`, row-major; `dtype` as safetensors spells it."""
+    """A tensor in a file: bytes [start, stop) of `file`, row-major; `dtype` as safetensors spells it."""
 
     file: Path
     dtype: str
@@ -38,7 +38,10 @@ class StoredTensor:
     stop: int
 
     def array(self) -> NDArray[Any]:
-        """The tensor as a view of the mapped file, shape `self.shape`; bf16 comes as its bits in uint16."""
+        """The tensor as a view of the mapped file, shape `self.shape`; bf16 as its bits in uint16.
+
+        Raises ConfigurationError for another type than BF16, F16 and F32.
+        """
         if self.dtype not in _NUMPY:
             raise ConfigurationError(
                 f"{self.file}: weights of type {self.dtype} are not supported (only BF16, F16, F32); "
@@ -52,7 +55,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An opened folder: its config.json, where every tensor lies, and the weight files in a fixed order."""
+    """An opened folder: its config.json, its tensors by name, and the weight files in a fixed order."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -61,7 +64,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
-        """Reads config.json and all headers. Raises ConfigurationError for what is missing, damaged or cut short."""
+        """Reads config.json and all headers. Raises ConfigurationError for a missing, damaged or truncated file."""
         config = read_json_object(folder / "config.json", REMEDY)
         files = _weight_files(folder)
         tensors: dict[str, StoredTensor] = {}

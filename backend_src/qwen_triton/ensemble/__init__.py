@@ -1,4 +1,4 @@
-"""What only an ensemble needs: text of chunks that come alone, and acknowledgements by which an abandoned one is found.
+"""What only an ensemble needs: text of single chunks, and acknowledgements that detect clients which have disconnected.
 
-Knows no Triton Python API. Imports from errors, types, text, tensors and engines.
+Knows no Triton Python API. Imports from errors, types, text, tensors, engines and serving.
 """

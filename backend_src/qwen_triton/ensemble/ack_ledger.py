@@ -1,12 +1,15 @@
-"""Whose caller has left, by what postprocessing has seen of an ensemble's answers. Knows no Triton and no sockets.
+"""Detects ensemble clients that have disconnected, from acknowledgements of the postprocessing model.
 
-tritonserver 2.51 does not tell the engine's step that an ensemble's caller has left; it only makes no more
-postprocessing steps for him. So a call is lost when a chunk of it ought to have come to postprocessing and has not.
+tritonserver 2.51 does not tell the engine model that an ensemble's client has disconnected; it only runs no further
+postprocessing steps for the request. So a request is abandoned when one of its chunks should have reached
+postprocessing and has not.
 
-The server queues a chunk for postprocessing while it is being sent, and hands chunks out in that order. A process that
-has had a chunk which was sent later will therefore never get this one; neither will a process that has had nothing to do
-for a second after it was queued. A chunk of which one of the two holds for every process of postprocessing is lost. A
-long queue delays all chunks alike, so it loses none.
+The server queues a chunk for postprocessing while the chunk is being sent, and runs the queue in order. A process that
+has acknowledged a chunk sent later will therefore never get this one; neither will a process that has been idle for a
+second since this one was queued. A chunk for which one of the two holds in every postprocessing process is lost. A long
+queue delays all chunks alike, so it makes none of them look lost.
+
+Pure state: no Triton, no sockets.
 """
 
 from __future__ import annotations
@@ -17,126 +20,130 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-PATIENCE_NS = 1_000_000_000
-"""How long a chunk must be under way at least before it can be lost."""
-BEATS = 10
-"""Reports of nothing to do, one after the other, that make a process idle: a second of its own time."""
-CONFIRM = 3
-"""Reports that each process still makes while a call is missing. The server is asked something in between, which it does
-not answer while it is stopped: a chunk that it still has comes before they are made."""
+MIN_UNACKED_NS = 1_000_000_000
+"""How long a chunk must be unacknowledged before its request can be suspected."""
+IDLE_REPORTS = 10
+"""Consecutive reports without work that make a process idle: a second of its own time."""
+CONFIRMING_REPORTS = 3
+"""Reports every postprocessing process must still send before a suspected request counts as abandoned. Guards against a
+paused server: the check for cancelled requests makes a round trip to the server in between, which a paused server does
+not answer, so a chunk that the server still has is acknowledged before these reports are made."""
 
 
 @dataclass(slots=True)
-class _Sent:
-    begun_ns: int
-    done_ns: int | None = None
+class _UnackedChunk:
+    send_begun_ns: int
+    sent_ns: int | None = None
 
 
 @dataclass(slots=True)
-class _Call:
+class _TrackedRequest:
     kind: Hashable
-    unseen: deque[_Sent] = field(default_factory=deque)
-    doubted_ns: int | None = None
+    unacked: deque[_UnackedChunk] = field(default_factory=deque)
+    suspected_ns: int | None = None
 
 
 @dataclass(slots=True)
 class _Process:
-    """What one process of postprocessing has reported."""
+    """What one postprocessing process has reported."""
 
-    newest_ns: int = 0
-    reports: deque[int] = field(default_factory=lambda: deque(maxlen=CONFIRM))
-    beats: deque[int] = field(default_factory=lambda: deque(maxlen=BEATS))
+    newest_acked_ns: int = 0
+    reports: deque[int] = field(default_factory=lambda: deque(maxlen=CONFIRMING_REPORTS))
+    idle_reports: deque[int] = field(default_factory=lambda: deque(maxlen=IDLE_REPORTS))
 
     def is_past(self, moment_ns: int) -> bool:
-        """Whether it will get nothing more that was queued by then."""
-        return self.newest_ns > moment_ns or (len(self.beats) == BEATS and self.beats[0] > moment_ns)
+        """Whether it will get no chunk that was queued by then."""
+        is_idle = len(self.idle_reports) == IDLE_REPORTS
+        return self.newest_acked_ns > moment_ns or (is_idle and self.idle_reports[0] > moment_ns)
 
-    def has_reported(self, since_ns: int) -> bool:
-        """Whether it has gone on to report for a while since then."""
-        return len(self.reports) == CONFIRM and self.reports[0] > since_ns
+    def has_confirmed(self, since_ns: int) -> bool:
+        """Whether it has sent enough reports since then."""
+        return len(self.reports) == CONFIRMING_REPORTS and self.reports[0] > since_ns
 
 
-class Ledger:
-    """Chunks sent and chunks seen, for every streamed call. Any thread may use it; times are monotonic nanoseconds.
+class AckLedger:
+    """Chunks sent and chunks acknowledged, for every streamed request. Thread-safe; times are monotonic nanoseconds.
 
-    `kind` is what a caller's requests look like. Only of a kind that postprocessing has seen is anything lost: others
-    come from callers of the engine model itself, whose chunks go elsewhere.
+    `kind` is the set of outputs that a request asks for. Only requests of a kind that postprocessing has acknowledged
+    can be abandoned: others come from clients of the engine model itself, whose chunks go elsewhere.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._calls: dict[int, _Call] = {}
+        self._requests: dict[int, _TrackedRequest] = {}
         self._first = self._next = secrets.randbelow(1 << 30)
-        self._kinds: set[Hashable] = set()
+        self._acked_kinds: set[Hashable] = set()
         self._processes: dict[Hashable, _Process] = {}
 
     def begin(self, kind: Hashable) -> int:
-        """A call's number; it is not the number of an earlier call, nor of one before a restart."""
+        """Tracks a request. The number is below 2**31, and not one of an earlier request or of before a restart."""
         with self._lock:
             self._next += 1
-            self._calls[self._next] = _Call(kind)
+            self._requests[self._next] = _TrackedRequest(kind)
             return self._next
 
-    def end(self, call: int) -> None:
+    def end(self, request_number: int) -> None:
+        """Forgets a request that is answered, failed or abandoned."""
         with self._lock:
-            self._calls.pop(call, None)
+            self._requests.pop(request_number, None)
 
-    def sending(self, call: int, now_ns: int) -> None:
+    def on_send(self, request_number: int, now_ns: int) -> None:
         """A chunk that leads to a postprocessing step is about to be sent."""
         with self._lock:
-            if state := self._calls.get(call):
-                state.unseen.append(_Sent(now_ns))
+            if request := self._requests.get(request_number):
+                request.unacked.append(_UnackedChunk(now_ns))
 
-    def sent(self, call: int, now_ns: int) -> None:
-        """The call's chunks have been sent: the server has queued them."""
+    def on_sent(self, request_number: int, now_ns: int) -> None:
+        """The request's chunks have been sent: the server has queued them."""
         with self._lock:
-            state = self._calls.get(call)
-            for chunk in reversed(state.unseen if state else ()):
-                if chunk.done_ns is not None:
+            request = self._requests.get(request_number)
+            for chunk in reversed(request.unacked if request else ()):
+                if chunk.sent_ns is not None:
                     break
-                chunk.done_ns = now_ns
+                chunk.sent_ns = now_ns
 
-    def heard(self, process: Hashable, at_ns: int, receipts: Sequence[tuple[int, int]]) -> None:
-        """A process reports: (call, begun_ns) of the latest chunks it has had; none = nothing to do, at that moment."""
+    def on_report(self, process: Hashable, at_ns: int, acks: Sequence[tuple[int, int]]) -> None:
+        """A process reports (request number, send_begun_ns) of the latest chunks it got; no acks: it is idle."""
         with self._lock:
             state = self._processes.setdefault(process, _Process())
             state.reports.append(at_ns)
-            if not receipts:
-                state.beats.append(at_ns)
+            if not acks:
+                state.idle_reports.append(at_ns)
                 return
-            state.beats.clear()
-            for call, begun_ns in receipts:
-                if self._first < call <= self._next and begun_ns <= at_ns:
-                    state.newest_ns = max(state.newest_ns, begun_ns)
-                    self._see(call, begun_ns)
+            state.idle_reports.clear()
+            for request_number, begun_ns in acks:
+                if self._first < request_number <= self._next and begun_ns <= at_ns:
+                    state.newest_acked_ns = max(state.newest_acked_ns, begun_ns)
+                    self._acknowledge(request_number, begun_ns)
 
-    def departed(self, process: Hashable) -> None:
+    def on_disconnect(self, process: Hashable) -> None:
+        """A process has ended, or its connection is lost."""
         with self._lock:
             self._processes.pop(process, None)
 
-    def lost(self, call: int, now_ns: int) -> bool:
-        """Whether the caller has left. Ask it again and again; the first answers of a loss are still no."""
+    def is_abandoned(self, request_number: int, now_ns: int) -> bool:
+        """Whether the client has disconnected. Poll it: of an abandoned request the first results are still False."""
         with self._lock:
-            state = self._calls.get(call)
-            if state is None:
+            request = self._requests.get(request_number)
+            if request is None:
                 return False
-            if not self._is_missing(state, now_ns):
-                state.doubted_ns = None
+            if not self._has_lost_chunk(request, now_ns):
+                request.suspected_ns = None
                 return False
-            if state.doubted_ns is None:
-                state.doubted_ns = now_ns
-            return all(process.has_reported(state.doubted_ns) for process in self._processes.values())
+            if request.suspected_ns is None:
+                request.suspected_ns = now_ns
+            return all(process.has_confirmed(request.suspected_ns) for process in self._processes.values())
 
-    def _see(self, number: int, begun_ns: int) -> None:
-        call = self._calls.get(number)
-        if call is None:
+    def _acknowledge(self, request_number: int, begun_ns: int) -> None:
+        request = self._requests.get(request_number)
+        if request is None:
             return
-        self._kinds.add(call.kind)
-        while call.unseen and call.unseen[0].begun_ns <= begun_ns:
-            call.unseen.popleft()
+        self._acked_kinds.add(request.kind)
+        while request.unacked and request.unacked[0].send_begun_ns <= begun_ns:
+            request.unacked.popleft()
 
-    def _is_missing(self, call: _Call, now_ns: int) -> bool:
-        done_ns = call.unseen[0].done_ns if call.unseen else None
-        if done_ns is None or now_ns - done_ns < PATIENCE_NS or call.kind not in self._kinds:
+    def _has_lost_chunk(self, request: _TrackedRequest, now_ns: int) -> bool:
+        sent_ns = request.unacked[0].sent_ns if request.unacked else None
+        if sent_ns is None or now_ns - sent_ns < MIN_UNACKED_NS or request.kind not in self._acked_kinds:
             return False
-        return bool(self._processes) and all(process.is_past(done_ns) for process in self._processes.values())
+        return bool(self._processes) and all(process.is_past(sent_ns) for process in self._processes.values())

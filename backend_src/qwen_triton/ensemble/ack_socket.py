@@ -1,7 +1,7 @@
-"""Postprocessing's side of the receipts: what it has seen of which call, told to the engine model ten times a second.
+"""Acknowledgements from postprocessing to the engine model, ten times a second over a Unix socket.
 
-Noting costs under a microsecond a chunk; a thread sends what was noted, or that there was nothing to do. Where nobody
-listens (NVIDIA's backend, or the model is not loaded yet) that is all that happens.
+Adding one costs under a microsecond a chunk; a thread sends what was added, or reports that the process is idle. Where
+nobody listens (NVIDIA's backend, or an engine model that is not loaded yet) nothing else happens.
 """
 
 from __future__ import annotations
@@ -16,52 +16,51 @@ from collections.abc import Iterable, Iterator
 from threading import Event, Lock, Thread
 
 from ..engines.process.socket import listen, same_user
-from .ack_ledger import Ledger
+from .ack_ledger import AckLedger
 
 PERIOD_S = 0.1
 _SEND_S = 1.0
-_MOST = 10_000
-"""Calls that are kept while nobody takes what is sent."""
+_MOST_UNSENT = 10_000
+"""Requests whose acknowledgements are kept while nobody listens."""
 _BUSY = {0: 0}
-"""A receipt of no call: chunks of others than this engine model keep a process from being idle as well."""
+"""An acknowledgement of no request: a process that works for others than this engine model is not idle either."""
 _AT = struct.Struct("<q")
-_RECEIPT = struct.Struct("<iq")
-
+_ACK = struct.Struct("<iq")
 
 _MOST_BYTES = 1 << 18
-_LOOK_S = 0.5
-"""Between two looks whether to stop, and between two tries to listen where another has the address."""
+_POLL_S = 0.5
+"""Seconds between two looks whether to stop, and between two tries to listen where another process has the address."""
 _log = logging.getLogger(__name__)
 
 
-def receipts_address(engine_address: str) -> str:
-    """Where the model of that engine listens for receipts."""
-    return f"{engine_address}/receipts"
+def acks_address(engine_address: str) -> str:
+    """The abstract Unix address where the model of that engine listens for acknowledgements."""
+    return f"{engine_address}/acks"
 
 
-def encode_report(at_ns: int, receipts: Iterable[tuple[int, int]]) -> bytes:
-    """The moment, and (call, sent_ns) of each call's latest chunk."""
-    return _AT.pack(at_ns) + b"".join(_RECEIPT.pack(*receipt) for receipt in receipts)
+def encode_report(at_ns: int, acks: Iterable[tuple[int, int]]) -> bytes:
+    """The time of the report, and (request_number, send_begun_ns) of each request's latest chunk; times in ns."""
+    return _AT.pack(at_ns) + b"".join(_ACK.pack(*ack) for ack in acks)
 
 
 def decode_report(data: bytes) -> tuple[int, list[tuple[int, int]]] | None:
-    """(at_ns, receipts); None where the bytes are no report."""
-    if len(data) < _AT.size or (len(data) - _AT.size) % _RECEIPT.size:
+    """(at_ns, acks); None where the bytes are no report."""
+    if len(data) < _AT.size or (len(data) - _AT.size) % _ACK.size:
         return None
-    return _AT.unpack_from(data)[0], list(_RECEIPT.iter_unpack(data[_AT.size :]))
+    return _AT.unpack_from(data)[0], list(_ACK.iter_unpack(data[_AT.size :]))
 
 
-class ReceiptSender:
-    """Sends what is noted to `address` until stopped."""
+class AckSender:
+    """Sends the acknowledgements of this process to `address` until stopped."""
 
     def __init__(self, address: str) -> None:
         self._address = "\0" + address
         self._peer: socket.socket | None = None
         self._lock = Lock()
-        self._seen: dict[int, int] = {}
-        self._working = self._worked = False
+        self._unsent: dict[int, int] = {}
+        self._works = self._has_worked = False
         self._stopping = Event()
-        self._thread = Thread(target=self._run, name="receipts", daemon=True)
+        self._thread = Thread(target=self._run, name="acks", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -72,27 +71,27 @@ class ReceiptSender:
         self._close()
 
     @contextlib.contextmanager
-    def work(self) -> Iterator[None]:
-        """As long as there is such work between two reports, the process does not say that it has nothing to do."""
-        self._working = self._worked = True
+    def working(self) -> Iterator[None]:
+        """While this lasts, and in the first report after it, the process does not report that it is idle."""
+        self._works = self._has_worked = True
         try:
             yield
         finally:
-            self._working = False
+            self._works = False
 
-    def note(self, call: int, sent_ns: int) -> None:
-        """A chunk has come."""
+    def add(self, request_number: int, send_begun_ns: int) -> None:
+        """Acknowledges a chunk with the next report."""
         with self._lock:
-            self._seen[call] = max(sent_ns, self._seen.get(call, 0))
+            self._unsent[request_number] = max(send_begun_ns, self._unsent.get(request_number, 0))
 
     def report(self) -> None:
-        """Sends once what there is to say; what nobody takes is said again the next time."""
+        """Sends one report; what cannot be sent is sent with the next one."""
         with self._lock:
-            at_ns, busy, self._worked = time.monotonic_ns(), self._worked, self._working
-            seen, self._seen = self._seen | _BUSY if busy else self._seen, {}
-        if not self._send(encode_report(at_ns, seen.items())) and len(seen) < _MOST:
+            at_ns, busy, self._has_worked = time.monotonic_ns(), self._has_worked, self._works
+            acks, self._unsent = self._unsent | _BUSY if busy else self._unsent, {}
+        if not self._send(encode_report(at_ns, acks.items())) and len(acks) < _MOST_UNSENT:
             with self._lock:
-                self._seen = seen | self._seen
+                self._unsent = acks | self._unsent
 
     def _run(self) -> None:
         while not self._stopping.wait(PERIOD_S):
@@ -116,15 +115,15 @@ class ReceiptSender:
             self._peer = None
 
 
-class ReceiptListener:
-    """Writes into `ledger` what processes of the same user report at `address`, until stopped."""
+class AckListener:
+    """Enters in `ledger` what processes of the same user report at `address`, until stopped."""
 
-    def __init__(self, ledger: Ledger, address: str) -> None:
+    def __init__(self, ledger: AckLedger, address: str) -> None:
         self._ledger = ledger
         self._address = address
         self._selector = selectors.DefaultSelector()
         self._stopping = Event()
-        self._thread = Thread(target=self._run, name="receipts", daemon=True)
+        self._thread = Thread(target=self._run, name="acks", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -142,7 +141,7 @@ class ReceiptListener:
     def _serve(self, listener: socket.socket) -> None:
         self._selector.register(listener, selectors.EVENT_READ)
         while not self._stopping.is_set():
-            for key, _ in self._selector.select(_LOOK_S):
+            for key, _ in self._selector.select(_POLL_S):
                 if key.fileobj is listener:
                     self._accept(listener)
                 elif isinstance(key.fileobj, socket.socket):
@@ -152,18 +151,18 @@ class ReceiptListener:
                 peer.close()
 
     def _listen(self) -> socket.socket | None:
-        """None when it was stopped before the address was free: an earlier model may still hold it."""
+        """None when stopped before the address was free: a model that is being unloaded may still hold it."""
         while not self._stopping.is_set():
             with contextlib.suppress(OSError):
                 return listen(self._address, socket.SOCK_SEQPACKET)
-            self._stopping.wait(_LOOK_S)
+            self._stopping.wait(_POLL_S)
         return None
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # one that has gone again already
+        with contextlib.suppress(OSError):  # the process has ended meanwhile
             peer, _ = listener.accept()
             if not same_user(peer):
-                _log.warning("a process of another user wanted to report receipts; it is not heard")
+                _log.warning("a process of another user wanted to acknowledge chunks; its connection is closed")
                 peer.close()
                 return
             peer.setblocking(False)
@@ -179,6 +178,6 @@ class ReceiptListener:
         if not data:
             self._selector.unregister(peer)
             peer.close()
-            self._ledger.departed(peer)
+            self._ledger.on_disconnect(peer)
         elif report := decode_report(data):
-            self._ledger.heard(peer, *report)
+            self._ledger.on_report(peer, *report)

@@ -1,8 +1,8 @@
-"""Token ids to text where each chunk comes alone: what postprocessing does in an ensemble.
+"""Decodes token ids to text chunk by chunk, as the postprocessing model of an ensemble does.
 
-The bytes of a token depend on that token alone, so the bytes of all chunks joined are always those of the whole text.
-Only a character split over chunks needs memory; it is kept under the client's request id where there is one, and
-without one the chunk's bytes go out as they are.
+The bytes of a token depend on that token alone, so the joined bytes of all chunks are always those of the whole text.
+Only a character that is split over chunks needs state. It is kept under the client's request id; for a request without
+an id the chunk's bytes are sent as they are.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Sequence
 from ..tensors.arrays import Array, encode_strings
 from ..text.tokenizer import Tokenizer
 
-_FORGET_S = 600.0
+_KEEP_S = 600.0
 
 
 class Postprocessor:
-    """Decodes chunks. `skip_special_tokens`: control tokens leave no text."""
+    """Decodes chunks. `skip_special_tokens`: control tokens have no text."""
 
     def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
         self._tokenizer = tokenizer
         self._skip = skip_special_tokens
-        self._rest: OrderedDict[tuple[str, int, int], tuple[float, bytes]] = OrderedDict()
+        self._incomplete: OrderedDict[tuple[str, int, int], tuple[float, bytes]] = OrderedDict()
 
     def decode(self, tokens: Array, lengths: Array, request_id: str) -> Array:
-        """tokens [rows, sequences, n], lengths [rows, sequences] → texts [rows, sequences] as bytes."""
+        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows, sequences], UTF-8 bytes."""
         ids, counts = tokens.tolist(), lengths.tolist()
         return encode_strings(
             [
@@ -41,22 +41,22 @@ class Postprocessor:
         )
         if not key[0]:
             return data
-        data = self._rest.pop(key, (0.0, b""))[1] + data
-        whole = len(data) - _open_bytes(data)
+        data = self._incomplete.pop(key, (0.0, b""))[1] + data
+        whole = len(data) - _incomplete_bytes(data)
         if whole < len(data):
-            self._rest[key] = (time.monotonic(), data[whole:])
-            self._forget()
+            self._incomplete[key] = (time.monotonic(), data[whole:])
+            self._drop_old()
         return data[:whole]
 
-    def _forget(self) -> None:
-        """Drops what a stream that ended in mid-character left behind."""
-        old = time.monotonic() - _FORGET_S
-        while self._rest and next(iter(self._rest.values()))[0] < old:
-            self._rest.popitem(last=False)
+    def _drop_old(self) -> None:
+        """Drops the bytes of streams that ended within a character."""
+        old = time.monotonic() - _KEEP_S
+        while self._incomplete and next(iter(self._incomplete.values()))[0] < old:
+            self._incomplete.popitem(last=False)
 
 
-def _open_bytes(data: bytes) -> int:
-    """How many bytes at the end begin a character that is not complete (0 to 3)."""
+def _incomplete_bytes(data: bytes) -> int:
+    """The number of bytes at the end that begin an incomplete character (0 to 3)."""
     for back in range(1, min(4, len(data) + 1)):
         byte = data[-back]
         if byte >= 0xC0:

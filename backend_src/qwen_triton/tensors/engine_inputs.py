@@ -119,8 +119,7 @@ def encode_engine_request(
     """
     prompt = np.array([request.token_ids], dtype=np.int32)
     arrays: dict[str, Array] = {INPUT_IDS: prompt, INPUT_LENGTHS: _row(INPUT_LENGTHS, prompt.shape[1])}
-    ends = (*request.end_ids[1:], *request.stop_token_ids)
-    words = (*((i,) for i in ends), *request.stop_sequences)
+    words = stop_words(request)
     values = {
         END_ID: request.end_ids[0] if request.end_ids else -1,
         PAD_ID: request.pad_id,
@@ -133,6 +132,11 @@ def encode_engine_request(
     arrays |= {BAD_WORDS_LIST: encode_word_list([request.bad_words])} if request.bad_words else {}
     arrays |= {EMBEDDING_BIAS: _bias(request.bias, vocab_size)} if request.bias else {}
     return _spelled(arrays, declared)
+
+
+def stop_words(request: EngineRequest) -> tuple[tuple[int, ...], ...]:
+    """The stop words in token ids: end ids beside the first, which has a tensor of its own, stop ids, stop sequences."""
+    return (*((i,) for i in (*request.end_ids[1:], *request.stop_token_ids)), *request.stop_sequences)
 
 
 def encode_stop_request() -> dict[str, Array]:

@@ -1,30 +1,16 @@
-"""The preprocessing model's arrays: prompts in, token ids and word lists out, under stock's names."""
+"""Arrays of the preprocessing model: prompts in, token ids and word lists out, under stock's names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import GenerateRequest, SamplingParams, StopConditions, TokenBias
+from ..types import EngineRequest, GenerateRequest, SamplingParams, StopConditions, TokenBias
 from .arrays import Array, Arrays, encode_strings, encode_word_list
 from .contract import REFUSED_TEXT_INPUTS, TEXT_NAMES
+from .engine_inputs import stop_words
 from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPrompt:
-    """What preprocessing found out about one prompt; `end_id` -1 = never end, `bias` by token id."""
-
-    token_ids: tuple[int, ...]
-    max_tokens: int
-    end_id: int
-    pad_id: int
-    stop_words: tuple[tuple[int, ...], ...]
-    stop_strings: tuple[str, ...]
-    bad_words: tuple[tuple[int, ...], ...]
-    bias: dict[int, float]
 
 
 def decode_prompts(arrays: Arrays) -> list[GenerateRequest]:
@@ -54,34 +40,44 @@ def _decode_row(row: Row) -> GenerateRequest:
     )
 
 
-def encode_prompts(prompts: Sequence[EncodedPrompt], vocab_size: int) -> dict[str, Array]:
-    """All outputs of the preprocessing model. Inputs are padded at the end with the row's pad id."""
-    rows = len(prompts)
-    longest = max(len(p.token_ids) for p in prompts)
-    ids = [[*p.token_ids, *[p.pad_id] * (longest - len(p.token_ids))] for p in prompts]
-    strings = max(len(p.stop_strings) for p in prompts)
+def encode_prompts(
+    requests: Sequence[EngineRequest], stop_strings: Sequence[Sequence[str]], vocab_size: int
+) -> dict[str, Array]:
+    """All outputs of the preprocessing model, a row for each request; `stop_strings` are those of the same row.
+
+    INPUT_ID [rows, longest prompt] is padded at the end with the row's pad id; OUT_END_ID is -1 for an answer that no id
+    ends, and further end ids are stop words of one token.
+    """
+    rows, longest = len(requests), max(len(r.token_ids) for r in requests)
+    most_strings = max(map(len, stop_strings))
+    ids = [[*r.token_ids, *[r.pad_id] * (longest - len(r.token_ids))] for r in requests]
     return {
         "INPUT_ID": np.array(ids, dtype=np.int32),
-        "REQUEST_INPUT_LEN": np.array([[len(p.token_ids)] for p in prompts], dtype=np.int32),
-        "DECODER_INPUT_ID": np.array([[p.pad_id] for p in prompts], dtype=np.int32),
+        "REQUEST_INPUT_LEN": _column([len(r.token_ids) for r in requests]),
+        "DECODER_INPUT_ID": _column([r.pad_id for r in requests]),
         "REQUEST_DECODER_INPUT_LEN": np.ones((rows, 1), dtype=np.int32),
-        "BAD_WORDS_IDS": encode_word_list([p.bad_words for p in prompts]),
-        "STOP_WORDS_IDS": encode_word_list([p.stop_words for p in prompts]),
-        "EMBEDDING_BIAS": _encode_bias(prompts, vocab_size),
-        "REQUEST_OUTPUT_LEN": np.array([[p.max_tokens] for p in prompts], dtype=np.int32),
-        "OUT_END_ID": np.array([[p.end_id] for p in prompts], dtype=np.int32),
-        "OUT_PAD_ID": np.array([[p.pad_id] for p in prompts], dtype=np.int32),
+        "BAD_WORDS_IDS": encode_word_list([r.bad_words for r in requests]),
+        "STOP_WORDS_IDS": encode_word_list([stop_words(r) for r in requests]),
+        "EMBEDDING_BIAS": _encode_bias(requests, vocab_size),
+        "REQUEST_OUTPUT_LEN": _column([r.sampling.max_tokens or 0 for r in requests]),
+        "OUT_END_ID": _column([r.end_ids[0] if r.end_ids else -1 for r in requests]),
+        "OUT_PAD_ID": _column([r.pad_id for r in requests]),
         "OUT_PROMPT_TABLE_EXTRA_IDS": np.zeros((rows, 0), dtype=np.uint64),
-        "STOP_WORDS": encode_strings([[*p.stop_strings, *[""] * (strings - len(p.stop_strings))] for p in prompts]),
+        "STOP_WORDS": encode_strings([[*s, *[""] * (most_strings - len(s))] for s in stop_strings]),
     }
 
 
-def _encode_bias(prompts: Sequence[EncodedPrompt], vocab_size: int) -> Array:
-    """[rows, vocabulary], or [rows, 0] when no prompt has a bias, as stock sends it."""
-    if not any(p.bias for p in prompts):
-        return np.zeros((len(prompts), 0), dtype=np.float32)
-    array = np.zeros((len(prompts), vocab_size), dtype=np.float32)
-    for r, prompt in enumerate(prompts):
-        for token, weight in prompt.bias.items():
-            array[r, token] = weight
+def _column(values: Sequence[int]) -> Array:
+    """[rows, 1]."""
+    return np.array(values, dtype=np.int32).reshape(-1, 1)
+
+
+def _encode_bias(requests: Sequence[EngineRequest], vocab_size: int) -> Array:
+    """[rows, vocabulary], or [rows, 0] when no request has a bias, as stock sends it."""
+    if not any(r.bias for r in requests):
+        return np.zeros((len(requests), 0), dtype=np.float32)
+    array = np.zeros((len(requests), vocab_size), dtype=np.float32)
+    for row, request in enumerate(requests):
+        for token, weight in request.bias.items():
+            array[row, token] = weight
     return array

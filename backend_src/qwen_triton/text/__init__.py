@@ -1,4 +1,4 @@
-"""Text of token ids and back: tokenizer, detokenizer, stop strings, and the stream of one sequence that joins them.
+"""Token ids to text and back: tokenizer, detokenizer, stop strings, and the text stream of one sequence.
 
 Knows no chat markup, no tensors and no engine. Imports from errors, types and checkpoint.
 """

@@ -1,12 +1,14 @@
-"""Token ids to text, piece by piece, exactly as if the whole list were decoded at once.
+"""Decodes token ids to text in pieces; joined, they are exactly the text of all ids decoded at once.
 
     detokenizer = Detokenizer(tokenizer)
     text = "".join(detokenizer.feed(ids) for ids in chunks) + detokenizer.flush()
     assert text == tokenizer.decode([i for ids in chunks for i in ids])
 
-Byte-level BPE gives every token its own bytes, so the only memory is a character that is not complete yet: at most
-three bytes. Python and the tokenizers library replace invalid bytes alike (one U+FFFD for each maximal part of a
-character), so the two agree on broken text as well.
+In byte-level BPE each token has its own bytes, so the only state is an incomplete character: at most three bytes.
+Python and the tokenizers library replace invalid bytes alike (one U+FFFD for each maximal part of a character), so the
+two agree on broken text as well.
+
+Knows no stop strings.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from .tokenizer import Tokenizer
 
 
 class Detokenizer:
-    """Decodes one sequence. Knows nothing of stop strings; `pending` bytes wait for the rest of their character."""
+    """Decodes one sequence. `pending` are the bytes of a character that is incomplete."""
 
     __slots__ = ("_bytes", "_shown", "pending")
 
@@ -28,7 +30,7 @@ class Detokenizer:
         self.pending = b""
 
     def feed(self, token_ids: Sequence[int]) -> str:
-        """The text that is certain once `token_ids` were added. Ids beyond the vocabulary add nothing."""
+        """The text that `token_ids` complete. Ids beyond the vocabulary add nothing."""
         if not self.pending:
             shown = self._shown
             try:
@@ -38,7 +40,7 @@ class Detokenizer:
         return self._feed_bytes(token_ids)
 
     def flush(self) -> str:
-        """What an unfinished character comes to at the end of the text: U+FFFD, or nothing."""
+        """The text of an incomplete character at the end: U+FFFD, or nothing."""
         text, self.pending = self.pending.decode("utf-8", "replace"), b""
         return text
 

@@ -1,10 +1,10 @@
 """Finds the first of several stop strings in a text that arrives in pieces, and holds back no more than it must.
 
-The match that is complete first wins; of those complete at the same character, the longest, which begins first. That
-is what looking for every stop string in the text so far after each single character gives, so it does not depend on
-how the text was cut. Each character costs O(1), amortised, whatever the number of stop strings (Aho and Corasick).
+The match that is complete first wins; of those complete at the same character, the longest, which begins first. A
+search for every stop string after each single character gives the same, so the result does not depend on how the text
+was cut. Each character costs O(1), amortised, for any number of stop strings (Aho and Corasick).
 
-Knows nothing of tokens.
+Knows no tokens.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from functools import lru_cache
 
 
 class StopAutomaton:
-    """All stop strings of one set. A state is «the longest end of the text that begins a stop string»; 0 is none.
+    """The automaton of a set of stop strings. A state is the longest suffix of the text that begins one; 0 is none.
 
-    `moves[s]` leads on from state s, `fallback[s]` is the state of the next shorter such end, `match[s]` the longest
-    stop string that is complete in s, `held[s]` how many characters may still become one. `first` finds a character
-    that any stop string begins with.
+    `moves[s]` are the transitions from state s by character, `fallback[s]` is the state of the next shorter suffix,
+    `match[s]` the longest stop string that is complete in s, `held[s]` the number of characters that may still become
+    one. `first` matches the first character of any stop string.
     """
 
     __slots__ = ("fallback", "first", "held", "match", "moves")
@@ -47,13 +47,13 @@ class StopAutomaton:
         self.match[state] = stop
 
     def _link(self) -> None:
-        """Breadth first, so that a state's fallback, being shorter, is complete before the state is."""
+        """Breadth first: a state's fallback is shorter, so it is complete before the state is."""
         queue = deque(self.moves[0].values())
         while queue:
             state = queue.popleft()
             shorter = self.fallback[state]
             self.match[state] = self.match[state] or self.match[shorter]
-            if not self.moves[state]:  # a whole stop string that leads no further
+            if not self.moves[state]:  # a whole stop string, and the beginning of no longer one
                 self.held[state] = self.held[shorter]
             for char, longer in self.moves[state].items():
                 self.fallback[longer] = self.next(shorter, char)
@@ -71,14 +71,14 @@ class StopAutomaton:
 
 @lru_cache(maxsize=256)
 def stop_automaton(stops: tuple[str, ...]) -> StopAutomaton:
-    """The automaton of these stop strings, none of them empty; built once per set, in the time of its length."""
+    """The automaton of these stop strings, none of them empty. Cached; building it takes time in their total length."""
     return StopAutomaton(stops)
 
 
 class StopScanner:
-    """Scans one text. With `keep` the stop string stays in the text, and so nothing is ever held back.
+    """Scans one text. With `keep` the stop string stays in the text, so nothing is held back.
 
-    `position` counts the characters fed up to and including the match, `released` those given out.
+    `position` counts the characters fed, up to and including the match, `released` those returned.
     """
 
     __slots__ = ("_automaton", "_held", "_keep", "_state", "matched", "position", "released")
@@ -93,13 +93,13 @@ class StopScanner:
         self.released = 0
 
     def feed(self, text: str, armed: bool = True) -> tuple[str, str | None]:
-        """The text that is certain now, and the stop string that has just ended it; after that nothing more.
+        """The text that no stop string can remove, and the stop string that ended it; after a match nothing more.
 
-        With `armed` false a match that is complete within `text` does not count; one that begins in it may.
+        With `armed` false a match that is complete within `text` does not count; one that only begins in it does.
         """
         if self.matched is not None:
             return "", None
-        if not self._state and self._automaton.first.search(text) is None:  # nearly always
+        if not self._state and self._automaton.first.search(text) is None:  # the usual case
             self.position += len(text)
             self.released += len(text)
             return text, None
@@ -116,13 +116,13 @@ class StopScanner:
         return pending[:cut], self.matched
 
     def flush(self) -> str:
-        """What was held back, when the text ends without a stop string."""
+        """The text that was held back, at the end of a text without a stop string."""
         text, self._held = self._held, ""
         self.released += len(text)
         return text
 
     def _scan(self, text: str, armed: bool) -> int:
-        """Advances over `text` up to the end of the first match and returns how far that is."""
+        """Advances over `text` to the end of the first match, or of `text`, and returns that index."""
         automaton, state, index = self._automaton, self._state, 0
         while index < len(text):
             if not state:

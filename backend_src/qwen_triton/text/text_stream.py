@@ -1,14 +1,14 @@
-"""One sequence's way from tokens to text: `feed(TokenChunk) -> TextChunk | None`, until it is `done`.
+"""Turns one sequence's tokens into text: `feed(TokenChunk) -> TextChunk | None`, until it is `done`.
 
     stream = TextStream(tokenizer, stop, end_ids=tokenizer.end_ids, prompt_tokens=7)
     for chunk in chunks:
         if piece := stream.feed(chunk):
             send(piece)
-        if stream.done:        # a stop string may be found before the engine's own end: cancel it then
+        if stream.done:        # a stop string may come before the engine's own end: then cancel the sequence
             break
 
-How tokens were grouped into chunks changes how the text is cut, never the text, its end, its tokens or the usage.
-Knows nothing of engines, requests or Triton.
+The grouping of tokens into chunks changes where the text is cut, never the text, its end, its tokens or the usage.
+Knows no engines, requests or Triton.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..types import FinishReason, StopConditions, TextChunk, TokenChunk, Usage
 from .detokenizer import Detokenizer
 from .stop_scanner import StopScanner
 from .tokenizer import Tokenizer
-from .unsent_tokens import Tokens, TokenTrail
+from .unsent_tokens import Tokens, UnsentTokens
 
 NO_STOP = StopConditions()
 
@@ -29,17 +29,17 @@ NO_STOP = StopConditions()
 class TextStream:
     """Detokenizes one sequence, ends it at the first stop string, stop id or end id, and counts its tokens.
 
-    `end_ids` are the ids that end the answer although the caller did not name them (none with ignore_eos); an engine
-    that knows only one of them is thereby corrected. Stop strings, and end and stop ids that an engine hands out as
-    ordinary tokens, count only from the `min_tokens`th token on. With `stop.include_in_output` a stop string stays in
-    the text, and so does the text of a stop id unless it is a control token that is left out anyway.
-    With `accumulate` each piece is the whole text so far; token ids and log probs are the new ones all the same.
-    A token is given out once some of its text is; what lies wholly behind a stop string is never given out.
+    `end_ids` end the answer although the client did not name them (none with ignore_eos); that corrects an engine that
+    knows only one of them. Stop strings count only from the `min_tokens`th token on, and so do end and stop ids that an
+    engine returns as ordinary tokens. With `stop.include_in_output` a stop string stays in the text, and so does the
+    text of a stop id, unless it is a control token that is left out anyway. With `accumulate` each chunk has the whole
+    text so far, but only the new token ids and log probs. A token is returned with the first of its text; tokens wholly
+    behind a stop string are not returned.
     """
 
     __slots__ = (
         "_accumulate", "_cum_log_prob", "_detokenizer", "_end_ids", "_keep", "_min_tokens", "_plain", "_scanner",
-        "_sequence", "_stop_ids", "_text", "_trail", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
+        "_sequence", "_stop_ids", "_text", "_unsent", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +64,7 @@ class TextStream:
         self._accumulate = accumulate
         self._plain = self._scanner is None and not accumulate
         self._sequence = sequence
-        self._trail = TokenTrail()
+        self._unsent = UnsentTokens()
         self._text = ""
         self._cum_log_prob: float | None = None
         self.prompt_tokens = prompt_tokens
@@ -74,23 +74,23 @@ class TextStream:
 
     @property
     def usage(self) -> Usage:
-        """Tokens up to here. Those that an engine made behind a stop string are not counted."""
+        """Token counts so far. Tokens that an engine generated behind a stop string are not counted."""
         return Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
-        """The piece of text that is certain now, if any; always one, the last, when this chunk ends the answer."""
+        """The text that is final now, None if there is none; the last chunk, even without text, where `chunk` ends it."""
         token_ids = chunk.token_ids
         if (
             self._plain
             and chunk.finish is None
-            and not (self.done or self._trail or chunk.log_probs or chunk.cached_tokens)
+            and not (self.done or self._unsent or chunk.log_probs or chunk.cached_tokens)
             and self._end_ids.isdisjoint(token_ids)
-        ):  # nearly always, so it is kept short: 2 µs
+        ):  # the usual case, on the path of every token: kept short
             self.completion_tokens += len(token_ids)
             text = self._detokenizer.feed(token_ids)
             if text:
                 return TextChunk(text, token_ids, (), (), None, None, None, self._sequence)
-            self._trail.add(Tokens(token_ids), [0] * len(token_ids))
+            self._unsent.add(Tokens(token_ids), [0] * len(token_ids))
             return None
         return None if self.done else self._advance(chunk)
 
@@ -109,18 +109,18 @@ class TextStream:
             self._cum_log_prob = (self._cum_log_prob or 0.0) + sum(tokens.log_probs)
         if matched is None and finish is None:
             return self._piece(text, tokens, starts)
-        self._trail.add(tokens, starts)
+        self._unsent.add(tokens, starts)
         return self._last(text, matched, finish, stop_token, chunk.cum_log_prob)
 
     def _end_index(self, token_ids: Sequence[int]) -> int | None:
-        """Where an end or stop id stands among the tokens, if one does that counts."""
+        """The index of the first end or stop id that counts."""
         if self._end_ids.isdisjoint(token_ids):
             return None
         first = max(0, self._min_tokens - self.completion_tokens)
         return next((i for i in range(first, len(token_ids)) if token_ids[i] in self._end_ids), None)
 
     def _read(self, token_ids: Sequence[int]) -> tuple[str, str | None, list[int]]:
-        """Certain text, the stop string that ended it, and where the tokens up to that one begin in the text."""
+        """The final text, the stop string that ended it, and where in the text each token up to that one begins."""
         scanner, detokenize = self._scanner, self._detokenizer.feed
         if scanner is None:
             return detokenize(token_ids), None, [0] * len(token_ids)
@@ -137,12 +137,12 @@ class TextStream:
         return early + text, matched, starts
 
     def _piece(self, text: str, tokens: Tokens, starts: list[int]) -> TextChunk | None:
-        """Without stop strings all tokens begin at 0: any text makes all of them certain."""
+        """Without stop strings all tokens begin at 0, so any text releases all of them."""
         if not text:
-            self._trail.add(tokens, starts)
+            self._unsent.add(tokens, starts)
             return None
         before = self._scanner.released if self._scanner is not None else 1
-        ids, log_probs, top_log_probs = self._trail.through(tokens, starts, before)
+        ids, log_probs, top_log_probs = self._unsent.through(tokens, starts, before)
         return TextChunk(self._shown(text), ids, log_probs, top_log_probs, None, None, None, self._sequence)
 
     def _last(
@@ -153,16 +153,16 @@ class TextStream:
             rest, matched = self._read_end(stop_token)
             text += rest
         if matched is not None and self._scanner is not None:
-            tokens, cum = self._trail.release(self._scanner.released), self._cum_log_prob
+            tokens, cum = self._unsent.release(self._scanner.released), self._cum_log_prob
             return TextChunk(self._shown(text), *tokens, "stop", matched, self.usage, self._sequence, cum)
         reason = stop_token if stop_token in self._stop_ids else None
-        tokens, cum = self._trail.release_all(), self._cum_log_prob if cum is None else cum
+        tokens, cum = self._unsent.release_all(), self._cum_log_prob if cum is None else cum
         return TextChunk(self._shown(text), *tokens, finish, reason, self.usage, self._sequence, cum)
 
     def _read_end(self, stop_token: int | None) -> tuple[str, str | None]:
-        """The text that was still held back when the tokens ended, and a stop string that was completed by it.
+        """The text that was held back when the tokens ended, and a stop string that it completes.
 
-        After an end or stop id no stop string counts any more: that id has ended the answer.
+        After an end or stop id no stop string counts: that id has ended the answer.
         """
         ended_by = (stop_token,) if stop_token is not None else ()
         self.completion_tokens += len(ended_by)

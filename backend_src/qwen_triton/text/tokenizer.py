@@ -1,6 +1,6 @@
 """Qwen's tokenizer, read from a Hugging Face folder: text to token ids, token ids to text, token id to bytes.
 
-Knows nothing of chat templates, requests or streams. A `Tokenizer` may be used by any number of threads at once.
+Knows no chat templates, requests or streams. A `Tokenizer` may be used by any number of threads at once.
 Text in, ids out, nothing added: no beginning-of-sequence id, no truncation, no padding.
 """
 
@@ -19,11 +19,11 @@ from ..errors import ConfigurationError, InvalidRequest
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer and what its folder says about ends, padding and context length.
+    """A byte-level BPE tokenizer, with the end ids, the pad id and the context length of its folder.
 
-    `end_ids` end an answer: all of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
-    None where the folder does not say. `special_tokens` maps the text of each control token to its id, and
-    `special_pattern` finds them; split by it, a text comes in pieces of which every second one is a control token.
+    `end_ids` end an answer: those of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
+    None where the folder has none. `special_tokens` maps the text of each control token to its id; `special_pattern`
+    matches them, and splits a text into pieces of which every second one is a control token.
     """
 
     def __init__(self, folder: TokenizerFolder) -> None:
@@ -47,14 +47,14 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Tokenizer:
-        """Reads `folder`; ConfigurationError, with the remedy, where it holds no usable fast tokenizer."""
+        """Reads `folder`. Raises ConfigurationError, with the remedy, where it holds no usable fast tokenizer."""
         return cls(TokenizerFolder(Path(folder)))
 
     def encode(self, text: str, control_tokens: bool = False, field: str = "text_input") -> list[int]:
         """The ids of `text`. Control tokens such as <|im_end|> inside it are plain text unless `control_tokens`.
 
         Added tokens that control nothing (<tool_call>, <think>) are one id either way. Raises InvalidRequest, with
-        `field` as the parameter at fault, for what is no Unicode text.
+        `field` as the parameter at fault, for text that is not valid Unicode.
         """
         if not control_tokens:
             return self._ids(self._backend, text, field)
@@ -66,29 +66,29 @@ class Tokenizer:
         return ids
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """The text of `token_ids` in one go; bytes that are not UTF-8 become U+FFFD, ids beyond the vocabulary ''."""
+        """The text of all `token_ids`; bytes that are not UTF-8 become U+FFFD, ids beyond the vocabulary ''."""
         known = [i for i in token_ids if i >= 0]
         return str(self._backend.decode(known, skip_special_tokens=skip_special_tokens))
 
     def is_special(self, token_id: int) -> bool:
-        """True for control tokens (special: true), which are left out of a decoded text."""
+        """Whether it is a control token (special: true), which a decoded text leaves out."""
         return token_id in self._special_ids
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The UTF-8 bytes, perhaps part of a character, that this token adds to a text; b'' beyond the vocabulary."""
+        """The UTF-8 bytes, perhaps part of a character, that this token adds to a text; b'' for an id beyond the vocabulary."""
         return self.bytes_by_id.get(token_id, b"")
 
     @cached_property
     def bytes_by_id(self) -> dict[int, bytes]:
-        """The bytes of every token, control tokens with their literal text. Computed once, 0.3 s."""
+        """The bytes of every token; of a control token those of its literal text."""
         table = {i: _bytes_of(token) for token, i in self._backend.get_vocab(with_added_tokens=True).items()}
-        # An added token may carry the id of an entry of the vocabulary; then it is the one that is decoded.
+        # Where an added token has the id of an entry of the vocabulary, the library decodes the added token.
         table.update({i: _bytes_of(token.content) for i, token in self._backend.get_added_tokens_decoder().items()})
         return table
 
     @cached_property
     def shown_text(self) -> dict[int, str]:
-        """The text of every token that holds whole characters only; control tokens have none: ''."""
+        """The text of every token of whole characters; '' for control tokens."""
         return {**self.full_text, **dict.fromkeys(self._special_ids, "")}
 
     @cached_property
@@ -98,12 +98,12 @@ class Tokenizer:
 
     @cached_property
     def _parsing(self) -> tokenizers.Tokenizer:
-        """A second backend that finds control tokens by itself: some take blanks around them, in no Qwen though."""
+        """A second backend, which finds control tokens itself: for those that include blanks around them. No Qwen has any."""
         return self._folder.load()
 
     def _ids(self, backend: tokenizers.Tokenizer, text: str, field: str) -> list[int]:
         try:
-            # The batch call leaves out the tokens' places in the text (40 % less time) and lets other threads run meanwhile.
+            # The batch call does not compute the tokens' offsets in the text, and releases the GIL meanwhile.
             ids: list[int] = backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except (TypeError, UnicodeEncodeError):  # how the library refuses lone surrogates
             raise InvalidRequest("not valid Unicode: it holds half of a surrogate pair", field) from None
@@ -123,13 +123,13 @@ class Tokenizer:
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    """Finds the first of these tokens, the longest where several begin at one place; as a group, for split."""
+    """Matches any of these tokens, the longest where several begin at one place; as a group, for split."""
     longest_first = sorted(tokens, key=len, reverse=True)
     return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if longest_first else "(?!)")
 
 
 class _ByteOfLetter(dict[int, int]):
-    """For str.translate: byte-level BPE's letter to the byte it stands for; other letters to one beyond Latin-1."""
+    """For str.translate: byte-level BPE's letter to the byte that it means; any other letter to one beyond Latin-1."""
 
     def __missing__(self, letter: int) -> int:
         return 0xFFFF
@@ -145,7 +145,7 @@ _BYTE_OF_LETTER = _byte_of_letter()
 
 
 def _bytes_of(token: str) -> bytes:
-    """As the library's decoder reads one token, added or not: letters that all stand for bytes, else plain UTF-8."""
+    """As the library's decoder reads a token, added or not: as bytes if all its letters mean bytes, else as UTF-8."""
     try:
         return token.translate(_BYTE_OF_LETTER).encode("latin-1")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Tokens whose text has not been given out yet, so that log probs arrive together with the text they belong to."""
+"""Holds tokens until their text is sent, so that log probs arrive together with the text they belong to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TopLogProbs = Sequence[tuple[int, float]]
 
 
 class Tokens(NamedTuple):
-    """Tokens of one sequence; the log probs are empty where nobody asked for them."""
+    """Tokens of one sequence in order. The log probs are empty unless requested, else one for each token id."""
 
     token_ids: Sequence[int] = ()
     log_probs: Sequence[float] = ()
@@ -21,8 +21,8 @@ class Tokens(NamedTuple):
         return Tokens(self.token_ids[:count], self.log_probs[:count], self.top_log_probs[:count])
 
 
-class TokenTrail:
-    """Holds tokens in order, each with the position in the text (in characters) at which it begins."""
+class UnsentTokens:
+    """Unsent tokens in order, each with the position in the text, in characters, at which it begins."""
 
     __slots__ = ("_log_probs", "_starts", "_token_ids", "_top_log_probs")
 
@@ -36,21 +36,21 @@ class TokenTrail:
         return bool(self._token_ids)
 
     def add(self, tokens: Tokens, starts: Sequence[int]) -> None:
-        """Takes more tokens; `starts[i]` belongs to `tokens.token_ids[i]` and never falls."""
+        """Appends tokens; `starts[i]` is where `tokens.token_ids[i]` begins, and never decreases."""
         self._starts += starts
         self._token_ids += tokens.token_ids
         self._log_probs += tokens.log_probs
         self._top_log_probs += tokens.top_log_probs
 
     def through(self, tokens: Tokens, starts: Sequence[int], before: int) -> Tokens:
-        """Adds these and releases what begins before the position; nearly always that is just these."""
+        """Appends tokens and removes and returns those that begin before the position: usually just these."""
         if not self._starts and starts and starts[-1] < before:
             return tokens
         self.add(tokens, starts)
         return self.release(before)
 
     def release(self, before: int) -> Tokens:
-        """Lets go of the tokens that begin before this position: those of whose text some has been given out."""
+        """Removes and returns the tokens that begin before this position: those of whose text some has been sent."""
         count = bisect_left(self._starts, before)
         released = Tokens(self._token_ids[:count], self._log_probs[:count], self._top_log_probs[:count])
         for column in (self._starts, self._token_ids, self._log_probs, self._top_log_probs):
@@ -58,5 +58,5 @@ class TokenTrail:
         return released
 
     def release_all(self) -> Tokens:
-        """Lets go of all of them."""
+        """Removes and returns all of them."""
         return self.release(self._starts[-1] + 1 if self._starts else 0)

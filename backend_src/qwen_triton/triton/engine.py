@@ -1,10 +1,14 @@
-"""`tensorrt_llm` with backend «python»: token ids to token ids, by an engine of ours in a process of its own."""
+"""The `tensorrt_llm` model of backend «python»: token ids to token ids, by an engine of this project.
+
+The engine runs in a process of its own, which this model starts, watches and starts again if it dies.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..engines.capabilities import check_honoured
@@ -12,69 +16,75 @@ from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
 from ..engines.process.socket import engine_address
 from ..engines.process.supervisor import EngineSupervisor
-from ..ensemble.ack_ledger import Ledger
-from ..ensemble.ack_socket import ReceiptListener, receipts_address
-from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTritonError
-from ..model_config import sibling_parameter
+from ..ensemble.ack_ledger import AckLedger
+from ..ensemble.ack_socket import AckListener, acks_address
+from ..ensemble.tagged_answer import TaggedTokenEncoder
+from ..errors import ConfigurationError, EngineError, InvalidRequest
+from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Line
-from ..serving.reply import AnswerCall
 from ..serving.request_metrics import Meter
 from ..serving.token_answer import TokenEncoder, spell_stops
+from ..tensors.arrays import Array
 from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
-from ..tensors.request_parameters import limit_wait
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
+from .admission import Admission, DecodedRequest
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import check_stream, is_decoupled, read_inputs, read_parameters, read_queue_timeout, repository_of
-from .responses import WatchedResponder
+from .requests import check_stream, is_decoupled, read_parameters, repository_of
+from .responses import AckedResponder
 
 _log = logging.getLogger(__name__)
 
 
 class EngineModel:
-    """Starts and supervises the engine, and is one of its clients (the BLS is another, by a door of its own)."""
+    """Owns the engine's process, and is one of its clients; the BLS is another, over a connection of its own."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         prepare_process(TENSORRT_LLM)
         parameters = read_parameters(args)
-        options = parameters.json_object("engine_options")
-        if options is None:
-            raise ConfigurationError(
-                "tensorrt_llm/config.pbtxt: engine_options is not filled; `qwen-triton render` fills it for a python engine"
-            )
         folder = parameters.text("tokenizer_dir") or sibling_parameter(
             repository_of(args), "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
         self._decoupled = is_decoupled(args)
-        self._queue_timeout_ms = parameters.number("queue_timeout_ms") or 0
         self._echo = not parameters.flag("exclude_input_in_output", True)
-        address = engine_address(server_pid(), args["model_name"])
-        self._supervisor = EngineSupervisor(options, address, server_pid())
-        info = self._supervisor.start()
-        _log.info("engine %s is ready: context %d, vocabulary %d", info.name, info.max_context, info.vocab_size)
-        self._meter = Meter()
-        self._line = Line(EngineClient(address), parameters.number("max_in_flight") or 0)
-        self._line.start()
-        self._address = address
-        self._ledger = Ledger()
-        self._receipts = ReceiptListener(self._ledger, receipts_address(address))
-        self._receipts.start()
-        self._metrics = MetricsPublisher(TENSORRT_LLM, self._meter, self._states)
-        self._metrics.start()
+        self._address = engine_address(server_pid(), args["model_name"])
+        self._supervisor = self._start_engine(parameters)
+        self._dispatcher = Line(EngineClient(self._address), parameters.number("max_in_flight") or 0)
+        self._ledger = AckLedger()
+        self._acks = AckListener(self._ledger, acks_address(self._address))
+        metrics = Meter()
+        timeout_ms = parameters.number("queue_timeout_ms") or 0
+        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms)
+        self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
+        self._dispatcher.start()
+        self._acks.start()
+        self._publisher.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
-            self._admit(request)
+            responder = AckedResponder(request, self._ledger)
+            self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
-        self._line.stop()
-        self._receipts.stop()
-        self._metrics.stop()
+        self._dispatcher.stop()
+        self._acks.stop()
+        self._publisher.stop()
         self._supervisor.stop()
+
+    def _start_engine(self, parameters: Parameters) -> EngineSupervisor:
+        options = parameters.json_object("engine_options")
+        if options is None:
+            raise ConfigurationError(
+                "tensorrt_llm/config.pbtxt: engine_options is not filled; `qwen-triton render` fills it for a python engine"
+            )
+        supervisor = EngineSupervisor(options, self._address, server_pid())
+        info = supervisor.start()
+        _log.info("engine %s is ready: context %d, vocabulary %d", info.name, info.max_context, info.vocab_size)
+        return supervisor
 
     def _states(self) -> dict[str, float]:
         """The engine's own state, for all of its clients; nothing while it is being restarted."""
@@ -90,32 +100,22 @@ class EngineModel:
             }
         return {}
 
-    def _admit(self, request: Any) -> None:
-        responder, meter = WatchedResponder(request, self._ledger), self._meter.open()
-        try:
-            arrays = read_inputs(request, ENGINE_INPUTS)
-            if wants_stop(arrays):
-                self._stop(responder)
-                return
-            check_stream(is_streamed(arrays), self._decoupled, "stream")
-            engine = self._line.info()
-            rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
-            sequences = [self._sequences(row, engine) for row in rows]
-            if is_streamed(arrays) and rows[0].for_text:
-                responder.watch()
-            call = AnswerCall(
-                responder,
-                sequences,
-                TokenEncoder(rows, self._tokenizer),
-                meter,
-                streamed=is_streamed(arrays),
-                keep=rows[0].request.sampling.n,
-            )
-            self._line.admit(call, limit_wait(call.requests, read_queue_timeout(request, self._queue_timeout_ms)))
-        except QwenTritonError as error:
-            failure = error
-            meter.failed(failure)
-            self._line.post(lambda: responder.fail(failure))
+    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest | None:
+        if wants_stop(arrays):
+            self._cancel(responder.request_id)
+            return None
+        streamed = is_streamed(arrays)
+        check_stream(streamed, self._decoupled, "stream")
+        engine = self._dispatcher.info()
+        rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
+        sequences = [self._sequences(row, engine) for row in rows]
+        number = responder.track() if streamed and rows[0].for_text else None
+        return DecodedRequest(sequences, self._encoder(rows, number), streamed, rows[0].request.sampling.n)
+
+    def _encoder(self, rows: Sequence[EngineRow], request_number: int | None) -> TokenEncoder:
+        if request_number is None:
+            return TokenEncoder(rows, self._tokenizer)
+        return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         check_honoured(engine.name, row.request)
@@ -125,9 +125,8 @@ class EngineModel:
             raise InvalidRequest(reason, "request_output_len")
         return split_sequences(row.request)
 
-    def _stop(self, responder: WatchedResponder) -> None:
-        """Stock's way to cancel: the running request of the same id ends as «cancelled», this one without a response."""
-        if not responder.request_id:
+    def _cancel(self, request_id: str) -> None:
+        """Cancels as stock does: the running request of the same id ends as «cancelled»."""
+        if not request_id:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")
-        self._line.cancel(responder.request_id)
-        self._line.post(responder.finish)
+        self._dispatcher.cancel(request_id)

@@ -1,6 +1,6 @@
-"""A model's meter on Triton's own /metrics, written once a second: every increment is a round trip to the server.
+"""Publishes a model's metrics on Triton's own /metrics, once a second: every increment is a round trip to the server.
 
-Histograms are counters with a bound `le`, cumulative as Prometheus has them, with `_sum` and `_count` beside.
+A histogram is a family of counters with a bound `le`, cumulative as in Prometheus, and its `_sum` and `_count`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COUNTERS = {
     "output_tokens_total": "Tokens generated for finished sequences",
 }
 _STATES = {
-    "requests_running": ("Sequences that the engine generates for now", "GAUGE"),
+    "requests_running": ("Sequences that the engine is generating", "GAUGE"),
     "requests_waiting": ("Sequences that wait for a slot of the engine", "GAUGE"),
     "requests_in_flight": ("Requests admitted and not yet answered", "GAUGE"),
     "kv_cache_usage": ("Part of the key/value cache that is in use, 0 to 1", "GAUGE"),
@@ -35,11 +35,11 @@ _STATES = {
     "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
     "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
 }
-"""What only the line or the engine knows; a model publishes those that its `states()` names."""
+"""Metrics of the dispatcher and the engine; a model publishes those that its `states()` returns."""
 
 
 class _Counter:
-    """A counter that is told totals and sends what was added."""
+    """A counter that takes totals and sends increments."""
 
     def __init__(self, family: Any, labels: dict[str, str]) -> None:
         self._metric = family.Metric(labels=labels)
@@ -52,11 +52,11 @@ class _Counter:
 
 
 class MetricsPublisher:
-    """Publishes one model's meter, and the values that `states()` gives, until stopped."""
+    """Publishes one model's request metrics, and the values of `states()`, until stopped."""
 
-    def __init__(self, model: str, meter: Meter, states: Callable[[], dict[str, float]]) -> None:
+    def __init__(self, model: str, metrics: Meter, states: Callable[[], dict[str, float]]) -> None:
         self._model = model
-        self._meter = meter
+        self._metrics = metrics
         self._states = states
         self._counters: dict[tuple[str, str], _Counter] = {}
         self._families = self._declare()
@@ -68,7 +68,7 @@ class MetricsPublisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Publishes once more and ends."""
+        """Publishes a last time and ends the thread."""
         self._stopping.set()
         self._thread.join()
 
@@ -90,14 +90,14 @@ class MetricsPublisher:
         self._publish()
 
     def _publish(self) -> None:
-        meter = self._meter
-        for reason, count in list(meter.finished.items()):
+        metrics = self._metrics
+        for reason, count in list(metrics.finished.items()):
             self._count("requests_finished_total", count, finish_reason=reason)
-        self._count("prompt_tokens_total", meter.prompt_tokens)
-        self._count("output_tokens_total", meter.output_tokens)
-        self._histogram("time_to_first_token_seconds", meter.time_to_first_token)
-        self._histogram("inter_token_latency_seconds", meter.inter_token_latency)
-        self._histogram("end_to_end_seconds", meter.end_to_end)
+        self._count("prompt_tokens_total", metrics.prompt_tokens)
+        self._count("output_tokens_total", metrics.output_tokens)
+        self._histogram("time_to_first_token_seconds", metrics.time_to_first_token)
+        self._histogram("inter_token_latency_seconds", metrics.inter_token_latency)
+        self._histogram("end_to_end_seconds", metrics.end_to_end)
         for name, value in self._states().items():
             self._state(name, value)
 

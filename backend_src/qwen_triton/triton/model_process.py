@@ -1,4 +1,4 @@
-"""The process of one model: its log, its threads, its end with the server."""
+"""Sets up the process of one model: its log, its threads, and that it ends with the server."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ import sys
 import threading
 
 _SWITCH_S = 0.0002
-
-
+"""Between two switches of threads: with Python's own 5 ms, one that computes delays each new request by as much."""
 _COLLECT_AFTER = 20_000
-"""New objects between two garbage collections: with Python's own 700 each step of 500 requests would start one."""
+"""New objects between two garbage collections: with Python's own 700, each step of 500 requests would start one."""
 
 
 def server_pid() -> int:
-    """The tritonserver that this model's stub belongs to."""
+    """The process id of the tritonserver that started this model's process."""
     return os.getppid()
 
 
 def _end_with(server: int) -> None:
-    """Waits for the process of this descriptor to end, then ends this one: there is nobody left to tell."""
+    """Waits for the process of this descriptor to end, then ends this one without cleanup: nothing of it is used again."""
     select.select([server], [], [])
     os._exit(1)
 
 
 def prepare_process(model: str) -> None:
-    """Log lines go to the server's log with the model's name; threads take turns often; the process ends with its server.
+    """Sets up logging to the server's log with the model's name, and a thread that ends this process with the server.
 
-    With Python's own 5 ms a thread that computes would keep each new request waiting for that long. Prompts come one
-    at a time, so the tokenizer needs no threads of its own. A server that ends before its models are unloaded (killed,
-    or its exit timeout over) would leave the stub running for ever.
+    A server that ends before its models are unloaded (killed, or after its exit timeout) leaves their processes running.
+    The tokenizer gets no threads of its own, because prompts come one at a time.
     """
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_COLLECT_AFTER)

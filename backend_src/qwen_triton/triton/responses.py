@@ -1,4 +1,4 @@
-"""Responses of one Triton request, and the one place where our errors become Triton's codes."""
+"""Responses to one Triton request, and the one place where this project's errors become Triton's codes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..ensemble.ack_ledger import Ledger
-from ..ensemble.ack_tag import append_tag
+from ..ensemble.ack_ledger import AckLedger
 from ..errors import Cancelled, InvalidRequest, Unavailable
 from ..tensors.arrays import Array
 from ..tensors.engine_outputs import OUTPUTS
 
 _log = logging.getLogger(__name__)
-
-
 _NOT_OF_AN_ENSEMBLE = "context_phase_params"
+"""An output that no ensemble asks for; a client that names no outputs asks for all of them, this one included."""
 
 
 def triton_error(error: Exception, request_id: str) -> Any:
-    """The error as the caller sees it. What is not the caller's fault is logged and shown as a request id only."""
+    """The error as the client sees it. One that is not the client's fault is logged and shown as a request id only."""
     if isinstance(error, InvalidRequest):
         return pb.TritonError(str(error), pb.TritonError.INVALID_ARG)
     if isinstance(error, Unavailable):
@@ -39,42 +37,46 @@ def triton_error(error: Exception, request_id: str) -> Any:
 
 
 class TritonResponder:
-    """Answers one request through its response sender; works for decoupled models and for others.
+    """Sends the responses of one request through its response sender; for decoupled models and for others.
 
-    The server forgets the request with its final response, and a question about a forgotten one crashes it
-    (2.51.0, TRITONBACKEND_ResponseFactoryIsCancelled): so asking and ending exclude each other.
+    Triton frees a request when its final response is sent; `is_cancelled()` after that crashes tritonserver 2.51
+    (TRITONBACKEND_ResponseFactoryIsCancelled). `_ending` serialises the two.
     """
 
     def __init__(self, request: Any) -> None:
         self.request_id: str = request.request_id()
         self._sender = request.get_response_sender()
-        self._wanted = frozenset(request.requested_output_names())
-        self._written: list[tuple[Any, bool]] = []
+        self._requested = frozenset(request.requested_output_names())
+        self._unsent: list[tuple[Any, bool]] = []
         self._ending = threading.Lock()
         self._ended = False
 
     def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
-        wanted = self._wanted
-        tensors = [pb.Tensor(name, array) for name, array in arrays.items() if name in wanted]
-        self._written.append((pb.InferenceResponse(tensors), final))
+        """Builds one response of those arrays that the client asked for; the last one is `final`."""
+        requested = self._requested
+        tensors = [pb.Tensor(name, array) for name, array in arrays.items() if name in requested]
+        self._unsent.append((pb.InferenceResponse(tensors), final))
 
     def flush(self) -> None:
-        written, self._written = self._written, []
-        for response, final in written:
+        """Sends the responses that are built."""
+        unsent, self._unsent = self._unsent, []
+        for response, final in unsent:
             if final:
                 self._end(response)
             else:
                 self._sender.send(response)
 
     def finish(self) -> None:
-        """Ends the request without a response more."""
+        """Ends the request without a further response."""
         self._end()
 
     def fail(self, error: Exception) -> None:
+        """Sends the responses that are built and ends the request with the error."""
         self.flush()
         self._end(pb.InferenceResponse(error=triton_error(error, self.request_id)))
 
     def gone(self) -> bool:
+        """Whether the client has disconnected or cancelled. A round trip to the server."""
         with self._ending:
             return not self._ended and bool(self._sender.is_cancelled())
 
@@ -84,44 +86,38 @@ class TritonResponder:
             self._sender.send(*response, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
-class WatchedResponder(TritonResponder):
-    """Tags the chunks of a watched call, and believes the ledger where the server says nothing of a caller's leaving."""
+class AckedResponder(TritonResponder):
+    """A responder that also takes a client for gone whose chunks are not acknowledged, if the request is tracked."""
 
-    def __init__(self, request: Any, ledger: Ledger) -> None:
+    def __init__(self, request: Any, ledger: AckLedger) -> None:
         super().__init__(request)
         self._ledger = ledger
-        self._number: int | None = None
+        self._request_number: int | None = None
 
-    def watch(self) -> None:
-        """Call it before the first response, of a request whose ids go to postprocessing.
+    def track(self) -> int | None:
+        """Tracks a streamed request whose ids go to postprocessing; call it before the first response.
 
-        Only readers that take the length see tags: one that does not ask for it is not watched, nor is one that asks
-        for everything there is, as a client does that names no outputs.
+        The number that the chunks' tags must have. None for a client that may read what stands behind the ids: one
+        that does not ask for their length, or asks for all outputs there are.
         """
-        if self._wanted.issuperset(OUTPUTS) and _NOT_OF_AN_ENSEMBLE not in self._wanted:
-            self._number = self._ledger.begin(self._wanted)
-
-    def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
-        if self._number is None or final:
-            super().write(arrays, final=final)
-            return
-        begun_ns = time.monotonic_ns()
-        self._ledger.sending(self._number, begun_ns)
-        super().write({**arrays, "output_ids": append_tag(arrays["output_ids"], self._number, begun_ns)}, final=False)
+        if self._requested.issuperset(OUTPUTS) and _NOT_OF_AN_ENSEMBLE not in self._requested:
+            self._request_number = self._ledger.begin(self._requested)
+        return self._request_number
 
     def flush(self) -> None:
         super().flush()
-        if self._number is not None:
-            self._ledger.sent(self._number, time.monotonic_ns())
+        if self._request_number is not None:
+            self._ledger.on_sent(self._request_number, time.monotonic_ns())
 
     def gone(self) -> bool:
         if super().gone():
             return True
-        return self._number is not None and self._ledger.lost(self._number, time.monotonic_ns())
+        number = self._request_number
+        return number is not None and self._ledger.is_abandoned(number, time.monotonic_ns())
 
     def _end(self, *response: Any) -> None:
         try:
             super()._end(*response)
         finally:
-            if self._number is not None:
-                self._ledger.end(self._number)
+            if self._request_number is not None:
+                self._ledger.end(self._request_number)

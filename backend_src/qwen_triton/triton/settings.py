@@ -1,4 +1,4 @@
-"""Settings of the models that read or write text, from the parameters of their config.pbtxt."""
+"""Settings of the models, from the parameters of their config.pbtxt."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from ..errors import ConfigurationError
 from ..model_config import Parameters, sibling_backend, sibling_parameter
 from ..types import PromptFormat
 
-Door = Literal["own", "grpc", "exec"]
-"""How the BLS reaches an engine."""
+EngineLinkKind = Literal["own", "grpc"]
+"""How the BLS reaches its engine: by the socket of our engine's process, or as a Triton model by the server's own gRPC."""
+
+_EXEC_REMEDY = (
+    "exec is not supported; leave it unfilled and serve gRPC on loopback "
+    "(tritonserver --grpc-address=127.0.0.1, with --grpc-use-ssl if it must be TLS)"
+)
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Settings of the models that read or write text."""
+    """Settings of the models that read or write text. `max_context` in tokens, None = the tokenizer's."""
 
     tokenizer_dir: Path
     prompt_format: PromptFormat
@@ -25,6 +30,7 @@ class TextSettings:
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> TextSettings:
+        """Reads them. Raises ConfigurationError, with the key, for what is not filled or has a wrong value."""
         folder = parameters.text("tokenizer_dir") or sibling_parameter(repository, "preprocessing", "tokenizer_dir")
         if folder is None:
             raise ConfigurationError(f"{parameters.model}/config.pbtxt: tokenizer_dir is not filled; give a folder")
@@ -38,10 +44,10 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class BlsSettings:
-    """Settings of the BLS. `door`: the engine's own process; for a backend that is not ours the server's gRPC or `exec`."""
+    """Settings of the BLS. `max_in_flight` and `queue_timeout_ms`: 0 = no bound."""
 
     engine_model: str
-    door: Door
+    engine_link: EngineLinkKind
     accumulate: bool
     echo: bool
     max_in_flight: int
@@ -49,17 +55,24 @@ class BlsSettings:
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
+        """Reads them. Raises ConfigurationError, with the key, for a wrong value and for what is not supported."""
         engine_model = parameters.text("tensorrt_llm_model_name") or "tensorrt_llm"
-        theirs = sibling_backend(repository, engine_model) not in ("python", None)
-        door = parameters.choice("engine_door", ("own", "grpc", "exec"), "grpc" if theirs else "own")
         for key in ("tensorrt_llm_draft_model_name", "multimodal_encoders_name"):
             if parameters.text(key):
-                raise parameters._error(key, "is not supported; leave it unfilled")
+                raise parameters.error(key, "is not supported; leave it unfilled")
         return cls(
             engine_model,
-            cast(Door, door),
+            _engine_link(parameters, sibling_backend(repository, engine_model)),
             parameters.flag("accumulate_tokens", False),
             not parameters.flag("exclude_input_in_output", True),
             parameters.number("max_in_flight") or 0,
             parameters.number("queue_timeout_ms") or 0,
         )
+
+
+def _engine_link(parameters: Parameters, backend: str | None) -> EngineLinkKind:
+    """`engine_door`; unfilled it is "grpc" where the engine model's backend is not Python."""
+    if parameters.text("engine_door") == "exec":
+        raise parameters.error("engine_door", _EXEC_REMEDY)
+    default = "own" if backend in ("python", None) else "grpc"
+    return cast(EngineLinkKind, parameters.choice("engine_door", ("own", "grpc"), default))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
@@ -87,6 +87,13 @@ class TensorRtLlmEngine(Section):
 Engine = Annotated[OpenVinoEngine | ReplayEngine | TensorRtLlmEngine, Field(discriminator="kind")]
 
 
+def _refuse_exec(link: object) -> object:
+    """Triton's call from model to model is not supported; a deployment always serves gRPC, which takes its place."""
+    if link == "exec":
+        raise ValueError("exec is not supported; leave it out, the server's own gRPC is used (server.host: 127.0.0.1)")
+    return link
+
+
 class Repository(Section):
     """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
     `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
@@ -95,7 +102,7 @@ class Repository(Section):
     `engine_door`: how the BLS reaches a TensorRT-LLM engine, None = through the server's own gRPC.
     """
 
-    engine_door: Literal["grpc", "exec"] | None = None
+    engine_door: Annotated[Literal["grpc"], BeforeValidator(_refuse_exec)] | None = None
     max_batch_size: Positive = 64
     decoupled: bool = True
     prompt_format: Literal["raw", "chat"] = "raw"

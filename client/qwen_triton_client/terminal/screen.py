@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
+from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
 
 from .output import Terminal
 
@@ -22,9 +22,9 @@ class ChatScreen:
                 self._out.write(text, "dim")
             case Content(text):
                 self._out.write(text)
-            case CallBegin(_, name):
+            case ToolCallStart(_, name):
                 self._out.write(f"→ {name} ", "call")
-            case CallArguments(_, text):
+            case ToolCallArguments(_, text):
                 self._out.write(text, "call")
 
     def end(self) -> None:
@@ -33,8 +33,8 @@ class ChatScreen:
 
     def _turn_to(self, kind: type[Delta]) -> None:
         """Line ends between parts of different kinds, and the note instead of hidden thinking."""
-        part = CallBegin if kind is CallArguments else kind
-        if self._last is not None and (part is not self._last or kind is CallBegin):
+        part = ToolCallStart if kind is ToolCallArguments else kind
+        if self._last is not None and (part is not self._last or kind is ToolCallStart):
             self._out.line("\n" if self._last is Reasoning and self._thinking else "")
         if part is Reasoning and self._last is not Reasoning and not self._thinking:
             self._out.write("thinking…", "dim")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
+from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.reasoning import ReasoningParser
 from qwen_triton.chat.tool_calls import ToolCallParser
 from qwen_triton.tensors.pieces import Piece
@@ -54,7 +54,7 @@ def as_message(deltas: list[Delta]) -> dict[str, Any]:
     """All deltas of a choice as the assistant's message. `content` is null for an answer of tool calls alone."""
     content = "".join(d.text for d in deltas if isinstance(d, Content))
     reasoning = "".join(d.text for d in deltas if isinstance(d, Reasoning))
-    calls = [_call(d, deltas) for d in deltas if isinstance(d, CallBegin)]
+    calls = [_call(d, deltas) for d in deltas if isinstance(d, ToolCallStart)]
     message: dict[str, Any] = {"role": "assistant", "content": content if content or not calls else None}
     if reasoning:
         message["reasoning_content"] = reasoning
@@ -63,6 +63,6 @@ def as_message(deltas: list[Delta]) -> dict[str, Any]:
     return message
 
 
-def _call(begin: CallBegin, deltas: list[Delta]) -> dict[str, Any]:
-    arguments = "".join(d.text for d in deltas if isinstance(d, CallArguments) and d.index == begin.index)
+def _call(begin: ToolCallStart, deltas: list[Delta]) -> dict[str, Any]:
+    arguments = "".join(d.text for d in deltas if isinstance(d, ToolCallArguments) and d.index == begin.index)
     return {"id": new_call_id(), "type": "function", "function": {"name": begin.name, "arguments": arguments}}

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta
+from qwen_triton.chat.deltas import Content, Delta, ToolCallArguments, ToolCallStart
 from qwen_triton.tensors.pieces import Piece
 
 from .chat_message import ChatChoice, new_call_id
@@ -22,11 +22,11 @@ _NO_TEXT = _TEXT + b'""'
 def _delta(delta: Delta) -> bytes:
     if isinstance(delta, Content):
         return b'{"content":' + orjson.dumps(delta.text) + b"}"
-    if isinstance(delta, CallBegin):
+    if isinstance(delta, ToolCallStart):
         function = {"name": delta.name, "arguments": ""}
         call = {"index": delta.index, "id": new_call_id(), "type": "function", "function": function}
         return b'{"tool_calls":[' + orjson.dumps(call) + b"]}"
-    if isinstance(delta, CallArguments):
+    if isinstance(delta, ToolCallArguments):
         call = {"index": delta.index, "function": {"arguments": delta.text}}
         return b'{"tool_calls":[' + orjson.dumps(call) + b"]}"
     return b'{"reasoning_content":' + orjson.dumps(delta.text) + b"}"

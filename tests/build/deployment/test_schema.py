@@ -88,6 +88,10 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
         (BASE + "server: {1: 2}", "server.1: a key must be a word, got 1"),
         (BASE + "repository: {decoupled: 'no'}", "repository.decoupled: expected a valid boolean, got 'no'"),
         (BASE + "repository: {prompt_format: x}", "repository.prompt_format: expected 'raw' or 'chat', got 'x'"),
+        (
+            BASE + "repository: {engine_door: exec}",
+            "repository.engine_door: exec is not supported; leave it out, the server's own gRPC is used",
+        ),
         (BASE + "repository: {max_batch_size: 0}", "repository.max_batch_size: expected at least 1, got 0"),
         (BASE + "openai: {prt: 1}", "openai.prt: unknown key; did you mean port?"),
         (BASE + "hub: github", "hub: expected 'huggingface' or 'modelscope', got 'github'"),

@@ -34,7 +34,7 @@ def test_five_models_that_triton_can_read(tmp_path: Path) -> None:
 
 
 def test_the_deployment_s_settings_arrive(tmp_path: Path) -> None:
-    settings = values(max_batch_size=7, decoupled=False, prompt_format="chat", max_queue_size=99, engine_door="exec")
+    settings = values(max_batch_size=7, decoupled=False, prompt_format="chat", max_queue_size=99, engine_door="grpc")
     folder = render(settings, tmp_path / "repository")
     engine = check_config(config(folder, "tensorrt_llm"), "tensorrt_llm")
     assert engine.max_batch_size == 7
@@ -46,7 +46,7 @@ def test_the_deployment_s_settings_arrive(tmp_path: Path) -> None:
     assert text["tokenizer_dir"].string_value == str(CHECKPOINT)
     assert text["prompt_format"].string_value == "chat"
     bls = check_config(config(folder, "tensorrt_llm_bls"), "tensorrt_llm_bls").parameters
-    assert bls["engine_door"].string_value == "exec"
+    assert bls["engine_door"].string_value == "grpc"
 
 
 def test_the_openvino_engine_is_told_its_checkpoint() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
+from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.types import Usage
 from qwen_triton_client.chat_answer import ChatResult, ToolCall
@@ -129,8 +129,11 @@ def test_every_parameter_is_a_flag() -> None:
 def test_the_screen_sets_parts_apart() -> None:
     """Thinking, content and each call on lines of their own; no style outside a terminal."""
     deltas: list[Delta] = [
-        Reasoning("hm"), Content("ok"), CallBegin(0, "f"), CallArguments(0, "{}"), CallBegin(1, "g"), CallArguments(1, "{}"),
-    ]  # fmt: skip
+        Reasoning("hm"),
+        Content("ok"),
+        *(ToolCallStart(0, "f"), ToolCallArguments(0, "{}")),
+        *(ToolCallStart(1, "g"), ToolCallArguments(1, "{}")),
+    ]
     out = io.StringIO()
     screen = ChatScreen(Terminal(out))
     for delta in deltas:

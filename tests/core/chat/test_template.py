@@ -385,3 +385,37 @@ def test_a_broken_template_is_the_operators_fault(folder: Path, qwen3: Tokenizer
     write(folder, "tokenizer_config.json", {"chat_template": [1]})
     with pytest.raises(ConfigurationError, match="chat_template must be text or a list of"):
         ChatTemplate.from_folder(folder, qwen3)
+
+
+PREFIXED = [{"role": "user", "content": "hi <tool_call>"}]
+CALL = '<tool_call>\n{"name": "f", "arguments": '
+"""A prefix as tool_choice needs it."""
+
+
+def test_a_prompt_ends_with_its_answer_prefix(template: ChatTemplate, qwen3: Tokenizer) -> None:
+    """Behind the generation prompt, its control tokens as tokens."""
+    plain = template.render(PREFIXED)
+    assert template.render(PREFIXED, (), {"answer_prefix": CALL}) == plain + CALL
+    ids = template.encode(PREFIXED, (), {"answer_prefix": CALL})
+    assert ids == template.encode(PREFIXED) + qwen3.encode(CALL, control_tokens=True)
+
+
+def test_an_answer_prefix_follows_the_empty_thinking_of_a_prompt_without(template: ChatTemplate) -> None:
+    """enable_thinking false writes a closed block."""
+    text = template.render(PREFIXED, (), {"answer_prefix": CALL, "enable_thinking": False})
+    assert text.endswith(f"<think>\n\n</think>\n\n{CALL}")
+
+
+def test_an_answer_prefix_closes_a_block_that_the_template_opened(qwen3: Tokenizer) -> None:
+    """A call within thinking would be none."""
+    opening = "{{ messages[0].content }}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    template = ChatTemplate(qwen3, {"default": opening}, {})
+    assert template.render(PREFIXED, (), {"answer_prefix": "x"}).endswith("<think>\n\n</think>\n\nx")
+    assert template.render(PREFIXED).endswith("<think>\n")
+
+
+def test_an_answer_prefix_is_a_text(template: ChatTemplate) -> None:
+    """Anything else is refused by name."""
+    with pytest.raises(InvalidRequest) as caught:
+        template.render(PREFIXED, (), {"answer_prefix": 3})
+    assert caught.value.field == "chat_template_kwargs.answer_prefix"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_triton.chat.deltas import CallArguments, CallBegin, Content
+from qwen_triton.chat.deltas import Content, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.json_scanner import JsonScanner
 from qwen_triton.chat.tool_calls import ToolCallParser
 
@@ -28,7 +28,7 @@ def parse(pieces: Iterable[str], stream: bool = True) -> list[Part]:
         last = parts[-1] if parts else None
         if isinstance(delta, Content):
             parts[len(parts) - isinstance(last, str) :] = [(last if isinstance(last, str) else "") + delta.text]
-        elif isinstance(delta, CallBegin):
+        elif isinstance(delta, ToolCallStart):
             assert delta.index == sum(isinstance(part, tuple) for part in parts)
             parts.append((delta.name, ""))
         else:
@@ -145,9 +145,9 @@ def test_deltas_come_as_early_as_they_can() -> None:
     parser = ToolCallParser()
     assert parser.feed("Hm <tool") == [Content("Hm")]
     assert parser.feed('_call>\n{"name": "f", "arg') == []
-    assert parser.feed('uments": {"a": "Pa') == [CallBegin(0, "f"), CallArguments(0, '{"a": "Pa')]
-    assert parser.feed("ris") == [CallArguments(0, "ris")]
-    assert parser.feed('"}}\n</tool_call>\n') == [CallArguments(0, '"}')]
+    assert parser.feed('uments": {"a": "Pa') == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": "Pa')]
+    assert parser.feed("ris") == [ToolCallArguments(0, "ris")]
+    assert parser.feed('"}}\n</tool_call>\n') == [ToolCallArguments(0, '"}')]
     assert parser.feed("done") == [Content("done")]
     assert parser.flush() == []
     assert parser.calls == 1

@@ -15,12 +15,12 @@ def ids(*values: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("length", [0, 1, 50])
-@pytest.mark.parametrize(("call", "sent_ns"), [(0, 0), (2**31 - 1, 2**62 - 1), (77, 3_600_123_456_789)])
-def test_what_is_appended_is_read(length: int, call: int, sent_ns: int) -> None:
-    tagged = append_tag(ids(*range(length)), call, sent_ns)
+@pytest.mark.parametrize(("request_number", "sent_ns"), [(0, 0), (2**31 - 1, 2**62 - 1), (77, 3_600_123_456_789)])
+def test_what_is_appended_is_read(length: int, request_number: int, sent_ns: int) -> None:
+    tagged = append_tag(ids(*range(length)), request_number, sent_ns)
     assert tagged.dtype == np.int32
     assert tagged[0, 0, :length].tolist() == list(range(length))
-    assert read_tag(tagged) == (call, sent_ns)
+    assert read_tag(tagged) == (request_number, sent_ns)
 
 
 @pytest.mark.parametrize("plain", [ids(), ids(1), ids(1, 2, 3, 4, 5), ids(5, -1, -1, -1, -1), ids(0, 0, 0, 0)])

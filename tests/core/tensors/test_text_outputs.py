@@ -121,10 +121,3 @@ def test_whether_a_prompt_leaves_thinking_open(qwen3: Tokenizer, prompt: str, op
     answer = Answer(0)
     answer.add(TextChunk("x", finish="stop", usage=USAGE))
     assert decode_pieces(raw(encoder(qwen3, ids).whole([[answer]])))[0].reasoning_opened is opened
-
-
-def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:
-    """Qwen2.5 has no such token; the text is a text there."""
-    assert (
-        opens_thinking(tuple(qwen25.encode("<|im_start|>assistant\n<think>\n", control_tokens=True)), qwen25) is False
-    )

@@ -1,4 +1,4 @@
-"""Which door the BLS takes to its engine, of the repository that it is loaded from."""
+"""How the BLS reaches its engine: the parameter of its config.pbtxt, or what the engine model's backend implies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.model_config import Parameters
 from qwen_triton.triton.settings import BlsSettings
@@ -20,25 +19,24 @@ def repository(folder: Path, backend: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("backend", "given", "door"),
+    ("backend", "given", "link"),
     [
         ("python", "", "own"),
         ("python", "${engine_door}", "own"),
         ("python", "grpc", "grpc"),
         ("tensorrtllm", "", "grpc"),
-        ("tensorrtllm", "exec", "exec"),
     ],
 )
-def test_the_door_is_the_backends_unless_given(tmp_path: Path, backend: str, given: str, door: str) -> None:
+def test_the_link_is_the_backends_unless_given(tmp_path: Path, backend: str, given: str, link: str) -> None:
     parameters = Parameters("tensorrt_llm_bls", {"engine_door": given})
-    assert BlsSettings.read(parameters, repository(tmp_path, backend)).door == door
+    assert BlsSettings.read(parameters, repository(tmp_path, backend)).engine_link == link
 
 
-def test_another_door_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="engine_door: expected own or grpc or exec, got 'http'"):
+def test_another_link_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="engine_door: expected own or grpc, got 'http'"):
         BlsSettings.read(Parameters("m", {"engine_door": "http"}), repository(tmp_path, "python"))
 
 
-def test_what_the_bls_knows_of_another_backends_model(tmp_path: Path) -> None:
-    facts = EngineModelFacts.read(repository(tmp_path, "tensorrtllm"), "tensorrt_llm", 100, 200)
-    assert facts == EngineModelFacts(frozenset({"tensorrt_llm", "input_ids"}), True, False, 100, 200)
+def test_exec_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"m/config.pbtxt: parameter engine_door: .*serve gRPC on loopback"):
+        BlsSettings.read(Parameters("m", {"engine_door": "exec"}), repository(tmp_path, "tensorrtllm"))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.chat.deltas import CallBegin, Content, Reasoning
+from qwen_triton.chat.deltas import Content, Reasoning, ToolCallStart
 from qwen_triton.errors import EngineError, InvalidRequest
 from qwen_triton.text.tokenizer import Tokenizer
 from qwen_triton.types import Usage
@@ -85,7 +85,7 @@ def test_every_way_in_gives_the_same_answer(server: LiveServer, qwen3: Tokenizer
         assert [(c.name, json.loads(c.arguments)) for c in chat.tool_calls] == [("get_weather", {"city": "北京"})]
         with session.stream_chat([*ASKED, chat.message], tools=TOOLS) as deltas:
             kinds = [type(d) for d in deltas]
-        assert {Reasoning, Content, CallBegin} <= set(kinds)
+        assert {Reasoning, Content, ToolCallStart} <= set(kinds)
         assert (deltas.result.content, deltas.result.tool_calls) == (chat.content, chat.tool_calls)
 
 

@@ -1,4 +1,4 @@
-"""The doors to NVIDIA's backend: answers through the server's own gRPC and through `exec`, exact and cancelled."""
+"""The link to NVIDIA's backend: answers through the server's own gRPC, plain and with TLS, exact and cancelled."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.text.tokenizer import Tokenizer
+from tests.support.certificates import make_certificate
 from tests.support.live.client import Refused, generate, generate_stream
 from tests.support.live.crowd import Grpc, Heard, Http, together
 from tests.support.live.standin import StandIn, serving_standin
@@ -21,26 +22,21 @@ from tests.support.live.waiting import becomes
 
 pytestmark = pytest.mark.live
 LONG = {"text_input": "and on " * 300, "max_tokens": 600, "stream": True}
-AT_ONCE = {"grpc": 500, "exec": 100}
-
-
-@pytest.fixture(scope="module", params=["grpc", "exec"])
-def door(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+AT_ONCE = 500
 
 
 @pytest.fixture(scope="module")
-def standin(door: str, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with serving_standin(qwen25_folder, tmp_path_factory.mktemp("standin"), step_ms=20.0, door=door) as server:
+def standin(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    with serving_standin(qwen25_folder, tmp_path_factory.mktemp("standin"), step_ms=20.0) as server:
         yield server
 
 
-def test_streams_at_once_are_exact(door: str, standin: StandIn, qwen25: Tokenizer) -> None:
+def test_streams_at_once_are_exact(standin: StandIn, qwen25: Tokenizer) -> None:
     """One token a response from the engine, the text joined the one-shot decode, the engine left empty.
 
     `python -m tests.tools.soak_link` asks for many more of them, one after the other.
     """
-    streams = list(islice(random_ids(qwen25, seed=4, longest=24), AT_ONCE[door]))
+    streams = list(islice(random_ids(qwen25, seed=4, longest=24), AT_ONCE))
     asked = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in streams]
     heard = together([Grpc(standin.server, BLS, inputs) for inputs in asked])
     for ids, answer in zip(streams, heard, strict=True):
@@ -72,12 +68,8 @@ def test_what_the_engine_cannot_do_is_refused_by_name(standin: StandIn) -> None:
     assert generate(standin.server, BLS, text_input="hello there", max_tokens=20)["text_output"] == "hello there"
 
 
-@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 def test_a_request_that_fails_in_the_engine_fails_alone(standin: StandIn) -> None:
-    """Its caller reads a request id after what was said; the server's log has the cause.
-
-    Not through `exec`: the stub of 24.10 loses an error that is a request's last response, and the caller waits.
-    """
+    """Its caller reads a request id after the text so far; the server's log has the cause."""
     asked = [
         {"text_input": "one two three four", "max_tokens": 20, "stream": True, "random_seed": s} for s in (1, 13, 2)
     ]
@@ -99,7 +91,7 @@ def test_several_answers_of_a_prompt_run_at_once(standin: StandIn) -> None:
 
 def test_an_engine_that_dies_fails_its_callers(qwen25_folder: Path, tmp_path: Path) -> None:
     """Triton itself leaves them unanswered. It does not start a Python model's process again: later requests fail."""
-    with serving_standin(qwen25_folder, tmp_path, step_ms=20.0, door="grpc") as standin:
+    with serving_standin(qwen25_folder, tmp_path, step_ms=20.0) as standin:
         heard: list[Heard] = []
         crowd = Thread(target=lambda: heard.extend(together([Grpc(standin.server, BLS, LONG) for _ in range(3)])))
         crowd.start()
@@ -114,7 +106,7 @@ def test_an_engine_that_dies_fails_its_callers(qwen25_folder: Path, tmp_path: Pa
 
 def test_an_engine_that_is_not_decoupled_answers_whole(qwen25_folder: Path, tmp_path: Path) -> None:
     """One response a request, whatever the order in which they end; a caller that leaves frees it as well."""
-    with serving_standin(qwen25_folder, tmp_path, step_ms=10.0, door="grpc", decoupled=False) as standin:
+    with serving_standin(qwen25_folder, tmp_path, step_ms=10.0, decoupled=False) as standin:
         texts = ["and on " * n for n in (40, 2, 20, 1)]
         heard = together([Grpc(standin.server, BLS, {"text_input": t, "max_tokens": 90}) for t in texts])
         assert [(h.text, h.finish, h.error) for h in heard] == [(t, "stop", "") for t in texts]
@@ -122,4 +114,22 @@ def test_an_engine_that_is_not_decoupled_answers_whole(qwen25_folder: Path, tmp_
             generate(standin.server, BLS, text_input="one two three four", max_tokens=20, random_seed=13)
         left = together([Grpc(standin.server, BLS, {**LONG, "stream": False}, deadline_s=0.5)])
         assert left[0].status == "DEADLINE_EXCEEDED"
+        assert becomes(lambda: standin.running() == 0, within_s=1)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_a_server_that_serves_grpc_with_tls(
+    qwen25_folder: Path, tmp_path: Path, qwen25: Tokenizer, mutual: bool
+) -> None:
+    """The BLS trusts the server's own certificate; where the server checks clients too, it shows the same one."""
+    own = make_certificate(tmp_path, "own")
+    flags = ["--grpc-use-ssl=1", f"--grpc-server-cert={own.certificate}", f"--grpc-server-key={own.key}"]
+    flags += ["--grpc-use-ssl-mutual=1", f"--grpc-root-cert={own.certificate}"] if mutual else []
+    with serving_standin(qwen25_folder, tmp_path, step_ms=20.0, flags=flags) as standin:
+        streams = list(islice(random_ids(qwen25, seed=5, longest=24), 100))
+        inputs = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in streams]
+        answers = together([Http(standin.server, BLS, i) for i in inputs])
+        assert [(a.text, a.finish, a.error) for a in answers] == [(qwen25.decode(i), "length", "") for i in streams]
+        left = together([Http(standin.server, BLS, LONG, leaves_after=3)])
+        assert left[0].left
         assert becomes(lambda: standin.running() == 0, within_s=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,9 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import TENSORRT_LLM
 from qwen_triton_build.deployment.model_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment, load_deployment
+from qwen_triton_build.launch import tritonserver
 from qwen_triton_build.launch.log import ServerLog
-from qwen_triton_build.launch.tritonserver import TritonServer
+from qwen_triton_build.launch.tritonserver import TritonServer, command_line
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 
@@ -96,18 +97,23 @@ def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
 
 @contextmanager
 def serving(
-    deployment: Mapping[str, Any] | Path, folder: Path, change: Callable[[Path], None] = lambda _: None
+    deployment: Mapping[str, Any] | Path,
+    folder: Path,
+    change: Callable[[Path], None] = lambda _: None,
+    flags: Sequence[str] = (),
 ) -> Iterator[LiveServer]:
     """A server for `deployment` (a mapping, or a deployment.yaml); `folder` is empty and keeps its log.
 
-    `change` may edit the rendered repository before the server sees it. The test fails with the log's telling lines
-    when the server does not come up.
+    `change` may edit the rendered repository before the server sees it; `flags` are added to the server's own. The test
+    fails with the log's telling lines when the server does not come up.
     """
     loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
     repository = render(placeholders(loaded, resolve_model(loaded)), folder / "repository")
     change(repository)
     log = ServerLog(str(folder / "tritonserver.log"))
-    server = TritonServer(loaded.server, repository, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tritonserver, "command_line", lambda *given: [*command_line(*given), *flags])
+        server = TritonServer(loaded.server, repository, folder)
     server.start(log.open())
     try:
         try:

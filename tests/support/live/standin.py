@@ -1,8 +1,8 @@
-"""NVIDIA's C++ backend stood in for by a Python model of its contract, reached by the BLS by either of its doors."""
+"""NVIDIA's C++ backend stood in for by a Python model of its contract, which the BLS reaches through the server's gRPC."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +34,17 @@ class StandIn:
 
 
 @contextmanager
-def serving_standin(model: Path, folder: Path, step_ms: float, door: str, decoupled: bool = True) -> Iterator[StandIn]:
-    """A server whose BLS takes a door for engines that are not ours: «grpc» or «exec»."""
+def serving_standin(
+    model: Path, folder: Path, step_ms: float, decoupled: bool = True, flags: Sequence[str] = ()
+) -> Iterator[StandIn]:
+    """A server with the stand-in as its engine model; `flags` are given to tritonserver as well."""
     counters = folder / "running"
     counters.write_text("0")
 
     def change(repository: Path) -> None:
         put_one_token_engine(repository, step_ms=str(step_ms), counters=str(counters))
-        set_parameters(repository / BLS, engine_door=door)
+        set_parameters(repository / BLS, engine_door="grpc")
 
     deployment = {"model": str(model), "engine": {"kind": "replay"}, "repository": {"decoupled": decoupled}}
-    with serving(deployment, folder, change) as server:
+    with serving(deployment, folder, change, flags) as server:
         yield StandIn(server, counters)

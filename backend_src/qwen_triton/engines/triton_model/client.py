@@ -1,7 +1,8 @@
-"""The door to an engine that is a Triton model and not ours, as NVIDIA's backend: through the server's own gRPC.
+"""Link to an engine that is a Triton model of another backend, such as NVIDIA's: through the server's own gRPC.
 
-Triton's own way from model to model, `exec`, takes a thread for each request and locks up under hundreds of them. Here
-all requests go over one connection, made at the first of them: the server takes gRPC only after its models are loaded.
+Triton's call from model to model, `exec`, needs a thread for each request, and tritonserver 2.51's Python stub locks up
+under hundreds of them. Here all requests share one connection. It is opened at the first of them, because the server
+serves gRPC only after its models are loaded.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import itertools
 import logging
 import secrets
 import select
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import Unavailable
+from ...errors import EngineError, Unavailable
 from ...kserve.messages import InferResponse, encode_infer_request
 from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
@@ -32,19 +34,15 @@ from .facts import EngineModelFacts
 from .processes import ModelProcesses
 from .sequence import ModelSequence
 from .server_address import GrpcAddress
+from .tls import client_context
 
-LATE = "the engine said nothing within the request's timeout; try again later"
+_LATE = "the engine said nothing within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
-
-
-def backend_info(facts: EngineModelFacts) -> EngineInfo:
-    """What a request to such an engine is checked against, by whichever door it goes."""
-    return EngineInfo("tensorrtllm", facts.max_context, facts.vocab_size)
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A sequence in the engine, and over which connection it is heard of."""
+    """A sequence in the engine, and the connection that its responses come over."""
 
     key: int
     connection: ModelConnection
@@ -52,7 +50,9 @@ class _Running:
 
 
 class ModelClient:
-    """A `Door`. `processes`: the model's, if it has any. `connect_s`: how long a submit waits for a starting server."""
+    """An engine link. `processes`: those of a model of Triton's Python backend. `connect_s`: how long a submit waits for a
+    server that is starting. Raises ConfigurationError for TLS files that cannot be used.
+    """
 
     def __init__(
         self,
@@ -63,12 +63,13 @@ class ModelClient:
         connect_s: float = 10.0,
     ) -> None:
         self._address = address
+        self._tls = None if address.tls is None else client_context(address.tls)
         self._model = model
         self._facts = facts
         self._processes = processes
         self._connect_s = connect_s
         self._keys = itertools.count(secrets.randbits(48))
-        """They are request ids too, in an engine that others may use as well."""
+        """Keys are request ids too, so they begin at a random number: others may send requests to the same model."""
         self._running: dict[str, _Running] = {}
         self._lost: list[tuple[int, str]] = []
         self._connections: list[ModelConnection] = []
@@ -77,11 +78,15 @@ class ModelClient:
         self._waker = Waker()
 
     def info(self) -> EngineInfo:
-        """The engine's facts, from its files: nothing is asked of it."""
-        return backend_info(self._facts)
+        """The engine's facts, from its files."""
+        return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
 
     def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
-        """Sends sequences. Raises Unavailable without a server, InvalidRequest for what the model does not take."""
+        """Sends sequences.
+
+        Raises Unavailable without a server, EngineError where the server's TLS fails, InvalidRequest for what the model
+        does not take.
+        """
         keys = [next(self._keys) for _ in requests]
         sequences = [ModelSequence(request) for request in requests]
         messages = [self._encode(*one) for one in zip(keys, requests, sequences, strict=True)]
@@ -97,10 +102,10 @@ class ModelClient:
                 self._send(connection, key, message)
 
     def cancel(self, key: int) -> None:
-        """Stock's way: a second request with the same id, which says stop. What it answers is not looked at."""
+        """Cancels as stock does, by a second request with the same id and `stop`; its response is dropped."""
         running = self._running.pop(str(key), None)
         if running is not None:
-            with contextlib.suppress(Unavailable):  # its connection is ending, and with it the sequence
+            with contextlib.suppress(Unavailable):  # the connection has ended, and with it the sequence
                 running.connection.send(str(key), self._infer_request(key, encode_stop_request(), OUTPUTS))
 
     def wake(self) -> None:
@@ -120,7 +125,7 @@ class ModelClient:
             late = list(self._deadlines.passed())
         for key in late:
             self.cancel(key)
-            sink.refused(key, Unavailable(LATE))
+            sink.refused(key, Unavailable(_LATE))
 
     def _receive(self, sink: Sink, timeout_s: float | None) -> None:
         processes = self._processes.descriptors if self._processes is not None else []
@@ -151,7 +156,7 @@ class ModelClient:
             self.wake()
 
     def _limit_wait(self, keys: Sequence[int], requests: Sequence[EngineRequest]) -> None:
-        """The model does not say when a sequence has a slot: with a timeout its first response must be there by then."""
+        """The model does not report when a sequence gets a slot, so a timeout applies to the first response."""
         for key, request in zip(keys, requests, strict=True):
             if request.queue_timeout_s is not None:
                 self._deadlines.add(key, request.queue_timeout_s)
@@ -166,16 +171,23 @@ class ModelClient:
             waits = [seconds for seconds in (timeout_s, self._deadlines.wait_s()) if seconds is not None]
         return min(waits, default=None)
 
+    @property
+    def _where(self) -> str:
+        return f"{self._address.host}:{self._address.port}"
+
     def _ensure_connected(self) -> ModelConnection:
         deadline = time.monotonic() + self._connect_s
         while not (self._connections and self._connections[-1].usable):
             try:
-                self._connections.append(ModelConnection(self._address, self._facts.decoupled))
+                self._connections.append(ModelConnection(self._address, self._facts.decoupled, self._tls))
                 self.wake()
+            except ssl.SSLError as error:
+                raise EngineError(f"the server's own gRPC ({self._where}) fails in TLS: {error}") from error
             except OSError:
                 if time.monotonic() > deadline:
-                    where = f"{self._address.host}:{self._address.port}"
-                    raise Unavailable(f"the server's own gRPC ({where}) does not answer; it may be starting") from None
+                    raise Unavailable(
+                        f"the server's own gRPC ({self._where}) does not answer; it may be starting"
+                    ) from None
                 time.sleep(0.02)
         return self._connections[-1]
 
@@ -186,7 +198,7 @@ class ModelClient:
             if running is not None:
                 self._take(running, response, sink)
             elif response.error:
-                _log.warning("the engine's model answered no request that is known: %s", response.error)
+                _log.warning("the engine model sent an error for an unknown request: %s", response.error)
         if over or not (connection.usable or self._carries(connection)):
             with self._lock:
                 self._drop(connection, over)
@@ -197,7 +209,7 @@ class ModelClient:
         try:
             for token_ids, extras in running.sequence.take(response):
                 sink.gained(running.key, token_ids, extras)
-        except Exception as error:  # whatever one response holds, the others go on
+        except Exception as error:  # a response that cannot be read fails its own request only
             self._running.pop(response.request_id, None)
             reason = f"the engine's model answered what cannot be read: {error!r}"
             sink.gained(running.key, [], {"finish": "error", "error": reason})
@@ -213,7 +225,7 @@ class ModelClient:
                 self._drop(connection, reason)
 
     def _drop(self, connection: ModelConnection, reason: str) -> None:
-        """Ends a connection; its sequences are lost."""
+        """Closes a connection; its sequences are lost."""
         if connection in self._connections:
             self._connections.remove(connection)
             connection.close()

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...model_config import _sibling_config, sibling_backend, sibling_parameter
+from ...model_config import sibling_backend, sibling_config, sibling_parameter
 
 
 @dataclass(frozen=True)
 class EngineModelFacts:
-    """What the BLS must know of an engine model that is not ours, read from its config.pbtxt and engine folder.
+    """Facts about an engine model: the names of its inputs, and whether it is decoupled; lengths in tokens.
 
-    `python`: it is of Triton's Python backend, in processes of its own.
+    `python`: it runs in Triton's Python backend, in processes of its own.
     """
 
     inputs: frozenset[str]
@@ -26,8 +26,8 @@ class EngineModelFacts:
 
     @classmethod
     def read(cls, repository: Path, model: str, max_context: int, vocab_size: int) -> EngineModelFacts:
-        """`max_context` and `vocab_size` are the tokenizer's, for an engine folder that cannot be read from here."""
-        config = _sibling_config(repository, model)
+        """Reads them. `max_context` and `vocab_size` are the tokenizer's, for an engine folder that is not on this machine."""
+        config = sibling_config(repository, model)
         engine = sibling_parameter(repository, model, "gpt_model_path")
         built = _engine_config(Path(engine)) if engine else {}
         return cls(

@@ -1,6 +1,7 @@
-"""The processes of a model of Triton's Python backend, watched for their end: the server answers nobody who waits then.
+"""Watches the processes of a model of Triton's Python backend.
 
-A backend in C++ lives in the server's own process and has none.
+When one of them ends, the server leaves the requests in it without a response. A C++ backend runs in the server's own
+process and has none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _STUB = "triton_python_backend_stub"
 
 
 class ModelProcesses:
-    """Descriptors that become readable when a process ends. Found anew by `find` once they are closed."""
+    """`descriptors` become readable when a process ends. `find` opens new ones once they are closed."""
 
     def __init__(self, server_pid: int, model: str) -> None:
         self._server_pid = server_pid
@@ -21,22 +22,22 @@ class ModelProcesses:
         self.descriptors: list[int] = []
 
     def find(self) -> None:
-        """Looks for them, unless some are watched."""
+        """Finds the processes, unless some are watched."""
         if not self.descriptors:
             self.descriptors = [os.pidfd_open(pid) for pid in find_processes(self._server_pid, self._model)]
 
     def close(self) -> None:
-        """Watches none of them any more."""
+        """Stops watching."""
         found, self.descriptors = self.descriptors, []
         for descriptor in found:
             os.close(descriptor)
 
 
 def find_processes(server_pid: int, model: str) -> list[int]:
-    """The server's children that run `model`, one for each instance."""
+    """The process ids of the server's children that run `model`, one for each instance."""
     found = []
     for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or is not ours
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or belongs to another user
             if process.name.isdigit() and _runs(process, model) and _parent(process) == server_pid:
                 found.append(int(process.name))
     return found
@@ -48,5 +49,5 @@ def _runs(process: Path, model: str) -> bool:
 
 
 def _parent(process: Path) -> int:
-    """The second field after the name, which stands in brackets and may hold anything."""
+    """The second field behind the name, which is in brackets and may contain any character."""
     return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""One sequence in an engine that is a Triton model: what each of its responses brings, and why it ended."""
+"""Reads the responses to one sequence in an engine that is a Triton model, and finds out why it ended."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ...types import EngineRequest, TokenChunk
 from ..process.messages import encode_chunk
 
 _IDS = OUTPUTS[0]
-"""Not in a response that only ends its request."""
+"""A response that only ends its request does not have this output."""
 
 Gain = tuple[list[int], Extras | None]
 """Token ids, and what their chunk says beside them (see engines.door.Sink)."""
 
 
 class ModelSequence:
-    """Counts its tokens, since the model does not say whether a sequence ended by its length or before."""
+    """Counts tokens, because the model does not report whether a sequence ended by its length."""
 
     __slots__ = ("_beams", "_max_tokens", "_tokens", "begun", "plain")
 
     def __init__(self, request: EngineRequest) -> None:
         self.plain = request.sampling.beam_width == 1 and request.sampling.logprobs is None
-        """One beam, and no log probs to be asked for."""
+        """Whether it has one beam and needs no log probs."""
         self.begun = False
-        """Whether the model has said anything of it."""
+        """Whether there was a response."""
         self._max_tokens = request.sampling.max_tokens
         self._tokens = 0
         self._beams = 1

@@ -1,4 +1,7 @@
-"""Where the server that a model belongs to takes gRPC: read from its command line, so that nobody need be told."""
+"""Address of the server's own gRPC, read from the server's command line, so that nothing has to be configured.
+
+Knows tritonserver's flags; opens no connection.
+"""
 
 from __future__ import annotations
 
@@ -10,71 +13,105 @@ from ...errors import ConfigurationError
 
 _PORT = 8001
 _EVERYWHERE = {"0.0.0.0", "::", "[::]"}
-_REMEDY = "or set engine_door of tensorrt_llm_bls to exec"
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files of a server that serves gRPC with TLS, as its flags name them.
+
+    `client_roots`: the authorities that a client's certificate must come from; None where clients need none.
+    """
+
+    certificate: Path
+    key: Path
+    client_roots: Path | None = None
 
 
 @dataclass(frozen=True)
 class GrpcAddress:
-    """`metadata`: what a call must bring along."""
+    """Where the server serves gRPC. `metadata`: headers that each call must have. `tls`: None = without TLS."""
 
     host: str
     port: int
     metadata: tuple[tuple[str, str], ...] = ()
+    tls: TlsFiles | None = None
 
 
 def grpc_address(server_pid: int) -> GrpcAddress:
-    """Of the tritonserver with this process id. Raises ConfigurationError when it cannot be reached, with the remedy."""
-    words = Path(f"/proc/{server_pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
-    return read_command_line(words)
+    """The gRPC address of the tritonserver process `server_pid`.
+
+    Raises ConfigurationError, with the remedy, for a server whose gRPC a model cannot reach.
+    """
+    process = Path(f"/proc/{server_pid}")
+    words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    return read_command_line(words, (process / "cwd").readlink())
 
 
-def read_command_line(words: Sequence[str]) -> GrpcAddress:
-    """The same of its command line."""
+def read_command_line(words: Sequence[str], folder: Path = Path()) -> GrpcAddress:
+    """The gRPC address in a tritonserver's command line; relative file names are relative to `folder`.
+
+    Raises ConfigurationError, with the remedy, for a server whose gRPC a model cannot reach.
+    """
     if not Path(words[0]).name.startswith("tritonserver"):
         raise _unreachable(
-            f"this model's server runs inside {Path(words[0]).name!r}, which does not say where it takes gRPC",
+            f"this model's server runs inside {Path(words[0]).name!r}, whose command line does not name its gRPC port",
             "serve with tritonserver",
         )
-    pairs = _options(words[1:])
-    options = dict(pairs)  # the last one counts, as in the server
-    _check(options)
-    host = options.get("grpc-address", "0.0.0.0")
-    port = int(options.get("grpc-port", _PORT))
-    return GrpcAddress("127.0.0.1" if host in _EVERYWHERE else host, port, _restriction(pairs))
+    flags = _flags(words[1:])
+    last = dict(flags)  # tritonserver takes the last of a flag that is given twice
+    if not _is_true(last.get("allow-grpc", "true")):
+        raise _unreachable(
+            "the server does not serve gRPC (--allow-grpc)", "serve gRPC on loopback: --grpc-address=127.0.0.1"
+        )
+    if _is_true(last.get("reuse-grpc-port", "false")):
+        raise _unreachable("several servers share the gRPC port (--reuse-grpc-port)", "give each server its own port")
+    host = last.get("grpc-address", "0.0.0.0")
+    port = int(last.get("grpc-port", _PORT))
+    tls = _tls_files(last, folder) if _uses_tls(flags) else None
+    return GrpcAddress("127.0.0.1" if host in _EVERYWHERE else host, port, _restriction(flags), tls)
 
 
-def _options(words: Sequence[str]) -> list[tuple[str, str]]:
+def _flags(words: Sequence[str]) -> list[tuple[str, str]]:
     """Names and values, of «--name=value» and of «--name value»."""
     found = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word.startswith("--"):
-            name, given, value = word[2:].partition("=")
-            found.append((name, value if given else following))
+            name, equals, value = word[2:].partition("=")
+            found.append((name, value if equals else following))
     return found
 
 
-def _check(options: dict[str, str]) -> None:
-    def on(name: str, default: str = "false") -> bool:
-        return options.get(name, default).lower() in ("true", "1")
+def _is_true(value: str) -> bool:
+    return value.lower() in ("true", "1")
 
-    if not on("allow-grpc", "true"):
-        raise _unreachable("the server takes no gRPC (--allow-grpc)", "allow it")
-    if on("grpc-use-ssl") or on("grpc-use-ssl-mutual"):
-        raise _unreachable("the server takes gRPC with TLS only (--grpc-use-ssl)", "end TLS before the server")
-    if on("reuse-grpc-port"):
-        raise _unreachable("several servers share the gRPC port (--reuse-grpc-port)", "give each its own")
+
+def _uses_tls(flags: Sequence[tuple[str, str]]) -> bool:
+    """In tritonserver 2.51 --grpc-use-ssl-mutual switches TLS on whatever its value; the later of the two flags wins."""
+    uses_tls = False
+    for name, value in flags:
+        if name in ("grpc-use-ssl", "grpc-use-ssl-mutual"):
+            uses_tls = name == "grpc-use-ssl-mutual" or _is_true(value)
+    return uses_tls
+
+
+def _tls_files(flags: dict[str, str], folder: Path) -> TlsFiles:
+    def file(flag: str) -> Path:
+        if not flags.get(flag):
+            raise _unreachable(f"the server serves gRPC with TLS and its --{flag} is not given", f"give --{flag}")
+        return folder / flags[flag]
+
+    mutual = _is_true(flags.get("grpc-use-ssl-mutual", "false"))
+    return TlsFiles(file("grpc-server-cert"), file("grpc-server-key"), file("grpc-root-cert") if mutual else None)
 
 
 def _unreachable(found: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the engine's model is reached through the server's own gRPC, but {found}; {remedy}, {_REMEDY}"
-    )
+    return ConfigurationError(f"the engine model is reached through the server's own gRPC, but {found}; {remedy}")
 
 
-def _restriction(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """The keys that calls must bring where inference is restricted: --grpc-restricted-protocol=PROTOCOLS:KEY=VALUE."""
+def _restriction(flags: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The headers of calls where inference is restricted: --grpc-restricted-protocol=PROTOCOLS:KEY=VALUE."""
     found = []
-    for name, restriction in pairs:
+    for name, restriction in flags:
         protocols, _, pair = restriction.partition(":")
         key, _, value = pair.partition("=")
         if name == "grpc-restricted-protocol" and "inference" in protocols.split(","):

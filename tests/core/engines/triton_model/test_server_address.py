@@ -1,16 +1,19 @@
-"""Where the server takes gRPC, of its command line; what cannot be reached is refused with the remedy."""
+"""The address of the server's gRPC in its command line; a server that cannot be reached is refused with the remedy."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from qwen_triton.engines.triton_model.processes import find_processes
-from qwen_triton.engines.triton_model.server_address import GrpcAddress, grpc_address, read_command_line
+from qwen_triton.engines.triton_model.server_address import (
+    GrpcAddress,
+    TlsFiles,
+    grpc_address,
+    read_command_line,
+)
 from qwen_triton.errors import ConfigurationError
 from tests.support.live.waiting import becomes
 
@@ -34,19 +37,45 @@ def test_the_command_line_says_where(flags: list[str], address: GrpcAddress) -> 
     assert read_command_line(["/opt/tritonserver/bin/tritonserver", "--model-repository=/m", *flags]) == address
 
 
+FILES = ["--grpc-server-cert=tls/server.crt", "--grpc-server-key", "/etc/server.key", "--grpc-root-cert=roots.crt"]
+SERVER = (Path("/srv/tls/server.crt"), Path("/etc/server.key"))
+
+
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("flags", "tls"),
     [
-        (["tritonserver", "--allow-grpc=false"], "takes no gRPC"),
-        (["tritonserver", "--allow-grpc", "0"], "takes no gRPC"),
-        (["tritonserver", "--grpc-use-ssl=true"], "with TLS only"),
-        (["tritonserver", "--grpc-use-ssl-mutual=1"], "with TLS only"),
-        (["tritonserver", "--reuse-grpc-port=true"], "share the gRPC port"),
-        (["/usr/bin/python3", "serve.py"], "inside 'python3'"),
+        (["--grpc-use-ssl=true"], TlsFiles(*SERVER)),
+        (["--grpc-use-ssl", "1"], TlsFiles(*SERVER)),
+        (["--grpc-use-ssl-mutual=1"], TlsFiles(*SERVER, Path("/srv/roots.crt"))),
+        (["--grpc-use-ssl-mutual=false"], TlsFiles(*SERVER)),
+        (["--grpc-use-ssl-mutual=true", "--grpc-use-ssl=false"], None),
+        (["--grpc-use-ssl=false"], None),
+        ([], None),
     ],
 )
-def test_what_cannot_be_reached_is_refused_with_the_remedy(words: list[str], found: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{found}.*set engine_door of tensorrt_llm_bls to exec"):
+def test_the_command_line_says_whether_with_tls(flags: list[str], tls: TlsFiles | None) -> None:
+    """Files are relative to the server's folder; either flag may switch TLS on, the later one wins."""
+    address = read_command_line(["tritonserver", *FILES, *flags], Path("/srv"))
+    assert address == GrpcAddress("127.0.0.1", 8001, tls=tls)
+
+
+@pytest.mark.parametrize(
+    ("words", "found", "remedy"),
+    [
+        (["tritonserver", "--allow-grpc=false"], "does not serve gRPC", "serve gRPC on loopback"),
+        (["tritonserver", "--allow-grpc", "0"], "does not serve gRPC", "serve gRPC on loopback"),
+        (["tritonserver", "--grpc-use-ssl=true"], "its --grpc-server-cert is not given", "give --grpc-server-cert"),
+        (
+            ["tritonserver", "--grpc-use-ssl-mutual=1", *FILES[:3]],
+            "its --grpc-root-cert is not given",
+            "give --grpc-ro",
+        ),
+        (["tritonserver", "--reuse-grpc-port=true"], "share the gRPC port", "give each server its own port"),
+        (["/usr/bin/python3", "serve.py"], "inside 'python3'", "serve with tritonserver"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused_with_the_remedy(words: list[str], found: str, remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{found}.*; {remedy}"):
         read_command_line(words)
 
 
@@ -59,19 +88,3 @@ def test_a_real_process_is_read() -> None:
         assert grpc_address(server.pid).port == 8001
     finally:
         server.communicate(b"\n")
-
-
-def test_a_models_processes_are_the_servers_own_children_alone() -> None:
-    """By the stub's command line; another model's, and another server's, are none."""
-    stub = ["/x/triton_python_backend_stub", "/r/engine/1/model.py", "-c", "input()"]
-    others = [["/x/triton_python_backend_stub", "/r/engine_2/1/model.py"], ["python", "/r/engine/1/model.py"]]
-    wait = ["-c", "input()"]
-    started = [
-        subprocess.Popen([words[0], *wait, *words[1:]], executable=sys.executable, stdin=subprocess.PIPE)
-        for words in (stub[:2], *others)
-    ]
-    try:
-        assert find_processes(os.getpid(), "engine") == []
-    finally:
-        for process in started:
-            process.communicate(b"\n")
