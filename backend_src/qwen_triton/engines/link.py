@@ -11,17 +11,17 @@ from ..types import EngineRequest
 from .engine import EngineInfo
 
 
-class Sink(Protocol):
+class ChunkReceiver(Protocol):
     """Who takes what arrives, on the thread that receives."""
 
-    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
+    def on_chunk(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
         """A sequence gained tokens; `extras` has what its chunk says beside them."""
 
-    def refused(self, key: int, error: QwenTritonError) -> None:
+    def on_refusal(self, key: int, error: QwenTritonError) -> None:
         """The engine did not take a sequence: the caller's fault, or no slot was free in time."""
 
 
-class Door(Protocol):
+class EngineLink(Protocol):
     """Any thread may submit and cancel; one thread receives. A door that is lost ends its sequences as errors."""
 
     def info(self) -> EngineInfo:
@@ -42,5 +42,5 @@ class Door(Protocol):
     def close(self) -> None:
         """Ends it; sequences in flight are lost."""
 
-    def receive(self, sink: Sink, timeout_s: float | None) -> None:
-        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
+        """Gives `receiver` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""

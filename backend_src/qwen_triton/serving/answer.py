@@ -11,7 +11,7 @@ from ..types import EngineRequest, TextChunk, TokenChunk
 
 
 @dataclass(slots=True)
-class Answer:
+class SequenceAnswer:
     """One sequence's answer, collected until it is sent whole."""
 
     sequence: int
@@ -35,7 +35,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChoiceIndex:
     """Where a piece belongs: the row (prompt), the sequence of that row, and whether it is the only one."""
 
     row: int
@@ -52,20 +52,20 @@ class Stream(Protocol):
     def feed(self, chunk: TokenChunk) -> TextChunk | None: ...
 
 
-class Encoder(Protocol):
+class AnswerEncoder(Protocol):
     """Opens the streams of an answer and turns what comes out of them into arrays."""
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
         """The stream of one sequence of `row`."""
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
+    def piece(self, piece: TextChunk, place: ChoiceIndex) -> Mapping[str, Array]:
         """A streamed piece as arrays of one row and one sequence."""
 
-    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
+    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         """All rows with all their sequences as arrays [rows, n, …]."""
 
 
-def fill_rows(rows: Sequence[Sequence[Answer]]) -> list[list[Answer]]:
+def fill_rows(rows: Sequence[Sequence[SequenceAnswer]]) -> list[list[SequenceAnswer]]:
     """Rows of equal length: one that ended with fewer sequences gets empty ones."""
     most = max(map(len, rows))
-    return [[*answers, *(Answer(n) for n in range(len(answers), most))] for answers in rows]
+    return [[*answers, *(SequenceAnswer(n) for n in range(len(answers), most))] for answers in rows]

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 CHECK_S = 0.14
 """Between two questions about one caller; with the server's own delay an abandoned slot is free within 0.2 s."""
 _MOST_PER_S = 3600
-"""Questions a second at most: with more than 500 callers each is asked less often."""
-FAREWELL_S = 2.0
+"""Questions a second at most: with more than 500 requests each is asked less often."""
+FINAL_RESPONSE_DELAY_S = 2.0
 """From finding a caller gone to the final response: far more than the server takes to give up a broken stream."""
 _NEIGHBOURS = 20
 """Others that are asked before their time for each caller that is found gone: what is spent follows what is found."""
@@ -35,7 +35,7 @@ class _Watched:
     alive: Callable[[], bool]
 
 
-class CallerWatch:
+class DisconnectWatcher:
     """Asks `gone()` of everything that is watched until it is no longer `alive()`; once it is, calls `on_gone()`."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class CallerWatch:
         self._farewells: deque[tuple[float, Callable[[], None]]] = deque()
         self._before_time = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="callers", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="disconnects", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -57,9 +57,9 @@ class CallerWatch:
     def watch(self, gone: Callable[[], bool], on_gone: Callable[[], None], alive: Callable[[], bool]) -> None:
         self._watched.append(_Watched(self._next_due(), gone, on_gone, alive))
 
-    def farewell(self, action: Callable[[], None]) -> None:
-        """Does this in FAREWELL_S seconds: it sends a final response to somebody who was found gone."""
-        self._farewells.append((time.monotonic() + FAREWELL_S, action))
+    def delayed_final_response(self, action: Callable[[], None]) -> None:
+        """Does this in FINAL_RESPONSE_DELAY_S seconds: it sends a final response to somebody who was found gone."""
+        self._farewells.append((time.monotonic() + FINAL_RESPONSE_DELAY_S, action))
 
     def _say_farewells(self, until: float) -> None:
         while self._farewells and self._farewells[0][0] <= until:

@@ -1,9 +1,9 @@
 """The line between models and engine: calls in, merged chunks out.
 
 A call is one Triton request with its sequences. Any thread may admit a call; chunks come back to it from the thread of
-its lane only, in order, merged while they waited: an idle line hands every token on at once, a busy one larger pieces.
-The first lane's thread also receives from the engine. Another one finds out which callers have left; their calls are
-let go of in their lanes.
+its sender only, in order, merged while they waited: an idle line hands every token on at once, a busy one larger pieces.
+The first sender's thread also receives from the engine. Another one finds out which callers have left; their calls are
+let go of in their senders.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from functools import partial
 from typing import Protocol
 
 from ..engines.engine import EngineInfo
-from ..engines.link import Door
+from ..engines.link import EngineLink
 from ..errors import EngineError, QwenTritonError, Unavailable
 from ..types import EngineRequest, TokenChunk
-from .disconnects import CallerWatch
+from .disconnects import DisconnectWatcher
 from .pending import Extras
-from .send_rate import Allowance, Pace
-from .sender import Lane
+from .send_rate import SendBudget, SendRate
+from .sender import Sender
 
-_LANES = 3
+_SENDERS = 3
 """Threads that send. On two cores and 500 calls the gap between two pieces was 160 ms with one, 95 ms with three; a
 fourth gained nothing."""
 
@@ -52,43 +52,43 @@ class Call(Protocol):
 
 
 class _Admitted:
-    """A call under way: its lane, the engine keys of its sequences that still run, whether it has heard anything."""
+    """A call under way: its sender, the engine keys of its sequences that still run, whether it has heard anything."""
 
-    __slots__ = ("begun", "call", "keys", "lane")
+    __slots__ = ("begun", "call", "keys", "sender")
 
-    def __init__(self, call: Call, lane: Lane[_Admitted]) -> None:
+    def __init__(self, call: Call, sender: Sender[_Admitted]) -> None:
         self.call = call
-        self.lane = lane
+        self.sender = sender
         self.keys: set[int] = set()
         self.begun = False
 
     @property
     def runs(self) -> bool:
         """Whether it is not answered yet."""
-        return self in self.lane.calls
+        return self in self.sender.calls
 
 
-class Line:
+class Dispatcher:
     """Drives every call against one engine. `max_in_flight`: calls admitted at once, more are refused as Unavailable."""
 
-    def __init__(self, engine: Door, max_in_flight: int = 0) -> None:
+    def __init__(self, engine: EngineLink, max_in_flight: int = 0) -> None:
         self._engine = engine
         self._max_in_flight = max_in_flight
         self._owners: dict[int, tuple[_Admitted, int]] = {}
-        self._callers = CallerWatch()
+        self._disconnects = DisconnectWatcher()
         self._stopping = False
-        self._pace = Pace()
-        self._lanes = [Lane(self._feed, self._flush, Allowance(self._pace, _LANES)) for _ in range(_LANES)]
-        self._first, *others = self._lanes
+        self._rate = SendRate()
+        self._senders = [Sender(self._feed, self._flush, SendBudget(self._rate, _SENDERS)) for _ in range(_SENDERS)]
+        self._first, *others = self._senders
         self._threads = [
             threading.Thread(target=self._run, name="line", daemon=True),
-            *(threading.Thread(target=lane.run, name="lane", daemon=True) for lane in others),
+            *(threading.Thread(target=sender.run, name="sender", daemon=True) for sender in others),
         ]
 
     @property
     def in_flight(self) -> int:
         """Calls admitted and not yet answered."""
-        return sum(len(lane.calls) for lane in self._lanes)
+        return sum(len(sender.calls) for sender in self._senders)
 
     def states(self) -> dict[str, float]:
         """What the line can say of itself, for metrics."""
@@ -97,19 +97,19 @@ class Line:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
-        self._callers.start()
+        self._disconnects.start()
 
     def stop(self) -> None:
         """Ends the line's threads; calls still under way are failed."""
         self._stopping = True
-        for lane in self._lanes:
-            lane.stop()
+        for sender in self._senders:
+            sender.stop()
         self._engine.wake()
         for thread in self._threads:
             thread.join()
-        self._callers.stop()
-        for lane in self._lanes:
-            lane.act()
+        self._disconnects.stop()
+        for sender in self._senders:
+            sender.act()
         for admitted in self._admitted():
             self._fail(admitted, Unavailable("the server is shutting down"))
         self._engine.close()
@@ -123,37 +123,37 @@ class Line:
         work()
 
     def post(self, action: Callable[[], None]) -> None:
-        """Runs something on a lane's thread: only those send responses."""
+        """Runs something on a sender's thread: only those send responses."""
         self._post(self._first, action)
 
     def cancel(self, request_id: str) -> None:
         """Ends the calls of that request id as «cancelled», with what they have said."""
         for admitted in self._admitted():
             if admitted.call.request_id == request_id:
-                self._post(admitted.lane, partial(self._cut_off, admitted))
+                self._post(admitted.sender, partial(self._cut_off, admitted))
 
     def admit(self, call: Call, requests: Sequence[EngineRequest]) -> None:
         """Submits a call's sequences. Raises Unavailable beyond the bound or without an engine."""
         in_flight = self.in_flight
         if self._max_in_flight and in_flight >= self._max_in_flight:
             raise Unavailable(f"{in_flight} requests are in flight, the most admitted at once; try again later")
-        lane = min(self._lanes, key=lambda lane: len(lane.calls))
-        admitted = _Admitted(call, lane)
-        lane.calls.add(admitted)
+        sender = min(self._senders, key=lambda sender: len(sender.calls))
+        admitted = _Admitted(call, sender)
+        sender.calls.add(admitted)
         try:
             self._engine.submit(requests, lambda keys: self._register(keys, admitted))
         except QwenTritonError:
-            lane.calls.discard(admitted)
+            sender.calls.discard(admitted)
             raise
         abandon = partial(self._abandon, admitted)
-        self._callers.watch(call.abandoned, lambda: self._post(lane, abandon), lambda: admitted.runs)
+        self._disconnects.watch(call.abandoned, lambda: self._post(sender, abandon), lambda: admitted.runs)
 
     def _admitted(self) -> list[_Admitted]:
-        return [admitted for lane in self._lanes for admitted in list(lane.calls)]  # others admit meanwhile
+        return [admitted for sender in self._senders for admitted in list(sender.calls)]  # others admit meanwhile
 
-    def _post(self, lane: Lane[_Admitted], action: Callable[[], None]) -> None:
-        lane.post(action)
-        if lane is self._first:
+    def _post(self, sender: Sender[_Admitted], action: Callable[[], None]) -> None:
+        sender.post(action)
+        if sender is self._first:
             self._engine.wake()
 
     def _register(self, keys: list[int], admitted: _Admitted) -> None:
@@ -166,26 +166,26 @@ class Line:
             self._owners.pop(key, None)
             self._engine.cancel(key)
         admitted.keys = set()
-        admitted.lane.calls.discard(admitted)
+        admitted.sender.calls.discard(admitted)
 
     def _run(self) -> None:
-        """The first lane's thread: a turn, then a look at the engine's socket."""
+        """The first sender's thread: a turn, then a look at the engine's socket."""
         while not self._stopping:
             self._engine.receive(self, self._first.wait_s())
-            self._first.turn()
-            self._pace.adapt()
+            self._first.send_batch()
+            self._rate.adapt()
 
-    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """Takes a chunk from the engine (engines.door.Sink)."""
+    def on_chunk(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
+        """Takes a chunk from the engine (engines.link.ChunkReceiver)."""
         owner = self._owners.get(key)
         if owner is not None:
-            owner[0].lane.give(key, token_ids, extras, owner[0].begun)
+            owner[0].sender.add_chunk(key, token_ids, extras, owner[0].begun)
 
-    def refused(self, key: int, error: QwenTritonError) -> None:
-        """Takes an engine's refusal (engines.door.Sink)."""
+    def on_refusal(self, key: int, error: QwenTritonError) -> None:
+        """Takes an engine's refusal (engines.link.ChunkReceiver)."""
         owner = self._owners.get(key)
         if owner is not None:
-            self._post(owner[0].lane, partial(self._refuse, owner[0], error))
+            self._post(owner[0].sender, partial(self._refuse, owner[0], error))
 
     def _refuse(self, admitted: _Admitted, error: QwenTritonError) -> None:
         if admitted.runs:
@@ -228,7 +228,7 @@ class Line:
         self._owners.pop(key, None)
         self._engine.cancel(key)
         if not admitted.keys:
-            admitted.lane.calls.discard(admitted)
+            admitted.sender.calls.discard(admitted)
 
     def _fail(self, admitted: _Admitted, error: Exception) -> None:
         self._release(admitted)
@@ -240,4 +240,4 @@ class Line:
     def _abandon(self, admitted: _Admitted) -> None:
         if admitted.runs:
             self._release(admitted)
-            self._callers.farewell(lambda: self._post(admitted.lane, admitted.call.close))
+            self._disconnects.delayed_final_response(lambda: self._post(admitted.sender, admitted.call.close))

@@ -17,7 +17,7 @@ Extras = Mapping[str, Any]
 _JOINED = ("log_probs", "top_log_probs")
 
 
-class Backlog:
+class PendingChunks:
     """Chunks by sequence key, as they came through the door."""
 
     def __init__(self) -> None:

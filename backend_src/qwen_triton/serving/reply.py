@@ -12,19 +12,19 @@ from typing import Protocol
 from ..errors import Cancelled
 from ..tensors.arrays import Array
 from ..types import EngineRequest, TextChunk, TokenChunk
-from .answer import Answer, Encoder, Place, Stream
-from .request_metrics import CallMeter
+from .answer import AnswerEncoder, ChoiceIndex, SequenceAnswer, Stream
+from .request_metrics import RequestTimer
 
 
-class AnswerCall:
+class Reply:
     """A `pipeline.Call`. `rows[r]` are the sequences generated for prompt r, of which the `keep` likeliest are sent."""
 
     def __init__(
         self,
         responder: Responder,
         rows: Sequence[Sequence[EngineRequest]],
-        encoder: Encoder,
-        meter: CallMeter,
+        encoder: AnswerEncoder,
+        timer: RequestTimer,
         *,
         streamed: bool,
         keep: int,
@@ -32,14 +32,14 @@ class AnswerCall:
         self.request_id = responder.request_id
         self._responder = responder
         self._encoder = encoder
-        self._meter = meter
+        self._timer = timer
         self._streamed = streamed
         self._keep = keep
         self.requests = [request for row in rows for request in row]
         self._places = [(r, i) for r, row in enumerate(rows) for i in range(len(row))]
         self._open = set(range(len(self.requests)))
-        self._streams: dict[tuple[int, int], tuple[Stream, Answer]] = {}
-        self._answers: list[list[Answer]] = [[] for _ in rows]
+        self._streams: dict[tuple[int, int], tuple[Stream, SequenceAnswer]] = {}
+        self._answers: list[list[SequenceAnswer]] = [[] for _ in rows]
 
     def feed(self, index: int, chunk: TokenChunk) -> bool:
         stream, answer = self._streams.get((index, chunk.sequence)) or self._open_stream(index, chunk.sequence)
@@ -55,7 +55,7 @@ class AnswerCall:
         self._responder.flush()
 
     def fail(self, error: Exception) -> None:
-        self._meter.failed(error)
+        self._timer.failed(error)
         self._responder.fail(error)
 
     def abandoned(self) -> bool:
@@ -64,21 +64,21 @@ class AnswerCall:
     def close(self) -> None:
         self.fail(Cancelled("the request was cancelled"))
 
-    def _open_stream(self, index: int, beam: int) -> tuple[Stream, Answer]:
+    def _open_stream(self, index: int, beam: int) -> tuple[Stream, SequenceAnswer]:
         row, number = self._places[index]
         stream = self._encoder.open(row, self.requests[index], number + beam)
-        answer = Answer(number + beam)
+        answer = SequenceAnswer(number + beam)
         self._answers[row].append(answer)
         self._streams[index, beam] = stream, answer
         return stream, answer
 
-    def _take(self, row: int, answer: Answer, piece: TextChunk) -> None:
-        self._meter.tokens(len(piece.token_ids))
+    def _take(self, row: int, answer: SequenceAnswer, piece: TextChunk) -> None:
+        self._timer.tokens(len(piece.token_ids))
         if piece.finish is not None:
-            self._meter.finished(piece)
+            self._timer.finished(piece)
         final = not self._open
         if self._streamed:
-            place = Place(row, answer.sequence, len(self.requests) == 1, answer.end is None)
+            place = ChoiceIndex(row, answer.sequence, len(self.requests) == 1, answer.end is None)
             answer.end = piece
             self._responder.write(self._encoder.piece(piece, place), final=final and piece.finish is not None)
         else:
@@ -86,7 +86,7 @@ class AnswerCall:
             if final:
                 self._responder.write(self._encoder.whole([self._best(row) for row in self._answers]), final=True)
 
-    def _best(self, answers: list[Answer]) -> list[Answer]:
+    def _best(self, answers: list[SequenceAnswer]) -> list[SequenceAnswer]:
         """In order of generation; the likeliest first where more were generated than are kept."""
         ranked = sorted(answers, key=lambda a: a.sequence)
         if len(ranked) <= self._keep:
@@ -95,7 +95,7 @@ class AnswerCall:
 
 
 class Responder(Protocol):
-    """Sends the responses of one Triton request. Used by one thread at a time, that of its lane."""
+    """Sends the responses of one Triton request. Used by one thread at a time, that of its sender."""
 
     request_id: str
 

@@ -16,7 +16,7 @@ from ..types import TextChunk
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
-class Histogram:
+class LatencyHistogram:
     """Observed seconds: how many fell below each bound, their number and sum."""
 
     __slots__ = ("counts", "total")
@@ -30,7 +30,7 @@ class Histogram:
         self.total += seconds * times
 
 
-class Meter:
+class RequestMetrics:
     """Everything that one model has seen since it was loaded."""
 
     def __init__(self) -> None:
@@ -38,48 +38,48 @@ class Meter:
         self.finished: Counter[str] = Counter()
         self.prompt_tokens = 0
         self.output_tokens = 0
-        self.time_to_first_token = Histogram()
-        self.inter_token_latency = Histogram()
-        self.end_to_end = Histogram()
+        self.time_to_first_token = LatencyHistogram()
+        self.inter_token_latency = LatencyHistogram()
+        self.end_to_end = LatencyHistogram()
 
-    def open(self) -> CallMeter:
-        """A meter of one request, which starts now."""
-        return CallMeter(self)
+    def open(self) -> RequestTimer:
+        """A timer of one request, which starts now."""
+        return RequestTimer(self)
 
 
-class CallMeter:
-    """Times one request and adds to its model's meter."""
+class RequestTimer:
+    """Times one request and adds to its model's metrics."""
 
-    __slots__ = ("_last", "_meter", "_started")
+    __slots__ = ("_last", "_metrics", "_started")
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, metrics: RequestMetrics) -> None:
+        self._metrics = metrics
         self._started = time.monotonic()
         self._last = 0.0
 
     def tokens(self, count: int) -> None:
         """`count` tokens became text just now."""
-        now, meter = time.monotonic(), self._meter
-        with meter.lock:
+        now, metrics = time.monotonic(), self._metrics
+        with metrics.lock:
             if not self._last:
-                meter.time_to_first_token.observe(now - self._started)
+                metrics.time_to_first_token.observe(now - self._started)
             elif count:
-                meter.inter_token_latency.observe((now - self._last) / count, count)
+                metrics.inter_token_latency.observe((now - self._last) / count, count)
         self._last = now
 
     def finished(self, piece: TextChunk) -> None:
         """A sequence ended with this piece."""
-        meter = self._meter
-        with meter.lock:
-            meter.finished[piece.finish or "stop"] += 1
-            meter.end_to_end.observe(time.monotonic() - self._started)
+        metrics = self._metrics
+        with metrics.lock:
+            metrics.finished[piece.finish or "stop"] += 1
+            metrics.end_to_end.observe(time.monotonic() - self._started)
             if piece.usage is not None:
-                meter.output_tokens += piece.usage.completion_tokens
-                meter.prompt_tokens += piece.usage.prompt_tokens
+                metrics.output_tokens += piece.usage.completion_tokens
+                metrics.prompt_tokens += piece.usage.prompt_tokens
 
     def failed(self, error: Exception) -> None:
         """The request ended with an error."""
         kinds = ((Cancelled, "cancelled"), (InvalidRequest, "invalid"), (Unavailable, "unavailable"))
         name = next((name for kind, name in kinds if isinstance(error, kind)), "error")
-        with self._meter.lock:
-            self._meter.finished[name] += 1
+        with self._metrics.lock:
+            self._metrics.finished[name] += 1

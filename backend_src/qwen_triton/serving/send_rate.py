@@ -40,8 +40,8 @@ class LinuxProcessors:
         return ticks[3] + ticks[4], sum(ticks)
 
 
-class Pace:
-    """`per_s` pieces a second, all lanes together; `adapt` moves it now and then."""
+class SendRate:
+    """`per_s` pieces a second, all senders together; `adapt` moves it now and then."""
 
     def __init__(self, processors: Processors | None = None) -> None:
         self._processors = processors or LinuxProcessors()
@@ -65,15 +65,15 @@ class Pace:
             self.per_s = min(self._most, self.per_s * _STEP)
 
 
-class Allowance:
-    """A lane's part of the pace: pieces that it may send now. What is not used is kept, but not much of it."""
+class SendBudget:
+    """A sender's part of the rate: pieces that it may send now. What is not used is kept, but not much of it."""
 
     _KEPT = 32.0
     _GROUP = 4.0
 
-    def __init__(self, pace: Pace, lanes: int) -> None:
-        self._pace = pace
-        self._lanes = lanes
+    def __init__(self, rate: SendRate, senders: int) -> None:
+        self._rate = rate
+        self._senders = senders
         self._left = self._KEPT
         self._counted = time.monotonic()
 
@@ -88,9 +88,9 @@ class Allowance:
     def wait_s(self) -> float:
         """Seconds until there is something to send with: 0 now, else until a few pieces may go together."""
         self._count()
-        return 0.0 if self._left >= 1.0 else (self._GROUP - self._left) * self._lanes / self._pace.per_s
+        return 0.0 if self._left >= 1.0 else (self._GROUP - self._left) * self._senders / self._rate.per_s
 
     def _count(self) -> None:
         now = time.monotonic()
-        self._left = min(self._KEPT, self._left + (now - self._counted) * self._pace.per_s / self._lanes)
+        self._left = min(self._KEPT, self._left + (now - self._counted) * self._rate.per_s / self._senders)
         self._counted = now

@@ -1,7 +1,7 @@
-"""A lane of the line: calls that one thread feeds and answers, and what waits for that thread.
+"""A sender of the line: calls that one thread feeds and answers, and what waits for that thread.
 
-Sending a response is a round trip to the server, most of it waiting; with several lanes others send meanwhile. A call
-stays in its lane, so its responses keep their order and it needs no locks.
+Sending a response is a round trip to the server, most of it waiting; with several senders others send meanwhile. A call
+stays in its sender, so its responses keep their order and it needs no locks.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from ..types import TokenChunk
-from .pending import Backlog, Extras
-from .send_rate import Allowance
+from .pending import Extras, PendingChunks
+from .send_rate import SendBudget
 
-_TURN = 16
+_BATCH = 16
 """Pieces made and sent in one turn: some milliseconds at most."""
 
 _Call = TypeVar("_Call")
 _log = logging.getLogger(__name__)
 
 
-class Lane(Generic[_Call]):
-    """Any thread may give chunks and post actions; the lane's own thread takes its turns.
+class Sender(Generic[_Call]):
+    """Any thread may give chunks and post actions; the sender's own thread takes its turns.
 
     `feed` gives a call its chunk and returns the call, unless nobody wants the chunk; `flush` sends what the call wrote.
     """
 
     def __init__(
-        self, feed: Callable[[int, TokenChunk], _Call | None], flush: Callable[[_Call], None], allowance: Allowance
+        self, feed: Callable[[int, TokenChunk], _Call | None], flush: Callable[[_Call], None], budget: SendBudget
     ) -> None:
         self.calls: set[_Call] = set()
         self._feed = feed
         self._flush = flush
-        self._allowance = allowance
-        self._arrived: deque[tuple[Backlog, int, list[int], Extras | None]] = deque()
-        self._openings, self._backlog = Backlog(), Backlog()
+        self._budget = budget
+        self._arrived: deque[tuple[PendingChunks, int, list[int], Extras | None]] = deque()
+        self._openings, self._waiting = PendingChunks(), PendingChunks()
         self._posted: deque[Callable[[], None]] = deque()
         self._asleep = False
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -48,19 +48,19 @@ class Lane(Generic[_Call]):
         """Seconds until there is something to do in a turn: 0 now, None not before something arrives."""
         if self._posted:
             return 0.0
-        return self._allowance.wait_s() if self._arrived or self._openings or self._backlog else None
+        return self._budget.wait_s() if self._arrived or self._openings or self._waiting else None
 
-    def give(self, key: int, token_ids: list[int], extras: Extras | None, begun: bool = True) -> None:
-        """Takes a chunk of one of the lane's calls; one that has not `begun` to be answered goes before all others."""
-        self._arrived.append((self._backlog if begun else self._openings, key, token_ids, extras))
+    def add_chunk(self, key: int, token_ids: list[int], extras: Extras | None, begun: bool = True) -> None:
+        """Takes a chunk of one of the sender's calls; one that has not `begun` to be answered goes before all others."""
+        self._arrived.append((self._waiting if begun else self._openings, key, token_ids, extras))
         self._wake()
 
     def post(self, action: Callable[[], None]) -> None:
-        """Takes something that is to run on the lane's thread."""
+        """Takes something that is to run on the sender's thread."""
         self._posted.append(action)
         self._wake()
 
-    def turn(self) -> None:
+    def send_batch(self) -> None:
         """Runs what was posted, then makes pieces: first words first, then the oldest, with all that has come for it.
 
         All are sent when all are made: code that runs again and again at once is several times as fast as code that
@@ -68,12 +68,12 @@ class Lane(Generic[_Call]):
         """
         self.act()
         fed = []
-        for _ in range(_TURN):
+        for _ in range(_BATCH):
             self._collect()
-            backlog = self._openings or self._backlog
-            if not (backlog and self._allowance.take()):
+            pending = self._openings or self._waiting
+            if not (pending and self._budget.take()):
                 break
-            fed.append(self._feed(*backlog.pop()))
+            fed.append(self._feed(*pending.pop()))
         for call in fed:
             if call is not None:
                 self._flush(call)
@@ -92,7 +92,7 @@ class Lane(Generic[_Call]):
             elif wait_s:
                 time.sleep(wait_s)
             else:
-                self.turn()
+                self.send_batch()
 
     def stop(self) -> None:
         """Ends `run`."""
@@ -102,8 +102,8 @@ class Lane(Generic[_Call]):
     def _collect(self) -> None:
         arrived = self._arrived
         while arrived:
-            backlog, key, token_ids, extras = arrived.popleft()
-            backlog.add(key, token_ids, extras)
+            pending, key, token_ids, extras = arrived.popleft()
+            pending.add(key, token_ids, extras)
 
     def _wake(self) -> None:
         if self._asleep:
@@ -111,7 +111,7 @@ class Lane(Generic[_Call]):
             self._wakes.put(None)
 
     def _sleep(self) -> None:
-        """Who gives first sees the lane asleep, or the lane sees what was given: one of the two at least."""
+        """Who gives first sees the sender asleep, or the sender sees what was given: one of the two at least."""
         self._asleep = True
         if self.wait_s() is None and not self._stopping:
             self._wakes.get()

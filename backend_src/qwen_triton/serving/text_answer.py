@@ -14,11 +14,11 @@ from ..tensors.usage import encode_counts, encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
-from .answer import Answer, Place, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, fill_rows
 
 
 class TextEncoder:
-    """An `answer.Encoder` for the rows of one request. `echo`: whether a request that does not say repeats its prompt."""
+    """An `answer.AnswerEncoder` for the rows of one request. `echo`: whether a request that does not say repeats its prompt."""
 
     def __init__(
         self, rows: Sequence[GenerateRequest], tokenizer: Tokenizer, *, skip_special_tokens: bool, echo: bool
@@ -48,7 +48,7 @@ class TextEncoder:
         )
         return stream
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
+    def piece(self, piece: TextChunk, place: ChoiceIndex) -> Mapping[str, Array]:
         accumulated = self._rows[place.row].accumulate
         echo = self._echoes.get(place.row, "") if place.first or accumulated else ""
         arrays = {"text_output": encode_strings([[echo + piece.text]])}
@@ -67,7 +67,7 @@ class TextEncoder:
                 arrays["cum_log_probs"] = np.array([[piece.cum_log_prob or 0.0]], np.float32)
         return arrays
 
-    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
+    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
         texts = [[self._echoes.get(r, "") + "".join(a.text) for a in row] for r, row in enumerate(full)]
         ends = [[a.end for a in row] for row in full]
@@ -90,7 +90,7 @@ def _stop_reasons(rows: Sequence[Sequence[TextChunk | None]]) -> Array:
     return encode_strings([[json.dumps(e.stop_reason if e else None, ensure_ascii=False) for e in r] for r in rows])
 
 
-def encode_logprobs(said: TextChunk | Answer, tokenizer: Tokenizer) -> str:
+def encode_logprobs(said: TextChunk | SequenceAnswer, tokenizer: Tokenizer) -> str:
     """OpenAI's `logprobs.content` of what was said, as JSON; empty where no log probs were asked for."""
     tops = said.top_log_probs or [()] * len(said.log_probs)
     return json.dumps(

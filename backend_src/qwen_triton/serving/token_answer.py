@@ -18,7 +18,7 @@ from ..tensors.usage import encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, TextChunk, TokenChunk, Usage
-from .answer import Answer, Place, Stream, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows
 
 
 def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
@@ -62,7 +62,7 @@ class TokenStream:
 
 
 class TokenEncoder:
-    """An `answer.Encoder` that gives output_ids and sequence_length; `tokenizer` None = ids only."""
+    """An `answer.AnswerEncoder` that gives output_ids and sequence_length; `tokenizer` None = ids only."""
 
     def __init__(self, rows: Sequence[EngineRow], tokenizer: Tokenizer | None) -> None:
         self._rows = rows
@@ -83,7 +83,7 @@ class TokenEncoder:
             sequence=sequence,
         )
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
+    def piece(self, piece: TextChunk, place: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[place.row]
         ids = self._ids(row, piece.token_ids, piece.text)
         arrays = {
@@ -100,7 +100,7 @@ class TokenEncoder:
                 arrays["cum_log_probs"] = np.array([[piece.cum_log_prob or 0.0]], np.float32)
         return arrays
 
-    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
+    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
         ids = [[self._whole_ids(self._rows[r], a) for a in row] for r, row in enumerate(full)]
         arrays = {
@@ -123,7 +123,7 @@ class TokenEncoder:
             del arrays["num_output_tokens"]
         return arrays
 
-    def _whole_ids(self, row: EngineRow, answer: Answer) -> Sequence[int]:
+    def _whole_ids(self, row: EngineRow, answer: SequenceAnswer) -> Sequence[int]:
         ids = self._ids(row, answer.token_ids, "".join(answer.text))
         return [*row.request.token_ids, *ids] if row.echo else ids
 

@@ -17,9 +17,9 @@ from ..ensemble.ack_socket import ReceiptListener, receipts_address
 from ..errors import ConfigurationError, EngineError, InvalidRequest, QwenTritonError
 from ..model_config import sibling_parameter
 from ..preprocess import split_sequences
-from ..serving.dispatcher import Line
-from ..serving.reply import AnswerCall
-from ..serving.request_metrics import Meter
+from ..serving.dispatcher import Dispatcher
+from ..serving.reply import Reply
+from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
@@ -56,14 +56,14 @@ class EngineModel:
         self._supervisor = EngineSupervisor(options, address, server_pid())
         info = self._supervisor.start()
         _log.info("engine %s is ready: context %d, vocabulary %d", info.name, info.max_context, info.vocab_size)
-        self._meter = Meter()
-        self._line = Line(EngineClient(address), parameters.number("max_in_flight") or 0)
-        self._line.start()
+        self._request_metrics = RequestMetrics()
+        self._dispatcher = Dispatcher(EngineClient(address), parameters.number("max_in_flight") or 0)
+        self._dispatcher.start()
         self._address = address
         self._ledger = Ledger()
         self._receipts = ReceiptListener(self._ledger, receipts_address(address))
         self._receipts.start()
-        self._metrics = MetricsPublisher(TENSORRT_LLM, self._meter, self._states)
+        self._metrics = MetricsPublisher(TENSORRT_LLM, self._request_metrics, self._states)
         self._metrics.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -71,7 +71,7 @@ class EngineModel:
             self._admit(request)
 
     def finalize(self) -> None:
-        self._line.stop()
+        self._dispatcher.stop()
         self._receipts.stop()
         self._metrics.stop()
         self._supervisor.stop()
@@ -91,31 +91,33 @@ class EngineModel:
         return {}
 
     def _admit(self, request: Any) -> None:
-        responder, meter = WatchedResponder(request, self._ledger), self._meter.open()
+        responder, timer = WatchedResponder(request, self._ledger), self._request_metrics.open()
         try:
             arrays = read_inputs(request, ENGINE_INPUTS)
             if wants_stop(arrays):
                 self._stop(responder)
                 return
             check_stream(is_streamed(arrays), self._decoupled, "stream")
-            engine = self._line.info()
+            engine = self._dispatcher.info()
             rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
             sequences = [self._sequences(row, engine) for row in rows]
             if is_streamed(arrays) and rows[0].for_text:
                 responder.watch()
-            call = AnswerCall(
+            reply = Reply(
                 responder,
                 sequences,
                 TokenEncoder(rows, self._tokenizer),
-                meter,
+                timer,
                 streamed=is_streamed(arrays),
                 keep=rows[0].request.sampling.n,
             )
-            self._line.admit(call, limit_wait(call.requests, read_queue_timeout(request, self._queue_timeout_ms)))
+            self._dispatcher.admit(
+                reply, limit_wait(reply.requests, read_queue_timeout(request, self._queue_timeout_ms))
+            )
         except QwenTritonError as error:
             failure = error
-            meter.failed(failure)
-            self._line.post(lambda: responder.fail(failure))
+            timer.failed(failure)
+            self._dispatcher.post(lambda: responder.fail(failure))
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         check_honoured(engine.name, row.request)
@@ -129,5 +131,5 @@ class EngineModel:
         """Stock's way to cancel: the running request of the same id ends as «cancelled», this one without a response."""
         if not responder.request_id:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")
-        self._line.cancel(responder.request_id)
-        self._line.post(responder.finish)
+        self._dispatcher.cancel(responder.request_id)
+        self._dispatcher.post(responder.finish)

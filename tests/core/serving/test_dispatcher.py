@@ -15,10 +15,10 @@ from qwen_triton.engines.process.client import EngineClient, connect, read_count
 from qwen_triton.engines.process.server import EngineServer
 from qwen_triton.engines.replay.engine import ReplayEngine, ReplayOptions
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
-from qwen_triton.serving import disconnects as callers
-from qwen_triton.serving.dispatcher import Line
-from qwen_triton.serving.reply import AnswerCall
-from qwen_triton.serving.request_metrics import Meter
+from qwen_triton.serving import disconnects
+from qwen_triton.serving.dispatcher import Dispatcher
+from qwen_triton.serving.reply import Reply
+from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.request_parameters import limit_wait
@@ -68,8 +68,8 @@ class Heard:
             self.ended.set()
 
 
-class SilentDoor:
-    """A Door to an engine that says nothing of its own accord: sequences get the keys 1, 2, 3 …"""
+class SilentLink:
+    """A EngineLink to an engine that says nothing of its own accord: sequences get the keys 1, 2, 3 …"""
 
     def __init__(self) -> None:
         self.keys = 0
@@ -80,7 +80,7 @@ class SilentDoor:
 
     def cancel(self, key: int) -> None: ...
 
-    def receive(self, sink: object, timeout_s: float | None) -> None: ...
+    def receive(self, receiver: object, timeout_s: float | None) -> None: ...
 
     def info(self) -> EngineInfo:
         return EngineInfo("silent", 100, 100)
@@ -98,11 +98,11 @@ class Setting:
         self.tokenizer = tokenizer
         self.server = EngineServer(ReplayEngine(ReplayOptions(**options)), self.address)  # type: ignore[arg-type]
         self.thread = threading.Thread(target=self.server.run)
-        self.meter = Meter()
+        self.metrics = RequestMetrics()
 
-    def open(self, max_in_flight: int = 0) -> Line:
+    def open(self, max_in_flight: int = 0) -> Dispatcher:
         self.thread.start()
-        self.line = Line(EngineClient(self.address), max_in_flight)
+        self.line = Dispatcher(EngineClient(self.address), max_in_flight)
         self.line.start()
         return self.line
 
@@ -122,7 +122,7 @@ class Setting:
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
         rows = [[request] * sequences]
-        call = AnswerCall(heard, rows, encoder, self.meter.open(), streamed=True, keep=sequences)
+        call = Reply(heard, rows, encoder, self.metrics.open(), streamed=True, keep=sequences)
         self.line.admit(call, limit_wait(call.requests, timeout_s))
         return heard
 
@@ -159,23 +159,23 @@ def test_two_hundred_calls_at_once_each_hear_their_own_text(setting: Callable[..
     assert all(h.ended.wait(WAIT_S) for h in heard)
     assert [h.text for h in heard] == texts
     assert {h.ends for h in heard} == {1}
-    assert here.meter.finished == {"length": 200}
+    assert here.metrics.finished == {"length": 200}
     assert here.is_free()
 
 
 def test_the_first_words_of_a_call_go_before_more_of_another() -> None:
-    """Both are in one lane, whose turns are taken here; the engine's part is played here as well."""
-    line, order = Line(SilentDoor()), []
+    """Both are in one sender, whose turns are taken here; the engine's part is played here as well."""
+    line, order = Dispatcher(SilentLink()), []
     for name in "abcd":
-        call = AnswerCall(Heard(), [[]], None, Meter().open(), streamed=True, keep=1)  # type: ignore[arg-type]
+        call = Reply(Heard(), [[]], None, RequestMetrics().open(), streamed=True, keep=1)  # type: ignore[arg-type]
         call.feed = lambda _, chunk, name=name: order.append((name, chunk.token_ids))  # type: ignore[method-assign,assignment,misc]
         line.admit(call, [EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))])
-    lane = line._lanes[0]
-    line.gained(1, [1], None)
-    lane.turn()
-    line.gained(1, [2], None)
-    line.gained(4, [3], None)
-    lane.turn()
+    sender = line._senders[0]
+    line.on_chunk(1, [1], None)
+    sender.send_batch()
+    line.on_chunk(1, [2], None)
+    line.on_chunk(4, [3], None)
+    sender.send_batch()
     assert order == [("a", [1]), ("d", [3]), ("a", [2])]
 
 
@@ -191,7 +191,7 @@ def test_a_caller_that_leaves_is_let_go_of_at_once_and_answered_later(
     monkeypatch: pytest.MonkeyPatch, setting: Callable[..., Setting]
 ) -> None:
     """The final response must not overtake what is still under way to the stream that has broken."""
-    monkeypatch.setattr(callers, "FAREWELL_S", 2.0)
+    monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 2.0)
     here = setting(step_ms=5.0)
     heard = here.ask("and on " * 2000)
     assert becomes(lambda: bool(heard.text), WAIT_S)
@@ -200,13 +200,13 @@ def test_a_caller_that_leaves_is_let_go_of_at_once_and_answered_later(
     assert (heard.ends, here.line.in_flight) == (0, 0)
     assert heard.ended.wait(WAIT_S)
     assert isinstance(heard.error, Cancelled)
-    assert here.meter.finished == {"cancelled": 1}
+    assert here.metrics.finished == {"cancelled": 1}
 
 
 def test_a_line_that_ends_answers_those_who_have_left(
     monkeypatch: pytest.MonkeyPatch, setting: Callable[..., Setting]
 ) -> None:
-    monkeypatch.setattr(callers, "FAREWELL_S", 3600.0)
+    monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 3600.0)
     here = setting(step_ms=5.0)
     heard = here.ask("and on " * 2000)
     heard.left = True
@@ -341,7 +341,7 @@ def test_a_call_without_a_slot_in_time_is_unavailable_and_out_of_the_queue(setti
     assert patient.ended.wait(WAIT_S)
     assert holder.ended.wait(WAIT_S)
     assert (patient.text, isinstance(holder.error, Cancelled)) == ("one two", True)
-    assert here.meter.finished == {"unavailable": 1, "cancelled": 1, "length": 1}
+    assert here.metrics.finished == {"unavailable": 1, "cancelled": 1, "length": 1}
     assert here.is_free()
 
 
@@ -350,7 +350,7 @@ def test_a_call_that_has_begun_waits_for_its_other_sequences(setting: Callable[.
     here = setting(slots=1, step_ms=5.0)
     heard = here.ask("one two three four five six seven eight", timeout_s=0.02, sequences=3)
     assert heard.ended.wait(WAIT_S)
-    assert (heard.error, here.meter.finished) == (None, {"length": 3})
+    assert (heard.error, here.metrics.finished) == (None, {"length": 3})
 
 
 def test_all_sequences_of_a_call_that_timed_out_leave_the_queue(setting: Callable[..., Setting]) -> None:

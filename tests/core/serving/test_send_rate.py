@@ -1,10 +1,10 @@
-"""The pace of a line: what it does on an idle and on a busy machine, with processors whose accounts the test keeps."""
+"""The rate of a line: what it does on an idle and on a busy machine, with processors whose accounts the test keeps."""
 
 from __future__ import annotations
 
 import pytest
 
-from qwen_triton.serving.send_rate import LinuxProcessors, Pace
+from qwen_triton.serving.send_rate import LinuxProcessors, SendRate
 
 
 class Machine:
@@ -25,12 +25,12 @@ class Machine:
 
 
 def paced(machine: Machine, *idle: float) -> list[float]:
-    """The pace after each look."""
-    pace, found = Pace(machine), []
+    """The rate after each look."""
+    rate, found = SendRate(machine), []
     for n, share in enumerate(idle, 1):
         machine.pass_time(share)
-        pace.adapt(float(n))
-        found.append(pace.per_s)
+        rate.adapt(float(n))
+        found.append(rate.per_s)
     return found
 
 
@@ -52,11 +52,11 @@ def test_it_rises_again_and_stays_in_between() -> None:
 
 def test_it_looks_five_times_a_second_at_most() -> None:
     machine = Machine(2)
-    pace = Pace(machine)
+    rate = SendRate(machine)
     for n in range(100):
         machine.pass_time(0.0)
-        pace.adapt(10.0 + n / 1000)
-    assert pace.per_s == pytest.approx(8000 / 1.1)
+        rate.adapt(10.0 + n / 1000)
+    assert rate.per_s == pytest.approx(8000 / 1.1)
 
 
 def test_this_machine_keeps_accounts() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from ...errors import EngineError, InvalidRequest, Unavailable
 from ...types import EngineRequest
 from ..engine import EngineInfo
-from ..link import Sink
+from ..link import ChunkReceiver
 from .messages import MessageReader, encode_message, encode_request
 from .socket import Waker
 
@@ -103,8 +103,8 @@ class EngineClient:
         with self._lock:
             self._disconnect()
 
-    def receive(self, sink: Sink, timeout_s: float | None) -> None:
-        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
+        """Gives `receiver` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         peer = self._peer
         watched: list[Waker | socket.socket] = [self._waker] if peer is None else [self._waker, peer]
         if not self._lost:
@@ -112,11 +112,11 @@ class EngineClient:
             if self._waker in ready:
                 self._waker.clear()
             if peer is not None and peer in ready:
-                self._read(peer, sink)
+                self._read(peer, receiver)
         if self._lost:
-            self._give_up(sink)
+            self._give_up(receiver)
 
-    def _read(self, peer: socket.socket, sink: Sink) -> None:
+    def _read(self, peer: socket.socket, receiver: ChunkReceiver) -> None:
         try:
             data = peer.recv(_READ)
         except OSError:
@@ -127,30 +127,30 @@ class EngineClient:
                     self._disconnect()
         for kind, *parts in self._reader.feed(data):
             if kind == "step":
-                self._take_step(parts[0], sink)
+                self._take_step(parts[0], receiver)
             elif kind == "refused":
                 key, field, message = parts
                 self._in_flight.discard(key)
-                sink.refused(key, _as_invalid(field, message))
+                receiver.on_refusal(key, _as_invalid(field, message))
             elif kind == "expired":
                 self._in_flight.discard(parts[0])
-                sink.refused(parts[0], Unavailable(_EXPIRED))
+                receiver.on_refusal(parts[0], Unavailable(_EXPIRED))
 
-    def _take_step(self, gained: list[list[Any]], sink: Sink) -> None:
+    def _take_step(self, gained: list[list[Any]], receiver: ChunkReceiver) -> None:
         for item in gained:
             if len(item) == 2:
-                sink.gained(item[0], item[1], None)
+                receiver.on_chunk(item[0], item[1], None)
                 continue
             key, ids, extras = item
             if extras.get("finish") and extras.get("last", True):
                 self._in_flight.discard(key)
-            sink.gained(key, ids, extras)
+            receiver.on_chunk(key, ids, extras)
 
-    def _give_up(self, sink: Sink) -> None:
+    def _give_up(self, receiver: ChunkReceiver) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
         for key in lost:
-            sink.gained(key, [], {"finish": "error", "error": "the engine's process ended"})
+            receiver.on_chunk(key, [], {"finish": "error", "error": "the engine's process ended"})
 
     def _write(self, peer: socket.socket, data: bytes) -> None:
         try:

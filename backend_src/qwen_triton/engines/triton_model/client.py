@@ -25,7 +25,7 @@ from ...tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS
 from ...types import EngineRequest
 from ..deadlines import Deadlines
 from ..engine import EngineInfo
-from ..link import Sink
+from ..link import ChunkReceiver
 from ..process.socket import Waker
 from .connection import ModelConnection
 from .facts import EngineModelFacts
@@ -52,7 +52,7 @@ class _Running:
 
 
 class ModelClient:
-    """A `Door`. `processes`: the model's, if it has any. `connect_s`: how long a submit waits for a starting server."""
+    """A `EngineLink`. `processes`: the model's, if it has any. `connect_s`: how long a submit waits for a starting server."""
 
     def __init__(
         self,
@@ -110,24 +110,24 @@ class ModelClient:
     def close(self) -> None:
         self._drop_all("the model is being unloaded")
 
-    def receive(self, sink: Sink, timeout_s: float | None) -> None:
-        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
+        """Gives `receiver` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         if not self._lost:
-            self._receive(sink, self._patience(timeout_s))
+            self._receive(receiver, self._patience(timeout_s))
         if self._lost:
-            self._give_up(sink)
+            self._give_up(receiver)
         with self._lock:
             late = list(self._deadlines.passed())
         for key in late:
             self.cancel(key)
-            sink.refused(key, Unavailable(LATE))
+            receiver.on_refusal(key, Unavailable(LATE))
 
-    def _receive(self, sink: Sink, timeout_s: float | None) -> None:
+    def _receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
         processes = self._processes.descriptors if self._processes is not None else []
         watched: list[Any] = [self._waker, *self._connections, *processes]
         for ready in select.select(watched, [], [], timeout_s)[0]:
             if isinstance(ready, ModelConnection):
-                self._read(ready, sink)
+                self._read(ready, receiver)
             elif ready is self._waker:
                 self._waker.clear()
             else:
@@ -179,28 +179,28 @@ class ModelClient:
                 time.sleep(0.02)
         return self._connections[-1]
 
-    def _read(self, connection: ModelConnection, sink: Sink) -> None:
+    def _read(self, connection: ModelConnection, receiver: ChunkReceiver) -> None:
         responses, over = connection.receive()
         for response in responses:
             running = self._running.get(response.request_id)
             if running is not None:
-                self._take(running, response, sink)
+                self._take(running, response, receiver)
             elif response.error:
                 _log.warning("the engine's model answered no request that is known: %s", response.error)
         if over or not (connection.usable or self._carries(connection)):
             with self._lock:
                 self._drop(connection, over)
 
-    def _take(self, running: _Running, response: InferResponse, sink: Sink) -> None:
+    def _take(self, running: _Running, response: InferResponse, receiver: ChunkReceiver) -> None:
         if response.final or response.error:
             self._running.pop(response.request_id, None)
         try:
             for token_ids, extras in running.sequence.take(response):
-                sink.gained(running.key, token_ids, extras)
+                receiver.on_chunk(running.key, token_ids, extras)
         except Exception as error:  # whatever one response holds, the others go on
             self._running.pop(response.request_id, None)
             reason = f"the engine's model answered what cannot be read: {error!r}"
-            sink.gained(running.key, [], {"finish": "error", "error": reason})
+            receiver.on_chunk(running.key, [], {"finish": "error", "error": reason})
 
     def _carries(self, connection: ModelConnection) -> bool:
         return any(running.connection is connection for running in list(self._running.values()))
@@ -222,8 +222,8 @@ class ModelClient:
                 self._lost.append((running.key, f"the engine's model is out of reach: {reason}"))
         self.wake()
 
-    def _give_up(self, sink: Sink) -> None:
+    def _give_up(self, receiver: ChunkReceiver) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
         for key, reason in lost:
-            sink.gained(key, [], {"finish": "error", "error": reason})
+            receiver.on_chunk(key, [], {"finish": "error", "error": reason})

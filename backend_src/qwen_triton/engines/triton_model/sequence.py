@@ -14,7 +14,7 @@ _IDS = OUTPUTS[0]
 """Not in a response that only ends its request."""
 
 Gain = tuple[list[int], Extras | None]
-"""Token ids, and what their chunk says beside them (see engines.door.Sink)."""
+"""Token ids, and what their chunk says beside them (see engines.link.ChunkReceiver)."""
 
 
 class ModelSequence:
