@@ -1,7 +1,7 @@
-"""One Triton request from token chunks to responses: streamed pieces, or everything at the end.
+"""A reply: one Triton request from its admission to its last response.
 
-Rows are the request's prompts; each has some sequences. A streamed response holds a piece of one sequence, a whole
-one all rows in order. What a piece looks like is the encoder's business.
+Rows are the request's prompts; each has one or more sequences. A streamed response holds new text of one sequence, any
+other one holds all rows in order. Knows neither Triton (`Responder`) nor which arrays a response has (`AnswerEncoder`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from .request_metrics import RequestTimer
 
 
 class Reply:
-    """A `pipeline.Call`. `rows[r]` are the sequences generated for prompt r, of which the `keep` likeliest are sent."""
+    """Makes responses of a request's chunks. Used by one thread at a time, that of its sender.
+
+    `rows[r]`: the sequences generated for prompt r. `keep`: how many of them are sent, the likeliest ones. `streamed`:
+    a response for each chunk with text, else one response at the end.
+    """
 
     def __init__(
         self,
@@ -30,57 +34,66 @@ class Reply:
         keep: int,
     ) -> None:
         self.request_id = responder.request_id
+        self.requests = [request for row in rows for request in row]
+        """All sequences, row by row; their places in it are the indexes that `add_chunk` takes."""
+        self.begun = False
+        """Whether a chunk has been added."""
         self._responder = responder
         self._encoder = encoder
         self._timer = timer
         self._streamed = streamed
         self._keep = keep
-        self.requests = [request for row in rows for request in row]
-        self._places = [(r, i) for r, row in enumerate(rows) for i in range(len(row))]
+        self._indexes = [(r, i) for r, row in enumerate(rows) for i in range(len(row))]
         self._open = set(range(len(self.requests)))
         self._streams: dict[tuple[int, int], tuple[Stream, SequenceAnswer]] = {}
         self._answers: list[list[SequenceAnswer]] = [[] for _ in rows]
 
-    def feed(self, index: int, chunk: TokenChunk) -> bool:
+    def add_chunk(self, index: int, chunk: TokenChunk) -> bool:
+        """Adds new tokens of sequence `index` and writes the response that is due. True: it needs no more tokens."""
+        self.begun = True
         stream, answer = self._streams.get((index, chunk.sequence)) or self._open_stream(index, chunk.sequence)
         piece = stream.feed(chunk)
         done = stream.done and chunk.last
         if done:
             self._open.discard(index)
         if piece is not None:
-            self._take(self._places[index][0], answer, piece)
+            self._add_text(self._indexes[index][0], answer, piece)
         return done
 
     def flush(self) -> None:
+        """Sends the responses that were written."""
         self._responder.flush()
 
     def fail(self, error: Exception) -> None:
+        """Ends the request with an error."""
         self._timer.failed(error)
         self._responder.fail(error)
 
-    def abandoned(self) -> bool:
+    def client_gone(self) -> bool:
+        """Whether the client has disconnected. A round trip to the server; any thread may ask."""
         return self._responder.gone()
 
     def close(self) -> None:
+        """Ends the request of a client that has disconnected."""
         self.fail(Cancelled("the request was cancelled"))
 
     def _open_stream(self, index: int, beam: int) -> tuple[Stream, SequenceAnswer]:
-        row, number = self._places[index]
+        row, number = self._indexes[index]
         stream = self._encoder.open(row, self.requests[index], number + beam)
         answer = SequenceAnswer(number + beam)
         self._answers[row].append(answer)
         self._streams[index, beam] = stream, answer
         return stream, answer
 
-    def _take(self, row: int, answer: SequenceAnswer, piece: TextChunk) -> None:
+    def _add_text(self, row: int, answer: SequenceAnswer, piece: TextChunk) -> None:
         self._timer.tokens(len(piece.token_ids))
         if piece.finish is not None:
             self._timer.finished(piece)
         final = not self._open
         if self._streamed:
-            place = ChoiceIndex(row, answer.sequence, len(self.requests) == 1, answer.end is None)
+            choice = ChoiceIndex(row, answer.sequence, len(self.requests) == 1, answer.end is None)
             answer.end = piece
-            self._responder.write(self._encoder.piece(piece, place), final=final and piece.finish is not None)
+            self._responder.write(self._encoder.piece(piece, choice), final=final and piece.finish is not None)
         else:
             answer.add(piece)
             if final:

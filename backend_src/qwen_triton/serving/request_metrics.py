@@ -42,7 +42,7 @@ class RequestMetrics:
         self.inter_token_latency = LatencyHistogram()
         self.end_to_end = LatencyHistogram()
 
-    def open(self) -> RequestTimer:
+    def start(self) -> RequestTimer:
         """A timer of one request, which starts now."""
         return RequestTimer(self)
 

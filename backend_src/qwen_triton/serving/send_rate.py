@@ -77,7 +77,7 @@ class SendBudget:
         self._left = self._KEPT
         self._counted = time.monotonic()
 
-    def take(self) -> bool:
+    def spend(self) -> bool:
         """Whether one more piece may be sent; if so it counts."""
         self._count()
         if self._left < 1.0:

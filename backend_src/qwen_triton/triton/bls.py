@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +66,14 @@ class BlsModel:
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
-            self._dispatcher.take(partial(self._admit, request))
+            self._admit(request)
 
     def finalize(self) -> None:
         self._dispatcher.stop()
         self._metrics.stop()
 
     def _admit(self, request: Any) -> None:
-        responder, timer = TritonResponder(request), self._request_metrics.open()
+        responder, timer = TritonResponder(request), self._request_metrics.start()
         try:
             asked = [self._with_defaults(r) for r in decode_generate(read_inputs(request, BLS_INPUTS))]
             check_stream(asked[0].stream, self._decoupled, "stream")

@@ -91,7 +91,7 @@ class EngineModel:
         return {}
 
     def _admit(self, request: Any) -> None:
-        responder, timer = WatchedResponder(request, self._ledger), self._request_metrics.open()
+        responder, timer = WatchedResponder(request, self._ledger), self._request_metrics.start()
         try:
             arrays = read_inputs(request, ENGINE_INPUTS)
             if wants_stop(arrays):

@@ -22,7 +22,7 @@ def test_a_histogram_counts_below_each_bound() -> None:
 
 def test_an_answer_is_counted_once_with_its_tokens() -> None:
     metrics = RequestMetrics()
-    call = metrics.open()
+    call = metrics.start()
     call.tokens(1)
     call.tokens(4)
     call.finished(TextChunk(finish="length", usage=Usage(7, 5)))
@@ -44,5 +44,5 @@ def test_an_answer_is_counted_once_with_its_tokens() -> None:
 )
 def test_an_error_is_counted_by_its_kind(error: Exception, kind: str) -> None:
     metrics = RequestMetrics()
-    metrics.open().failed(error)
+    metrics.start().failed(error)
     assert metrics.finished == {kind: 1}

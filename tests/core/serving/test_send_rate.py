@@ -7,7 +7,7 @@ import pytest
 from qwen_triton.serving.send_rate import LinuxProcessors, SendRate
 
 
-class Machine:
+class FakeProcessors:
     """Processors that were idle for as much as the test says."""
 
     def __init__(self, count: int) -> None:
@@ -24,7 +24,7 @@ class Machine:
         return self.idle, self.all
 
 
-def paced(machine: Machine, *idle: float) -> list[float]:
+def paced(machine: FakeProcessors, *idle: float) -> list[float]:
     """The rate after each look."""
     rate, found = SendRate(machine), []
     for n, share in enumerate(idle, 1):
@@ -35,23 +35,23 @@ def paced(machine: Machine, *idle: float) -> list[float]:
 
 
 def test_a_machine_with_time_to_spare_gets_the_most() -> None:
-    assert paced(Machine(2), 0.5, 0.9) == [8000.0, 8000.0]
+    assert paced(FakeProcessors(2), 0.5, 0.9) == [8000.0, 8000.0]
 
 
 def test_without_an_idle_processor_it_falls_step_by_step_and_not_below_the_least() -> None:
-    found = paced(Machine(2), *[0.0] * 20)
+    found = paced(FakeProcessors(2), *[0.0] * 20)
     assert found[:2] == pytest.approx([8000 / 1.1, 8000 / 1.21])
     assert found[-1] == 3000.0
 
 
 def test_it_rises_again_and_stays_in_between() -> None:
-    machine = Machine(1)
+    machine = FakeProcessors(1)
     falling = paced(machine, *[0.0] * 3)
-    assert paced(Machine(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
+    assert paced(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
 
 
 def test_it_looks_five_times_a_second_at_most() -> None:
-    machine = Machine(2)
+    machine = FakeProcessors(2)
     rate = SendRate(machine)
     for n in range(100):
         machine.pass_time(0.0)

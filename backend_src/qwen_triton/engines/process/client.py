@@ -11,14 +11,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import EngineError, InvalidRequest, Unavailable
-from ...types import EngineRequest
+from ...types import EngineRequest, TokenChunk
 from ..engine import EngineInfo
 from ..link import ChunkReceiver
-from .messages import MessageReader, encode_message, encode_request
+from .messages import MessageReader, decode_chunk, encode_message, encode_request
 from .socket import Waker
 
 _READ = 1 << 18
@@ -58,7 +58,6 @@ class EngineClient:
         self._info: EngineInfo | None = None
         self._in_flight: set[int] = set()
         self._lost: list[int] = []
-        self._next = 0
         self._waker = Waker()
 
     def info(self) -> EngineInfo:
@@ -68,19 +67,12 @@ class EngineClient:
             assert self._info is not None  # set together with the connection
             return self._info
 
-    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
-        """Sends sequences together; `register(keys)` runs before any chunk of them can arrive.
-
-        Raises Unavailable when no engine answers in time.
-        """
+    def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
+        """Sends (key, request) pairs together. Raises Unavailable when no engine answers in time."""
         with self._lock:
             peer = self._ensure_connected()
-            keys = list(range(self._next + 1, self._next + 1 + len(requests)))
-            self._next = keys[-1]
-            register(keys)
-            self._in_flight.update(keys)
-            messages = (encode_message("add", k, encode_request(r)) for k, r in zip(keys, requests, strict=True))
-            self._write(peer, b"".join(messages))
+            self._in_flight.update(key for key, _ in requests)
+            self._write(peer, b"".join(encode_message("add", key, encode_request(r)) for key, r in requests))
 
     def cancel(self, key: int) -> None:
         """Lets go of a sequence; chunks already under way may still arrive."""
@@ -127,7 +119,7 @@ class EngineClient:
                     self._disconnect()
         for kind, *parts in self._reader.feed(data):
             if kind == "step":
-                self._take_step(parts[0], receiver)
+                self._read_step(parts[0], receiver)
             elif kind == "refused":
                 key, field, message = parts
                 self._in_flight.discard(key)
@@ -136,21 +128,18 @@ class EngineClient:
                 self._in_flight.discard(parts[0])
                 receiver.on_refusal(parts[0], Unavailable(_EXPIRED))
 
-    def _take_step(self, gained: list[list[Any]], receiver: ChunkReceiver) -> None:
-        for item in gained:
-            if len(item) == 2:
-                receiver.on_chunk(item[0], item[1], None)
-                continue
-            key, ids, extras = item
-            if extras.get("finish") and extras.get("last", True):
-                self._in_flight.discard(key)
-            receiver.on_chunk(key, ids, extras)
+    def _read_step(self, items: list[list[Any]], receiver: ChunkReceiver) -> None:
+        for item in items:
+            chunk = decode_chunk(item)
+            if chunk.finish and chunk.last:
+                self._in_flight.discard(item[0])
+            receiver.on_chunk(item[0], chunk)
 
     def _give_up(self, receiver: ChunkReceiver) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
         for key in lost:
-            receiver.on_chunk(key, [], {"finish": "error", "error": "the engine's process ended"})
+            receiver.on_chunk(key, TokenChunk([], finish="error", error="the engine's process ended"))
 
     def _write(self, peer: socket.socket, data: bytes) -> None:
         try:

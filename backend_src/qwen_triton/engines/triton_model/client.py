@@ -7,13 +7,11 @@ all requests go over one connection, made at the first of them: the server takes
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import secrets
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +20,7 @@ from ...kserve.messages import InferResponse, encode_infer_request
 from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
 from ...tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS
-from ...types import EngineRequest
+from ...types import EngineRequest, TokenChunk
 from ..deadlines import Deadlines
 from ..engine import EngineInfo
 from ..link import ChunkReceiver
@@ -67,8 +65,6 @@ class ModelClient:
         self._facts = facts
         self._processes = processes
         self._connect_s = connect_s
-        self._keys = itertools.count(secrets.randbits(48))
-        """They are request ids too, in an engine that others may use as well."""
         self._running: dict[str, _Running] = {}
         self._lost: list[tuple[int, str]] = []
         self._connections: list[ModelConnection] = []
@@ -80,20 +76,18 @@ class ModelClient:
         """The engine's facts, from its files: nothing is asked of it."""
         return backend_info(self._facts)
 
-    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
+    def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
         """Sends sequences. Raises Unavailable without a server, InvalidRequest for what the model does not take."""
-        keys = [next(self._keys) for _ in requests]
-        sequences = [ModelSequence(request) for request in requests]
-        messages = [self._encode(*one) for one in zip(keys, requests, sequences, strict=True)]
+        sequences = [ModelSequence(request) for _, request in requests]
+        messages = [self._encode(*one, sequence) for one, sequence in zip(requests, sequences, strict=True)]
         with self._lock:
             connection = self._ensure_connected()
             if self._processes is not None:
                 self._processes.find()
-            register(keys)
-            for key, sequence in zip(keys, sequences, strict=True):
+            for (key, _), sequence in zip(requests, sequences, strict=True):
                 self._running[str(key)] = _Running(key, connection, sequence)
-            self._limit_wait(keys, requests)
-            for key, message in zip(keys, messages, strict=True):
+            self._limit_wait(requests)
+            for (key, _), message in zip(requests, messages, strict=True):
                 self._send(connection, key, message)
 
     def cancel(self, key: int) -> None:
@@ -150,9 +144,9 @@ class ModelClient:
             self._lost.append((key, str(error)))
             self.wake()
 
-    def _limit_wait(self, keys: Sequence[int], requests: Sequence[EngineRequest]) -> None:
+    def _limit_wait(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
         """The model does not say when a sequence has a slot: with a timeout its first response must be there by then."""
-        for key, request in zip(keys, requests, strict=True):
+        for key, request in requests:
             if request.queue_timeout_s is not None:
                 self._deadlines.add(key, request.queue_timeout_s)
                 self.wake()
@@ -195,12 +189,12 @@ class ModelClient:
         if response.final or response.error:
             self._running.pop(response.request_id, None)
         try:
-            for token_ids, extras in running.sequence.take(response):
-                receiver.on_chunk(running.key, token_ids, extras)
+            for chunk in running.sequence.take(response):
+                receiver.on_chunk(running.key, chunk)
         except Exception as error:  # whatever one response holds, the others go on
             self._running.pop(response.request_id, None)
             reason = f"the engine's model answered what cannot be read: {error!r}"
-            receiver.on_chunk(running.key, [], {"finish": "error", "error": reason})
+            receiver.on_chunk(running.key, TokenChunk([], finish="error", error=reason))
 
     def _carries(self, connection: ModelConnection) -> bool:
         return any(running.connection is connection for running in list(self._running.values()))
@@ -226,4 +220,4 @@ class ModelClient:
         with self._lock:
             lost, self._lost = self._lost, []
         for key, reason in lost:
-            receiver.on_chunk(key, [], {"finish": "error", "error": reason})
+            receiver.on_chunk(key, TokenChunk([], finish="error", error=reason))

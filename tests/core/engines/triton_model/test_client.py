@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,13 +15,14 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
+from qwen_triton.engines.process.messages import encode_chunk
 from qwen_triton.engines.triton_model.client import ModelClient
 from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.engines.triton_model.server_address import GrpcAddress
 from qwen_triton.errors import InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import INFER, STREAM_INFER
 from qwen_triton.tensors.contract import ENGINE_INPUTS
-from qwen_triton.types import EngineRequest, SamplingParams
+from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 from tests.support.http2_peer import HEADERS, Peer
 from tests.support.live.waiting import becomes
 
@@ -122,8 +125,9 @@ class Gained:
     def __init__(self) -> None:
         self.all: list[tuple[int, list[int], Any]] = []
 
-    def on_chunk(self, key: int, token_ids: list[int], extras: Any) -> None:
-        self.all.append((key, token_ids, extras))
+    def on_chunk(self, key: int, chunk: TokenChunk) -> None:
+        _, ids, *extras = encode_chunk(key, chunk)
+        self.all.append((key, ids, extras[0] if extras else None))
 
     def on_refusal(self, key: int, error: QwenTritonError) -> None:
         self.all.append((key, [], error))
@@ -136,11 +140,12 @@ class Setting:
         facts = EngineModelFacts(inputs, decoupled, False, 4096, 100)
         self.client = ModelClient(self.model.address, "engine", facts, connect_s=0.2)
         self.receiver = Gained()
+        self.keys = itertools.count(secrets.randbits(48))
 
     def submit(self, *requests: EngineRequest) -> list[int]:
-        keys: list[int] = []
+        keys = [next(self.keys) for _ in requests]
         before = len(self.model.asked)
-        self.client.submit(requests, keys.extend)
+        self.client.submit(list(zip(keys, requests, strict=True)))
         assert becomes(lambda: len(self.model.asked) == before + len(requests), WAIT_S)
         return keys
 
@@ -335,23 +340,24 @@ def test_calls_that_the_server_does_not_take_fail_alone(setting: Callable[..., S
     here.submit(request())
     here.model.act(lambda peer: peer.http2.update_settings({3: 1}))
     assert becomes(lambda: here.receives() and here.model.peer.http2.local_settings.max_concurrent_streams == 1, WAIT_S)
-    keys: list[int] = []
-    here.client.submit([request()], keys.extend)
+    key = next(here.keys)
+    here.client.submit([(key, request())])
     assert "takes 1 calls at once" in here.hears(1)[0][2]["error"]
-    assert here.receiver.all[0][0] == keys[0]
+    assert here.receiver.all[0][0] == key
 
 
 def test_without_a_server_a_request_is_unavailable(setting: Callable[..., Setting]) -> None:
     here = setting()
     here.model.close()
     with pytest.raises(Unavailable, match=r"the server's own gRPC \(127.0.0.1:\d+\) does not answer"):
-        here.client.submit([request()], lambda _: pytest.fail("nothing was sent"))
+        here.client.submit([(1, request())])
+    assert here.model.asked == []
 
 
 def test_what_the_model_does_not_declare_is_refused_before_anything_is_sent(setting: Callable[..., Setting]) -> None:
     here = setting()
     with pytest.raises(InvalidRequest, match="the engine model does not take it"):
-        here.client.submit([request(min_tokens=1)], lambda _: pytest.fail("nothing was sent"))
+        here.client.submit([(1, request(min_tokens=1))])
     assert here.model.connections == 0
 
 
