@@ -17,7 +17,7 @@ class ChunkReceiver(Protocol):
     """Handles what arrives from an engine, on the thread that calls `EngineLink.receive`."""
 
     def on_chunk(self, key: int, chunk: TokenChunk) -> None:
-        """Handles new tokens of the sequence `key`."""
+        """Handles new tokens of the sequence `key`. The chunk's lists are the receiver's from here on."""
 
     def on_refusal(self, key: int, error: QwenTritonError) -> None:
         """Handles a sequence that the engine did not take.

@@ -100,7 +100,7 @@ class Reply:
                 self._responder.write(self._encoder.whole([self._best(row) for row in self._answers]), final=True)
 
     def _best(self, answers: list[SequenceAnswer]) -> list[SequenceAnswer]:
-        """In order of generation; the likeliest first where more were generated than are kept."""
+        """In order of their sequence; where more were generated than are kept, the likeliest ones, likeliest first."""
         ranked = sorted(answers, key=lambda a: a.sequence)
         if len(ranked) <= self._keep:
             return ranked
@@ -108,18 +108,18 @@ class Reply:
 
 
 class Responder(Protocol):
-    """Sends the responses of one Triton request. Used by one thread at a time, that of its sender."""
+    """Sends the responses of one Triton request. Used by its sender's thread, but for `gone`."""
 
     request_id: str
 
     def write(self, arrays: Mapping[str, Array], *, final: bool) -> None:
-        """Makes one response of the arrays that the client asked for; the last one is `final`."""
+        """Builds one response of those arrays that the client asked for; the last one is `final`."""
 
     def flush(self) -> None:
-        """Sends what was written."""
+        """Sends the responses that were written."""
 
     def fail(self, error: Exception) -> None:
-        """Sends what was written and ends the request with an error."""
+        """Sends the responses that were written and ends the request with an error."""
 
     def gone(self) -> bool:
-        """Whether the client has left (a round trip to the server)."""
+        """Whether the client has disconnected. A round trip to the server; any thread may ask."""

@@ -1,6 +1,6 @@
-"""Counts and times of requests, kept in the process: cheap to add to, from any thread; read once a second for metrics.
+"""Request metrics of one model: how requests ended, their tokens and times. Any thread adds, metrics.py reads them.
 
-Buckets are cumulative counters with an upper bound, as a Prometheus histogram has them.
+Kept in the process, because an increment of one of Triton's own metrics is a round trip to the server. Knows no Triton.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class LatencyHistogram:
-    """Observed seconds: how many fell below each bound, their number and sum."""
+    """Observed seconds. `counts[i]`: those above SECONDS[i - 1] and up to SECONDS[i], the last those above all bounds."""
 
     __slots__ = ("counts", "total")
 
@@ -26,12 +26,13 @@ class LatencyHistogram:
         self.total = 0.0
 
     def observe(self, seconds: float, times: int = 1) -> None:
+        """Counts `times` observations of `seconds` each."""
         self.counts[bisect_left(SECONDS, seconds)] += times
         self.total += seconds * times
 
 
 class RequestMetrics:
-    """Everything that one model has seen since it was loaded."""
+    """Totals since the model was loaded. `finished`: sequences by finish reason, failed requests by kind of error."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -43,12 +44,12 @@ class RequestMetrics:
         self.end_to_end = LatencyHistogram()
 
     def start(self) -> RequestTimer:
-        """A timer of one request, which starts now."""
+        """A timer for a request that arrives now."""
         return RequestTimer(self)
 
 
 class RequestTimer:
-    """Times one request and adds to its model's metrics."""
+    """Times one request and adds to its model's metrics. Used by one thread at a time."""
 
     __slots__ = ("_last", "_metrics", "_started")
 
@@ -58,7 +59,7 @@ class RequestTimer:
         self._last = 0.0
 
     def tokens(self, count: int) -> None:
-        """`count` tokens became text just now."""
+        """Counts a response of `count` tokens, made now."""
         now, metrics = time.monotonic(), self._metrics
         with metrics.lock:
             if not self._last:
@@ -68,7 +69,7 @@ class RequestTimer:
         self._last = now
 
     def finished(self, piece: TextChunk) -> None:
-        """A sequence ended with this piece."""
+        """Counts the end of a sequence; `piece` is its last chunk."""
         metrics = self._metrics
         with metrics.lock:
             metrics.finished[piece.finish or "stop"] += 1
@@ -78,7 +79,7 @@ class RequestTimer:
                 metrics.prompt_tokens += piece.usage.prompt_tokens
 
     def failed(self, error: Exception) -> None:
-        """The request ended with an error."""
+        """Counts a request that ended with `error`."""
         kinds = ((Cancelled, "cancelled"), (InvalidRequest, "invalid"), (Unavailable, "unavailable"))
         name = next((name for kind, name in kinds if isinstance(error, kind)), "error")
         with self._metrics.lock:

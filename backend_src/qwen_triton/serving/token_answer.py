@@ -1,7 +1,7 @@
-"""Answers of the engine model: token ids as stock's tensors, for the ensemble or for callers that bring their own ids.
+"""Encodes answers in token ids as the outputs of `tensorrt_llm`, for the ensemble or for clients that send ids.
 
-In an ensemble postprocessing sees each chunk alone, so a chunk for it must hold whole characters and nothing behind a
-stop string. Where the generated ids do not cut there, other ids with the same text take their place.
+In an ensemble the postprocessing model sees each chunk alone, so a chunk for it must hold whole characters and nothing
+behind a stop string. Where no cut between the generated ids does that, the chunk has other ids with the same text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows
 
 
 def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
-    """Stop words of several tokens as text, so that they stop however the answer spells them."""
+    """Stop words of several tokens as text, because an answer may spell the same text with other tokens.
+
+    Raises InvalidRequest where the model has no tokenizer.
+    """
     words = row.request.stop_sequences
     if not words or row.for_text:
         return row
@@ -33,7 +36,7 @@ def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
 
 
 class TokenStream:
-    """A sequence whose ids are handed on as they come, without a tokenizer."""
+    """A Stream that passes token ids on unchanged, without a tokenizer."""
 
     def __init__(self, prompt_tokens: int, sequence: int) -> None:
         self._prompt_tokens = prompt_tokens
@@ -43,6 +46,7 @@ class TokenStream:
         self.done = False
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
+        """The chunk without text; None behind the end."""
         if self.done:
             return None
         self._count += len(chunk.token_ids) + (chunk.stop_token is not None)
@@ -62,7 +66,7 @@ class TokenStream:
 
 
 class TokenEncoder:
-    """An `answer.AnswerEncoder` that gives output_ids and sequence_length; `tokenizer` None = ids only."""
+    """An AnswerEncoder of output_ids and sequence_length. Without a `tokenizer` ids are never cut at characters."""
 
     def __init__(self, rows: Sequence[EngineRow], tokenizer: Tokenizer | None) -> None:
         self._rows = rows
@@ -70,12 +74,12 @@ class TokenEncoder:
         self._logprobs = any(r.request.sampling.logprobs is not None or r.request.sampling.beam_width > 1 for r in rows)
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
-        asked = self._rows[row]
-        if self._tokenizer is None or not (asked.for_text or asked.stop.strings):
+        given = self._rows[row]
+        if self._tokenizer is None or not (given.for_text or given.stop.strings):
             return TokenStream(len(request.token_ids), sequence)
         return TextStream(
             self._tokenizer,
-            asked.stop,
+            given.stop,
             end_ids=request.end_ids,
             min_tokens=request.sampling.min_tokens,
             skip_special_tokens=False,
@@ -83,15 +87,15 @@ class TokenEncoder:
             sequence=sequence,
         )
 
-    def piece(self, piece: TextChunk, place: ChoiceIndex) -> Mapping[str, Array]:
-        row = self._rows[place.row]
+    def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
+        row = self._rows[choice.row]
         ids = self._ids(row, piece.token_ids, piece.text)
         arrays = {
             "output_ids": np.array([[ids]], dtype=np.int32),
             "sequence_length": np.array([[len(ids)]], dtype=np.int32),
         }
-        if not place.only:
-            arrays |= encode_place(place.row, place.sequence)
+        if not choice.only:
+            arrays |= encode_place(choice.row, choice.sequence)
         if self._logprobs:
             arrays["output_log_probs"] = np.array([[piece.log_probs]], dtype=np.float32)
         if piece.finish is not None:

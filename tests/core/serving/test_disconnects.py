@@ -1,4 +1,4 @@
-"""DisconnectWatcher: who has left is found out within a bound, and nobody is asked who is done."""
+"""DisconnectWatcher: a client that disconnects is found in time, and none is asked for whose request is answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qwen_triton.serving.disconnects import CHECK_S, DisconnectWatcher
 from tests.support.live.waiting import becomes
 
 
-def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> None:
+def test_a_client_that_disconnects_is_found_and_one_that_is_answered_is_not_asked_for() -> None:
     watch, left = DisconnectWatcher(), threading.Event()
     asked = {"leaving": 0, "done": 0}
 
@@ -32,7 +32,7 @@ def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> No
 
 
 @pytest.mark.parametrize(("all_leave", "asked"), [(True, 300), (False, 20)])
-def test_who_leaves_has_others_asked_before_their_time(
+def test_a_disconnected_client_has_others_checked_early(
     monkeypatch: pytest.MonkeyPatch, all_leave: bool, asked: int
 ) -> None:
     """An hour before it: all of them where each finds the next ones gone, a few where nobody else has left."""

@@ -218,7 +218,7 @@ def test_a_request_cancelled_while_its_submit_waits_leaves_no_sequence_behind() 
     assert (ended, link.cancelled, dispatcher.in_flight) == (["cancelled"], link.keys, 0)
 
 
-def test_a_stop_string_lets_go_of_the_engine(setting: Callable[..., ServedReplay]) -> None:
+def test_a_stop_string_frees_the_engines_slot(setting: Callable[..., ServedReplay]) -> None:
     here = setting(step_ms=5.0)
     heard = here.ask("one two STOP " + "and on " * 2000, stop=" STOP")
     assert heard.ended.wait(WAIT_S)
@@ -226,10 +226,10 @@ def test_a_stop_string_lets_go_of_the_engine(setting: Callable[..., ServedReplay
     assert becomes(here.is_free, 5)
 
 
-def test_a_caller_that_leaves_is_let_go_of_at_once_and_answered_later(
+def test_a_disconnected_client_frees_its_slot_at_once_and_is_answered_later(
     monkeypatch: pytest.MonkeyPatch, setting: Callable[..., ServedReplay]
 ) -> None:
-    """The final response must not overtake what is still under way to the stream that has broken."""
+    """The final response must not overtake a response that is still under way to the broken stream."""
     monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 2.0)
     here = setting(step_ms=5.0)
     heard = here.ask("and on " * 2000)
@@ -255,7 +255,7 @@ def test_a_dispatcher_that_stops_answers_those_who_have_left(
 
 
 def test_stocks_cancel_ends_the_requests_of_its_id(setting: Callable[..., ServedReplay]) -> None:
-    """With what they have said; others go on."""
+    """With what was generated for them; others go on."""
     here = setting(step_ms=5.0)
     taken, other = here.ask("and on " * 2000, request_id="a"), here.ask("and on " * 30, request_id="b")
     assert becomes(lambda: bool(taken.text), WAIT_S)
@@ -267,7 +267,7 @@ def test_stocks_cancel_ends_the_requests_of_its_id(setting: Callable[..., Served
 
 
 def test_one_answer_that_cannot_be_given_does_not_end_the_sender(setting: Callable[..., ServedReplay]) -> None:
-    """As when the sender of a caller that is gone raises."""
+    """As when the response sender of a disconnected client raises."""
     here = setting(step_ms=1.0)
 
     def failing() -> None:
@@ -305,7 +305,7 @@ def test_beyond_the_bound_a_request_is_unavailable(setting: Callable[..., Served
         here.ask("hello")
 
 
-def test_what_the_engine_refuses_is_the_callers_fault(setting: Callable[..., ServedReplay]) -> None:
+def test_what_the_engine_refuses_is_the_clients_fault(setting: Callable[..., ServedReplay]) -> None:
     here = setting(vocab_size=10)
     heard = here.ask("hello")
     assert heard.ended.wait(WAIT_S)
@@ -330,11 +330,11 @@ class _Unreachable(RecordingResponder):
     def flush(self) -> None:
         if self.written:
             self.written = []
-            raise RuntimeError("no such caller")
+            raise RuntimeError("no such client")
 
 
 @pytest.mark.parametrize("kind", [_Unwritable, _Unreachable])
-def test_a_caller_that_cannot_be_answered_does_not_hold_up_the_others(
+def test_a_client_that_cannot_be_answered_does_not_hold_up_the_others(
     setting: Callable[..., ServedReplay], kind: type[RecordingResponder]
 ) -> None:
     here = setting(step_ms=1.0)
@@ -347,7 +347,7 @@ def test_a_caller_that_cannot_be_answered_does_not_hold_up_the_others(
 
 
 def test_tokens_that_waited_leave_together(setting: Callable[..., ServedReplay]) -> None:
-    """While a caller is slow to take a piece the engine goes on; what it made meanwhile is one piece."""
+    """While a response is slow to send the engine goes on; what it generated meanwhile is one response."""
 
     class Slow(RecordingResponder):
         pieces = 0

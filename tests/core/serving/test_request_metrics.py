@@ -1,4 +1,4 @@
-"""RequestMetrics: what was counted and timed, by how each sequence ended."""
+"""RequestMetrics: counts and times of requests, by how each sequence ended."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_a_histogram_counts_below_each_bound() -> None:
 
 def test_an_answer_is_counted_once_with_its_tokens() -> None:
     metrics = RequestMetrics()
-    call = metrics.start()
-    call.tokens(1)
-    call.tokens(4)
-    call.finished(TextChunk(finish="length", usage=Usage(7, 5)))
+    timer = metrics.start()
+    timer.tokens(1)
+    timer.tokens(4)
+    timer.finished(TextChunk(finish="length", usage=Usage(7, 5)))
     assert (metrics.finished, metrics.prompt_tokens, metrics.output_tokens) == ({"length": 1}, 7, 5)
     assert sum(metrics.time_to_first_token.counts) == 1
     assert sum(metrics.inter_token_latency.counts) == 4

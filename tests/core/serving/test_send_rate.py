@@ -1,4 +1,4 @@
-"""The rate of a line: what it does on an idle and on a busy machine, with processors whose accounts the test keeps."""
+"""SendRate on an idle and on a busy machine, with processors whose idle time the test sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qwen_triton.serving.send_rate import LinuxProcessors, SendRate
 
 
 class FakeProcessors:
-    """Processors that were idle for as much as the test says."""
+    """Processors that were idle for as long as the test says."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -24,7 +24,7 @@ class FakeProcessors:
         return self.idle, self.all
 
 
-def paced(machine: FakeProcessors, *idle: float) -> list[float]:
+def adapted(machine: FakeProcessors, *idle: float) -> list[float]:
     """The rate after each look."""
     rate, found = SendRate(machine), []
     for n, share in enumerate(idle, 1):
@@ -35,19 +35,19 @@ def paced(machine: FakeProcessors, *idle: float) -> list[float]:
 
 
 def test_a_machine_with_time_to_spare_gets_the_most() -> None:
-    assert paced(FakeProcessors(2), 0.5, 0.9) == [8000.0, 8000.0]
+    assert adapted(FakeProcessors(2), 0.5, 0.9) == [8000.0, 8000.0]
 
 
 def test_without_an_idle_processor_it_falls_step_by_step_and_not_below_the_least() -> None:
-    found = paced(FakeProcessors(2), *[0.0] * 20)
+    found = adapted(FakeProcessors(2), *[0.0] * 20)
     assert found[:2] == pytest.approx([8000 / 1.1, 8000 / 1.21])
     assert found[-1] == 3000.0
 
 
 def test_it_rises_again_and_stays_in_between() -> None:
     machine = FakeProcessors(1)
-    falling = paced(machine, *[0.0] * 3)
-    assert paced(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
+    falling = adapted(machine, *[0.0] * 3)
+    assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
 
 
 def test_it_looks_five_times_a_second_at_most() -> None:
@@ -59,7 +59,7 @@ def test_it_looks_five_times_a_second_at_most() -> None:
     assert rate.per_s == pytest.approx(8000 / 1.1)
 
 
-def test_this_machine_keeps_accounts() -> None:
+def test_linux_counts_idle_time() -> None:
     processors = LinuxProcessors()
     idle, whole = processors.times()
     assert 0 < idle < whole

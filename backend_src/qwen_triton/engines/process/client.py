@@ -1,7 +1,7 @@
-"""A model's side of the door: submits sequences to the engine's process and receives what they gain.
+"""A model's connection to an engine's process: submits sequences and receives their chunks.
 
 Any thread may submit and cancel; one thread receives. When the engine's process ends, every sequence in flight gets a
-chunk with finish = "error" and the next submit connects anew (the supervisor starts the process again meanwhile).
+chunk with finish «error» and the next submit connects again; the supervisor restarts the process meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXPIRED = "no slot of the engine was free within the request's timeout; try aga
 
 
 def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
-    """Opens the door once. Raises OSError when nobody listens there."""
+    """Connects to an engine's process and reads its facts. Raises OSError when nothing listens at `address`."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     reader = MessageReader()
     try:
@@ -36,7 +36,7 @@ def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
         while True:
             data = peer.recv(_READ)
             if not data:
-                raise ConnectionError("the engine closed the connection before it said hello")
+                raise ConnectionError("the engine closed the connection before it sent its facts")
             for kind, facts in reader.feed(data):
                 if kind == "hello":
                     peer.settimeout(None)
@@ -47,7 +47,7 @@ def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
 
 
 class EngineClient:
-    """One connection to an engine's process. `connect_s`: how long a submit waits for an engine that is starting."""
+    """An EngineLink to an engine's process. `connect_s`: seconds that a submit waits for an engine that is starting."""
 
     def __init__(self, address: str, connect_s: float = 10.0) -> None:
         self.address = address
@@ -61,21 +61,21 @@ class EngineClient:
         self._waker = Waker()
 
     def info(self) -> EngineInfo:
-        """The engine's facts; waits for it as a submit does."""
+        """The engine's facts. Raises Unavailable when no engine answers within `connect_s`."""
         with self._lock:
             self._ensure_connected()
             assert self._info is not None  # set together with the connection
             return self._info
 
     def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
-        """Sends (key, request) pairs together. Raises Unavailable when no engine answers in time."""
+        """Sends (key, request) pairs together. Raises Unavailable when no engine answers within `connect_s`."""
         with self._lock:
             peer = self._ensure_connected()
             self._in_flight.update(key for key, _ in requests)
             self._write(peer, b"".join(encode_message("add", key, encode_request(r)) for key, r in requests))
 
     def cancel(self, key: int) -> None:
-        """Lets go of a sequence; chunks already under way may still arrive."""
+        """Ends a sequence; chunks already under way may still arrive. Ignores an unknown key."""
         with self._lock:
             if key in self._in_flight and self._peer is not None:
                 self._in_flight.discard(key)
@@ -92,11 +92,12 @@ class EngineClient:
         self._waker.wake()
 
     def close(self) -> None:
+        """Closes the connection; sequences in flight are lost."""
         with self._lock:
             self._disconnect()
 
     def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
-        """Gives `receiver` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+        """Hands over what has arrived, waiting up to `timeout_s` seconds for something (None: until woken)."""
         peer = self._peer
         watched: list[Waker | socket.socket] = [self._waker] if peer is None else [self._waker, peer]
         if not self._lost:
@@ -106,7 +107,7 @@ class EngineClient:
             if peer is not None and peer in ready:
                 self._read(peer, receiver)
         if self._lost:
-            self._give_up(receiver)
+            self._fail_lost(receiver)
 
     def _read(self, peer: socket.socket, receiver: ChunkReceiver) -> None:
         try:
@@ -135,7 +136,7 @@ class EngineClient:
                 self._in_flight.discard(item[0])
             receiver.on_chunk(item[0], chunk)
 
-    def _give_up(self, receiver: ChunkReceiver) -> None:
+    def _fail_lost(self, receiver: ChunkReceiver) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
         for key in lost:
@@ -175,7 +176,7 @@ def _as_invalid(field: str, message: str) -> InvalidRequest:
 
 
 def read_counters(address: str) -> dict[str, Any]:
-    """The engine's counters, through a connection of its own. Raises EngineError when nobody answers."""
+    """The engine's `Counters` as a dict, over a new connection. Raises EngineError when no engine answers."""
     try:
         peer, _, reader = connect(address)
         with contextlib.closing(peer):
