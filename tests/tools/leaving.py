@@ -1,9 +1,9 @@
-"""How soon a caller that leaves has given its place in the engine back: python -m tests.tools.leaving --at-once 1,64,500
+"""Measures how soon a request that is abandoned frees its slot: python -m tests.tools.leaving --at-once 1,64,500
 
-A tritonserver with the replay engine answers so many callers at once, without end. Some of them leave, one after the
-other, by each of the ways there are; at last all leave together. Prints, for each way, the time from leaving to the slot
-free in the engine's own counters. A deadline counts from when the caller's own clock has run out, a stop word from when
-its caller hears the end, a stop request from before it is sent.
+A tritonserver with the replay engine generates endless answers for so many clients at once. Some of them leave, one
+after the other, in each possible way; at last all leave together. Prints, for each way, the time from leaving to the
+free slot in the engine's own counters. It is taken from the client's own clock for a deadline, from the last response
+for a stop word, and from before the request is sent for a stop request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENGINE = {"input_ids": [100, 101, 102], "input_lengths": 3, "request_output_len"
 
 @dataclass
 class Slots:
-    """When slots were given back: `at[n]` is when the engine had cancelled its n+1st sequence since `before`."""
+    """Times at which slots became free: at `at[n]` the engine had cancelled n + 1 sequences more than `before`."""
 
     server: LiveServer
     before: int
@@ -43,7 +43,7 @@ class Slots:
     ended: Event = field(default_factory=Event)
 
     def watch(self) -> None:
-        """Looks every few milliseconds until told to end."""
+        """Reads the engine's counters every few milliseconds until `ended`."""
         while not self.ended.wait(_POLL_S):
             counters = self.server.engine_counters()
             self.at += [time.monotonic()] * (counters["cancelled"] - self.before - len(self.at))
@@ -52,7 +52,7 @@ class Slots:
 
 @contextmanager
 def watching(server: LiveServer) -> Iterator[Slots]:
-    """The slots of a server while something happens there."""
+    """Watches the slots of a server for as long as the context lasts."""
     slots = Slots(server, server.engine_counters()["cancelled"])
     thread = Thread(target=slots.watch)
     thread.start()
@@ -64,23 +64,23 @@ def watching(server: LiveServer) -> Iterator[Slots]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Waits for it; raises TimeoutError after LIMIT_S."""
+    """Waits until `true()`. Raises TimeoutError after LIMIT_S seconds."""
     deadline = time.monotonic() + LIMIT_S
     while not true():
         if time.monotonic() > deadline:
-            raise TimeoutError("a slot was not given back")
+            raise TimeoutError("a slot was not freed")
         await asyncio.sleep(_POLL_S)
 
 
-async def leave_by(caller: Any) -> float:
-    """The moment at which the caller left."""
+async def leave_by(client: Any) -> float:
+    """Runs a client that leaves; the time at which it left."""
     heard = Heard()
-    await caller.ask(heard)
+    await client.ask(heard)
     return heard.over_at
 
 
 async def leave_by_stop_request(server: LiveServer) -> float:
-    """A request to the engine model, taken back by a second one with its id."""
+    """A request to the engine model that is cancelled by a second one with its id; the time before the second was sent."""
     answer = asyncio.create_task(Grpc(server, TENSORRT_LLM, ENGINE, "taken").ask(heard := Heard()))
     await until(lambda: heard.outputs.get("output_ids") is not None)
     before = time.monotonic()
@@ -90,7 +90,7 @@ async def leave_by_stop_request(server: LiveServer) -> float:
 
 
 def ways(server: LiveServer) -> dict[str, Callable[[], Awaitable[float]]]:
-    """The ways to leave: each begins a request, lets go of it and says when that was."""
+    """Ways to leave by name: each starts a request, abandons it and returns the time."""
     return {
         "HTTP closed": lambda: leave_by(Http(server, BLS, ENDLESS, leaves_after=3)),
         "HTTP, ensemble": lambda: leave_by(Http(server, ENSEMBLE, ENDLESS, leaves_after=3)),
@@ -102,7 +102,7 @@ def ways(server: LiveServer) -> dict[str, Callable[[], Awaitable[float]]]:
 
 
 async def one_by_one(server: LiveServer, leave: Callable[[], Awaitable[float]], times: int) -> list[float]:
-    """Seconds from leaving to the slot free, of callers that leave one after the other."""
+    """Seconds from leaving to the free slot, of `times` clients that leave one after the other."""
     seconds = []
     with watching(server) as slots:
         for number in range(times):
@@ -113,7 +113,7 @@ async def one_by_one(server: LiveServer, leave: Callable[[], Awaitable[float]], 
 
 
 async def all_together(server: LiveServer, stayers: list[asyncio.Task[None]]) -> list[float]:
-    """Seconds to each slot when those who stayed leave at the same moment."""
+    """Seconds to each free slot when all remaining clients leave at the same moment."""
     with watching(server) as slots:
         left = time.monotonic()
         for task in stayers:
@@ -124,7 +124,7 @@ async def all_together(server: LiveServer, stayers: list[asyncio.Task[None]]) ->
 
 
 async def measure(server: LiveServer, at_once: int, times: int) -> None:
-    """One block of the table."""
+    """Prints the block of the table for `at_once` clients."""
     stayers = [asyncio.create_task(Grpc(server, BLS, ENDLESS).ask(Heard())) for _ in range(at_once - 1)]
     with watching(server) as slots:
         await until(lambda: slots.running == at_once - 1)
@@ -142,10 +142,10 @@ def _print(at_once: int, way: str, seconds: list[float]) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="how soon a caller that leaves has given its slot back")
-    parser.add_argument("--at-once", default="1,64,500", help="callers at once, several numbers")
-    parser.add_argument("--times", type=int, default=30, help="callers that leave by each way")
-    parser.add_argument("--step-ms", type=float, default=100.0, help="the engine's pace: a token each so often")
+    parser = argparse.ArgumentParser(description="how soon a request that is abandoned frees its slot")
+    parser.add_argument("--at-once", default="1,64,500", help="concurrent clients, several numbers")
+    parser.add_argument("--times", type=int, default=30, help="clients that leave in each way")
+    parser.add_argument("--step-ms", type=float, default=100.0, help="the engine's milliseconds per token")
     options = parser.parse_args()
     engine = {"kind": "replay", "step_ms": options.step_ms}
     print(f"{'at once':>8}  {'way':16}{'left':>8}{'p50 ms':>8}{'p99':>8}{'max':>8}")

@@ -1,11 +1,11 @@
 """Mixed traffic against a real server for as long as asked: python -m tests.tools.soak --minutes 10
 
-A tritonserver with the replay engine answers rounds of callers: either model, gRPC and HTTP, with and without stop
-strings, some leaving in mid-answer, some asking for what is refused, some that do not wait long for a slot. gRPC callers
-of the ensemble leave by stock's `stop` request, as a Session does: tritonserver 2.51 can abort when such a stream is
+A tritonserver with the replay engine answers rounds of clients: both models, gRPC and HTTP, with and without stop
+strings; some leave in mid-answer, some send what is refused, some have a short queue timeout. gRPC clients of the
+ensemble leave by stock's `stop` request, as a Session does, because tritonserver 2.51 can abort when such a stream is
 cancelled (docs/exact-text.md). Every answer's text is compared with its script.
 Prints requests, mismatches, errors by kind, the engine's slots, and each process's memory at start and end; exits 1
-on a mismatch, an error that was not asked for, or a slot that is not free at the end.
+on a mismatch, an error that is not expected, or a slot that is not free at the end.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ FREE_S = 5.0
 
 @dataclass(frozen=True)
 class Question:
-    """One caller and the text it must hear: all of it, or its beginning when it leaves. `refused`: an error instead.
+    """One client and the text it must receive: all of it, or a beginning where it `leaves`. `refused`: an error instead.
 
-    `script` is the text without the stop word's cut: an answer that was taken back while an end of its text might still
-    have become the stop word has that end. `hasty`: an answer in full, or none for want of a slot.
+    `script` is the text without the stop word's cut: an answer cancelled while the end of its text might still have
+    become the stop word has that end. `hasty`: the whole answer, or an error because no slot was free in time.
     """
 
     caller: Caller
@@ -53,24 +53,26 @@ class Question:
     hasty: bool = False
 
     def fault(self, heard: Heard) -> str:
-        """What is wrong with what was heard, in a word; empty for nothing."""
-        said = b"".join(heard.pieces)
+        """What is wrong with what was received, in a word; empty for nothing."""
+        text = b"".join(heard.pieces)
         if self.refused:
-            return "" if heard.error and not said else "not refused"
+            return "" if heard.error and not text else "not refused"
         if heard.error:
-            if self.hasty and "within the request's timeout" in heard.error and not said:
+            if self.hasty and "within the request's timeout" in heard.error and not text:
                 return ""
             return f"error: {heard.error[:80]}"
         if heard.left:
-            return "" if self.leaves and heard.is_beginning_of(self._sayable(heard)) and heard.ends <= 1 else "mismatch"
-        return "" if said == self.text.encode() and heard.ends == 1 else "mismatch"
+            return (
+                "" if self.leaves and heard.is_beginning_of(self._expected(heard)) and heard.ends <= 1 else "mismatch"
+            )
+        return "" if text == self.text.encode() and heard.ends == 1 else "mismatch"
 
-    def _sayable(self, heard: Heard) -> str:
+    def _expected(self, heard: Heard) -> str:
         return self.script if heard.finish == "cancelled" else self.text
 
 
 def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, http: float) -> Iterator[Question]:
-    """Questions without end, of every kind; `http` is the part of them that comes over HTTP."""
+    """Endless questions of every kind; a share `http` of them, 0 to 1, comes over HTTP."""
     for text in random_texts(tokenizer, draw.getrandbits(32), longest=120):
         kind, model = draw.random(), draw.choice([BLS, BLS, ENSEMBLE])
         inputs = {"text_input": text, "max_tokens": 500, "stream": True}
@@ -96,7 +98,7 @@ def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, htt
 
 
 def memory_mib(server: LiveServer) -> dict[str, float]:
-    """Resident memory of the server, each model's stubs, the engine."""
+    """Resident memory in MiB of the server, of each model's stubs and of the engine."""
     parent, memory = psutil.Process(server.pid), Counter[str]()
     for process in (parent, *parent.children(recursive=True)):
         memory[_name(process.cmdline())] += process.memory_info().rss
@@ -110,7 +112,7 @@ def _name(command: list[str]) -> str:
 
 
 def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int) -> int:
-    """Runs the rounds and prints the account; the exit code."""
+    """Runs rounds for `seconds` and prints the result; returns the exit code."""
     faults: Counter[str] = Counter()
     asked, late, rounds, before = 0, 0, 0, {}
     end = time.monotonic() + seconds
@@ -125,11 +127,11 @@ def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers
         before = before or (memory_mib(server) if rounds == WARM_UP_ROUNDS else {})
         print(f"\r{asked} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
     free = becomes(server.is_free, FREE_S)
-    _print_account(asked, late, faults, before, memory_mib(server), free)
+    _print_result(asked, late, faults, before, memory_mib(server), free)
     return 1 if faults or not free else 0
 
 
-def _print_account(
+def _print_result(
     asked: int, late: int, faults: Counter[str], before: dict[str, float], after: dict[str, float], free: bool
 ) -> None:
     errors = {kind: count for kind, count in faults.items() if kind != "mismatch"}
@@ -147,7 +149,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=64, help="requests of one round, all at once")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
-    parser.add_argument("--http", type=float, default=0.5, help="part of the callers that come over HTTP, 0 to 1")
+    parser.add_argument("--http", type=float, default=0.5, help="share of the clients that come over HTTP, 0 to 1")
     parser.add_argument("--folder", type=Path, help="an empty folder that keeps the server's log")
     options = parser.parse_args()
     folder = fetch() / "qwen2.5"

@@ -1,4 +1,7 @@
-"""Until when sequences must have a slot, so that those which still wait then can be let go of."""
+"""Queue deadlines of sequences: finds those that still have no slot when their queue timeout is over.
+
+Knows neither an engine nor what becomes of what it finds.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from collections.abc import Callable, Iterator
 from .engine import Key
 
 _FEW = 256
+"""Deadlines kept without a look at which of them still matter."""
 
 
 class Deadlines:
-    """Deadlines of waiting sequences. `waits(key)`: whether a sequence still has no slot; one that has is forgotten."""
+    """Deadlines in order of time. `waits(key)`: whether a sequence still has no slot; the others are forgotten."""
 
     def __init__(self, waits: Callable[[Key], bool]) -> None:
         self._waits = waits
@@ -20,6 +24,7 @@ class Deadlines:
         self._most = _FEW
 
     def add(self, key: Key, within_s: float) -> None:
+        """Adds a sequence that must have a slot within `within_s` seconds from now."""
         heapq.heappush(self._heap, (time.monotonic() + within_s, key))
         if len(self._heap) > self._most:
             self._heap = [entry for entry in self._heap if self._waits(entry[1])]
@@ -27,12 +32,12 @@ class Deadlines:
             self._most = max(_FEW, 2 * len(self._heap))
 
     def wait_s(self) -> float | None:
-        """Seconds to the next deadline, 0 when it has passed; None without any."""
+        """Seconds to the next deadline, 0 when it has passed, None without any."""
         self._forget()
         return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else None
 
     def passed(self) -> Iterator[Key]:
-        """Sequences that have waited to their deadline; each is given once."""
+        """Sequences that still wait at their deadline; yields each of them once."""
         while self.wait_s() == 0:
             yield heapq.heappop(self._heap)[1]
 

@@ -1,6 +1,6 @@
-"""What an engine must be able to do inside its own process: take requests, advance all of them one step, let go.
+"""The protocol of a Python engine inside its own process: add sequences, advance all of them one step, cancel.
 
-The process loop (`server.py`) owns the sockets and calls `step()`; an engine knows nothing of clients, text or Triton.
+The process loop (`process/server.py`) owns the sockets and calls `step()`; an engine knows no clients, text or Triton.
 """
 
 from __future__ import annotations
@@ -45,23 +45,24 @@ class Counters:
 
 
 class Queue:
-    """When sequences arrived, so that `counters` can say how long they waited."""
+    """Times how long sequences wait for a slot and adds it to `counters`."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._arrived: dict[Key, float] = {}
 
     def arrive(self, key: Key) -> None:
+        """Counts a sequence that the engine has taken."""
         self._arrived[key] = time.monotonic()
         self._counters.requests += 1
 
     def start(self, key: Key) -> None:
-        """The sequence has its slot."""
+        """Counts the wait of a sequence that gets its slot."""
         self._counters.started += 1
         self._counters.queue_s += time.monotonic() - self._arrived.pop(key)
 
     def leave(self, key: Key) -> None:
-        """The sequence was let go while it waited."""
+        """Forgets a sequence that was cancelled while it waited."""
         self._arrived.pop(key, None)
 
 
@@ -72,10 +73,10 @@ class StepEngine(Protocol):
     counters: Counters
 
     def add(self, key: Key, request: EngineRequest) -> None:
-        """Takes a sequence. Raises InvalidRequest for what it does not honour; nothing is left behind then."""
+        """Adds a sequence. Raises InvalidRequest for what the engine does not support, and has not added it then."""
 
     def cancel(self, key: Key) -> None:
-        """Lets go of a sequence at once, whatever its state; an unknown key is ignored. No chunk follows."""
+        """Ends a sequence at once, whatever its state; no chunk follows. Ignores an unknown key."""
 
     def waits(self, key: Key) -> bool:
         """Whether a sequence has no slot yet."""
@@ -84,7 +85,7 @@ class StepEngine(Protocol):
         """Seconds until `step()` has something to do: 0 now, None not before the next `add`."""
 
     def step(self) -> Sequence[tuple[Key, TokenChunk]]:
-        """Advances everything by one token and returns what each sequence gained, errors included. Never raises."""
+        """Advances all running sequences and returns the new chunk of each, an error as finish «error». Never raises."""
 
     def close(self) -> None:
-        """Gives memory and threads back."""
+        """Frees memory and threads."""

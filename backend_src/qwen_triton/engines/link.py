@@ -1,46 +1,55 @@
-"""A way to an engine, as the line uses it: where sequences go in and what they gain comes out."""
+"""A model's link to an engine: requests go in, chunks of tokens come out.
+
+Knows neither what is done with the chunks nor whether the engine is a process of ours or a Triton model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import QwenTritonError
-from ..serving.pending import Extras
-from ..types import EngineRequest
+from ..types import EngineRequest, TokenChunk
 from .engine import EngineInfo
 
 
-class Sink(Protocol):
-    """Who takes what arrives, on the thread that receives."""
+class ChunkReceiver(Protocol):
+    """Handles what arrives from an engine, on the thread that calls `EngineLink.receive`."""
 
-    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """A sequence gained tokens; `extras` has what its chunk says beside them."""
+    def on_chunk(self, key: int, chunk: TokenChunk) -> None:
+        """Handles new tokens of the sequence `key`. The chunk's lists are the receiver's from here on."""
 
-    def refused(self, key: int, error: QwenTritonError) -> None:
-        """The engine did not take a sequence: the caller's fault, or no slot was free in time."""
+    def on_refusal(self, key: int, error: QwenTritonError) -> None:
+        """Handles a sequence that the engine did not take.
+
+        `error`: InvalidRequest for what the engine does not support, Unavailable when no slot was free in time.
+        """
 
 
-class Door(Protocol):
-    """Any thread may submit and cancel; one thread receives. A door that is lost ends its sequences as errors."""
+class EngineLink(Protocol):
+    """Connection to one engine. Any thread may submit and cancel; one thread receives.
+
+    A connection that is lost ends each of its sequences with a chunk of finish «error».
+    """
 
     def info(self) -> EngineInfo:
-        """The engine's facts."""
+        """The engine's facts. Raises Unavailable when no engine answers in time."""
 
-    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
-        """Sends sequences together; `register(keys)` runs before any chunk of them can arrive.
+    def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
+        """Sends (key, request) pairs together. The caller chooses the keys and never uses one twice.
 
-        Raises Unavailable when no engine answers in time, InvalidRequest for what it cannot take.
+        Chunks may arrive before this returns. Raises Unavailable when no engine answers in time, InvalidRequest for
+        what it cannot take; then none of the sequences has been submitted.
         """
 
     def cancel(self, key: int) -> None:
-        """Lets go of a sequence; chunks already under way may still arrive."""
+        """Ends a sequence and frees its slot; chunks already under way may still arrive. Ignores an unknown key."""
 
     def wake(self) -> None:
         """Makes a receive() that waits return at once."""
 
     def close(self) -> None:
-        """Ends it; sequences in flight are lost."""
+        """Closes the connection; sequences in flight are lost."""
 
-    def receive(self, sink: Sink, timeout_s: float | None) -> None:
-        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
+        """Hands over what has arrived, waiting up to `timeout_s` seconds for something (None: until woken)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from ..serving.answer import Place
+from ..serving.answer import ChoiceIndex
 from ..serving.token_answer import TokenEncoder
 from ..tensors.arrays import Array
 from ..tensors.engine_inputs import EngineRow
@@ -34,7 +34,7 @@ class TaggedTokenEncoder(TokenEncoder):
         self._ledger = ledger
         self._request_number = request_number
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
+    def piece(self, piece: TextChunk, place: ChoiceIndex) -> Mapping[str, Array]:
         arrays = super().piece(piece, place)
         if piece.finish is not None:
             return arrays

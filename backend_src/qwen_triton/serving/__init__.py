@@ -1,5 +1,5 @@
-"""From an admitted request to its last response: routing of chunks, sender threads, answers, clients that disconnect.
+"""Serving of requests from admission to the last response: dispatcher, senders, replies, disconnected clients.
 
-Knows neither Triton (a responder is handed in) nor how an engine works. Imports from errors, types, text, tensors and
-engines.
+Knows neither Triton (a `Responder` sends for it) nor how an engine works. Imports from errors, types, text, chat, tensors
+and engines.
 """

@@ -1,4 +1,7 @@
-"""What one sequence has said so far, and the two things that differ between answers in text and answers in token ids."""
+"""Answers of sequences, and what differs between an answer in text and one in token ids: its stream and its arrays.
+
+Knows neither Triton nor when a response is sent.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from ..types import EngineRequest, TextChunk, TokenChunk
 
 
 @dataclass(slots=True)
-class Answer:
-    """One sequence's answer, collected until it is sent whole."""
+class SequenceAnswer:
+    """Answer of one sequence, collected for a response that holds all of it. `end` is the last chunk so far."""
 
     sequence: int
     text: list[str] = field(default_factory=list)
@@ -22,6 +25,7 @@ class Answer:
     end: TextChunk | None = None
 
     def add(self, piece: TextChunk) -> None:
+        """Appends the next chunk."""
         self.text.append(piece.text)
         self.token_ids += piece.token_ids
         self.log_probs += piece.log_probs
@@ -30,13 +34,18 @@ class Answer:
 
     @property
     def cum_log_prob(self) -> float:
-        said = self.end.cum_log_prob if self.end else None
-        return sum(self.log_probs) if said is None else said
+        """The engine's sum of log probs (natural log) where it gives one, else the sum of the tokens' own."""
+        given = self.end.cum_log_prob if self.end else None
+        return sum(self.log_probs) if given is None else given
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a piece belongs: the row (prompt), the sequence of that row, and whether it is the only one."""
+class ChoiceIndex:
+    """Which choice of a request a chunk belongs to, and what its response needs to know of it.
+
+    `row`: index of the prompt; `sequence`: index within the row; `only`: the request has no other sequence; `first`: it
+    is the sequence's first chunk.
+    """
 
     row: int
     sequence: int
@@ -45,27 +54,28 @@ class Place:
 
 
 class Stream(Protocol):
-    """One sequence's way from token chunks to pieces (see text_stream)."""
+    """Turns the token chunks of one sequence into chunks of text (TextStream) or of ids (TokenStream) until `done`."""
 
     done: bool
 
-    def feed(self, chunk: TokenChunk) -> TextChunk | None: ...
+    def feed(self, chunk: TokenChunk) -> TextChunk | None:
+        """What can be sent now, if anything; always something, the last chunk, when this one ends the sequence."""
 
 
-class Encoder(Protocol):
-    """Opens the streams of an answer and turns what comes out of them into arrays."""
+class AnswerEncoder(Protocol):
+    """Opens the streams of a request's sequences and encodes their chunks as arrays by output name."""
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
-        """The stream of one sequence of `row`."""
+        """A stream for sequence `sequence` of prompt `row`."""
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
-        """A streamed piece as arrays of one row and one sequence."""
+    def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
+        """A streamed chunk as arrays of shape [1, 1] or [1, 1, tokens]."""
 
-    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
-        """All rows with all their sequences as arrays [rows, n, …]."""
+    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
+        """All rows with all their sequences as arrays of shape [rows, sequences] or [rows, sequences, tokens]."""
 
 
-def fill_rows(rows: Sequence[Sequence[Answer]]) -> list[list[Answer]]:
-    """Rows of equal length: one that ended with fewer sequences gets empty ones."""
+def fill_rows(rows: Sequence[Sequence[SequenceAnswer]]) -> list[list[SequenceAnswer]]:
+    """Rows of equal length: a row with fewer sequences than the longest gets empty ones, because arrays have no gaps."""
     most = max(map(len, rows))
-    return [[*answers, *(Answer(n) for n in range(len(answers), most))] for answers in rows]
+    return [[*answers, *(SequenceAnswer(n) for n in range(len(answers), most))] for answers in rows]

@@ -1,11 +1,11 @@
-"""Whether callers are still there: asked a few times a second for each, on a thread of its own.
+"""Watches for clients that have disconnected. Asks for each a few times a second, on a thread of its own.
 
-The question is a round trip to the server, so it is never asked for every token, and whoever answers does not wait.
-Callers leave together where they share a connection or a process: who is found gone has some others asked at once.
+Asking is a round trip to the server, so it is never done per token, and no sender waits for it. Clients that share a
+connection or a process usually disconnect together, so finding one gone checks 20 others early.
 
-What a caller held is let go of as soon as it is found gone. The final response, which nobody hears, comes later: a
-tritonserver 2.51 that gets it while a response to the broken stream is still under way releases the stream's state
-twice, and aborts («double free», «prior > 0»).
+What a disconnected client's request held is freed at once. Its final response, which nobody reads, is sent later: a
+tritonserver 2.51 that gets it while another response to the broken stream is under way frees the stream's state twice
+and aborts («double free», «prior > 0»). Knows neither replies nor Triton: questions and actions are functions.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 CHECK_S = 0.14
-"""Between two questions about one caller; with the server's own delay an abandoned slot is free within 0.2 s."""
-_MOST_PER_S = 3600
-"""Questions a second at most: with more than 500 callers each is asked less often."""
-FAREWELL_S = 2.0
-"""From finding a caller gone to the final response: far more than the server takes to give up a broken stream."""
-_NEIGHBOURS = 20
-"""Others that are asked before their time for each caller that is found gone: what is spent follows what is found."""
+"""Seconds between two questions about one client; with the server's own delay an abandoned slot is free in 0.2 s."""
+_MAX_CHECKS_PER_S = 3600
+"""Bounds the cost of asking: beyond 500 clients each is asked less often."""
+FINAL_RESPONSE_DELAY_S = 2.0
+"""Seconds from finding a client gone to the final response: far more than the server takes to close a broken stream."""
+_EARLY_CHECKS = 20
+"""Clients asked early for each one found gone: one that leaves alone costs 20 questions, a crowd is found at once."""
 _IDLE_S = 0.02
 
 
@@ -35,55 +35,57 @@ class _Watched:
     alive: Callable[[], bool]
 
 
-class CallerWatch:
-    """Asks `gone()` of everything that is watched until it is no longer `alive()`; once it is, calls `on_gone()`."""
+class DisconnectWatcher:
+    """Asks `gone()` of each request while it is `alive()`; calls `on_gone()` once, on the watcher's thread."""
 
     def __init__(self) -> None:
         self._watched: deque[_Watched] = deque()
-        self._farewells: deque[tuple[float, Callable[[], None]]] = deque()
-        self._before_time = 0
+        self._delayed: deque[tuple[float, Callable[[], None]]] = deque()
+        self._early_checks = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="callers", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="disconnects", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; farewells that were still to come are said now."""
+        """Ends the thread; final responses that were still delayed are sent now."""
         self._stopping.set()
         self._thread.join()
-        self._say_farewells(float("inf"))
+        self._send_delayed(float("inf"))
 
     def watch(self, gone: Callable[[], bool], on_gone: Callable[[], None], alive: Callable[[], bool]) -> None:
+        """Watches one request. Any thread may call it."""
         self._watched.append(_Watched(self._next_due(), gone, on_gone, alive))
 
-    def farewell(self, action: Callable[[], None]) -> None:
-        """Does this in FAREWELL_S seconds: it sends a final response to somebody who was found gone."""
-        self._farewells.append((time.monotonic() + FAREWELL_S, action))
+    def delayed_final_response(self, send: Callable[[], None]) -> None:
+        """Calls `send` after FINAL_RESPONSE_DELAY_S seconds: it ends the request of a client that was found gone."""
+        self._delayed.append((time.monotonic() + FINAL_RESPONSE_DELAY_S, send))
 
-    def _say_farewells(self, until: float) -> None:
-        while self._farewells and self._farewells[0][0] <= until:
-            self._farewells.popleft()[1]()
+    def _send_delayed(self, until: float) -> None:
+        while self._delayed and self._delayed[0][0] <= until:
+            self._delayed.popleft()[1]()
 
     def _next_due(self) -> float:
-        return time.monotonic() + max(CHECK_S, len(self._watched) / _MOST_PER_S)
+        return time.monotonic() + max(CHECK_S, len(self._watched) / _MAX_CHECKS_PER_S)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._say_farewells(time.monotonic())
-            if self._watched and (self._before_time or self._watched[0].due <= time.monotonic()):
-                self._ask(self._watched.popleft())
+            self._send_delayed(time.monotonic())
+            if self._watched and (self._early_checks or self._watched[0].due <= time.monotonic()):
+                self._check(self._watched.popleft())
             else:
-                self._before_time = 0
+                self._early_checks = 0
                 self._stopping.wait(_IDLE_S)
 
-    def _ask(self, watched: _Watched) -> None:
+    def _check(self, watched: _Watched) -> None:
         if not watched.alive():
             return
-        self._before_time = max(0, self._before_time - 1)
+        self._early_checks = max(0, self._early_checks - 1)
         if watched.gone():
             watched.on_gone()
-            self._before_time = min(self._before_time + _NEIGHBOURS, len(self._watched))
+            self._early_checks = min(self._early_checks + _EARLY_CHECKS, len(self._watched))
         else:
             watched.due = self._next_due()
             self._watched.append(watched)

@@ -1,243 +1,153 @@
-"""The line between models and engine: calls in, merged chunks out.
+"""The dispatcher between models and engine: admits requests, gives each to a sender and routes its chunks there.
 
-A call is one Triton request with its sequences. Any thread may admit a call; chunks come back to it from the thread of
-its lane only, in order, merged while they waited: an idle line hands every token on at once, a busy one larger pieces.
-The first lane's thread also receives from the engine. Another one finds out which callers have left; their calls are
-let go of in their lanes.
+Any thread may admit a request; its responses are sent by the thread of its sender only, in order. The first sender's
+thread also receives from the engine. Knows neither Triton nor text.
 """
 
 from __future__ import annotations
 
-import logging
+import itertools
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from ..engines.engine import EngineInfo
-from ..engines.link import Door
-from ..errors import EngineError, QwenTritonError, Unavailable
+from ..engines.link import EngineLink
+from ..errors import QwenTritonError, Unavailable
 from ..types import EngineRequest, TokenChunk
-from .disconnects import CallerWatch
-from .pending import Extras
-from .send_rate import Allowance, Pace
-from .sender import Lane
+from .disconnects import DisconnectWatcher
+from .reply import Reply
+from .send_rate import SendBudget, SendRate
+from .sender import ReplySequence, Sender
 
-_LANES = 3
-"""Threads that send. On two cores and 500 calls the gap between two pieces was 160 ms with one, 95 ms with three; a
-fourth gained nothing."""
-
-_log = logging.getLogger(__name__)
+_SENDERS = 3
+"""Number of sender threads. 500 concurrent streams on 2 cores of a Xeon VM: median gap between the responses of a stream
+160 ms with 1, 95 ms with 3, unchanged with 4 (`qwen-triton bench overhead`)."""
 
 
-class Call(Protocol):
-    """What the line sees of a Triton request."""
+class Dispatcher:
+    """Serves requests with one engine. `max_in_flight`: requests admitted at once, 0 for no bound."""
 
-    request_id: str
-
-    def feed(self, index: int, chunk: TokenChunk) -> bool:
-        """Takes what sequence `index` gained and writes what is due. True: the sequence needs no more tokens."""
-
-    def flush(self) -> None:
-        """Sends what was written."""
-
-    def fail(self, error: Exception) -> None:
-        """Answers the caller with the error, finally."""
-
-    def abandoned(self) -> bool:
-        """Whether the caller has left (a round trip to the server)."""
-
-    def close(self) -> None:
-        """Ends the response of an abandoned call."""
-
-
-class _Admitted:
-    """A call under way: its lane, the engine keys of its sequences that still run, whether it has heard anything."""
-
-    __slots__ = ("begun", "call", "keys", "lane")
-
-    def __init__(self, call: Call, lane: Lane[_Admitted]) -> None:
-        self.call = call
-        self.lane = lane
-        self.keys: set[int] = set()
-        self.begun = False
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is not answered yet."""
-        return self in self.lane.calls
-
-
-class Line:
-    """Drives every call against one engine. `max_in_flight`: calls admitted at once, more are refused as Unavailable."""
-
-    def __init__(self, engine: Door, max_in_flight: int = 0) -> None:
+    def __init__(self, engine: EngineLink, max_in_flight: int = 0) -> None:
         self._engine = engine
         self._max_in_flight = max_in_flight
-        self._owners: dict[int, tuple[_Admitted, int]] = {}
-        self._callers = CallerWatch()
+        self._keys = itertools.count(secrets.randbits(48))
+        """Random, because they are request ids too in an engine that serves other models as well."""
+        self._sequences: dict[int, ReplySequence] = {}
+        self._disconnects = DisconnectWatcher()
         self._stopping = False
-        self._pace = Pace()
-        self._lanes = [Lane(self._feed, self._flush, Allowance(self._pace, _LANES)) for _ in range(_LANES)]
-        self._first, *others = self._lanes
+        self._rate = SendRate()
+        self._senders = [Sender(SendBudget(self._rate, _SENDERS), self._release) for _ in range(_SENDERS)]
+        self._first, *others = self._senders
         self._threads = [
-            threading.Thread(target=self._run, name="line", daemon=True),
-            *(threading.Thread(target=lane.run, name="lane", daemon=True) for lane in others),
+            threading.Thread(target=self._run, name="dispatcher", daemon=True),
+            *(threading.Thread(target=sender.run, name="sender", daemon=True) for sender in others),
         ]
 
     @property
     def in_flight(self) -> int:
-        """Calls admitted and not yet answered."""
-        return sum(len(lane.calls) for lane in self._lanes)
+        """Requests admitted and not yet answered."""
+        return sum(len(sender.replies) for sender in self._senders)
 
     def states(self) -> dict[str, float]:
-        """What the line can say of itself, for metrics."""
+        """The dispatcher's gauges, by the name of their metric."""
         return {"requests_in_flight": self.in_flight}
 
     def start(self) -> None:
+        """Starts the threads."""
         for thread in self._threads:
             thread.start()
-        self._callers.start()
+        self._disconnects.start()
 
     def stop(self) -> None:
-        """Ends the line's threads; calls still under way are failed."""
+        """Ends the threads and closes the engine's link; requests still in flight are answered Unavailable."""
         self._stopping = True
-        for lane in self._lanes:
-            lane.stop()
+        for sender in self._senders:
+            sender.stop()
         self._engine.wake()
         for thread in self._threads:
             thread.join()
-        self._callers.stop()
-        for lane in self._lanes:
-            lane.act()
-        for admitted in self._admitted():
-            self._fail(admitted, Unavailable("the server is shutting down"))
+        self._disconnects.stop()
+        for sender in self._senders:
+            sender.run_posted()
+        for sender, reply in self._replies():
+            sender.fail(reply, Unavailable("the server is shutting down"))
         self._engine.close()
 
     def info(self) -> EngineInfo:
-        """The engine's facts."""
+        """The engine's facts. Raises Unavailable when no engine answers in time."""
         return self._engine.info()
 
-    def take(self, work: Callable[[], None]) -> None:
-        """Reads a request, checks and admits it: at once, on the thread that has it."""
-        work()
-
     def post(self, action: Callable[[], None]) -> None:
-        """Runs something on a lane's thread: only those send responses."""
+        """Runs `action` on a sender's thread: only those send responses."""
         self._post(self._first, action)
 
     def cancel(self, request_id: str) -> None:
-        """Ends the calls of that request id as «cancelled», with what they have said."""
-        for admitted in self._admitted():
-            if admitted.call.request_id == request_id:
-                self._post(admitted.lane, partial(self._cut_off, admitted))
+        """Ends the requests of that id with finish «cancelled» and what was generated for them."""
+        for sender, reply in self._replies():
+            if reply.request_id == request_id:
+                self._post(sender, partial(sender.finish_cancelled, reply))
 
-    def admit(self, call: Call, requests: Sequence[EngineRequest]) -> None:
-        """Submits a call's sequences. Raises Unavailable beyond the bound or without an engine."""
+    def admit(self, reply: Reply, requests: Sequence[EngineRequest]) -> None:
+        """Submits a reply's sequences to the engine. Raises Unavailable beyond `max_in_flight`.
+
+        From here on the reply's sender answers it, also where the engine cannot be reached.
+        """
         in_flight = self.in_flight
         if self._max_in_flight and in_flight >= self._max_in_flight:
             raise Unavailable(f"{in_flight} requests are in flight, the most admitted at once; try again later")
-        lane = min(self._lanes, key=lambda lane: len(lane.calls))
-        admitted = _Admitted(call, lane)
-        lane.calls.add(admitted)
+        sender = min(self._senders, key=lambda sender: len(sender.replies))
+        keys = list(itertools.islice(self._keys, len(requests)))
+        self._sequences.update(zip(keys, sender.add_reply(reply, keys), strict=True))
         try:
-            self._engine.submit(requests, lambda keys: self._register(keys, admitted))
-        except QwenTritonError:
-            lane.calls.discard(admitted)
-            raise
-        abandon = partial(self._abandon, admitted)
-        self._callers.watch(call.abandoned, lambda: self._post(lane, abandon), lambda: admitted.runs)
+            self._engine.submit(list(zip(keys, requests, strict=True)))
+        except Exception as error:  # whatever keeps a request from the engine, its client gets an answer
+            self._post(sender, partial(sender.fail, reply, error))
+            return
+        self._cancel_released(keys)
+        drop = partial(self._drop, sender, reply)
+        self._disconnects.watch(reply.client_gone, lambda: self._post(sender, drop), lambda: reply in sender.replies)
 
-    def _admitted(self) -> list[_Admitted]:
-        return [admitted for lane in self._lanes for admitted in list(lane.calls)]  # others admit meanwhile
+    def on_chunk(self, key: int, chunk: TokenChunk) -> None:
+        """Routes a chunk to its sender (engines.link.ChunkReceiver). Hot: runs for every token of every request."""
+        sequence = self._sequences.get(key)
+        if sequence is not None:
+            sequence.sender.add_chunk(sequence, chunk)
 
-    def _post(self, lane: Lane[_Admitted], action: Callable[[], None]) -> None:
-        lane.post(action)
-        if lane is self._first:
-            self._engine.wake()
-
-    def _register(self, keys: list[int], admitted: _Admitted) -> None:
-        admitted.keys.update(keys)
-        self._owners.update((key, (admitted, index)) for index, key in enumerate(keys))
-
-    def _release(self, admitted: _Admitted) -> None:
-        """Lets go of a call: what its sequences still generate is cancelled."""
-        for key in admitted.keys:
-            self._owners.pop(key, None)
-            self._engine.cancel(key)
-        admitted.keys = set()
-        admitted.lane.calls.discard(admitted)
+    def on_refusal(self, key: int, error: QwenTritonError) -> None:
+        """Fails the request of a sequence that the engine did not take (engines.link.ChunkReceiver)."""
+        sequence = self._sequences.get(key)
+        if sequence is not None:
+            self._post(sequence.sender, partial(sequence.sender.fail, sequence.reply, error))
 
     def _run(self) -> None:
-        """The first lane's thread: a turn, then a look at the engine's socket."""
+        """Alternates between the engine's link and the first sender's batches."""
         while not self._stopping:
             self._engine.receive(self, self._first.wait_s())
-            self._first.turn()
-            self._pace.adapt()
+            self._first.send_batch()
+            self._rate.adapt()
 
-    def gained(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """Takes a chunk from the engine (engines.door.Sink)."""
-        owner = self._owners.get(key)
-        if owner is not None:
-            owner[0].lane.give(key, token_ids, extras, owner[0].begun)
+    def _replies(self) -> list[tuple[Sender, Reply]]:
+        """Copies, because other threads admit requests meanwhile."""
+        return [(sender, reply) for sender in self._senders for reply in list(sender.replies)]
 
-    def refused(self, key: int, error: QwenTritonError) -> None:
-        """Takes an engine's refusal (engines.door.Sink)."""
-        owner = self._owners.get(key)
-        if owner is not None:
-            self._post(owner[0].lane, partial(self._refuse, owner[0], error))
+    def _post(self, sender: Sender, action: Callable[[], None]) -> None:
+        sender.post(action)
+        if sender is self._first:
+            self._engine.wake()
 
-    def _refuse(self, admitted: _Admitted, error: QwenTritonError) -> None:
-        if admitted.runs:
-            self._fail(admitted, error)
-
-    def _cut_off(self, admitted: _Admitted) -> None:
-        for key in list(admitted.keys):
-            self._feed(key, TokenChunk(finish="cancelled"))
-        self._flush(admitted)
-
-    def _feed(self, key: int, chunk: TokenChunk) -> _Admitted | None:
-        owner = self._owners.get(key)
-        if owner is None:
-            return None
-        admitted, index = owner
-        admitted.begun = True
-        if chunk.finish == "error":
-            _log.error("the engine failed on a request: %s", chunk.error)
-            self._fail(admitted, EngineError(chunk.error))
-            return None
-        try:
-            done = admitted.call.feed(index, chunk)
-        except Exception as error:  # whatever one call's text does, the others go on
-            _log.exception("a call failed")
-            self._fail(admitted, error)
-            return None
-        if done or (chunk.finish and chunk.last):
-            self._finish(admitted, key)
-        return admitted
-
-    def _flush(self, admitted: _Admitted) -> None:
-        try:
-            admitted.call.flush()
-        except Exception as error:  # whatever one caller does, the others go on
-            _log.exception("a call's answer could not be sent")
-            self._fail(admitted, error)
-
-    def _finish(self, admitted: _Admitted, key: int) -> None:
-        admitted.keys.discard(key)
-        self._owners.pop(key, None)
+    def _release(self, key: int) -> None:
+        """Stops routing a sequence and frees its slot in the engine."""
+        self._sequences.pop(key, None)
         self._engine.cancel(key)
-        if not admitted.keys:
-            admitted.lane.calls.discard(admitted)
 
-    def _fail(self, admitted: _Admitted, error: Exception) -> None:
-        self._release(admitted)
-        try:
-            admitted.call.fail(error)
-        except Exception:  # a caller that cannot be told is no reason to stop for the others
-            _log.exception("a call could not be failed")
+    def _cancel_released(self, keys: Sequence[int]) -> None:
+        """A sequence that was released while its submit waited was unknown to the engine then: cancels it again."""
+        for key in keys:
+            if key not in self._sequences:
+                self._engine.cancel(key)
 
-    def _abandon(self, admitted: _Admitted) -> None:
-        if admitted.runs:
-            self._release(admitted)
-            self._callers.farewell(lambda: self._post(admitted.lane, admitted.call.close))
+    def _drop(self, sender: Sender, reply: Reply) -> None:
+        if sender.drop(reply):
+            self._disconnects.delayed_final_response(lambda: self._post(sender, reply.close))

@@ -1,54 +1,75 @@
-"""Chunks merge while they wait: what every sequence gained since its last turn, oldest first.
+"""Chunks that wait for a sender, merged by sequence: an idle server sends each token at once, a busy one several together.
 
-Hot: `add` runs for every token of every request, so plain chunks are only lists that grow.
+Hot: `add` runs for every token of every request. It extends the lists of chunks that wait already, so whoever adds a
+chunk must not use its lists any more.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
 from ..types import TokenChunk
 
-Extras = Mapping[str, Any]
-"""What a chunk has beside its ids, by TokenChunk's field names (see wire.encode_chunk)."""
+_Key = TypeVar("_Key", bound=Hashable)
 
-_JOINED = ("log_probs", "top_log_probs")
+_PLAIN = TokenChunk()[1:]
+"""What follows the token ids in a chunk that has nothing else."""
 
 
-class Backlog:
-    """Chunks by sequence key, as they came through the door."""
+class PendingChunks(Generic[_Key]):
+    """Waiting chunks by the key of their sequence, one for each, in order of arrival."""
 
     def __init__(self) -> None:
-        self._ids: dict[int, list[int]] = {}
-        self._extras: dict[int, dict[str, Any]] = {}
-        self._beams: deque[tuple[int, TokenChunk]] = deque()
+        self._chunks: dict[_Key, TokenChunk] = {}
+        self._beams: deque[tuple[_Key, TokenChunk]] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._ids or self._beams)
+        return bool(self._chunks or self._beams)
 
-    def add(self, key: int, token_ids: list[int], extras: Extras | None) -> None:
-        """Takes a chunk; it is merged with what waits for the same key. Beams are kept apart."""
-        if extras and ("sequence" in extras or "last" in extras):
-            self._beams.append((key, TokenChunk(token_ids, **extras)))
+    def add(self, key: _Key, chunk: TokenChunk) -> None:
+        """Adds a chunk to the one that waits for the same key. Chunks of several beams are never merged."""
+        plain = chunk[1:] == _PLAIN
+        if not plain and (chunk.sequence or not chunk.last):
+            self._beams.append((key, chunk))
             return
-        waiting = self._ids.get(key)
+        waiting = self._chunks.get(key)
         if waiting is None:
-            self._ids[key] = token_ids
+            self._chunks[key] = chunk
+        elif plain and isinstance(waiting.token_ids, list):
+            waiting.token_ids.extend(chunk.token_ids)
         else:
-            waiting += token_ids
-        if extras:
-            self._merge(key, extras)
+            self._chunks[key] = merge_chunks(waiting, chunk)
 
-    def pop(self) -> tuple[int, TokenChunk]:
-        """The chunk of the sequence that has waited longest."""
+    def pop(self) -> tuple[_Key, TokenChunk]:
+        """The key that has waited longest and its chunk; chunks of beams go before all others."""
         if self._beams:
             return self._beams.popleft()
-        key = next(iter(self._ids))
-        return key, TokenChunk(self._ids.pop(key), **self._extras.pop(key, {}))
+        key = next(iter(self._chunks))
+        return key, self._chunks.pop(key)
 
-    def _merge(self, key: int, extras: Extras) -> None:
-        waiting = self._extras.setdefault(key, {})
-        for name, value in extras.items():
-            waiting[name] = [*waiting.get(name, ()), *value] if name in _JOINED else value
+
+def merge_chunks(first: TokenChunk, second: TokenChunk) -> TokenChunk:
+    """One chunk with the tokens and log probs of both, in order, and of all else the latest that differs from a default."""
+    defaults = _PLAIN[2:]
+    others = first[3:] if second[3:] == defaults else map(_latest, first[3:], second[3:], defaults)
+    return TokenChunk(
+        _join(first.token_ids, second.token_ids),
+        _join(first.log_probs, second.log_probs),
+        _join(first.top_log_probs, second.top_log_probs),
+        *others,
+    )
+
+
+def _join(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+    if not second:
+        return first
+    if isinstance(first, list):
+        first.extend(second)
+        return first
+    return [*first, *second]
+
+
+def _latest(first: Any, second: Any, default: Any) -> Any:
+    return first if second == default else second

@@ -1,6 +1,6 @@
-"""Counts and times of requests, kept in the process: cheap to add to, from any thread; read once a second for metrics.
+"""Request metrics of one model: how requests ended, their tokens and times. Any thread adds, metrics.py reads them.
 
-Buckets are cumulative counters with an upper bound, as a Prometheus histogram has them.
+Kept in the process, because an increment of one of Triton's own metrics is a round trip to the server. Knows no Triton.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..types import TextChunk
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
-class Histogram:
-    """Observed seconds: how many fell below each bound, their number and sum."""
+class LatencyHistogram:
+    """Observed seconds. `counts[i]`: those above SECONDS[i - 1] and up to SECONDS[i], the last those above all bounds."""
 
     __slots__ = ("counts", "total")
 
@@ -26,60 +26,61 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: float, times: int = 1) -> None:
+        """Counts `times` observations of `seconds` each."""
         self.counts[bisect_left(SECONDS, seconds)] += times
         self.total += seconds * times
 
 
-class Meter:
-    """Everything that one model has seen since it was loaded."""
+class RequestMetrics:
+    """Totals since the model was loaded. `finished`: sequences by finish reason, failed requests by kind of error."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.finished: Counter[str] = Counter()
         self.prompt_tokens = 0
         self.output_tokens = 0
-        self.time_to_first_token = Histogram()
-        self.inter_token_latency = Histogram()
-        self.end_to_end = Histogram()
+        self.time_to_first_token = LatencyHistogram()
+        self.inter_token_latency = LatencyHistogram()
+        self.end_to_end = LatencyHistogram()
 
-    def open(self) -> CallMeter:
-        """A meter of one request, which starts now."""
-        return CallMeter(self)
+    def start(self) -> RequestTimer:
+        """A timer for a request that arrives now."""
+        return RequestTimer(self)
 
 
-class CallMeter:
-    """Times one request and adds to its model's meter."""
+class RequestTimer:
+    """Times one request and adds to its model's metrics. Used by one thread at a time."""
 
-    __slots__ = ("_last", "_meter", "_started")
+    __slots__ = ("_last", "_metrics", "_started")
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, metrics: RequestMetrics) -> None:
+        self._metrics = metrics
         self._started = time.monotonic()
         self._last = 0.0
 
     def tokens(self, count: int) -> None:
-        """`count` tokens became text just now."""
-        now, meter = time.monotonic(), self._meter
-        with meter.lock:
+        """Counts a response of `count` tokens, made now."""
+        now, metrics = time.monotonic(), self._metrics
+        with metrics.lock:
             if not self._last:
-                meter.time_to_first_token.observe(now - self._started)
+                metrics.time_to_first_token.observe(now - self._started)
             elif count:
-                meter.inter_token_latency.observe((now - self._last) / count, count)
+                metrics.inter_token_latency.observe((now - self._last) / count, count)
         self._last = now
 
     def finished(self, piece: TextChunk) -> None:
-        """A sequence ended with this piece."""
-        meter = self._meter
-        with meter.lock:
-            meter.finished[piece.finish or "stop"] += 1
-            meter.end_to_end.observe(time.monotonic() - self._started)
+        """Counts the end of a sequence; `piece` is its last chunk."""
+        metrics = self._metrics
+        with metrics.lock:
+            metrics.finished[piece.finish or "stop"] += 1
+            metrics.end_to_end.observe(time.monotonic() - self._started)
             if piece.usage is not None:
-                meter.output_tokens += piece.usage.completion_tokens
-                meter.prompt_tokens += piece.usage.prompt_tokens
+                metrics.output_tokens += piece.usage.completion_tokens
+                metrics.prompt_tokens += piece.usage.prompt_tokens
 
     def failed(self, error: Exception) -> None:
-        """The request ended with an error."""
+        """Counts a request that ended with `error`."""
         kinds = ((Cancelled, "cancelled"), (InvalidRequest, "invalid"), (Unavailable, "unavailable"))
         name = next((name for kind, name in kinds if isinstance(error, kind)), "error")
-        with self._meter.lock:
-            self._meter.finished[name] += 1
+        with self._metrics.lock:
+            self._metrics.finished[name] += 1

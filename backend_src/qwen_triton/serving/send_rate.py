@@ -1,8 +1,8 @@
-"""How many pieces a second the line sends: many while processors idle, fewer and larger ones when none does.
+"""Limits the responses sent per second: many while processors are idle, fewer and larger ones when none is.
 
-What is sent waits nowhere for a slow receiver: the server takes every response and queues it. On a machine without a
-free processor the senders would win over whoever receives (server, shim, client), and the queue between them would grow
-for as long as the load lasts. So a line on a busy machine merges more, and what it saves goes to the receivers.
+The server queues every response without a bound, so sending never waits for a slow client. On a machine without an idle
+processor the senders would outrun those who receive (server, shim, client), and that queue would grow for as long as
+the load lasts. Sending fewer responses leaves processor time to the receivers. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-_LEAST, _MOST = 1500, 4000
-"""Pieces a second for each processor: at 500 calls on two processors a gap of 167 ms or of 63 ms."""
-_ENOUGH_IDLE, _TOO_LITTLE_IDLE = 0.10, 0.05
+_MIN_PER_CPU, _MAX_PER_CPU = 1500, 4000
+"""Responses per second and processor: 500 streams on 2 processors then have one every 167 ms or every 63 ms each."""
+_IDLE, _BUSY = 0.10, 0.05
+"""Idle share of all processors above which the rate rises, and below which it falls."""
 _STEP = 1.1
 _ADAPT_S = 0.2
 _STAT = Path("/proc/stat")
 
 
 class Processors(Protocol):
-    """What keeps the accounts of this machine's processors."""
+    """Idle time of a machine's processors."""
 
     count: int
 
@@ -30,7 +31,7 @@ class Processors(Protocol):
 
 
 class LinuxProcessors:
-    """The kernel's accounts, of the whole machine; `count` are those that this process may use."""
+    """Idle time of the whole machine, from /proc/stat; `count`: processors that this process may use."""
 
     def __init__(self) -> None:
         self.count = len(os.sched_getaffinity(0))
@@ -40,18 +41,18 @@ class LinuxProcessors:
         return ticks[3] + ticks[4], sum(ticks)
 
 
-class Pace:
-    """`per_s` pieces a second, all lanes together; `adapt` moves it now and then."""
+class SendRate:
+    """`per_s`: responses per second of all senders together, adapted to the machine's idle time."""
 
     def __init__(self, processors: Processors | None = None) -> None:
         self._processors = processors or LinuxProcessors()
-        self._least, self._most = (float(n * self._processors.count) for n in (_LEAST, _MOST))
+        self._least, self._most = (float(n * self._processors.count) for n in (_MIN_PER_CPU, _MAX_PER_CPU))
         self.per_s = self._most
         self._idle, self._all = self._processors.times()
         self._next = 0.0
 
     def adapt(self, now: float | None = None) -> None:
-        """Call it as often as you like; it looks five times a second. `now`: seconds of time.monotonic()."""
+        """Adapts the rate, at most five times a second. `now`: seconds of time.monotonic()."""
         now = time.monotonic() if now is None else now
         if now < self._next:
             return
@@ -59,38 +60,39 @@ class Pace:
         idle, all_ = self._processors.times()
         share = (idle - self._idle) / max(1, all_ - self._all)
         self._idle, self._all = idle, all_
-        if share < _TOO_LITTLE_IDLE:
+        if share < _BUSY:
             self.per_s = max(self._least, self.per_s / _STEP)
-        elif share > _ENOUGH_IDLE:
+        elif share > _IDLE:
             self.per_s = min(self._most, self.per_s * _STEP)
 
 
-class Allowance:
-    """A lane's part of the pace: pieces that it may send now. What is not used is kept, but not much of it."""
+class SendBudget:
+    """One sender's share of the rate: a token bucket of 32 responses."""
 
-    _KEPT = 32.0
+    _SIZE = 32.0
     _GROUP = 4.0
+    """Responses to wait for once the bucket is empty, so that a sender does not wake for each one."""
 
-    def __init__(self, pace: Pace, lanes: int) -> None:
-        self._pace = pace
-        self._lanes = lanes
-        self._left = self._KEPT
-        self._counted = time.monotonic()
+    def __init__(self, rate: SendRate, senders: int) -> None:
+        self._rate = rate
+        self._senders = senders
+        self._left = self._SIZE
+        self._refilled = time.monotonic()
 
-    def take(self) -> bool:
-        """Whether one more piece may be sent; if so it counts."""
-        self._count()
+    def spend(self) -> bool:
+        """Takes one response from the budget; False when it is used up."""
+        self._refill()
         if self._left < 1.0:
             return False
         self._left -= 1.0
         return True
 
     def wait_s(self) -> float:
-        """Seconds until there is something to send with: 0 now, else until a few pieces may go together."""
-        self._count()
-        return 0.0 if self._left >= 1.0 else (self._GROUP - self._left) * self._lanes / self._pace.per_s
+        """Seconds until responses may be sent: 0 now, else until there is budget for a few."""
+        self._refill()
+        return 0.0 if self._left >= 1.0 else (self._GROUP - self._left) * self._senders / self._rate.per_s
 
-    def _count(self) -> None:
+    def _refill(self) -> None:
         now = time.monotonic()
-        self._left = min(self._KEPT, self._left + (now - self._counted) * self._pace.per_s / self._lanes)
-        self._counted = now
+        self._left = min(self._SIZE, self._left + (now - self._refilled) * self._rate.per_s / self._senders)
+        self._refilled = now

@@ -1,7 +1,7 @@
-"""A lane of the line: calls that one thread feeds and answers, and what waits for that thread.
+"""A sender: the thread that owns some of the requests in flight, from their admission to their last response.
 
-Sending a response is a round trip to the server, most of it waiting; with several lanes others send meanwhile. A call
-stays in its lane, so its responses keep their order and it needs no locks.
+Sending a response is a round trip to the server, most of it waiting; with several senders the others send meanwhile. A
+request stays with one sender, so its responses keep their order and its state needs no lock.
 """
 
 from __future__ import annotations
@@ -9,82 +9,105 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Generic, TypeVar
 
+from ..errors import EngineError
 from ..types import TokenChunk
-from .pending import Backlog, Extras
-from .send_rate import Allowance
+from .pending import PendingChunks
+from .reply import Reply
+from .send_rate import SendBudget
 
-_TURN = 16
-"""Pieces made and sent in one turn: some milliseconds at most."""
+_BATCH = 16
+"""Responses built and sent together: some milliseconds at most, so that new requests are not kept waiting."""
 
-_Call = TypeVar("_Call")
 _log = logging.getLogger(__name__)
 
 
-class Lane(Generic[_Call]):
-    """Any thread may give chunks and post actions; the lane's own thread takes its turns.
+class ReplySequence:
+    """One sequence of a reply. `running`: its tokens are still wanted; `key`: its name in the engine."""
 
-    `feed` gives a call its chunk and returns the call, unless nobody wants the chunk; `flush` sends what the call wrote.
+    __slots__ = ("index", "key", "reply", "running", "sender")
+
+    def __init__(self, sender: Sender, reply: Reply, index: int, key: int) -> None:
+        self.sender = sender
+        self.reply = reply
+        self.index = index
+        self.key = key
+        self.running = True
+
+
+class Sender:
+    """Any thread may add requests, chunks and actions; everything else runs on the sender's own thread.
+
+    `release(key)` is called once for each sequence whose tokens are no longer wanted.
     """
 
-    def __init__(
-        self, feed: Callable[[int, TokenChunk], _Call | None], flush: Callable[[_Call], None], allowance: Allowance
-    ) -> None:
-        self.calls: set[_Call] = set()
-        self._feed = feed
-        self._flush = flush
-        self._allowance = allowance
-        self._arrived: deque[tuple[Backlog, int, list[int], Extras | None]] = deque()
-        self._openings, self._backlog = Backlog(), Backlog()
+    def __init__(self, budget: SendBudget, release: Callable[[int], None]) -> None:
+        self.replies: dict[Reply, list[ReplySequence]] = {}
+        """Replies that are not answered yet, each with its sequences."""
+        self._budget = budget
+        self._release_key = release
+        self._arrived: deque[tuple[PendingChunks[ReplySequence], ReplySequence, TokenChunk]] = deque()
+        self._first_chunks: PendingChunks[ReplySequence] = PendingChunks()
+        self._later_chunks: PendingChunks[ReplySequence] = PendingChunks()
         self._posted: deque[Callable[[], None]] = deque()
         self._asleep = False
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
 
     def wait_s(self) -> float | None:
-        """Seconds until there is something to do in a turn: 0 now, None not before something arrives."""
+        """Seconds until `send_batch` has something to do: 0 now, None not before something arrives."""
         if self._posted:
             return 0.0
-        return self._allowance.wait_s() if self._arrived or self._openings or self._backlog else None
+        return self._budget.wait_s() if self._arrived or self._first_chunks or self._later_chunks else None
 
-    def give(self, key: int, token_ids: list[int], extras: Extras | None, begun: bool = True) -> None:
-        """Takes a chunk of one of the lane's calls; one that has not `begun` to be answered goes before all others."""
-        self._arrived.append((self._backlog if begun else self._openings, key, token_ids, extras))
-        self._wake()
+    def add_reply(self, reply: Reply, keys: Sequence[int]) -> list[ReplySequence]:
+        """Takes a request over; `keys` are the engine's names for its sequences, in order."""
+        sequences = [ReplySequence(self, reply, index, key) for index, key in enumerate(keys)]
+        self.replies[reply] = sequences
+        return sequences
+
+    def add_chunk(self, sequence: ReplySequence, chunk: TokenChunk) -> None:
+        """Adds a chunk; those of a reply of which nothing has been sent go before all others."""
+        self._arrived.append((self._later_chunks if sequence.reply.begun else self._first_chunks, sequence, chunk))
+        if self._asleep:
+            self._wake()
 
     def post(self, action: Callable[[], None]) -> None:
-        """Takes something that is to run on the lane's thread."""
+        """Runs `action` on the sender's thread, before the next batch."""
         self._posted.append(action)
-        self._wake()
+        if self._asleep:
+            self._wake()
 
-    def turn(self) -> None:
-        """Runs what was posted, then makes pieces: first words first, then the oldest, with all that has come for it.
+    def send_batch(self) -> None:
+        """Runs what was posted, then builds up to 16 responses, first chunks first, and sends them.
 
-        All are sent when all are made: code that runs again and again at once is several times as fast as code that
-        takes turns with the server's.
+        All are built before the first is sent: building is our code and sending the server's, and either is several
+        times as fast when it runs repeatedly as when the two alternate.
         """
-        self.act()
-        fed = []
-        for _ in range(_TURN):
+        self.run_posted()
+        built = []
+        for _ in range(_BATCH):
             self._collect()
-            backlog = self._openings or self._backlog
-            if not (backlog and self._allowance.take()):
+            pending = self._first_chunks or self._later_chunks
+            if not (pending and self._budget.spend()):
                 break
-            fed.append(self._feed(*backlog.pop()))
-        for call in fed:
-            if call is not None:
-                self._flush(call)
+            built.append(self._add_to_reply(*pending.pop()))
+        for reply in built:
+            if reply is not None:
+                self._flush(reply)
 
-    def act(self) -> None:
-        """Runs what was posted."""
+    def run_posted(self) -> None:
+        """Runs what was posted. An action that fails is logged, because the other requests must go on."""
         while self._posted:
-            self._run_posted(self._posted.popleft())
+            try:
+                self._posted.popleft()()
+            except Exception:
+                _log.exception("a request could not be answered")
 
     def run(self) -> None:
-        """Takes turns until stopped; sleeps when there is nothing to do."""
+        """Sends batches until stopped; sleeps when there is nothing to do."""
         while not self._stopping:
             wait_s = self.wait_s()
             if wait_s is None:
@@ -92,33 +115,87 @@ class Lane(Generic[_Call]):
             elif wait_s:
                 time.sleep(wait_s)
             else:
-                self.turn()
+                self.send_batch()
 
     def stop(self) -> None:
         """Ends `run`."""
         self._stopping = True
         self._wakes.put(None)
 
+    def fail(self, reply: Reply, error: Exception) -> None:
+        """Answers a reply with an error, unless it is answered already."""
+        if reply in self.replies:
+            self._fail(reply, error)
+
+    def finish_cancelled(self, reply: Reply) -> None:
+        """Ends a reply with finish «cancelled» and what was generated for it."""
+        for sequence in self.replies.get(reply, ()):
+            self._add_to_reply(sequence, TokenChunk(finish="cancelled"))
+        self._flush(reply)
+
+    def drop(self, reply: Reply) -> bool:
+        """Cancels a reply's sequences and sends nothing; False where it is answered already."""
+        sequences = self.replies.pop(reply, None)
+        for sequence in sequences or ():
+            self._release(sequence)
+        return sequences is not None
+
+    def _add_to_reply(self, sequence: ReplySequence, chunk: TokenChunk) -> Reply | None:
+        """The reply, if the chunk was added to it."""
+        if not sequence.running:
+            return None
+        reply = sequence.reply
+        if chunk.finish == "error":
+            _log.error("the engine failed on a request: %s", chunk.error)
+            self._fail(reply, EngineError(chunk.error))
+            return None
+        try:
+            done = reply.add_chunk(sequence.index, chunk)
+        except Exception as error:  # one request's text must not end the others
+            _log.exception("a request failed")
+            self._fail(reply, error)
+            return None
+        if done:
+            self._finish(sequence)
+        return reply
+
+    def _flush(self, reply: Reply) -> None:
+        try:
+            reply.flush()
+        except Exception as error:  # one client's connection must not end the others
+            _log.exception("a response could not be sent")
+            self._fail(reply, error)
+
+    def _finish(self, sequence: ReplySequence) -> None:
+        self._release(sequence)
+        if not any(other.running for other in self.replies.get(sequence.reply, ())):
+            self.replies.pop(sequence.reply, None)
+
+    def _fail(self, reply: Reply, error: Exception) -> None:
+        self.drop(reply)
+        try:
+            reply.fail(error)
+        except Exception:  # a client that cannot be told must not end the others
+            _log.exception("a request could not be failed")
+
+    def _release(self, sequence: ReplySequence) -> None:
+        if sequence.running:
+            sequence.running = False
+            self._release_key(sequence.key)
+
     def _collect(self) -> None:
         arrived = self._arrived
         while arrived:
-            backlog, key, token_ids, extras = arrived.popleft()
-            backlog.add(key, token_ids, extras)
+            pending, sequence, chunk = arrived.popleft()
+            pending.add(sequence, chunk)
 
     def _wake(self) -> None:
-        if self._asleep:
-            self._asleep = False
-            self._wakes.put(None)
+        self._asleep = False
+        self._wakes.put(None)
 
     def _sleep(self) -> None:
-        """Who gives first sees the lane asleep, or the lane sees what was given: one of the two at least."""
+        """Sleeps until something is added. `_asleep` is set before the last look, so that no wake-up is missed."""
         self._asleep = True
         if self.wait_s() is None and not self._stopping:
             self._wakes.get()
         self._asleep = False
-
-    def _run_posted(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception:  # whatever became of one caller, the others go on
-            _log.exception("a caller could not be answered")

@@ -1,4 +1,4 @@
-"""Answers of a text model: pieces of text, their log probs, how they ended."""
+"""Encodes answers in text as the outputs of `tensorrt_llm_bls`: text, log probs, finish reason, usage."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..tensors.usage import encode_counts, encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
-from .answer import Answer, Place, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, fill_rows
 
 
 class TextEncoder:
-    """An `answer.Encoder` for the rows of one request. `echo`: whether a request that does not say repeats its prompt."""
+    """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes the text where a row does not say."""
 
     def __init__(
         self, rows: Sequence[GenerateRequest], tokenizer: Tokenizer, *, skip_special_tokens: bool, echo: bool
@@ -32,42 +32,42 @@ class TextEncoder:
         self._logprobs = any(row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows)
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
-        asked = self._rows[row]
+        given = self._rows[row]
         if row in self._echoes:
-            self._echoes[row] = asked.prompt or self._tokenizer.decode(request.token_ids, self._skip_special_tokens)
-        self._thinking[row] = asked.messages is not None and opens_thinking(request.token_ids, self._tokenizer)
+            self._echoes[row] = given.prompt or self._tokenizer.decode(request.token_ids, self._skip_special_tokens)
+        self._thinking[row] = given.messages is not None and opens_thinking(request.token_ids, self._tokenizer)
         stream = self._streams[row, sequence] = TextStream(
             self._tokenizer,
-            asked.stop,
+            given.stop,
             end_ids=request.end_ids,
             min_tokens=request.sampling.min_tokens,
             skip_special_tokens=self._skip_special_tokens,
-            accumulate=bool(asked.accumulate) and asked.stream,
+            accumulate=bool(given.accumulate) and given.stream,
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
         )
         return stream
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
-        accumulated = self._rows[place.row].accumulate
-        echo = self._echoes.get(place.row, "") if place.first or accumulated else ""
+    def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
+        accumulated = self._rows[choice.row].accumulate
+        echo = self._echoes.get(choice.row, "") if choice.first or accumulated else ""
         arrays = {"text_output": encode_strings([[echo + piece.text]])}
-        if not place.only:
-            arrays |= encode_place(place.row, place.sequence)
+        if not choice.only:
+            arrays |= encode_place(choice.row, choice.sequence)
         if self._logprobs:
             arrays["output_log_probs"] = np.array([[piece.log_probs]], dtype=np.float32)
             arrays["logprobs"] = encode_strings([[encode_logprobs(piece, self._tokenizer)]])
-        if place.first and self._thinking[place.row]:
+        if choice.first and self._thinking[choice.row]:
             arrays["reasoning_opened"] = np.array([[True]])
-        if piece.finish is None and self._rows[place.row].count_pieces:
-            arrays |= encode_counts([[self._streams[place.row, place.sequence].usage]])
+        if piece.finish is None and self._rows[choice.row].count_pieces:
+            arrays |= encode_counts([[self._streams[choice.row, choice.sequence].usage]])
         if piece.finish is not None:
             arrays |= encode_ends([[piece]]) | {"stop_reason": _stop_reasons([[piece]])}
             if self._logprobs:
                 arrays["cum_log_probs"] = np.array([[piece.cum_log_prob or 0.0]], np.float32)
         return arrays
 
-    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
+    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
         texts = [[self._echoes.get(r, "") + "".join(a.text) for a in row] for r, row in enumerate(full)]
         ends = [[a.end for a in row] for row in full]
@@ -90,13 +90,13 @@ def _stop_reasons(rows: Sequence[Sequence[TextChunk | None]]) -> Array:
     return encode_strings([[json.dumps(e.stop_reason if e else None, ensure_ascii=False) for e in r] for r in rows])
 
 
-def encode_logprobs(said: TextChunk | Answer, tokenizer: Tokenizer) -> str:
-    """OpenAI's `logprobs.content` of what was said, as JSON; empty where no log probs were asked for."""
-    tops = said.top_log_probs or [()] * len(said.log_probs)
+def encode_logprobs(answer: TextChunk | SequenceAnswer, tokenizer: Tokenizer) -> str:
+    """OpenAI's `logprobs.content` of a chunk or an answer, as JSON; an empty list where it has no log probs."""
+    tops = answer.top_log_probs or [()] * len(answer.log_probs)
     return json.dumps(
         [
             _token(i, log_prob, tokenizer) | {"top_logprobs": [_token(t, p, tokenizer) for t, p in top]}
-            for i, log_prob, top in zip(said.token_ids, said.log_probs, tops, strict=False)
+            for i, log_prob, top in zip(answer.token_ids, answer.log_probs, tops, strict=False)
         ],
         ensure_ascii=False,
     )

@@ -1,7 +1,7 @@
-"""Answers of the engine model: token ids as stock's tensors, for the ensemble or for callers that bring their own ids.
+"""Encodes answers in token ids as the outputs of `tensorrt_llm`, for the ensemble or for clients that send ids.
 
-In an ensemble postprocessing sees each chunk alone, so a chunk for it must hold whole characters and nothing behind a
-stop string. Where the generated ids do not cut there, other ids with the same text take their place.
+In an ensemble the postprocessing model sees each chunk alone, so a chunk for it must hold whole characters and nothing
+behind a stop string. Where no cut between the generated ids does that, the chunk has other ids with the same text.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from ..tensors.usage import encode_ends, encode_place
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, TextChunk, TokenChunk, Usage
-from .answer import Answer, Place, Stream, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows
 
 
 def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
-    """Stop words of several tokens as text, so that they stop however the answer spells them."""
+    """Stop words of several tokens as text, because an answer may spell the same text with other tokens.
+
+    Raises InvalidRequest where the model has no tokenizer.
+    """
     words = row.request.stop_sequences
     if not words or row.for_text:
         return row
@@ -35,7 +38,7 @@ def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
 
 
 class TokenStream:
-    """A sequence whose ids are handed on as they come, without a tokenizer."""
+    """A Stream that passes token ids on unchanged, without a tokenizer."""
 
     def __init__(self, prompt_tokens: int, sequence: int) -> None:
         self._prompt_tokens = prompt_tokens
@@ -45,6 +48,7 @@ class TokenStream:
         self.done = False
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
+        """The chunk without text; None behind the end."""
         if self.done:
             return None
         self._count += len(chunk.token_ids) + (chunk.stop_token is not None)
@@ -64,7 +68,7 @@ class TokenStream:
 
 
 class TokenEncoder:
-    """An `answer.Encoder` that gives output_ids and sequence_length; `tokenizer` None = ids only."""
+    """An AnswerEncoder of output_ids and sequence_length. Without a `tokenizer` ids are never cut at characters."""
 
     def __init__(self, rows: Sequence[EngineRow], tokenizer: Tokenizer | None) -> None:
         self._rows = rows
@@ -72,12 +76,12 @@ class TokenEncoder:
         self._logprobs = any(r.request.sampling.logprobs is not None or r.request.sampling.beam_width > 1 for r in rows)
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
-        asked = self._rows[row]
-        if self._tokenizer is None or not (asked.for_text or asked.stop.strings):
+        given = self._rows[row]
+        if self._tokenizer is None or not (given.for_text or given.stop.strings):
             return TokenStream(len(request.token_ids), sequence)
         return TextStream(
             self._tokenizer,
-            asked.stop,
+            given.stop,
             end_ids=request.end_ids,
             min_tokens=request.sampling.min_tokens,
             skip_special_tokens=False,
@@ -85,12 +89,12 @@ class TokenEncoder:
             sequence=sequence,
         )
 
-    def piece(self, piece: TextChunk, place: Place) -> Mapping[str, Array]:
-        row = self._rows[place.row]
+    def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
+        row = self._rows[choice.row]
         ids = self._ids(row, piece.token_ids, piece.text)
         arrays = encode_token_piece(ids)
-        if not place.only:
-            arrays |= encode_place(place.row, place.sequence)
+        if not choice.only:
+            arrays |= encode_place(choice.row, choice.sequence)
         if self._logprobs:
             arrays |= encode_log_probs([[piece.log_probs]])
         if piece.finish is not None:
@@ -99,7 +103,7 @@ class TokenEncoder:
                 arrays |= encode_cum_log_probs([[piece.cum_log_prob or 0.0]])
         return arrays
 
-    def whole(self, rows: Sequence[Sequence[Answer]]) -> Mapping[str, Array]:
+    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
         ids = [[self._whole_ids(self._rows[r], a) for a in row] for r, row in enumerate(full)]
         arrays = {
@@ -121,7 +125,7 @@ class TokenEncoder:
             del arrays[NUM_OUTPUT_TOKENS]
         return arrays
 
-    def _whole_ids(self, row: EngineRow, answer: Answer) -> Sequence[int]:
+    def _whole_ids(self, row: EngineRow, answer: SequenceAnswer) -> Sequence[int]:
         ids = self._ids(row, answer.token_ids, "".join(answer.text))
         return [*row.request.token_ids, *ids] if row.echo else ids
 

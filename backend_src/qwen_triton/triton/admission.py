@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import QwenTritonError
-from ..serving.answer import Encoder
-from ..serving.dispatcher import Line
-from ..serving.reply import AnswerCall
-from ..serving.request_metrics import Meter
+from ..serving.answer import AnswerEncoder
+from ..serving.dispatcher import Dispatcher
+from ..serving.reply import Reply
+from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import Tensor
 from ..tensors.request_parameters import limit_wait, queue_timeout_s
@@ -26,7 +26,7 @@ class DecodedRequest(NamedTuple):
     """What a model makes of a request: `rows[r]` are the sequences for prompt r, of which the `keep` best are sent."""
 
     rows: Sequence[Sequence[EngineRequest]]
-    encoder: Encoder
+    encoder: AnswerEncoder
     streamed: bool
     keep: int
 
@@ -34,7 +34,9 @@ class DecodedRequest(NamedTuple):
 class Admission:
     """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound."""
 
-    def __init__(self, dispatcher: Line, metrics: Meter, inputs: Sequence[Tensor], queue_timeout_ms: int) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, metrics: RequestMetrics, inputs: Sequence[Tensor], queue_timeout_ms: int
+    ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._reader = RequestReader(inputs)
@@ -48,7 +50,7 @@ class Admission:
         `decode` raises QwenTritonError for what it refuses; None: nothing is generated, the request ends without a
         response.
         """
-        timer = self._metrics.open()
+        timer = self._metrics.start()
         try:
             arrays, parameters = self._reader.read(request)
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
@@ -57,7 +59,7 @@ class Admission:
                 self._dispatcher.post(responder.finish)
                 return
             rows, encoder, streamed, keep = decoded
-            reply = AnswerCall(responder, rows, encoder, timer, streamed=streamed, keep=keep)
+            reply = Reply(responder, rows, encoder, timer, streamed=streamed, keep=keep)
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
         except QwenTritonError as error:
             timer.failed(error)

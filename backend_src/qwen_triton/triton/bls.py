@@ -15,8 +15,8 @@ from ..engines.triton_model.facts import EngineModelFacts
 from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
 from ..preprocess import Preprocessor
-from ..serving.dispatcher import Line
-from ..serving.request_metrics import Meter
+from ..serving.dispatcher import Dispatcher
+from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS, BLS_INPUTS
@@ -44,8 +44,8 @@ class BlsModel:
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
-        self._dispatcher = Line(self._engine_link(repository), self._settings.max_in_flight)
-        metrics = Meter()
+        self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
+        metrics = RequestMetrics()
         self._admission = Admission(self._dispatcher, metrics, BLS_INPUTS, self._settings.queue_timeout_ms)
         self._publisher = MetricsPublisher(BLS, metrics, self._dispatcher.states)
         self._dispatcher.start()

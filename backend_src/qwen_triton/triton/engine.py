@@ -22,8 +22,8 @@ from ..ensemble.tagged_answer import TaggedTokenEncoder
 from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
-from ..serving.dispatcher import Line
-from ..serving.request_metrics import Meter
+from ..serving.dispatcher import Dispatcher
+from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.arrays import Array
 from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
@@ -53,10 +53,10 @@ class EngineModel:
         self._echo = not parameters.flag("exclude_input_in_output", True)
         self._address = engine_address(server_pid(), args["model_name"])
         self._supervisor = self._start_engine(parameters)
-        self._dispatcher = Line(EngineClient(self._address), parameters.number("max_in_flight") or 0)
+        self._dispatcher = Dispatcher(EngineClient(self._address), parameters.number("max_in_flight") or 0)
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, acks_address(self._address))
-        metrics = Meter()
+        metrics = RequestMetrics()
         timeout_ms = parameters.number("queue_timeout_ms") or 0
         self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms)
         self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)

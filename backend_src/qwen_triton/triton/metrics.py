@@ -12,7 +12,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..serving.request_metrics import SECONDS, Histogram, Meter
+from ..serving.request_metrics import SECONDS, LatencyHistogram, RequestMetrics
 
 PREFIX = "qwen_triton_"
 FLUSH_S = 1.0
@@ -54,7 +54,7 @@ class _Counter:
 class MetricsPublisher:
     """Publishes one model's request metrics, and the values of `states()`, until stopped."""
 
-    def __init__(self, model: str, metrics: Meter, states: Callable[[], dict[str, float]]) -> None:
+    def __init__(self, model: str, metrics: RequestMetrics, states: Callable[[], dict[str, float]]) -> None:
         self._model = model
         self._metrics = metrics
         self._states = states
@@ -109,7 +109,7 @@ class MetricsPublisher:
             self._gauges[name] = self._families[name].Metric(labels={"model": self._model})
         self._gauges[name].set(value)
 
-    def _histogram(self, name: str, histogram: Histogram) -> None:
+    def _histogram(self, name: str, histogram: LatencyHistogram) -> None:
         counts = list(accumulate(histogram.counts))
         for bound, count in zip((*map(str, SECONDS), "+Inf"), counts, strict=True):
             self._count(f"{name}_bucket", count, le=bound)

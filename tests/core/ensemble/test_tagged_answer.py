@@ -9,11 +9,11 @@ import numpy as np
 from qwen_triton.ensemble.ack_ledger import AckLedger
 from qwen_triton.ensemble.ack_tag import read_tag
 from qwen_triton.ensemble.tagged_answer import TaggedTokenEncoder
-from qwen_triton.serving.answer import Answer, Place
+from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.tensors.engine_inputs import EngineRow
 from qwen_triton.types import EngineRequest, SamplingParams, StopConditions, TextChunk, Usage
 
-PLACE = Place(0, 0, True, True)
+PLACE = ChoiceIndex(0, 0, True, True)
 ROW = EngineRow(EngineRequest((1, 2), SamplingParams(max_tokens=9)), StopConditions(), for_text=True, echo=False)
 
 
@@ -38,7 +38,7 @@ def test_the_last_chunk_and_a_whole_answer_have_no_tag() -> None:
     encoder = TaggedTokenEncoder([ROW], None, ledger, number)
     end = TextChunk("ab", (7, 8, 9, 10, 11), finish="stop", usage=Usage(2, 5))
     assert np.array_equal(encoder.piece(end, PLACE)["output_ids"], [[end.token_ids]])
-    answer = Answer(0)
+    answer = SequenceAnswer(0)
     answer.add(end)
     assert np.array_equal(encoder.whole([[answer]])["output_ids"], [[end.token_ids]])
     assert not ledger._requests[number].unacked

@@ -1,4 +1,4 @@
-"""CallerWatch: who has left is found out within a bound, and nobody is asked who is done."""
+"""DisconnectWatcher: a client that disconnects is found in time, and none is asked for whose request is answered."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from qwen_triton.serving import disconnects as callers
-from qwen_triton.serving.disconnects import CHECK_S, CallerWatch
+from qwen_triton.serving import disconnects
+from qwen_triton.serving.disconnects import CHECK_S, DisconnectWatcher
 from tests.support.live.waiting import becomes
 
 
-def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> None:
-    watch, left = CallerWatch(), threading.Event()
+def test_a_client_that_disconnects_is_found_and_one_that_is_answered_is_not_asked_for() -> None:
+    watch, left = DisconnectWatcher(), threading.Event()
     asked = {"leaving": 0, "done": 0}
 
     def gone(name: str, answer: bool) -> bool:
@@ -32,18 +32,18 @@ def test_a_caller_that_leaves_is_found_and_one_that_is_done_is_not_asked() -> No
 
 
 @pytest.mark.parametrize(("all_leave", "asked"), [(True, 300), (False, 20)])
-def test_who_leaves_has_others_asked_before_their_time(
+def test_a_disconnected_client_has_others_checked_early(
     monkeypatch: pytest.MonkeyPatch, all_leave: bool, asked: int
 ) -> None:
     """An hour before it: all of them where each finds the next ones gone, a few where nobody else has left."""
-    watch, questions, left = CallerWatch(), [], []
+    watch, questions, left = DisconnectWatcher(), [], []
 
     def gone() -> bool:
         questions.append(1)
         return all_leave
 
     watch.watch(lambda: True, lambda: left.append(1), lambda: True)
-    monkeypatch.setattr(callers, "CHECK_S", 3600.0)
+    monkeypatch.setattr(disconnects, "CHECK_S", 3600.0)
     for _ in range(300):
         watch.watch(gone, lambda: left.append(1), lambda: True)
     watch.start()

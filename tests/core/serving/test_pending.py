@@ -1,28 +1,47 @@
-"""Backlog: chunks merge while they wait, oldest sequence first."""
+"""PendingChunks: chunks merge while they wait, oldest sequence first."""
 
 from __future__ import annotations
 
-from qwen_triton.serving.pending import Backlog
+from qwen_triton.serving.pending import PendingChunks
 from qwen_triton.types import TokenChunk
 
 
 def test_chunks_of_one_sequence_merge_and_the_oldest_comes_first() -> None:
-    backlog = Backlog()
-    backlog.add(1, [10], None)
-    backlog.add(2, [20], None)
-    backlog.add(1, [11], None)
-    assert [backlog.pop(), backlog.pop(), bool(backlog)] == [(1, TokenChunk([10, 11])), (2, TokenChunk([20])), False]
+    pending: PendingChunks[int] = PendingChunks()
+    pending.add(1, TokenChunk([10]))
+    pending.add(2, TokenChunk([20]))
+    pending.add(1, TokenChunk([11]))
+    assert [pending.pop(), pending.pop(), bool(pending)] == [(1, TokenChunk([10, 11])), (2, TokenChunk([20])), False]
 
 
 def test_log_probs_are_joined_and_the_end_is_kept() -> None:
-    backlog = Backlog()
-    backlog.add(1, [10], {"log_probs": [-1.0], "cached_tokens": 4})
-    backlog.add(1, [11], {"log_probs": [-2.0], "finish": "stop", "stop_token": 7})
-    assert backlog.pop() == (1, TokenChunk([10, 11], [-1.0, -2.0], finish="stop", stop_token=7, cached_tokens=4))
+    pending: PendingChunks[int] = PendingChunks()
+    pending.add(1, TokenChunk([10], [-1.0], cached_tokens=4))
+    pending.add(1, TokenChunk([11], [-2.0], finish="stop", stop_token=7))
+    assert pending.pop() == (1, TokenChunk([10, 11], [-1.0, -2.0], finish="stop", stop_token=7, cached_tokens=4))
+
+
+def test_plain_chunks_and_others_merge_in_any_order() -> None:
+    """Lists grow in place, whatever has none yet gets one; defaults are given again where nothing else was."""
+    pending: PendingChunks[int] = PendingChunks()
+    for chunk in (
+        TokenChunk(cached_tokens=4),
+        TokenChunk([10]),
+        TokenChunk([11]),
+        TokenChunk([12], [-1.0], [[(12, -1.0)]], cum_log_prob=-1.0),
+        TokenChunk([13], [-2.0], [[(13, -2.0)]], cum_log_prob=-3.0),
+        TokenChunk([], finish="length"),
+    ):
+        pending.add(1, chunk)
+    tops = [[(12, -1.0)], [(13, -2.0)]]
+    assert pending.pop() == (
+        1,
+        TokenChunk([10, 11, 12, 13], [-1.0, -2.0], tops, "length", cached_tokens=4, cum_log_prob=-3.0),
+    )
 
 
 def test_beams_are_kept_apart() -> None:
-    backlog = Backlog()
-    backlog.add(1, [10], {"sequence": 0, "last": False, "finish": "stop"})
-    backlog.add(1, [11], {"sequence": 1, "finish": "length"})
-    assert [backlog.pop()[1].sequence, backlog.pop()[1].sequence, bool(backlog)] == [0, 1, False]
+    pending: PendingChunks[int] = PendingChunks()
+    pending.add(1, TokenChunk([10], sequence=0, last=False, finish="stop"))
+    pending.add(1, TokenChunk([11], sequence=1, finish="length"))
+    assert [pending.pop()[1].sequence, pending.pop()[1].sequence, bool(pending)] == [0, 1, False]

@@ -1,16 +1,16 @@
-"""Meter: what was counted and timed, by how each sequence ended."""
+"""RequestMetrics: counts and times of requests, by how each sequence ended."""
 
 from __future__ import annotations
 
 import pytest
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
-from qwen_triton.serving.request_metrics import SECONDS, Histogram, Meter
+from qwen_triton.serving.request_metrics import SECONDS, LatencyHistogram, RequestMetrics
 from qwen_triton.types import TextChunk, Usage
 
 
 def test_a_histogram_counts_below_each_bound() -> None:
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     histogram.observe(0.001)
     histogram.observe(0.3, times=3)
     histogram.observe(1000.0)
@@ -21,15 +21,15 @@ def test_a_histogram_counts_below_each_bound() -> None:
 
 
 def test_an_answer_is_counted_once_with_its_tokens() -> None:
-    meter = Meter()
-    call = meter.open()
-    call.tokens(1)
-    call.tokens(4)
-    call.finished(TextChunk(finish="length", usage=Usage(7, 5)))
-    assert (meter.finished, meter.prompt_tokens, meter.output_tokens) == ({"length": 1}, 7, 5)
-    assert sum(meter.time_to_first_token.counts) == 1
-    assert sum(meter.inter_token_latency.counts) == 4
-    assert sum(meter.end_to_end.counts) == 1
+    metrics = RequestMetrics()
+    timer = metrics.start()
+    timer.tokens(1)
+    timer.tokens(4)
+    timer.finished(TextChunk(finish="length", usage=Usage(7, 5)))
+    assert (metrics.finished, metrics.prompt_tokens, metrics.output_tokens) == ({"length": 1}, 7, 5)
+    assert sum(metrics.time_to_first_token.counts) == 1
+    assert sum(metrics.inter_token_latency.counts) == 4
+    assert sum(metrics.end_to_end.counts) == 1
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,6 @@ def test_an_answer_is_counted_once_with_its_tokens() -> None:
     ],
 )
 def test_an_error_is_counted_by_its_kind(error: Exception, kind: str) -> None:
-    meter = Meter()
-    meter.open().failed(error)
-    assert meter.finished == {kind: 1}
+    metrics = RequestMetrics()
+    metrics.start().failed(error)
+    assert metrics.finished == {kind: 1}

@@ -1,14 +1,14 @@
-"""The pace of a line: what it does on an idle and on a busy machine, with processors whose accounts the test keeps."""
+"""SendRate on an idle and on a busy machine, with processors whose idle time the test sets."""
 
 from __future__ import annotations
 
 import pytest
 
-from qwen_triton.serving.send_rate import LinuxProcessors, Pace
+from qwen_triton.serving.send_rate import LinuxProcessors, SendRate
 
 
-class Machine:
-    """Processors that were idle for as much as the test says."""
+class FakeProcessors:
+    """Processors that were idle for as long as the test says."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -24,42 +24,42 @@ class Machine:
         return self.idle, self.all
 
 
-def paced(machine: Machine, *idle: float) -> list[float]:
-    """The pace after each look."""
-    pace, found = Pace(machine), []
+def adapted(machine: FakeProcessors, *idle: float) -> list[float]:
+    """The rate after each look."""
+    rate, found = SendRate(machine), []
     for n, share in enumerate(idle, 1):
         machine.pass_time(share)
-        pace.adapt(float(n))
-        found.append(pace.per_s)
+        rate.adapt(float(n))
+        found.append(rate.per_s)
     return found
 
 
 def test_a_machine_with_time_to_spare_gets_the_most() -> None:
-    assert paced(Machine(2), 0.5, 0.9) == [8000.0, 8000.0]
+    assert adapted(FakeProcessors(2), 0.5, 0.9) == [8000.0, 8000.0]
 
 
 def test_without_an_idle_processor_it_falls_step_by_step_and_not_below_the_least() -> None:
-    found = paced(Machine(2), *[0.0] * 20)
+    found = adapted(FakeProcessors(2), *[0.0] * 20)
     assert found[:2] == pytest.approx([8000 / 1.1, 8000 / 1.21])
     assert found[-1] == 3000.0
 
 
 def test_it_rises_again_and_stays_in_between() -> None:
-    machine = Machine(1)
-    falling = paced(machine, *[0.0] * 3)
-    assert paced(Machine(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
+    machine = FakeProcessors(1)
+    falling = adapted(machine, *[0.0] * 3)
+    assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
 
 
 def test_it_looks_five_times_a_second_at_most() -> None:
-    machine = Machine(2)
-    pace = Pace(machine)
+    machine = FakeProcessors(2)
+    rate = SendRate(machine)
     for n in range(100):
         machine.pass_time(0.0)
-        pace.adapt(10.0 + n / 1000)
-    assert pace.per_s == pytest.approx(8000 / 1.1)
+        rate.adapt(10.0 + n / 1000)
+    assert rate.per_s == pytest.approx(8000 / 1.1)
 
 
-def test_this_machine_keeps_accounts() -> None:
+def test_linux_counts_idle_time() -> None:
     processors = LinuxProcessors()
     idle, whole = processors.times()
     assert 0 < idle < whole

@@ -1,22 +1,26 @@
-"""A lane: what several threads give it comes out on one, in order, merged while it waits."""
+"""Sender: what several threads add comes out on one, in order, merged while it waits."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from qwen_triton.serving.send_rate import Allowance, Pace
-from qwen_triton.serving.sender import Lane
-from qwen_triton.types import TokenChunk
-from tests.core.serving.test_send_rate import Machine
+from qwen_triton.serving.reply import Reply
+from qwen_triton.serving.request_metrics import RequestMetrics
+from qwen_triton.serving.send_rate import SendBudget, SendRate
+from qwen_triton.serving.sender import ReplySequence, Sender
+from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from tests.core.serving.test_send_rate import FakeProcessors
 
 WAIT_S = 20.0
+REQUEST = EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))
 
 
 class Delivered:
-    """What a lane hands on, and the threads it did so on. `hold` keeps the lane's thread from going on."""
+    """Chunks that a sender added to its replies, and the threads it did so on. `hold` keeps its thread from going on."""
 
     def __init__(self) -> None:
         self.ids: dict[int, list[int]] = {}
@@ -38,9 +42,51 @@ class Delivered:
         if len(self.finished) == self.wanted:
             self.all_done.set()
 
-    @staticmethod
-    def flush(call: object) -> None:
-        raise AssertionError(f"{call}: nothing was written")
+
+class SilentResponder:
+    """A Responder to nobody."""
+
+    request_id = ""
+
+    def write(self, arrays: object, *, final: bool) -> None:  # noqa: ARG002  as Responder has it
+        raise AssertionError("there is no text")
+
+    def flush(self) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+    def gone(self) -> bool:
+        return False
+
+
+class RecordedStream:
+    """A Stream without text that hands its chunks on."""
+
+    def __init__(self, on_chunk: Callable[[TokenChunk], None]) -> None:
+        self._on_chunk = on_chunk
+        self.done = False
+
+    def feed(self, chunk: TokenChunk) -> None:
+        self._on_chunk(chunk)
+        self.done = chunk.finish is not None
+
+
+class RecordedReply(Reply):
+    """A reply of one sequence; `on_chunk` gets the key and each chunk."""
+
+    def __init__(self, key: int, on_chunk: Callable[[int, TokenChunk], None]) -> None:
+        stream = RecordedStream(lambda chunk: on_chunk(key, chunk))
+        encoder: Any = type("OneStream", (), {"open": lambda *_: stream})()
+        super().__init__(SilentResponder(), [[REQUEST]], encoder, RequestMetrics().start(), streamed=True, keep=1)
+
+
+def make_sender(rate: SendRate | None = None, senders: int = 1) -> Sender:
+    return Sender(SendBudget(rate or SendRate(), senders), lambda _: None)
+
+
+def add_replies(sender: Sender, on_chunk: Callable[[int, TokenChunk], None], count: int) -> list[ReplySequence]:
+    """So many replies of a sequence each, with the keys 0, 1, 2 …"""
+    return [sender.add_reply(RecordedReply(key, on_chunk), [key])[0] for key in range(count)]
 
 
 @pytest.fixture
@@ -49,127 +95,150 @@ def delivered() -> Delivered:
 
 
 @pytest.fixture
-def lane(delivered: Delivered) -> Iterator[Lane[object]]:
-    lane: Lane[object] = Lane(delivered, Delivered.flush, Allowance(Pace(), 1))
-    thread = threading.Thread(target=lane.run)
+def sender() -> Iterator[Sender]:
+    sender = make_sender()
+    thread = threading.Thread(target=sender.run)
     thread.start()
-    yield lane
-    lane.stop()
+    yield sender
+    sender.stop()
     thread.join(WAIT_S)
     assert not thread.is_alive()
 
 
-def test_nothing_is_lost_or_reordered_however_often_the_lane_falls_asleep(
-    lane: Lane[object], delivered: Delivered
+def test_nothing_is_lost_or_reordered_however_often_the_sender_falls_asleep(
+    sender: Sender, delivered: Delivered
 ) -> None:
-    """Five givers, each with keys of its own; the lane keeps up, so that it sleeps again and again."""
+    """Five threads, each with a sequence of its own; the sender keeps up, so that it sleeps again and again."""
     delivered.wanted = 5
 
-    def give(key: int) -> None:
+    def add(sequence: ReplySequence) -> None:
         for token in range(2000):
-            lane.give(key, [token], None)
-        lane.give(key, [], {"finish": "length"})
+            sender.add_chunk(sequence, TokenChunk([token]))
+        sender.add_chunk(sequence, TokenChunk([], finish="length"))
 
-    givers = [threading.Thread(target=give, args=(key,)) for key in range(5)]
-    for giver in givers:
-        giver.start()
+    threads = [threading.Thread(target=add, args=(s,)) for s in add_replies(sender, delivered, 5)]
+    for thread in threads:
+        thread.start()
     assert delivered.all_done.wait(WAIT_S)
     assert delivered.ids == {key: list(range(2000)) for key in range(5)}
     assert len(delivered.threads) == 1
 
 
-def test_what_arrives_while_the_lane_sends_goes_out_as_one_piece(lane: Lane[object], delivered: Delivered) -> None:
+def test_what_arrives_while_the_sender_sends_goes_out_as_one_piece(sender: Sender, delivered: Delivered) -> None:
+    _, first, second = add_replies(sender, delivered, 3)
     delivered.hold.clear()
-    lane.give(1, [0], None)
+    sender.add_chunk(first, TokenChunk([0]))
     for token in range(1, 50):
-        lane.give(2, [token], None)
-    lane.give(2, [], {"finish": "stop"})
+        sender.add_chunk(second, TokenChunk([token]))
+    sender.add_chunk(second, TokenChunk([], finish="stop"))
     delivered.hold.set()
     assert delivered.all_done.wait(WAIT_S)
     assert delivered.ids == {1: [0], 2: list(range(1, 50))}
     assert delivered.pieces == 2
 
 
-def test_first_words_go_before_what_waits_and_an_answer_keeps_its_order() -> None:
-    """Call 3 is begun between its chunks: its end, given as that of a begun one, must not overtake its beginning."""
+def test_first_chunks_go_before_what_waits_and_a_reply_keeps_its_order() -> None:
+    """Reply 3 begins between its chunks: its end, added as that of a begun one, must not overtake its beginning."""
     order: list[tuple[int, list[int], str | None]] = []
 
     def note(key: int, chunk: TokenChunk) -> None:
         order.append((key, list(chunk.token_ids), chunk.finish))
 
-    lane: Lane[object] = Lane(note, Delivered.flush, Allowance(Pace(), 1))
-    lane.give(1, [10], None)
-    lane.give(2, [20], None)
-    lane.give(3, [30], None, begun=False)
-    lane.give(3, [31], {"finish": "stop"}, begun=True)
-    lane.give(4, [40], None, begun=False)
-    lane.turn()
+    sender = make_sender()
+    _, *sequences = add_replies(sender, note, 5)
+    for sequence in sequences[:2]:
+        sequence.reply.begun = True
+        sender.add_chunk(sequence, TokenChunk([10 * sequence.key]))
+    sender.add_chunk(sequences[2], TokenChunk([30]))
+    sequences[2].reply.begun = True
+    sender.add_chunk(sequences[2], TokenChunk([31], finish="stop"))
+    sender.add_chunk(sequences[3], TokenChunk([40]))
+    sender.send_batch()
     assert order == [(3, [30], None), (4, [40], None), (1, [10], None), (2, [20], None), (3, [31], "stop")]
 
 
-def test_what_a_turn_made_is_sent_when_all_of_it_is_made() -> None:
+def test_what_a_batch_built_is_sent_when_all_of_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reply 2 was answered before its chunk came."""
     done: list[str] = []
-
-    def feed(key: int, _: TokenChunk) -> str | None:
-        done.append(f"feed {key}")
-        return f"call {key}" if key != 2 else None
-
-    lane: Lane[str] = Lane(feed, lambda call: done.append(f"flush {call}"), Allowance(Pace(), 1))
-    for key in (1, 2, 3):
-        lane.give(key, [key], None)
-    lane.turn()
-    assert done == ["feed 1", "feed 2", "feed 3", "flush call 1", "flush call 3"]
+    sender = make_sender()
+    _, *sequences = add_replies(sender, lambda key, _: done.append(f"add {key}"), 4)
+    for sequence in sequences:
+        monkeypatch.setattr(sequence.reply, "flush", lambda key=sequence.key: done.append(f"flush {key}"))
+        sender.add_chunk(sequence, TokenChunk([sequence.key]))
+    sender.drop(sequences[1].reply)
+    sender.send_batch()
+    assert done == ["add 1", "add 3", "flush 1", "flush 3"]
 
 
-def test_an_action_that_fails_is_logged_and_the_lane_goes_on(
-    lane: Lane[object], delivered: Delivered, caplog: pytest.LogCaptureFixture
+def test_a_sequence_is_released_once_and_its_reply_with_the_last_one() -> None:
+    """Whether it ends, is dropped or fails; what still arrives for it is ignored."""
+    released: list[int] = []
+    sender = Sender(SendBudget(SendRate(), 1), released.append)
+    encoder: Any = type("Streams", (), {"open": lambda *_: RecordedStream(lambda _: None)})()
+    metrics = RequestMetrics()
+    reply = Reply(SilentResponder(), [[REQUEST] * 2], encoder, metrics.start(), streamed=True, keep=2)
+    first, second = sender.add_reply(reply, [7, 8])
+    sender.add_chunk(first, TokenChunk([1], finish="length"))
+    sender.send_batch()
+    assert (released, list(sender.replies)) == ([7], [reply])
+    sender.add_chunk(second, TokenChunk([1], finish="length"))
+    sender.add_chunk(first, TokenChunk([2]))
+    sender.send_batch()
+    assert (released, list(sender.replies)) == ([7, 8], [])
+    assert not sender.drop(reply)
+    sender.fail(reply, RuntimeError("late"))
+    assert (released, metrics.finished) == ([7, 8], {})
+
+
+def test_an_action_that_fails_is_logged_and_the_sender_goes_on(
+    sender: Sender, delivered: Delivered, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lane.post(lambda: [].pop())
-    lane.give(1, [7], {"finish": "stop"})
+    sender.post(lambda: [].pop())
+    sender.add_chunk(add_replies(sender, delivered, 1)[0], TokenChunk([7], finish="stop"))
     assert delivered.all_done.wait(WAIT_S)
-    assert "a caller could not be answered" in caplog.text
+    assert "a request could not be answered" in caplog.text
 
 
-def test_a_lane_that_sleeps_can_be_stopped(delivered: Delivered) -> None:
-    lane: Lane[object] = Lane(delivered, Delivered.flush, Allowance(Pace(), 1))
-    thread = threading.Thread(target=lane.run)
+def test_a_sender_that_sleeps_can_be_stopped() -> None:
+    sender = make_sender()
+    thread = threading.Thread(target=sender.run)
     thread.start()
-    lane.stop()
+    sender.stop()
     thread.join(WAIT_S)
     assert not thread.is_alive()
 
 
-def test_pieces_beyond_the_allowance_wait_and_merge(delivered: Delivered) -> None:
-    """A thousand tokens of forty sequences while the allowance is 32 pieces: everything comes, in few pieces more."""
+def test_pieces_beyond_the_budget_wait_and_merge(delivered: Delivered) -> None:
+    """A thousand tokens of forty sequences while the budget is 32 pieces: everything comes, in few pieces more."""
     delivered.wanted = 40
-    lane: Lane[object] = Lane(
-        delivered, Delivered.flush, Allowance(Pace(Machine(1)), 60)
-    )  # 4000 / 60: one piece in 15 ms
+    sender = make_sender(SendRate(FakeProcessors(1)), 60)  # 4000 / 60: one piece in 15 ms
+    sequences = add_replies(sender, delivered, 40)
     for token in range(25):
-        for key in range(40):
-            lane.give(key, [token], {"finish": "length"} if token == 24 else None)
-    lane.turn()
-    lane.turn()
-    lane.turn()
+        for sequence in sequences:
+            sequence.reply.begun = True
+            sender.add_chunk(sequence, TokenChunk([token], finish="length" if token == 24 else None))
+    sender.send_batch()
+    sender.send_batch()
+    sender.send_batch()
     assert 32 <= delivered.pieces < 40
-    thread = threading.Thread(target=lane.run)
+    thread = threading.Thread(target=sender.run)
     thread.start()
     assert delivered.all_done.wait(WAIT_S)
-    lane.stop()
+    sender.stop()
     thread.join(WAIT_S)
     assert delivered.ids == {key: list(range(25)) for key in range(40)}
     assert delivered.pieces == 40
 
 
-def test_what_is_posted_does_not_wait_for_the_allowance(delivered: Delivered) -> None:
-    lane: Lane[object] = Lane(delivered, Delivered.flush, Allowance(Pace(Machine(1)), 60))
-    for key in range(40):
-        lane.give(key, [1], None)
-    lane.turn()
-    lane.turn()
-    lane.turn()
+def test_what_is_posted_does_not_wait_for_the_budget(delivered: Delivered) -> None:
+    sender = make_sender(SendRate(FakeProcessors(1)), 60)
+    for sequence in add_replies(sender, delivered, 40):
+        sender.add_chunk(sequence, TokenChunk([1]))
+    sender.send_batch()
+    sender.send_batch()
+    sender.send_batch()
     done: list[int] = []
-    lane.post(lambda: done.append(1))
-    assert lane.wait_s() == 0.0
-    lane.turn()
+    sender.post(lambda: done.append(1))
+    assert sender.wait_s() == 0.0
+    sender.send_batch()
     assert done == [1]

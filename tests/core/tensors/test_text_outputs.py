@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qwen_triton.chat.reader import opens_thinking
-from qwen_triton.serving.answer import Answer, Place
+from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.contract import BLS_OUTPUTS
 from qwen_triton.tensors.pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces, merge_pieces
@@ -44,7 +44,7 @@ def test_the_shim_asks_only_for_what_the_model_has() -> None:
 
 def test_a_streamed_piece(qwen3: Tokenizer) -> None:
     """Most pieces have a text and nothing else."""
-    found = raw(encoder(qwen3).piece(TextChunk("你好"), Place(0, 0, True, False)))
+    found = raw(encoder(qwen3).piece(TextChunk("你好"), ChoiceIndex(0, 0, True, False)))
     assert list(found) == ["text_output"]
     assert decode_pieces(found) == [Piece("你好")]
 
@@ -52,7 +52,7 @@ def test_a_streamed_piece(qwen3: Tokenizer) -> None:
 def test_a_last_piece(qwen3: Tokenizer) -> None:
     """How it ended and what it cost."""
     chunk = TextChunk("x", finish="stop", stop_reason="###", usage=USAGE)
-    found = decode_pieces(raw(encoder(qwen3).piece(chunk, Place(0, 3, False, False))))
+    found = decode_pieces(raw(encoder(qwen3).piece(chunk, ChoiceIndex(0, 3, False, False))))
     assert found == [Piece("x", 3, "stop", "###", 7, 3, 2)]
 
 
@@ -63,14 +63,14 @@ def test_pieces_with_counts(qwen3: Tokenizer) -> None:
     stream = counting.open(0, EngineRequest((1, 2, 3), request.sampling), 0)
     piece = stream.feed(TokenChunk((9707, 1879)))
     assert piece is not None
-    assert decode_pieces(raw(counting.piece(piece, Place(0, 0, True, True)))) == [
+    assert decode_pieces(raw(counting.piece(piece, ChoiceIndex(0, 0, True, True)))) == [
         Piece("Hello world", prompt_tokens=3, completion_tokens=2)
     ]
 
 
 def test_whole_answers(qwen3: Tokenizer) -> None:
     """All sequences of a prompt in one response, with log probs."""
-    rows = [[Answer(0), Answer(1)]]
+    rows = [[SequenceAnswer(0), SequenceAnswer(1)]]
     rows[0][0].add(TextChunk("a", (64,), (-0.5,), (((64, -0.5), (65, -1.5)),), "length", None, USAGE))
     rows[0][1].add(TextChunk("b", (65,), (-0.7,), (), "stop", 65, USAGE, 1))
     whole = encoder(qwen3, sampling=SamplingParams(logprobs=1, n=2)).whole(rows)
@@ -114,10 +114,10 @@ def test_whether_a_prompt_leaves_thinking_open(qwen3: Tokenizer, prompt: str, op
     """Told with the first piece, and with a whole answer."""
     ids = tuple(qwen3.encode(prompt, control_tokens=True))
     assert opens_thinking(ids, qwen3) is opened
-    first = raw(encoder(qwen3, ids).piece(TextChunk("x"), Place(0, 0, True, True)))
+    first = raw(encoder(qwen3, ids).piece(TextChunk("x"), ChoiceIndex(0, 0, True, True)))
     assert decode_pieces(first)[0].reasoning_opened is opened
-    later = raw(encoder(qwen3, ids).piece(TextChunk("x"), Place(0, 0, True, False)))
+    later = raw(encoder(qwen3, ids).piece(TextChunk("x"), ChoiceIndex(0, 0, True, False)))
     assert decode_pieces(later)[0].reasoning_opened is False
-    answer = Answer(0)
+    answer = SequenceAnswer(0)
     answer.add(TextChunk("x", finish="stop", usage=USAGE))
     assert decode_pieces(raw(encoder(qwen3, ids).whole([[answer]])))[0].reasoning_opened is opened

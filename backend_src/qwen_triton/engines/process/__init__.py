@@ -1,4 +1,4 @@
-"""The process of a Python engine: its loop, its socket, its messages, the client of it and who keeps it running.
+"""The process of a Python engine: its loop, its socket and messages, the client in a model, and its supervisor.
 
-Knows no engine's library (main opens the kind that it is told) and no text. Imports from errors, types and engines.
+Knows no text and no engine's library but by the kind that `main` is told to load. Imports from errors, types, engines.
 """

@@ -1,7 +1,7 @@
-"""A model's side of the door: submits sequences to the engine's process and receives what they gain.
+"""A model's connection to an engine's process: submits sequences and receives their chunks.
 
 Any thread may submit and cancel; one thread receives. When the engine's process ends, every sequence in flight gets a
-chunk with finish = "error" and the next submit connects anew (the supervisor starts the process again meanwhile).
+chunk with finish «error» and the next submit connects again; the supervisor restarts the process meanwhile.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import EngineError, InvalidRequest, Unavailable
-from ...types import EngineRequest
+from ...types import EngineRequest, TokenChunk
 from ..engine import EngineInfo
-from ..link import Sink
-from .messages import MessageReader, encode_message, encode_request
+from ..link import ChunkReceiver
+from .messages import MessageReader, decode_chunk, encode_message, encode_request
 from .socket import Waker
 
 _READ = 1 << 18
@@ -27,7 +27,7 @@ _EXPIRED = "no slot of the engine was free within the request's timeout; try aga
 
 
 def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
-    """Opens the door once. Raises OSError when nobody listens there."""
+    """Connects to an engine's process and reads its facts. Raises OSError when nothing listens at `address`."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     reader = MessageReader()
     try:
@@ -36,7 +36,7 @@ def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
         while True:
             data = peer.recv(_READ)
             if not data:
-                raise ConnectionError("the engine closed the connection before it said hello")
+                raise ConnectionError("the engine closed the connection before it sent its facts")
             for kind, facts in reader.feed(data):
                 if kind == "hello":
                     peer.settimeout(None)
@@ -47,7 +47,7 @@ def connect(address: str) -> tuple[socket.socket, EngineInfo, MessageReader]:
 
 
 class EngineClient:
-    """One connection to an engine's process. `connect_s`: how long a submit waits for an engine that is starting."""
+    """An EngineLink to an engine's process. `connect_s`: seconds that a submit waits for an engine that is starting."""
 
     def __init__(self, address: str, connect_s: float = 10.0) -> None:
         self.address = address
@@ -58,32 +58,24 @@ class EngineClient:
         self._info: EngineInfo | None = None
         self._in_flight: set[int] = set()
         self._lost: list[int] = []
-        self._next = 0
         self._waker = Waker()
 
     def info(self) -> EngineInfo:
-        """The engine's facts; waits for it as a submit does."""
+        """The engine's facts. Raises Unavailable when no engine answers within `connect_s`."""
         with self._lock:
             self._ensure_connected()
             assert self._info is not None  # set together with the connection
             return self._info
 
-    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
-        """Sends sequences together; `register(keys)` runs before any chunk of them can arrive.
-
-        Raises Unavailable when no engine answers in time.
-        """
+    def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
+        """Sends (key, request) pairs together. Raises Unavailable when no engine answers within `connect_s`."""
         with self._lock:
             peer = self._ensure_connected()
-            keys = list(range(self._next + 1, self._next + 1 + len(requests)))
-            self._next = keys[-1]
-            register(keys)
-            self._in_flight.update(keys)
-            messages = (encode_message("add", k, encode_request(r)) for k, r in zip(keys, requests, strict=True))
-            self._write(peer, b"".join(messages))
+            self._in_flight.update(key for key, _ in requests)
+            self._write(peer, b"".join(encode_message("add", key, encode_request(r)) for key, r in requests))
 
     def cancel(self, key: int) -> None:
-        """Lets go of a sequence; chunks already under way may still arrive."""
+        """Ends a sequence; chunks already under way may still arrive. Ignores an unknown key."""
         with self._lock:
             if key in self._in_flight and self._peer is not None:
                 self._in_flight.discard(key)
@@ -100,11 +92,12 @@ class EngineClient:
         self._waker.wake()
 
     def close(self) -> None:
+        """Closes the connection; sequences in flight are lost."""
         with self._lock:
             self._disconnect()
 
-    def receive(self, sink: Sink, timeout_s: float | None) -> None:
-        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
+        """Hands over what has arrived, waiting up to `timeout_s` seconds for something (None: until woken)."""
         peer = self._peer
         watched: list[Waker | socket.socket] = [self._waker] if peer is None else [self._waker, peer]
         if not self._lost:
@@ -112,11 +105,11 @@ class EngineClient:
             if self._waker in ready:
                 self._waker.clear()
             if peer is not None and peer in ready:
-                self._read(peer, sink)
+                self._read(peer, receiver)
         if self._lost:
-            self._give_up(sink)
+            self._fail_lost(receiver)
 
-    def _read(self, peer: socket.socket, sink: Sink) -> None:
+    def _read(self, peer: socket.socket, receiver: ChunkReceiver) -> None:
         try:
             data = peer.recv(_READ)
         except OSError:
@@ -127,30 +120,27 @@ class EngineClient:
                     self._disconnect()
         for kind, *parts in self._reader.feed(data):
             if kind == "step":
-                self._take_step(parts[0], sink)
+                self._read_step(parts[0], receiver)
             elif kind == "refused":
                 key, field, message = parts
                 self._in_flight.discard(key)
-                sink.refused(key, _as_invalid(field, message))
+                receiver.on_refusal(key, _as_invalid(field, message))
             elif kind == "expired":
                 self._in_flight.discard(parts[0])
-                sink.refused(parts[0], Unavailable(_EXPIRED))
+                receiver.on_refusal(parts[0], Unavailable(_EXPIRED))
 
-    def _take_step(self, gained: list[list[Any]], sink: Sink) -> None:
-        for item in gained:
-            if len(item) == 2:
-                sink.gained(item[0], item[1], None)
-                continue
-            key, ids, extras = item
-            if extras.get("finish") and extras.get("last", True):
-                self._in_flight.discard(key)
-            sink.gained(key, ids, extras)
+    def _read_step(self, items: list[list[Any]], receiver: ChunkReceiver) -> None:
+        for item in items:
+            chunk = decode_chunk(item)
+            if chunk.finish and chunk.last:
+                self._in_flight.discard(item[0])
+            receiver.on_chunk(item[0], chunk)
 
-    def _give_up(self, sink: Sink) -> None:
+    def _fail_lost(self, receiver: ChunkReceiver) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
         for key in lost:
-            sink.gained(key, [], {"finish": "error", "error": "the engine's process ended"})
+            receiver.on_chunk(key, TokenChunk([], finish="error", error="the engine's process ended"))
 
     def _write(self, peer: socket.socket, data: bytes) -> None:
         try:
@@ -186,7 +176,7 @@ def _as_invalid(field: str, message: str) -> InvalidRequest:
 
 
 def read_counters(address: str) -> dict[str, Any]:
-    """The engine's counters, through a connection of its own. Raises EngineError when nobody answers."""
+    """The engine's `Counters` as a dict, over a new connection. Raises EngineError when no engine answers."""
     try:
         peer, _, reader = connect(address)
         with contextlib.closing(peer):

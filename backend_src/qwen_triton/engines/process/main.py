@@ -1,10 +1,12 @@
-"""The engine's process: loads one engine from its options and serves it. `python -m qwen_triton.engines.process.main`.
+"""Entry point of an engine's process: loads one engine from its options and serves it.
+
+`python -m qwen_triton.engines.process.main` with
 
     --address NAME      abstract Unix address to listen at
-    --owner-pid PID     ends when this process ends (tritonserver)
-    --options JSON      {"engine": "openvino" | "replay", …the engine's own options}
+    --owner-pid PID     process whose end ends this one (tritonserver)
+    --options JSON      {"engine": "openvino" | "replay", …the options of that engine}
 
-SIGTERM ends it in order; SIGINT is left to the owner, which shares the terminal.
+SIGTERM stops it gracefully. SIGINT is ignored: the terminal sends it to the owner too, which then stops this process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The door's language: length-prefixed msgpack messages between an engine's process and the models that use it.
+"""Messages between an engine's process and the models that use it: msgpack with a length (4 bytes, little endian).
 
-To the engine: add, cancel, counters, shutdown. From it: hello (facts), step (what every request of this client gained
-in one step, together), refused, expired (no slot within the queue timeout), counters. A plain chunk is [key, ids];
-anything more adds a dict of what is set.
+To the engine: add, cancel, counters, shutdown. From it: hello (facts), step (the new chunks of all this client's
+sequences), refused, expired (no slot within the queue timeout), counters. A chunk with nothing but token ids is
+[key, ids], any other one [key, ids, {field: value}].
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ...types import EngineRequest, SamplingParams, TokenChunk
 _LENGTH = struct.Struct("<I")
 _EXTRAS = TokenChunk._fields[1:]
 _PLAIN = tuple(TokenChunk()[1:])
+_new = tuple.__new__
 _REQUEST = tuple(f.name for f in fields(EngineRequest))
 _SAMPLING = tuple(f.name for f in fields(SamplingParams))
 
@@ -30,12 +31,13 @@ def encode_message(*parts: Any) -> bytes:
 
 
 class MessageReader:
-    """Collects bytes as they arrive and yields whole messages, however the socket cut them."""
+    """Reassembles messages from a stream of bytes."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[list[Any]]:
+        """Adds received bytes and yields the messages that are complete."""
         self._buffer += data
         start = 0
         while len(self._buffer) - start >= _LENGTH.size:
@@ -51,7 +53,7 @@ class MessageReader:
 
 
 def encode_request(request: EngineRequest) -> dict[str, Any]:
-    """An EngineRequest as plain data; what is None stays away."""
+    """An EngineRequest as plain data; sampling parameters that are None are left out."""
     data = {name: getattr(request, name) for name in _REQUEST}
     data["sampling"] = {name: v for name in _SAMPLING if (v := getattr(request.sampling, name)) is not None}
     data["bias"] = dict(request.bias)
@@ -75,7 +77,14 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
 
 
 def encode_chunk(key: int, chunk: TokenChunk) -> list[Any]:
-    """A chunk as [key, ids] or [key, ids, {what differs from a plain chunk}]."""
+    """A chunk as [key, ids] or [key, ids, {fields that differ from their default}]."""
     if chunk[1:] == _PLAIN:
         return [key, chunk[0]]
     return [key, chunk[0], {n: v for n, v, d in zip(_EXTRAS, chunk[1:], _PLAIN, strict=True) if v != d}]
+
+
+def decode_chunk(item: list[Any]) -> TokenChunk:
+    """The inverse of encode_chunk, without the key. Hot: runs for every token of every request."""
+    if len(item) == 2:
+        return _new(TokenChunk, (item[1],) + _PLAIN)  # noqa: RUF005  (ids, *_PLAIN) is slower, TokenChunk(ids) too
+    return TokenChunk(item[1], **item[2])

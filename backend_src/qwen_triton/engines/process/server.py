@@ -1,8 +1,8 @@
-"""The loop of an engine's process: one thread, all clients' sockets, one engine that it steps.
+"""Event loop of an engine's process: one thread serves all clients' sockets and steps the engine.
 
-It knows nothing of text or Triton. A client that stalls never holds the engine up: its bytes wait in a buffer here.
-A client that vanishes has its sequences cancelled; a sequence without a slot by its queue timeout is let go of. The
-process ends when its owner (tritonserver) does.
+Knows no text and no Triton. A client that does not read never blocks the engine: its bytes wait in a buffer. The
+sequences of a client that disconnects are cancelled, and so is one that has no slot by its queue timeout. The process
+ends with its owner (tritonserver).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _READ = 1 << 18
 
 
 class _Client:
-    """One connection: unread bytes, unsent bytes, and the engine's keys for the client's own."""
+    """One connection: received and unsent bytes, and the engine's keys by the client's."""
 
     def __init__(self, peer: socket.socket) -> None:
         self.peer = peer
@@ -34,7 +34,10 @@ class _Client:
 
 
 class EngineServer:
-    """Serves one engine to any number of local clients until told to stop or its owner is gone."""
+    """Serves one engine to any number of local clients until it is stopped or the process `owner_pid` ends.
+
+    Raises OSError where another process listens at `address`.
+    """
 
     def __init__(self, engine: StepEngine, address: str, owner_pid: int | None = None) -> None:
         self._engine = engine
@@ -55,10 +58,11 @@ class EngineServer:
             self.stop()
 
     def stop(self) -> None:
+        """Ends `run` after the step under way."""
         self._stopping = True
 
     def run(self) -> None:
-        """Serves until stopped; then closes the engine."""
+        """Serves until stopped, then closes the engine."""
         while not self._stopping:
             for key, mask in self._selector.select(self._wait_s()):
                 key.data(mask)
@@ -73,7 +77,7 @@ class EngineServer:
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _expire(self) -> None:
-        """Lets go of what has waited for a slot to its deadline: before a step could give it one."""
+        """Cancels sequences whose queue timeout is over, before the next step could give them a slot."""
         for key in self._deadlines.passed():
             client, name = self._owners[key]
             self._cancel(client, name)
@@ -138,7 +142,7 @@ class EngineServer:
             self._engine.cancel(key)
 
     def _publish(self, chunks: Any) -> None:
-        """Sends each client one message with all that its requests gained."""
+        """Sends each client one message with the new chunks of all its sequences."""
         by_client: dict[_Client, list[Any]] = defaultdict(list)
         for key, chunk in chunks:
             owner = self._owners.get(key)
@@ -148,8 +152,8 @@ class EngineServer:
             by_client[client].append(encode_chunk(name, chunk))
             if chunk.finish and chunk.last:
                 del self._owners[key], client.keys[name]
-        for client, gained in by_client.items():
-            self._send(client, encode_message("step", gained))
+        for client, items in by_client.items():
+            self._send(client, encode_message("step", items))
 
     def _send(self, client: _Client, data: bytes) -> None:
         client.unsent += data

@@ -1,6 +1,6 @@
-"""Starts an engine's process, waits for it, and starts it again when it ends unasked.
+"""Supervisor of an engine's process: starts it, waits until it serves, and restarts it when it ends unasked.
 
-A process that already serves at the address (left by a model that died) is taken over, not started twice.
+A process that already serves at the address, left by a model that died, is used instead of starting a second one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 class EngineSupervisor:
-    """Keeps one engine's process alive until `stop()`. `load_s`: how long a model may take to load.
+    """Keeps one engine's process alive until `stop()`. `load_s`: seconds that loading the engine may take.
 
-    An engine that ends again within `stable_s` of its start is started ever more slowly, up to `backoff_s` apart.
+    An engine that ends within `stable_s` seconds of its start is restarted after pauses that grow up to `backoff_s`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class EngineSupervisor:
         self._watcher = threading.Thread(target=self._watch, name="engine-supervisor", daemon=True)
 
     def start(self) -> EngineInfo:
-        """Returns the engine's facts once it serves. Raises EngineError when it ends or does not come up in time."""
+        """Returns the engine's facts once it serves. Raises EngineError when it ends or does not serve within `load_s`."""
         info = self._running_info()
         if info is None:
             self._spawn()
@@ -59,7 +59,7 @@ class EngineSupervisor:
         return info
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Ends the engine's process: asked first, killed after `grace_s` seconds."""
+        """Ends the engine's process: asks it to, and kills it after `grace_s` seconds."""
         self._stopping.set()
         with contextlib.suppress(OSError):
             peer, _, _ = connect(self._address)
@@ -115,7 +115,7 @@ class EngineSupervisor:
                 _log.error("%s", error)
 
     def _wait_for_end(self) -> None:
-        """Returns when the engine is gone: by its exit code if it is ours, else by its door."""
+        """Returns when the engine has ended: by its exit code where this process started it, else by its address."""
         if self._process is not None:
             while self._process.poll() is None and not self._stopping.is_set():
                 self._stopping.wait(_POLL_S)

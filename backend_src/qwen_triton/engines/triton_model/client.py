@@ -8,14 +8,12 @@ serves gRPC only after its models are loaded.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import secrets
 import select
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +22,10 @@ from ...kserve.messages import InferResponse, encode_infer_request
 from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
 from ...tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS
-from ...types import EngineRequest
+from ...types import EngineRequest, TokenChunk
 from ..deadlines import Deadlines
 from ..engine import EngineInfo
-from ..link import Sink
+from ..link import ChunkReceiver
 from ..process.socket import Waker
 from .connection import ModelConnection
 from .facts import EngineModelFacts
@@ -68,8 +66,6 @@ class ModelClient:
         self._facts = facts
         self._processes = processes
         self._connect_s = connect_s
-        self._keys = itertools.count(secrets.randbits(48))
-        """Keys are request ids too, so they begin at a random number: others may send requests to the same model."""
         self._running: dict[str, _Running] = {}
         self._lost: list[tuple[int, str]] = []
         self._connections: list[ModelConnection] = []
@@ -81,24 +77,22 @@ class ModelClient:
         """The engine's facts, from its files."""
         return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
 
-    def submit(self, requests: Sequence[EngineRequest], register: Callable[[list[int]], None]) -> None:
+    def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
         """Sends sequences.
 
         Raises Unavailable without a server, EngineError where the server's TLS fails, InvalidRequest for what the model
         does not take.
         """
-        keys = [next(self._keys) for _ in requests]
-        sequences = [ModelSequence(request) for request in requests]
-        messages = [self._encode(*one) for one in zip(keys, requests, sequences, strict=True)]
+        sequences = [ModelSequence(request) for _, request in requests]
+        messages = [self._encode(*one, sequence) for one, sequence in zip(requests, sequences, strict=True)]
         with self._lock:
             connection = self._ensure_connected()
             if self._processes is not None:
                 self._processes.find()
-            register(keys)
-            for key, sequence in zip(keys, sequences, strict=True):
+            for (key, _), sequence in zip(requests, sequences, strict=True):
                 self._running[str(key)] = _Running(key, connection, sequence)
-            self._limit_wait(keys, requests)
-            for key, message in zip(keys, messages, strict=True):
+            self._limit_wait(requests)
+            for (key, _), message in zip(requests, messages, strict=True):
                 self._send(connection, key, message)
 
     def cancel(self, key: int) -> None:
@@ -115,24 +109,24 @@ class ModelClient:
     def close(self) -> None:
         self._drop_all("the model is being unloaded")
 
-    def receive(self, sink: Sink, timeout_s: float | None) -> None:
-        """Gives `sink` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
+    def receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
+        """Gives `receiver` what has arrived, waiting up to `timeout_s` for something (None: until woken)."""
         if not self._lost:
-            self._receive(sink, self._patience(timeout_s))
+            self._receive(receiver, self._patience(timeout_s))
         if self._lost:
-            self._give_up(sink)
+            self._give_up(receiver)
         with self._lock:
             late = list(self._deadlines.passed())
         for key in late:
             self.cancel(key)
-            sink.refused(key, Unavailable(_LATE))
+            receiver.on_refusal(key, Unavailable(_LATE))
 
-    def _receive(self, sink: Sink, timeout_s: float | None) -> None:
+    def _receive(self, receiver: ChunkReceiver, timeout_s: float | None) -> None:
         processes = self._processes.descriptors if self._processes is not None else []
         watched: list[Any] = [self._waker, *self._connections, *processes]
         for ready in select.select(watched, [], [], timeout_s)[0]:
             if isinstance(ready, ModelConnection):
-                self._read(ready, sink)
+                self._read(ready, receiver)
             elif ready is self._waker:
                 self._waker.clear()
             else:
@@ -155,9 +149,9 @@ class ModelClient:
             self._lost.append((key, str(error)))
             self.wake()
 
-    def _limit_wait(self, keys: Sequence[int], requests: Sequence[EngineRequest]) -> None:
+    def _limit_wait(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
         """The model does not report when a sequence gets a slot, so a timeout applies to the first response."""
-        for key, request in zip(keys, requests, strict=True):
+        for key, request in requests:
             if request.queue_timeout_s is not None:
                 self._deadlines.add(key, request.queue_timeout_s)
                 self.wake()
@@ -191,28 +185,28 @@ class ModelClient:
                 time.sleep(0.02)
         return self._connections[-1]
 
-    def _read(self, connection: ModelConnection, sink: Sink) -> None:
+    def _read(self, connection: ModelConnection, receiver: ChunkReceiver) -> None:
         responses, over = connection.receive()
         for response in responses:
             running = self._running.get(response.request_id)
             if running is not None:
-                self._take(running, response, sink)
+                self._take(running, response, receiver)
             elif response.error:
                 _log.warning("the engine model sent an error for an unknown request: %s", response.error)
         if over or not (connection.usable or self._carries(connection)):
             with self._lock:
                 self._drop(connection, over)
 
-    def _take(self, running: _Running, response: InferResponse, sink: Sink) -> None:
+    def _take(self, running: _Running, response: InferResponse, receiver: ChunkReceiver) -> None:
         if response.final or response.error:
             self._running.pop(response.request_id, None)
         try:
-            for token_ids, extras in running.sequence.take(response):
-                sink.gained(running.key, token_ids, extras)
+            for chunk in running.sequence.take(response):
+                receiver.on_chunk(running.key, chunk)
         except Exception as error:  # a response that cannot be read fails its own request only
             self._running.pop(response.request_id, None)
             reason = f"the engine's model answered what cannot be read: {error!r}"
-            sink.gained(running.key, [], {"finish": "error", "error": reason})
+            receiver.on_chunk(running.key, TokenChunk([], finish="error", error=reason))
 
     def _carries(self, connection: ModelConnection) -> bool:
         return any(running.connection is connection for running in list(self._running.values()))
@@ -234,8 +228,8 @@ class ModelClient:
                 self._lost.append((running.key, f"the engine's model is out of reach: {reason}"))
         self.wake()
 
-    def _give_up(self, sink: Sink) -> None:
+    def _give_up(self, receiver: ChunkReceiver) -> None:
         with self._lock:
             lost, self._lost = self._lost, []
         for key, reason in lost:
-            sink.gained(key, [], {"finish": "error", "error": reason})
+            receiver.on_chunk(key, TokenChunk([], finish="error", error=reason))

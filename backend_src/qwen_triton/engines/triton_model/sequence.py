@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...kserve.messages import InferResponse
-from ...serving.pending import Extras
 from ...tensors.engine_outputs import OUTPUTS, decode_beams, decode_token_ids, finish_reason
 from ...types import EngineRequest, TokenChunk
-from ..process.messages import encode_chunk
 
 _IDS = OUTPUTS[0]
 """A response that only ends its request does not have this output."""
-
-Gain = tuple[list[int], Extras | None]
-"""Token ids, and what their chunk says beside them (see engines.door.Sink)."""
 
 
 class ModelSequence:
@@ -31,34 +26,29 @@ class ModelSequence:
         self._tokens = 0
         self._beams = 1
 
-    def take(self, response: InferResponse) -> Iterator[Gain]:
+    def take(self, response: InferResponse) -> Iterator[TokenChunk]:
         """Of its only beam a piece; of several a piece each, and their ends after them. Hot for the former."""
         self.begun = True
         outputs = response.outputs
         if response.error:
-            yield [], {"finish": "error", "error": response.error}
+            yield TokenChunk([], finish="error", error=response.error)
         elif not self.plain:
             yield from self._take_beams(response)
         else:
             ids = decode_token_ids(outputs) if _IDS in outputs else []
             self._tokens += len(ids)
             if response.final:
-                yield ids, {"finish": finish_reason(self._tokens, self._max_tokens)}
+                yield TokenChunk(ids, finish=finish_reason(self._tokens, self._max_tokens))
             elif ids:
-                yield ids, None
+                yield TokenChunk(ids)
 
-    def _take_beams(self, response: InferResponse) -> Iterator[Gain]:
+    def _take_beams(self, response: InferResponse) -> Iterator[TokenChunk]:
         if _IDS in response.outputs:
             chunks = decode_beams(response.outputs)
             self._beams = len(chunks)
             self._tokens += len(chunks[0].token_ids)
-            yield from map(_gain, chunks)
+            yield from chunks
         if response.final:
             finish = finish_reason(self._tokens, self._max_tokens)
             for beam in range(self._beams):
-                yield _gain(TokenChunk([], finish=finish, sequence=beam, last=beam == self._beams - 1))
-
-
-def _gain(chunk: TokenChunk) -> Gain:
-    _, ids, *extras = encode_chunk(0, chunk)
-    return ids, extras[0] if extras else None
+                yield TokenChunk([], finish=finish, sequence=beam, last=beam == self._beams - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,13 +15,14 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
+from qwen_triton.engines.process.messages import encode_chunk
 from qwen_triton.engines.triton_model.client import ModelClient
 from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.engines.triton_model.server_address import GrpcAddress
 from qwen_triton.errors import InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import INFER, STREAM_INFER
 from qwen_triton.tensors.contract import ENGINE_INPUTS
-from qwen_triton.types import EngineRequest, SamplingParams
+from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 from tests.support.http2_peer import HEADERS, Peer
 from tests.support.live.waiting import becomes
 
@@ -117,15 +120,16 @@ def streamed(*args: Any, error: str = "", **raw: Any) -> Any:
 
 
 class Gained:
-    """A sink that keeps what it is given."""
+    """A receiver that keeps what it is given."""
 
     def __init__(self) -> None:
         self.all: list[tuple[int, list[int], Any]] = []
 
-    def gained(self, key: int, token_ids: list[int], extras: Any) -> None:
-        self.all.append((key, token_ids, extras))
+    def on_chunk(self, key: int, chunk: TokenChunk) -> None:
+        _, ids, *extras = encode_chunk(key, chunk)
+        self.all.append((key, ids, extras[0] if extras else None))
 
-    def refused(self, key: int, error: QwenTritonError) -> None:
+    def on_refusal(self, key: int, error: QwenTritonError) -> None:
         self.all.append((key, [], error))
 
 
@@ -135,29 +139,30 @@ class Setting:
         inputs = frozenset(t.name for t in ENGINE_INPUTS) - {"min_length", "min_tokens"}
         facts = EngineModelFacts(inputs, decoupled, False, 4096, 100)
         self.client = ModelClient(self.model.address, "engine", facts, connect_s=0.2)
-        self.sink = Gained()
+        self.receiver = Gained()
+        self.keys = itertools.count(secrets.randbits(48))
 
     def submit(self, *requests: EngineRequest) -> list[int]:
-        keys: list[int] = []
+        keys = [next(self.keys) for _ in requests]
         before = len(self.model.asked)
-        self.client.submit(requests, keys.extend)
+        self.client.submit(list(zip(keys, requests, strict=True)))
         assert becomes(lambda: len(self.model.asked) == before + len(requests), WAIT_S)
         return keys
 
     def receives(self) -> bool:
         """A look at what has arrived; what it answers comes to the server."""
-        self.client.receive(self.sink, 0.05)
+        self.client.receive(self.receiver, 0.05)
         return True
 
     def hears(self, count: int) -> list[tuple[int, list[int], Any]]:
         """What was gained, once it is so much."""
 
         def heard() -> bool:
-            self.client.receive(self.sink, 0.05)
-            return len(self.sink.all) >= count
+            self.client.receive(self.receiver, 0.05)
+            return len(self.receiver.all) >= count
 
         assert becomes(heard, WAIT_S)
-        return self.sink.all
+        return self.receiver.all
 
 
 @pytest.fixture
@@ -208,8 +213,8 @@ def test_requests_share_a_call_and_each_hears_its_own(setting: Callable[..., Set
         (first, [], {"finish": "stop"}),
         (second, [4], {"finish": "length"}),
     ]
-    here.client.receive(here.sink, 0.05)
-    assert len(here.sink.all) == 5
+    here.client.receive(here.receiver, 0.05)
+    assert len(here.receiver.all) == 5
 
 
 def test_beams_and_log_probs_are_asked_for_and_read(setting: Callable[..., Setting]) -> None:
@@ -266,8 +271,8 @@ def test_a_request_that_hears_nothing_in_time_is_let_go_of(setting: Callable[...
     assert [key for key, _, _ in heard] == [begun, late]
     assert isinstance(heard[1][2], Unavailable)
     assert becomes(lambda: here.model.ids()[3:] == [str(late)], WAIT_S)
-    here.client.receive(here.sink, 0.4)
-    assert len(here.sink.all) == 2
+    here.client.receive(here.receiver, 0.4)
+    assert len(here.receiver.all) == 2
 
 
 @pytest.mark.parametrize("end", ["connection", "call"])
@@ -296,10 +301,10 @@ def test_after_a_goodbye_answers_still_come_and_requests_go_elsewhere(setting: C
     first, peer = here.model.socket, here.model.peer
     frame = b"\0\0\x08\7\0\0\0\0\0" + (1).to_bytes(4, "big") + bytes(4)
     first.sendall(frame)
-    here.client.receive(here.sink, WAIT_S)
-    here.client.receive(here.sink, 0.1)
+    here.client.receive(here.receiver, WAIT_S)
+    here.client.receive(here.receiver, 0.1)
     threading.Thread(target=here.model.serve, args=(first, peer), daemon=True).start()
-    assert here.sink.all == []
+    assert here.receiver.all == []
     assert here.client._connections[0].usable is False
     peer.http2.send_headers(1, HEADERS)
     peer.say(1, streamed(str(old), [[7]], True).SerializeToString())
@@ -335,28 +340,29 @@ def test_calls_that_the_server_does_not_take_fail_alone(setting: Callable[..., S
     here.submit(request())
     here.model.act(lambda peer: peer.http2.update_settings({3: 1}))
     assert becomes(lambda: here.receives() and here.model.peer.http2.local_settings.max_concurrent_streams == 1, WAIT_S)
-    keys: list[int] = []
-    here.client.submit([request()], keys.extend)
+    key = next(here.keys)
+    here.client.submit([(key, request())])
     assert "takes 1 calls at once" in here.hears(1)[0][2]["error"]
-    assert here.sink.all[0][0] == keys[0]
+    assert here.receiver.all[0][0] == key
 
 
 def test_without_a_server_a_request_is_unavailable(setting: Callable[..., Setting]) -> None:
     here = setting()
     here.model.close()
     with pytest.raises(Unavailable, match=r"the server's own gRPC \(127.0.0.1:\d+\) does not answer"):
-        here.client.submit([request()], lambda _: pytest.fail("nothing was sent"))
+        here.client.submit([(1, request())])
+    assert here.model.asked == []
 
 
 def test_what_the_model_does_not_declare_is_refused_before_anything_is_sent(setting: Callable[..., Setting]) -> None:
     here = setting()
     with pytest.raises(InvalidRequest, match="the engine model does not take it"):
-        here.client.submit([request(min_tokens=1)], lambda _: pytest.fail("nothing was sent"))
+        here.client.submit([(1, request(min_tokens=1))])
     assert here.model.connections == 0
 
 
 def test_a_wake_ends_the_waiting(setting: Callable[..., Setting]) -> None:
     here = setting()
     threading.Timer(0.1, here.client.wake).start()
-    here.client.receive(here.sink, WAIT_S)
-    assert here.sink.all == []
+    here.client.receive(here.receiver, WAIT_S)
+    assert here.receiver.all == []
