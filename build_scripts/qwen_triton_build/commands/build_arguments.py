@@ -13,8 +13,9 @@ from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
 
 from ..deployment.build_section import Build, KvCache, Profile, Quantization
+from ..deployment.engine_sections import TensorRtLlmSection
 from ..deployment.model_names import full_name
-from ..deployment.schema import Deployment, TensorRtLlmEngine, load_deployment
+from ..deployment.schema import Deployment, load_deployment
 
 EPILOG = """examples:
   qwen-triton build deployments/tensorrtllm.yaml --dry-run     the exact commands, nothing else
@@ -77,9 +78,9 @@ def read_request(arguments: argparse.Namespace) -> BuildRequest:
     return BuildRequest(full_name(model), source, engine_dir, _with_flags(build, arguments), arguments.deployment)
 
 
-def _engine(deployment: Deployment | None, file: Path) -> TensorRtLlmEngine | None:
-    if deployment is None or isinstance(deployment.engine, TensorRtLlmEngine):
-        return deployment.engine if deployment and isinstance(deployment.engine, TensorRtLlmEngine) else None
+def _engine(deployment: Deployment | None, file: Path) -> TensorRtLlmSection | None:
+    if deployment is None or isinstance(deployment.engine, TensorRtLlmSection):
+        return deployment.engine if deployment and isinstance(deployment.engine, TensorRtLlmSection) else None
     raise ConfigurationError(
         f"{file}: engine.kind is {deployment.engine.kind}; only an engine of kind tensorrtllm is built"
     )

@@ -51,14 +51,23 @@ def _plain(message: str) -> str:
 
 
 def _written_path(loc: Sequence[Any], data: Any) -> list[Any]:
-    """pydantic's location without the tag that it adds behind a key whose type depends on `kind`."""
+    """pydantic's location without the names that it adds: a section's `kind`, and the member of a union it tried."""
     path: list[Any] = []
     for part in loc:
         if isinstance(data, dict) and part not in data and part == data.get(_TAG):
             continue
+        if isinstance(part, str) and not isinstance(data, dict):
+            continue
         path.append(part)
-        data = data.get(part) if isinstance(data, dict) else None
+        data = _value_at(data, part)
     return path
+
+
+def _value_at(data: Any, part: Any) -> Any:
+    """The value of a key or at an index; None where there is none."""
+    if isinstance(data, dict):
+        return data.get(part)
+    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
 
 
 def _known_keys(model: type[BaseModel], path: Sequence[Any], data: Any) -> list[str]:

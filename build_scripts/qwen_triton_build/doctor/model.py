@@ -10,7 +10,6 @@ from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
 
-from ..deployment.schema import OpenVinoEngine
 from .check import Check, Doubt
 from .site import Site
 
@@ -103,7 +102,7 @@ def ids_in_vocabulary(site: Site) -> str:
 
 def weights(site: Site) -> str:
     """Only the CPU engine reads them; their place in memory is about twice their size, and the cache beside."""
-    if not isinstance(site.deployment.engine, OpenVinoEngine):
+    if site.deployment.engine.kind != "openvino":
         return "not read by this engine"
     checkpoint = Checkpoint.open(_here(site))
     size = sum(file.stat().st_size for file in checkpoint.files)

@@ -12,7 +12,8 @@ from pathlib import Path
 from qwen_triton.checkpoint.text_files import TokenizerFolder
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.schema import Deployment, TensorRtLlmEngine
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Deployment
 from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.gpus import Gpu, visible_gpus
 
@@ -28,12 +29,12 @@ class Site:
     @property
     def is_built(self) -> bool:
         """Whether the engine is NVIDIA's, with an engine folder."""
-        return isinstance(self.deployment.engine, TensorRtLlmEngine)
+        return isinstance(self.deployment.engine, TensorRtLlmSection)
 
     @property
-    def trtllm(self) -> TensorRtLlmEngine:
+    def trtllm(self) -> TensorRtLlmSection:
         """The settings of NVIDIA's engine; only where `is_built`."""
-        if not isinstance(self.deployment.engine, TensorRtLlmEngine):
+        if not isinstance(self.deployment.engine, TensorRtLlmSection):
             raise ConfigurationError(f"engine: {self.deployment.engine.kind} has no engine folder")
         return self.deployment.engine
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.schema import Deployment, TensorRtLlmEngine
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Deployment
 from ..trtllm.built_engine import BuiltEngine
 
 REMEDY = "install Open MPI (Debian, Ubuntu: apt-get install openmpi-bin; NVIDIA's trtllm image has it)"
@@ -72,4 +73,4 @@ def _command_lines() -> Iterator[tuple[int, list[str]]]:
 def ranks(deployment: Deployment) -> int:
     """How many tritonservers the engine needs: one per GPU that it was built for."""
     engine = deployment.engine
-    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmEngine) else 1
+    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmSection) else 1

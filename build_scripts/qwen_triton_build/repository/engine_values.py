@@ -10,7 +10,8 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.schema import Repository, TensorRtLlmEngine
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Repository
 from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.versions import Version, served_version
 
@@ -18,7 +19,7 @@ Values = dict[str, str | int | float | bool | None]
 _DATA_TYPE = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 
 
-def engine_placeholders(settings: TensorRtLlmEngine, repository: Repository, model_dir: Path) -> Values:
+def engine_placeholders(settings: TensorRtLlmSection, repository: Repository, model_dir: Path) -> Values:
     """The values for NVIDIA's C++ backend. Raises ConfigurationError with one line for each contradiction."""
     engine = BuiltEngine.read(settings.engine_dir)
     version = served_version(engine.version)
@@ -51,7 +52,7 @@ def _batch(repository: Repository) -> int | None:
     return repository.max_batch_size if "max_batch_size" in repository.model_fields_set else None
 
 
-def sizes(settings: TensorRtLlmEngine, repository: Repository, engine: BuiltEngine) -> list[str]:
+def sizes(settings: TensorRtLlmSection, repository: Repository, engine: BuiltEngine) -> list[str]:
     asked = (
         ("repository.max_batch_size", _batch(repository), engine.max_batch_size, "max_batch_size"),
         ("engine.max_beam_width", settings.max_beam_width, engine.max_beam_width, "max_beam_width"),
@@ -65,7 +66,7 @@ def sizes(settings: TensorRtLlmEngine, repository: Repository, engine: BuiltEngi
     ]
 
 
-def features(settings: TensorRtLlmEngine, engine: BuiltEngine) -> list[str]:
+def features(settings: TensorRtLlmSection, engine: BuiltEngine) -> list[str]:
     faults = []
     for key in ("enable_kv_cache_reuse", "enable_chunked_context"):
         if getattr(settings, key) and not engine.paged_context:

@@ -23,13 +23,14 @@ from ...errors import ConfigurationError
 from ...types import EngineRequest, TokenChunk
 from ..capabilities import check_honoured
 from ..engine import Counters, EngineInfo, Key, Queue
+from .cache import BLOCK_TOKENS, ModelSizes, cache_blocks, scheduler
 from .convert import convert_cached
-from .limits import Limits
-from .options import BLOCK_TOKENS, PROFILES, ModelSizes, OpenVinoOptions, cache_blocks, cpu_capabilities, scheduler
+from .limits import EngineLimits
+from .options import OpenVinoOptions
+from .profiles import PROFILES, cpu_capabilities, plugin_properties
 from .sampling import generation_config
 from .sequence import Running
 
-__all__ = ["OpenVinoEngine", "OpenVinoOptions"]
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
 BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
@@ -40,14 +41,14 @@ class OpenVinoEngine:
     """A StepEngine. Loading converts the checkpoint the first time; ConfigurationError tells what it cannot load."""
 
     def __init__(self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline) -> None:
-        properties = options.properties(cpu_capabilities())
+        properties = plugin_properties(options, cpu_capabilities())
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
         self.counters = Counters()
         self._queue = Queue(self.counters)
-        self._limits = Limits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
+        self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
         self._batch = options.max_num_seqs
         self._ids = itertools.count()  # the pipeline breaks when an id comes twice, so callers' keys are kept out
@@ -172,7 +173,7 @@ def _model_folder(options: OpenVinoOptions) -> Path:
         return convert_cached(folder, weights, cache)
     if weights != "stored":
         raise ConfigurationError(
-            f"profile: {options.profile} needs a checkpoint to convert, {folder} is OpenVINO's format already; "
+            f"engine.profile: {options.profile} needs a checkpoint to convert, {folder} is OpenVINO's format already; "
             "use the profile exact or bf16"
         )
     return folder

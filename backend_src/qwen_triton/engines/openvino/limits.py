@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from ...errors import InvalidRequest
 from ...types import EngineRequest
-from .options import BLOCK_TOKENS
+from .cache import BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """Lengths in tokens; `batch` is the most sequences in one step."""
 
     vocab: int

@@ -14,48 +14,15 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from ...errors import ConfigurationError, InvalidRequest
+from ...errors import InvalidRequest
 from ...types import EngineRequest, TokenChunk
 from ..engine import Counters, EngineInfo, Key, Queue
 from .choice import Choice
+from .options import ReplayOptions
 from .prefix_cache import PrefixCache
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """`slots`: sequences generated at once, others wait. Times in milliseconds; `step_ms` 0 = as fast as it goes.
-
-    `tokens` bounds a random answer when the request's max_tokens does not. `fail_after` makes a sequence fail after
-    that many tokens (tests of engine faults); `crash_on` ends the process when a prompt holds that id. With
-    `prefix_caching` the beginning of a prompt that was asked before is reported as cached and takes no time.
-    """
-
-    mode: Literal["echo", "random", "scripts"] = "echo"
-    scripts: tuple[tuple[int, ...], ...] = ()
-    slots: int = 1024
-    step_ms: float = 0.0
-    prefill_ms_per_token: float = 0.0
-    prefix_caching: bool = False
-    tokens_per_step: int = 1
-    tokens: int = 128
-    vocab_size: int = 151_936
-    max_context: int = 32_768
-    random_ids: tuple[int, int] = (0, 151_643)
-    log_prob: float = -0.5
-    fail_after: int | None = None
-    crash_on: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("slots", "tokens_per_step", "tokens", "vocab_size", "max_context"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"engine.{name}: must be at least 1")
-        if self.mode == "scripts" and not self.scripts:
-            raise ConfigurationError("engine.scripts: mode «scripts» needs at least one list of token ids")
-
 
 _NO_LIMIT = 1 << 31
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from qwen_triton.engines.replay.engine import ReplayEngine, ReplayOptions
+from qwen_triton.engines.replay.engine import ReplayEngine
+from qwen_triton.engines.replay.options import ReplayOptions
 from qwen_triton.engines.replay.prefix_cache import BLOCK, PrefixCache
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 
