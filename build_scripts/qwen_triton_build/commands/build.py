@@ -13,16 +13,15 @@ from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
 
-from ..trtllm.build import EngineBuild, build_lock, surely_open
-from ..trtllm.disk import check_disk, checkpoint_bytes
-from ..trtllm.gpus import Gpu, check_gpus, visible_gpus
-from ..trtllm.manifest import Manifest
-from ..trtllm.model_facts import ModelFacts
-from ..trtllm.plan import Step, checkpoint_dir, plan_build
-from ..trtllm.step_runner import StepFailed
-from ..trtllm.toolchain import (
+from ..trtllm.gpus import Gpu, visible_gpus
+from ..trtllm.plan.checkpoint_facts import CheckpointFacts
+from ..trtllm.plan.steps import Step, checkpoint_dir, plan_build
+from ..trtllm.run.engine_build import EngineBuild, build_lock, surely_open
+from ..trtllm.run.manifest import Manifest
+from ..trtllm.run.requirements import check_commands, check_disk, check_gpus, checkpoint_bytes
+from ..trtllm.run.step_runner import StepFailed
+from ..trtllm.tools.toolchain import (
     Installed,
-    check_commands,
     choose_release,
     find_examples,
     find_installed,
@@ -67,7 +66,7 @@ def _print_commands(request: BuildRequest) -> int:
         print(f"# {request.model} is not on this machine: layers, heads and type are not checked", file=sys.stderr)
     installed = None if request.build.trtllm_version else find_installed(request.build)
     release = choose_release(request.build, installed)
-    facts, model = (ModelFacts.read(folder), folder.resolve()) if known else (None, request.model)
+    facts, model = (CheckpointFacts.read(folder), folder.resolve()) if known else (None, request.model)
     examples = request.build.examples or _USUAL_EXAMPLES
     print(f"# TensorRT-LLM {release.version}: nvcr.io/nvidia/tritonserver:{release.image}-trtllm-python-py3")
     for step in plan_build(request.build, request.engine_dir, model, facts, release, examples):
@@ -86,7 +85,7 @@ def _build(request: BuildRequest, force: bool) -> None:
             f"{release.image}-trtllm-python-py3, or give build.python"
         )
     model = hub.resolve_model(request.model, request.hub)
-    facts = ModelFacts.read(model)
+    facts = CheckpointFacts.read(model)
     Tokenizer.from_folder(model)
     examples = find_examples(request.build, release)
     steps = plan_build(request.build, request.engine_dir, model, facts, release, examples)
@@ -102,7 +101,7 @@ def _build(request: BuildRequest, force: bool) -> None:
     _say_done(request, installed)
 
 
-def _check_machine(request: BuildRequest, facts: ModelFacts, steps: list[Step], gpus: list[Gpu]) -> None:
+def _check_machine(request: BuildRequest, facts: CheckpointFacts, steps: list[Step], gpus: list[Gpu]) -> None:
     check_gpus(request.build, steps, gpus)
     check_disk([step.output for step in steps if step.output], checkpoint_bytes(request.build, facts))
 

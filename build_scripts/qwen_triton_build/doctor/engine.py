@@ -9,7 +9,7 @@ from qwen_triton.errors import ConfigurationError
 from ..launch.ranks import check_mpirun
 from ..repository.engine_values import features, sizes, vocabulary
 from ..trtllm.built_engine import BuiltEngine
-from ..trtllm.versions import Version, served_version
+from ..trtllm.tools.versions import Version, served_version
 from .check import Check, Doubt
 from .installed_trtllm import installed_version
 from .site import Site

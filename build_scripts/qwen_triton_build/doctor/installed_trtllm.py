@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..trtllm.versions import RELEASES
+from ..trtllm.tools.versions import RELEASES
 
 _PACKAGES = ("/usr/local/lib", "/usr/lib")
 

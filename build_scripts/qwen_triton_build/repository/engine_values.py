@@ -13,7 +13,7 @@ from qwen_triton.errors import ConfigurationError
 from ..deployment.engine_sections import TensorRtLlmSection
 from ..deployment.schema import Repository
 from ..trtllm.built_engine import BuiltEngine
-from ..trtllm.versions import Version, served_version
+from ..trtllm.tools.versions import Version, served_version
 
 Values = dict[str, str | int | float | bool | None]
 _DATA_TYPE = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}

@@ -14,7 +14,7 @@ from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.tensors.contract import ENSEMBLE, PREPROCESSING, TENSORRT_LLM
 
-from ..trtllm.versions import Version
+from ..trtllm.tools.versions import Version
 
 PYTHON = "python"
 _FOLDER = Path(__file__).with_name("overlays")

@@ -20,7 +20,7 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 
 from ..trtllm.built_engine import BuiltEngine
-from ..trtllm.versions import served_version
+from ..trtllm.tools.versions import served_version
 from .overlay import PYTHON, lay_over, overlay_text, steps_for
 from .placeholders import Values
 

@@ -8,13 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qwen_triton.errors import ConfigurationError
-
-from ..deployment.build_section import Build
-from .plan import Step
-
 _QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader,nounits"]
-_FP8_SINCE = 8.9
 
 
 @dataclass(frozen=True)
@@ -40,28 +34,3 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
         return gpus
     numbers = [int(part) for part in chosen.split(",") if part.strip().isdigit()]
     return [gpus[n] for n in numbers if n < len(gpus)] if numbers or not chosen.strip() else gpus
-
-
-def check_gpus(build: Build, steps: list[Step], gpus: list[Gpu]) -> None:
-    """Raises ConfigurationError when a step needs more GPUs than there are, or others."""
-    for step in steps:
-        if step.gpus > len(gpus):
-            raise ConfigurationError(_too_few(build, step, len(gpus)))
-    old = [gpu for gpu in gpus if gpu.compute_capability < _FP8_SINCE]
-    if build.quantization == "fp8" and old and any(step.gpus for step in steps):
-        raise ConfigurationError(
-            f"build.quantization: fp8 needs compute capability {_FP8_SINCE} (Ada, Hopper or newer), and {old[0].name} has "
-            f"{old[0].compute_capability}; give int8_weight_only or int4_awq"
-        )
-
-
-def _too_few(build: Build, step: Step, found: int) -> str:
-    if step.name == "run" and found:
-        return (
-            f"step run: an engine for {step.gpus} GPUs (tp {build.tp} × pp {build.pp}) cannot run on {found}; "
-            "build without the first run: --no-smoke-run"
-        )
-    return (
-        f"step {step.name}: needs {step.gpus} GPU{'s' if step.gpus > 1 else ''} and nvidia-smi shows {found}; build on the "
-        "machine that will serve, in a container with --gpus all"
-    )

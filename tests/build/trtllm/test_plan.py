@@ -15,10 +15,10 @@ import pytest
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.build_section import Build, KvCache, Profile, Quantization
 from qwen_triton_build.deployment.schema import load_deployment
-from qwen_triton_build.trtllm.flags import Tool, flags_of
-from qwen_triton_build.trtllm.model_facts import ModelFacts
-from qwen_triton_build.trtllm.plan import Step, plan_build
-from qwen_triton_build.trtllm.versions import release_of
+from qwen_triton_build.trtllm.plan.checkpoint_facts import CheckpointFacts
+from qwen_triton_build.trtllm.plan.steps import Step, plan_build
+from qwen_triton_build.trtllm.tools.flags import Tool, flags_of
+from qwen_triton_build.trtllm.tools.versions import release_of
 from tests.support.contract_parser import facts_of, parse
 from tests.support.contract_rules import algorithm_of, conversion_faults, violations
 from tests.support.folders import ROOT
@@ -32,12 +32,12 @@ VERSIONS = {
     "1.2.1": "1.2",
 }
 """A version as installed: the release line whose contract holds."""
-PLAIN = ModelFacts("qwen2", 48, 40, 8, 5120, 13824, 152_064, 32_768, 30_000_000_000)
+PLAIN = CheckpointFacts("qwen2", 48, 40, 8, 5120, 13824, 152_064, 32_768, 30_000_000_000)
 GPTQ = replace(PLAIN, quantized_by="gptq", bits=4, group_size=128)
 ENGINE, EXAMPLES = Path("/engines/e"), Path("/examples")
 
 
-def plan(build: Build, version: str = "0.14.0", facts: ModelFacts | None = PLAIN) -> list[Step]:
+def plan(build: Build, version: str = "0.14.0", facts: CheckpointFacts | None = PLAIN) -> list[Step]:
     return plan_build(build, ENGINE, "/models/m", facts, release_of(version), EXAMPLES)
 
 
@@ -212,7 +212,7 @@ QWEN3 = replace(PLAIN, model_type="qwen3")
     ],
 )  # fmt: skip
 def test_models_that_a_build_would_misread_are_refused(
-    version: str, build: dict[str, Any], facts: ModelFacts, error: str
+    version: str, build: dict[str, Any], facts: CheckpointFacts, error: str
 ) -> None:
     """One line, with the reason and the remedy."""
     with pytest.raises(ConfigurationError, match=f"^{re.escape(error)}$"):

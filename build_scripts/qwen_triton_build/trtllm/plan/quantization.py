@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.build_section import Build
-from .flags import FlagValues, Tool
-from .model_facts import ModelFacts
-from .versions import Release
+from ...deployment.build_section import Build
+from ..tools.flags import FlagValues, Tool
+from ..tools.versions import Release
+from .checkpoint_facts import CheckpointFacts
 
 _QFORMAT = {"none": "full_prec", "int8_weight_only": "int8_wo", "int4_weight_only": "int4_wo"} | {
     "int4_awq": "int4_awq",
@@ -32,7 +32,7 @@ class Conversion:
     calibrated: bool
 
 
-def conversion_of(build: Build, release: Release, model: ModelFacts | None) -> Conversion:
+def conversion_of(build: Build, release: Release, model: CheckpointFacts | None) -> Conversion:
     """Raises ConfigurationError for what the release cannot do; `model` None = not known, not compared."""
     _check_release(build, release)
     if model is not None:
@@ -47,7 +47,7 @@ def conversion_of(build: Build, release: Release, model: ModelFacts | None) -> C
     return Conversion("convert_checkpoint", {**_converted(build, model), **int8_kv}, calibrated)
 
 
-def _converted(build: Build, model: ModelFacts | None) -> FlagValues:
+def _converted(build: Build, model: CheckpointFacts | None) -> FlagValues:
     if build.quantization == "smoothquant":
         return {"smoothquant": build.smoothquant_alpha, "per_token": True, "per_channel": True}
     if build.quantization == "none":
@@ -78,7 +78,7 @@ def _check_release(build: Build, release: Release) -> None:
         raise ConfigurationError(f"build.kv_cache: {build.kv_cache} with {build.quantization} is refused: {reason}")
 
 
-def _check_model(build: Build, release: Release, model: ModelFacts) -> None:
+def _check_model(build: Build, release: Release, model: CheckpointFacts) -> None:
     if model.model_type not in release.model_types:
         raise ConfigurationError(
             f"model: model_type {model.model_type!r} is not known to TensorRT-LLM {release.version}, which has "
@@ -107,7 +107,7 @@ def _check_awq(build: Build, release: Release) -> None:
         )
 
 
-def _mismatch(build: Build, model: ModelFacts) -> str:
+def _mismatch(build: Build, model: CheckpointFacts) -> str:
     if model.quantized_by is None:
         return "build.quantization: int4_gptq needs a GPTQ checkpoint, and this one has plain weights"
     if model.quantized_by in ("gptq", "awq"):

@@ -7,7 +7,6 @@ is looked for than the one that runs this.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.build_section import Build
-from .plan import Step
+from ...deployment.build_section import Build
 from .versions import Release, Version, release_of
 
 _ASK = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
@@ -88,18 +86,3 @@ def step_environment(installed: Installed, environment: Mapping[str, str] = os.e
     """What the steps run with: `python3` is the one with tensorrt_llm, not the one of our environment."""
     kept = {k: v for k, v in environment.items() if k not in ("VIRTUAL_ENV", "PYTHONHOME")}
     return {**kept, "PATH": f"{installed.python.parent}{os.pathsep}{environment.get('PATH', '')}"}
-
-
-def check_commands(steps: list[Step], environment: Mapping[str, str]) -> None:
-    """Raises ConfigurationError for the first program or script of the steps that is not there."""
-    for step in steps:
-        program = step.command[0]
-        if shutil.which(program, path=environment["PATH"]) is None:
-            remedy = "apt-get install openmpi-bin" if program == "mpirun" else "it comes with tensorrt_llm"
-            raise ConfigurationError(f"{program}: not found in PATH, and step {step.name} needs it; {remedy}")
-        scripts = [word for word in step.command if word.endswith(".py")][:1]
-        if scripts and step.folder is not None and not (step.folder / scripts[0]).is_file():
-            raise ConfigurationError(
-                f"build.examples: no {scripts[0]} in {step.folder}, and step {step.name} needs it; get TensorRT-LLM's "
-                "examples as a whole"
-            )

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .plan import Step, StepName
+from ..plan.steps import Step, StepName
 
 _BLOCK = 8 << 20
 

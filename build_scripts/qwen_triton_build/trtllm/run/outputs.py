@@ -14,7 +14,7 @@ from typing import Any
 
 from qwen_triton.errors import ConfigurationError
 
-from .plan import StepName
+from ..plan.steps import StepName
 
 SUFFIX = {"convert": "safetensors", "build": "engine"}
 STAMP = "qwen-triton.json"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.build_section import Build
-from .flags import FlagValue, FlagValues
-from .versions import Release, Version
+from ...deployment.build_section import Build
+from ..tools.flags import FlagValue, FlagValues
+from ..tools.versions import Release, Version
 
 _BEFORE_0_20 = Version(0, 20)
 

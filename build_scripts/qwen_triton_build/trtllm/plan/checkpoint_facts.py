@@ -12,7 +12,7 @@ _REMEDY = "give a Hugging Face checkpoint"
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class CheckpointFacts:
     """Sizes of the network; `weight_bytes` on disk; `quantized_by` None for plain weights, else gptq, awq, fp8 …"""
 
     model_type: str
@@ -30,7 +30,7 @@ class ModelFacts:
     desc_act: bool = False
 
     @classmethod
-    def read(cls, folder: Path) -> ModelFacts:
+    def read(cls, folder: Path) -> CheckpointFacts:
         """Raises ConfigurationError naming the file that is missing, or cannot be read, or the key that it lacks."""
         file = folder / "config.json"
         config = read_json_object(file, _REMEDY)

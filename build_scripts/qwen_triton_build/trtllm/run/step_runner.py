@@ -12,9 +12,9 @@ from typing import Any
 
 from qwen_triton.errors import QwenTritonError
 
-from ..processes import ChildProcess
+from ...processes import ChildProcess
+from ..plan.steps import Step
 from .outputs import aside, missing_file, put_in_place, write_stamp
-from .plan import Step
 
 _POLL_S = 0.2
 _GRACE_S = 10.0

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
+from ..plan.steps import Step
 from .manifest import Manifest, state_folder
 from .outputs import check_replaceable, missing_file, read_stamp, remove_leftovers
-from .plan import Step
 from .step_runner import StepRunner
 
 

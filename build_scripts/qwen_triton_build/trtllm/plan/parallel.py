@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.build_section import Build
-from .model_facts import ModelFacts
+from ...deployment.build_section import Build
+from .checkpoint_facts import CheckpointFacts
 
 GROUP = 128
 """Weights that share a scale in GPTQ and AWQ, unless the checkpoint says otherwise."""
 
 
-def check_parallel(build: Build, model: ModelFacts) -> None:
+def check_parallel(build: Build, model: CheckpointFacts) -> None:
     """Raises ConfigurationError with one line for each size that does not divide."""
     faults = list(_faults(build, model))
     if faults:
         raise ConfigurationError("\n".join(faults))
 
 
-def _faults(build: Build, model: ModelFacts) -> Iterator[str]:
+def _faults(build: Build, model: CheckpointFacts) -> Iterator[str]:
     if model.layers % build.pp:
         yield (
             f"build.pp: {model.layers} layers do not divide by {build.pp}, and TensorRT-LLM drops what is left over "

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..deployment.build_section import Build
+from ...deployment.build_section import Build
+from ..tools.flags import FlagValues, Tool, check_raw, spell_flags
+from ..tools.versions import Release
+from .checkpoint_facts import CheckpointFacts
 from .constraints import check_constraints
-from .flags import FlagValues, Tool, check_raw, spell_flags
-from .model_facts import ModelFacts
 from .parallel import check_parallel
 from .profiles import profile_flags
 from .quantization import conversion_of
-from .versions import Release
 
 StepName = Literal["convert", "build", "run"]
 
@@ -47,7 +47,7 @@ def as_folder(path: Path | str) -> str:
 
 
 def plan_build(
-    build: Build, engine_dir: Path, model: Path | str, facts: ModelFacts | None, release: Release, examples: Path
+    build: Build, engine_dir: Path, model: Path | str, facts: CheckpointFacts | None, release: Release, examples: Path
 ) -> list[Step]:
     """`model`: the checkpoint's folder, or a hub name not fetched yet, whose `facts` are None and not checked.
 
@@ -69,7 +69,7 @@ def checkpoint_dir(build: Build, engine_dir: Path) -> Path:
 
 
 def _convert(
-    build: Build, model: str, output: Path, facts: ModelFacts | None, release: Release, examples: Path
+    build: Build, model: str, output: Path, facts: CheckpointFacts | None, release: Release, examples: Path
 ) -> Step:
     conversion = conversion_of(build, release, facts)
     check_raw("build.convert_flags", conversion.tool, release.flags, build.convert_flags)
@@ -83,7 +83,7 @@ def _convert(
     return Step("convert", ("python3", script[conversion.tool], *words), folder, output, int(conversion.calibrated))
 
 
-def _build(build: Build, checkpoint: Path, output: Path, facts: ModelFacts | None, release: Release) -> Step:
+def _build(build: Build, checkpoint: Path, output: Path, facts: CheckpointFacts | None, release: Release) -> Step:
     tool: Tool = "trtllm-build"
     check_raw("build.build_flags", tool, release.flags, build.build_flags)
     flags = profile_flags(build, release, facts)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..deployment.build_section import Build
-from .flags import FlagValues
-from .model_facts import ModelFacts
-from .versions import Release
+from ...deployment.build_section import Build
+from ..tools.flags import FlagValues
+from ..tools.versions import Release
+from .checkpoint_facts import CheckpointFacts
 
 _UNKNOWN_LENGTH = 32_768
 
 
-def profile_flags(build: Build, release: Release, model: ModelFacts | None) -> FlagValues:
+def profile_flags(build: Build, release: Release, model: CheckpointFacts | None) -> FlagValues:
     """The flags of the build's profile, then its own, in the order of the command line.
 
     default: GEMM plugin only, TensorRT-LLM's defaults otherwise. throughput: all that in-flight batching uses spelled out,
@@ -23,7 +23,7 @@ def profile_flags(build: Build, release: Release, model: ModelFacts | None) -> F
     return {**flags, **build.build_flags}
 
 
-def _profile(build: Build, model: ModelFacts | None) -> FlagValues:
+def _profile(build: Build, model: CheckpointFacts | None) -> FlagValues:
     if build.profile == "throughput":
         return _packed(build, 256)
     if build.profile == "latency":
@@ -51,6 +51,6 @@ def _packed(build: Build, batch: int) -> FlagValues:
     }
 
 
-def _long(model: ModelFacts | None) -> FlagValues:
+def _long(model: CheckpointFacts | None) -> FlagValues:
     length = _UNKNOWN_LENGTH if model is None else model.max_positions
     return {"max_input_len": length, "max_seq_len": length, "use_paged_context_fmha": "enable"}
