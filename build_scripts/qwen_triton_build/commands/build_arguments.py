@@ -13,8 +13,8 @@ from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
 
 from ..deployment.build_section import Build, KvCache, Profile, Quantization
+from ..deployment.checkpoint_names import full_name
 from ..deployment.engine_sections import TensorRtLlmSection
-from ..deployment.model_names import full_name
 from ..deployment.schema import Deployment, load_deployment
 
 EPILOG = """examples:

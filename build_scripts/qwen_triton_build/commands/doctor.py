@@ -8,8 +8,8 @@ from pathlib import Path
 from qwen_triton.errors import ConfigurationError
 
 from ..deployment.schema import load_deployment
+from ..doctor.all_checks import checks_for
 from ..doctor.check import run_checks
-from ..doctor.checks import checks_for
 from ..doctor.report import as_json, as_text, worst
 from ..doctor.site import Site
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..deployment.schema import load_deployment
-from ..launch.children import answers
-from .ready_lines import reachable
+from ..launch.readiness import answers
+from .ready_message import reachable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..deployment.model_names import resolve_model
+from ..deployment.checkpoint_names import resolve_model
 from ..deployment.schema import load_deployment
 from ..repository.placeholders import placeholders
 from ..repository.render import render

@@ -16,21 +16,20 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.model_names import resolve_model
+from ..deployment.checkpoint_names import resolve_model
 from ..deployment.schema import Deployment, load_deployment
+from ..doctor.all_checks import checks_for
 from ..doctor.check import run_checks
-from ..doctor.checks import checks_for
 from ..doctor.site import Site
-from ..launch.child import Child
-from ..launch.children import ShimChild, TritonChild, missing_shim_packages
-from ..launch.launcher import Launcher
+from ..launch.launcher import Launcher, ManagedProcess
 from ..launch.log import ServerLog, default_log
+from ..launch.managed_processes import ManagedShim, ManagedTriton, missing_shim_packages
 from ..launch.ranks import ranks
 from ..launch.tritonserver import TritonServer
 from ..repository.placeholders import placeholders
 from ..repository.render import render
-from .console import LaunchProgress, Phases
-from .ready_lines import reachable, ready_lines
+from .console import ConsoleProgress, Phases
+from .ready_message import reachable, ready_message
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,20 +67,20 @@ class _Serving:
         self._work = work
         self._phases = Phases()
         self._log = ServerLog(self._log_target or str(default_log(deployment.server.http_port)))
-        self._shim: ShimChild | None = None
+        self._shim: ManagedShim | None = None
 
     def run(self) -> int:
         settings = self._deployment.server
         try:
-            children = self._prepare()
+            processes = self._prepare()
         except ConfigurationError:
             self._phases.end()
             raise
-        progress = LaunchProgress(self._phases, self._log.last_line)
+        progress = ConsoleProgress(self._phases, self._log.last_line)
         restarts = settings.max_restarts if self._restart else 0
-        return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)
+        return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
 
-    def _prepare(self) -> list[Child]:
+    def _prepare(self) -> list[ManagedProcess]:
         """Everything that can fail before a process is started."""
         deployment, settings = self._deployment, self._deployment.server
         self._phases.begin("checking deployment and machine")
@@ -92,7 +91,7 @@ class _Serving:
         self._phases.begin("starting the server, the engine and the shim")
         server = TritonServer(settings, repository, self._work, ranks(deployment))
         self._shim = self._make_shim()
-        return [TritonChild(server, self._log), *filter(None, [self._shim])]
+        return [ManagedTriton(server, self._log), *filter(None, [self._shim])]
 
     def _examine(self) -> None:
         """The doctor's quick checks: warnings are told, errors end the start with all their remedies."""
@@ -100,25 +99,27 @@ class _Serving:
         findings = run_checks(checks_for(site), site, thorough=False)
         for finding in findings:
             if finding.outcome == "warning":
-                self._phases.say(f"{finding.check}: {finding.message}")
+                self._phases.report(f"{finding.check}: {finding.message}")
         errors = [f.message for f in findings if f.outcome == "error" and f.check not in self._ignored]
         if errors:
             raise ConfigurationError("\n".join(errors))
 
-    def _make_shim(self) -> ShimChild | None:
+    def _make_shim(self) -> ManagedShim | None:
         openai = self._deployment.openai
         if not openai.enabled:
             return None
         missing = missing_shim_packages()
         if missing:
-            self._phases.say(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
+            self._phases.report(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
             return None
         triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
-        return ShimChild(self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log)
+        return ManagedShim(
+            self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log
+        )
 
     def _announce(self) -> None:
         self._phases.end()
         url = None if self._shim is None else self._shim.url
-        print(ready_lines(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)
+        print(ready_message(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)

@@ -1,6 +1,6 @@
 """A check and what it finds.
 
-A check is a function of the site that returns what it found. It raises ConfigurationError for what will fail, Doubt for
+A check is a function of the site that returns what it found. It raises ConfigurationError for what will fail, CheckWarning for
 what may; the message is «what was found; the remedy», and one that has several lines is several findings.
 """
 
@@ -17,7 +17,7 @@ from .site import Site
 Outcome = Literal["ok", "skipped", "warning", "error"]
 
 
-class Doubt(Exception):
+class CheckWarning(Exception):
     """What may fail, or will serve badly: a warning."""
 
 
@@ -67,7 +67,7 @@ def _examine(check: Check, site: Site) -> list[Finding]:
         found = check.examine(site)
     except ConfigurationError as error:
         return [_fault(check, "error", line) for line in str(error).splitlines()]
-    except Doubt as doubt:
+    except CheckWarning as doubt:
         return [_fault(check, "warning", line) for line in str(doubt).splitlines()]
     except OSError as error:
         return [

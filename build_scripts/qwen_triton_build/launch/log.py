@@ -44,7 +44,7 @@ class ServerLog:
         """The newest line; empty when there is none or the log goes to the terminal anyway."""
         return next(iter(self._tail()[-1:]), "")
 
-    def telling_lines(self, most: int = 12) -> list[str]:
+    def error_lines(self, most: int = 12) -> list[str]:
         """The last lines that look like a reason; none when the log went to the terminal anyway."""
         return [line for line in self._tail() if _is_telling(line)][-most:]
 

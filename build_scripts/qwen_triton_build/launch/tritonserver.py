@@ -10,8 +10,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from ..deployment.schema import Server
 from ..processes import ChildProcess
 from .installation import Installation, find_installation, prepare_backends
 from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
+from .readiness import answers
 
 _SHM = Path("/dev/shm")
 _KILL_AFTER_S = 10.0
@@ -110,12 +109,8 @@ class TritonServer:
         return self._process.poll()
 
     def ready(self) -> bool:
-        """Whether every model is loaded and answers."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/v2/health/ready", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
+        """Whether every model is loaded."""
+        return answers(f"{self.url}/v2/health/ready")
 
     def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Returns when ready; `on_wait(seconds)` is called meanwhile. Raises ConfigurationError when it will not be."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..deployment.engine_sections import TensorRtLlmSection
 from ..deployment.schema import Deployment
-from .engine_values import Values, engine_placeholders
+from .trtllm_placeholders import Values, engine_placeholders
 
 __all__ = ["Values", "placeholders"]
 

@@ -97,7 +97,7 @@ def load(folder: Path) -> Load:
 
 @pytest.fixture(scope="module")
 def engine(load: Load) -> Iterator[OpenVinoEngine]:
-    loaded = load()
+    loaded = load(max_num_seqs=64)
     yield loaded
     loaded.close()
 

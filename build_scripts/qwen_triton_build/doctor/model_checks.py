@@ -10,7 +10,7 @@ from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
 
-from .check import Check, Doubt
+from .check import Check, CheckWarning
 from .site import Site
 
 _GREETING = [{"role": "user", "content": "hello"}]
@@ -20,7 +20,7 @@ def folder(site: Site) -> str:
     """A hub's name is fetched by `serve`, not by a check."""
     if not site.model_dir.is_dir():
         if "/" in site.deployment.model and not site.deployment.model.startswith((".", "/")):
-            raise Doubt(
+            raise CheckWarning(
                 f"{site.deployment.model} is no folder here; it is fetched at the start, give a folder to be sure"
             )
         resolve_model(site.deployment.model)
@@ -42,7 +42,7 @@ def chat_template(site: Site) -> str:
     if "default" in site.tokenizer.chat_templates:
         return f"{len(site.tokenizer.chat_templates)} of them"
     if site.deployment.repository.prompt_format == "chat" or site.deployment.openai.enabled:
-        raise Doubt(
+        raise CheckWarning(
             f"{site.model_dir} has no chat template: chat requests are refused; take the Instruct checkpoint's files, or "
             "set prompt_format: raw"
         )
@@ -68,7 +68,7 @@ def end_ids(site: Site) -> str:
     _here(site)
     ids = site.tokenizer.generation_end_ids
     if not ids:
-        raise Doubt(
+        raise CheckWarning(
             f"neither generation_config.json nor config.json of {site.model_dir} names eos_token_id; answers may not end, "
             "copy generation_config.json of the checkpoint"
         )
@@ -81,7 +81,7 @@ def eos_token(site: Site) -> str:
         return "tokenizer_config.json names none"
     own = site.tokenizer.load().token_to_id(named)
     if ids and own not in ids:
-        raise Doubt(
+        raise CheckWarning(
             f"generation ends at {list(ids)}, and the tokenizer's eos_token is {named} = {own}; take both files from "
             "one checkpoint"
         )
@@ -108,7 +108,7 @@ def weights(site: Site) -> str:
     size = sum(file.stat().st_size for file in checkpoint.files)
     free = _free_memory()
     if free is not None and 2 * size > free:
-        raise Doubt(
+        raise CheckWarning(
             f"{size >> 20} MiB of weights and {free >> 20} MiB of free memory; take a smaller model or an int8 profile"
         )
     return f"{size >> 20} MiB in {len(checkpoint.files)} files"

@@ -9,7 +9,7 @@ from qwen_triton.errors import ConfigurationError
 
 from ..repository.placeholders import placeholders
 from ..repository.render import MODELS, check_config, configure, steps_of, template_repository
-from .check import Check, Doubt
+from .check import Check, CheckWarning
 from .site import Site
 
 _UNFILLED = re.compile(r"\$\{(\w+)\}")
@@ -61,7 +61,7 @@ def parameters(site: Site) -> str:
         if key not in _known(model)
     ]
     if unknown:
-        raise Doubt("\n".join(unknown))
+        raise CheckWarning("\n".join(unknown))
     return "all known"
 
 
@@ -79,7 +79,9 @@ def decoupled(site: Site) -> str:
             f"tensorrt_llm is {_word(engine)}, tensorrt_llm_bls {_word(bls)}; fill decoupled_mode alike for both"
         )
     if not engine:
-        raise Doubt("models are not decoupled: no streams; set repository.decoupled: true (decoupled_mode) to stream")
+        raise CheckWarning(
+            "models are not decoupled: no streams; set repository.decoupled: true (decoupled_mode) to stream"
+        )
     return "decoupled: streams"
 
 

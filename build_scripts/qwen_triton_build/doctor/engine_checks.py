@@ -7,10 +7,10 @@ import shutil
 from qwen_triton.errors import ConfigurationError
 
 from ..launch.ranks import check_mpirun
-from ..repository.engine_values import features, sizes, vocabulary
+from ..repository.trtllm_placeholders import feature_faults, size_faults, vocabulary_faults
 from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.tools.versions import Version, served_version
-from .check import Check, Doubt
+from .check import Check, CheckWarning
 from .installed_trtllm import installed_version
 from .site import Site
 
@@ -30,7 +30,7 @@ def version(site: Site) -> str:
     served_version(engine.version)
     installed = installed_version(site.environment)
     if installed is None:
-        raise Doubt(
+        raise CheckWarning(
             f"the engine is of {engine.version}, no TensorRT-LLM is found here; serve it in the image that built it"
         )
     if Version.parse(installed) != Version.parse(engine.version):
@@ -50,7 +50,7 @@ def rank_files(site: Site) -> str:
         )
     stray = engine.stray_rank_files()
     if stray:
-        raise Doubt(f"{stray[0].name} belongs to no rank of this engine; an older build left it, delete it")
+        raise CheckWarning(f"{stray[0].name} belongs to no rank of this engine; an older build left it, delete it")
     return f"{engine.world_size} of {engine.world_size}"
 
 
@@ -96,18 +96,18 @@ def _largest_plan(engine: BuiltEngine) -> int:
 
 
 def limits(site: Site) -> str:
-    _refuse(sizes(site.trtllm, site.deployment.repository, site.built))
+    _refuse(size_faults(site.trtllm, site.deployment.repository, site.built))
     engine = site.built
     return f"batch {engine.max_batch_size}, beam {engine.max_beam_width}, {engine.max_seq_len} tokens"
 
 
 def engine_features(site: Site) -> str:
-    _refuse(features(site.trtllm, site.built))
+    _refuse(feature_faults(site.trtllm, site.built))
     return "paged context attention" if site.built.paged_context else "no paged context attention, and none asked for"
 
 
 def engine_vocabulary(site: Site) -> str:
-    _refuse(vocabulary(site.built, site.model_dir))
+    _refuse(vocabulary_faults(site.built, site.model_dir))
     return str(site.built.vocab_size)
 
 

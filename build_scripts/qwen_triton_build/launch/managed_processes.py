@@ -1,18 +1,19 @@
-"""The children of a launch: tritonserver with its log, and the OpenAI shim with its own."""
+"""The processes that `serve` manages: tritonserver with its engine, and the OpenAI shim, each with its log.
+
+Both are a `ManagedProcess` of the launcher. Knows no policy of restarts.
+"""
 
 from __future__ import annotations
 
 import os
-import ssl
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..processes import ChildProcess
 from .log import ServerLog
+from .readiness import answers
 from .tritonserver import TritonServer
 
 SHIM_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -20,8 +21,8 @@ _KILL_AFTER_S = 5.0
 
 
 @dataclass
-class TritonChild:
-    """tritonserver, all of its ranks and the engine they start."""
+class ManagedTriton:
+    """tritonserver: all of its ranks, and the engine process that its models start."""
 
     server: TritonServer
     log: ServerLog
@@ -49,8 +50,8 @@ class TritonChild:
         return self.log.last_lines()
 
 
-class ShimChild:
-    """The OpenAI-compatible shim in front of a tritonserver. `drain_s`: how long its accepted requests may take."""
+class ManagedShim:
+    """The OpenAI shim in front of a tritonserver. `drain_s`: how long accepted requests may take after SIGTERM."""
 
     name = "the OpenAI shim"
 
@@ -80,19 +81,6 @@ class ShimChild:
         return self._log.last_lines()
 
 
-_OWN_CERTIFICATE = ssl._create_unverified_context()
-"""Our own process is asked, by an address that its certificate need not name."""
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered with 200 within two seconds."""
-    try:
-        with urllib.request.urlopen(url, timeout=2, context=_OWN_CERTIFICATE) as reply:
-            return bool(reply.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
 def missing_shim_packages() -> list[str]:
-    """What of the extra `shim` is not installed here."""
+    """Packages of the extra `shim` that are not installed, by their import names."""
     return [name for name in SHIM_PACKAGES if find_spec(name) is None]

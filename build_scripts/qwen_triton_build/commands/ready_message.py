@@ -11,7 +11,7 @@ from ..deployment.schema import Deployment
 PROMPT = "你好，你叫什么名字"
 
 
-def ready_lines(deployment: Deployment, seconds: float, openai_url: str | None, log: Path | None) -> str:
+def ready_message(deployment: Deployment, seconds: float, openai_url: str | None, log: Path | None) -> str:
     """Several lines; `openai_url` None = no shim, `log` None = this terminal."""
     server = deployment.server
     host = reachable(server.host)

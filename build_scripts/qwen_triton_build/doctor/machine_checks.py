@@ -13,10 +13,10 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..launch.children import missing_shim_packages
 from ..launch.installation import find_installation, python_library
+from ..launch.managed_processes import missing_shim_packages
 from ..launch.preflight import check_glibc, check_numpy, check_ports, check_shared_memory
-from .check import Check, Doubt
+from .check import Check, CheckWarning
 from .site import Site
 
 _FILES = 4096
@@ -68,7 +68,7 @@ def shared_memory(_: Site) -> str:
     check_shared_memory()
     free = shutil.disk_usage("/dev/shm").free >> 20
     if free < _SHM_MIB:
-        raise Doubt(
+        raise CheckWarning(
             f"/dev/shm has {free} MiB free; many requests at once may fill it, in a container give --shm-size 256m"
         )
     return f"{free} MiB free"
@@ -84,7 +84,9 @@ def ports(site: Site) -> str:
 def open_files(_: Site) -> str:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft not in (-1, resource.RLIM_INFINITY) and soft < _FILES:
-        raise Doubt(f"{soft}, every connection takes some; ulimit -n 65536, in a container --ulimit nofile=65536:65536")
+        raise CheckWarning(
+            f"{soft}, every connection takes some; ulimit -n 65536, in a container --ulimit nofile=65536:65536"
+        )
     return str(soft)
 
 
@@ -92,7 +94,7 @@ def locked_memory(site: Site) -> str:
     """NCCL and TensorRT-LLM pin host memory; a low limit shows as an error of CUDA's."""
     soft = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if site.is_built and soft != resource.RLIM_INFINITY:
-        raise Doubt(
+        raise CheckWarning(
             f"{soft >> 10} KiB of memory may be locked; ulimit -l unlimited, in a container --ulimit memlock=-1"
         )
     return "unlimited" if soft == resource.RLIM_INFINITY else f"{soft >> 10} KiB, and this engine locks none"
@@ -106,7 +108,7 @@ def disk(_: Site) -> str:
             f"{folder} cannot be written; set TMPDIR, or in a read-only container give --tmpfs /tmp"
         )
     if free < _DISK_MIB:
-        raise Doubt(f"{folder} has {free} MiB free; make room or set TMPDIR")
+        raise CheckWarning(f"{folder} has {free} MiB free; make room or set TMPDIR")
     return f"{free} MiB free in {folder}"
 
 
@@ -115,7 +117,7 @@ def shim(site: Site) -> str:
         return "not asked for"
     missing = missing_shim_packages()
     if missing:
-        raise Doubt(f"{missing[0]} is not installed: no OpenAI API; pip install 'qwen-triton[shim]'")
+        raise CheckWarning(f"{missing[0]} is not installed: no OpenAI API; pip install 'qwen-triton[shim]'")
     return f"installed, for port {site.deployment.openai.port}"
 
 

@@ -23,7 +23,11 @@ def engine_placeholders(settings: TensorRtLlmSection, repository: Repository, mo
     """The values for NVIDIA's C++ backend. Raises ConfigurationError with one line for each contradiction."""
     engine = BuiltEngine.read(settings.engine_dir)
     version = served_version(engine.version)
-    faults = [*sizes(settings, repository, engine), *features(settings, engine), *vocabulary(engine, model_dir)]
+    faults = [
+        *size_faults(settings, repository, engine),
+        *feature_faults(settings, engine),
+        *vocabulary_faults(engine, model_dir),
+    ]
     if faults:
         raise ConfigurationError("\n".join(faults))
     given = settings.model_dump(exclude={"kind", "engine_dir"})
@@ -52,7 +56,7 @@ def _batch(repository: Repository) -> int | None:
     return repository.max_batch_size if "max_batch_size" in repository.model_fields_set else None
 
 
-def sizes(settings: TensorRtLlmSection, repository: Repository, engine: BuiltEngine) -> list[str]:
+def size_faults(settings: TensorRtLlmSection, repository: Repository, engine: BuiltEngine) -> list[str]:
     asked = (
         ("repository.max_batch_size", _batch(repository), engine.max_batch_size, "max_batch_size"),
         ("engine.max_beam_width", settings.max_beam_width, engine.max_beam_width, "max_beam_width"),
@@ -66,7 +70,7 @@ def sizes(settings: TensorRtLlmSection, repository: Repository, engine: BuiltEng
     ]
 
 
-def features(settings: TensorRtLlmSection, engine: BuiltEngine) -> list[str]:
+def feature_faults(settings: TensorRtLlmSection, engine: BuiltEngine) -> list[str]:
     faults = []
     for key in ("enable_kv_cache_reuse", "enable_chunked_context"):
         if getattr(settings, key) and not engine.paged_context:
@@ -92,7 +96,7 @@ def _in_flight(engine: BuiltEngine) -> bool:
     return engine.attention_plugin and engine.remove_input_padding and paged
 
 
-def vocabulary(engine: BuiltEngine, model_dir: Path) -> list[str]:
+def vocabulary_faults(engine: BuiltEngine, model_dir: Path) -> list[str]:
     """The tokenizer's model and the engine's must be one; their vocabularies tell."""
     file = model_dir / "config.json"
     vocab_size = json.loads(file.read_text(encoding="utf-8")).get("vocab_size") if file.is_file() else None
