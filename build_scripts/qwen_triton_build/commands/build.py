@@ -1,4 +1,4 @@
-"""`qwen-triton build DEPLOYMENT`: a TensorRT-LLM engine from a checkpoint, step by step; or the same by flags."""
+"""`qwen-triton build [DEPLOYMENT]`: builds a TensorRT-LLM engine from a checkpoint, as a deployment or flags describe it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a
 
 
 def _print_commands(request: BuildRequest) -> int:
-    """To stdout, as a shell takes them; what could not be checked here, to stderr."""
+    """Prints shell commands to stdout, and to stderr what could not be checked on this machine."""
     folder = Path(request.model).expanduser()
     known = folder.is_dir()
     if not known:
@@ -76,7 +76,7 @@ def _print_commands(request: BuildRequest) -> int:
 
 
 def _build(request: BuildRequest, force: bool) -> None:
-    """Checks everything that can be checked, then runs what is not done."""
+    """Checks everything that can be checked first, then runs the steps that are not done."""
     installed = find_installed(request.build)
     release = choose_release(request.build, installed)
     if installed is None:

@@ -1,4 +1,4 @@
-"""`qwen-triton doctor DEPLOYMENT`: what would fail later, found now, each with its remedy."""
+"""`qwen-triton doctor DEPLOYMENT`: checks deployment and machine before the start; each fault comes with its remedy."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
-    parser.add_argument("--model-repository", type=Path, help="check this filled repository, not the deployment's own")
-    parser.add_argument("--json", action="store_true", help="findings as JSON")
+    parser.add_argument(
+        "--model-repository", type=Path, metavar="DIR", help="check this filled repository in place of the rendered one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

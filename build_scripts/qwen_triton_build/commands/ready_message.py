@@ -1,4 +1,4 @@
-"""What `serve` prints when everything answers: where, and commands to try that work as they stand."""
+"""The message of `serve` when all processes are ready: addresses, and commands that work as they are printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROMPT = "你好，你叫什么名字"
 
 
 def ready_message(deployment: Deployment, seconds: float, openai_url: str | None, log: Path | None) -> str:
-    """Several lines; `openai_url` None = no shim, `log` None = this terminal."""
+    """Several lines. `seconds` since the start; `openai_url` None = no shim, `log` None = this terminal."""
     server = deployment.server
     host = reachable(server.host)
     openai = [f"  OpenAI   {openai_url}/v1"] if openai_url else []
@@ -39,7 +39,7 @@ def ready_message(deployment: Deployment, seconds: float, openai_url: str | None
 
 
 def reachable(host: str) -> str:
-    """An address to ask at, for an address to listen at."""
+    """A host name that clients on this machine can use for the address that a server listens at."""
     return "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
 
 

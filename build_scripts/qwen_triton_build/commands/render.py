@@ -10,10 +10,21 @@ from ..deployment.schema import load_deployment
 from ..repository.placeholders import placeholders
 from ..repository.render import render
 
+_EPILOG = """
+examples:
+  qwen-triton render deployments/cpu.yaml --output repository       then: qwen-triton server --model-repository repository
+
+exit code: 0 written, 2 for a wrong deployment or a folder that render did not write
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder, or one that render wrote before")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", required=True, help="a new folder, or one that render wrote before"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,10 +1,4 @@
-"""`qwen-triton serve DEPLOYMENT`: renders the repository, then owns tritonserver and the OpenAI shim until it is stopped.
-
-    qwen-triton serve deployments/cpu.yaml
-    qwen-triton serve deployment.yaml --log - --on-failure restart
-
-Exit code: 0 after SIGTERM or Ctrl-C, 1 when a process ended that may not be started again, 2 for a wrong deployment.
-"""
+"""`qwen-triton serve DEPLOYMENT`: renders the model repository, then runs tritonserver and the OpenAI shim until stopped."""
 
 from __future__ import annotations
 
@@ -31,11 +25,24 @@ from ..repository.render import render
 from .console import ConsoleProgress, Phases
 from .ready_message import reachable, ready_message
 
+_EPILOG = """
+examples:
+  qwen-triton serve deployments/cpu.yaml
+  qwen-triton serve deployment.yaml --log - --on-failure restart    in a container: logs to the terminal
+  GRPC_PORT=9001 qwen-triton serve deployment.yaml                  also HTTP_PORT, METRICS_PORT, OPENAI_PORT
+
+exit code: 0 after SIGTERM or Ctrl-C, 1 when a process ended that is not started again, 2 for a wrong deployment
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
     parser.add_argument(
-        "--log", help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)"
+        "--log",
+        metavar="FILE",
+        help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)",
     )
     parser.add_argument(
         "--ignore", action="append", default=[], metavar="CHECK", help="start although the doctor's check CHECK fails"
@@ -43,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-failure",
         choices=("exit", "restart"),
-        help="when a process ends unasked (default: the deployment's server.on_failure)",
+        help="what to do when a process ends unexpectedly (default: the deployment's server.on_failure)",
     )
 
 
@@ -81,7 +88,7 @@ class _Serving:
         return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
 
     def _prepare(self) -> list[ManagedProcess]:
-        """Everything that can fail before a process is started."""
+        """Makes everything that can fail before a process is started."""
         deployment, settings = self._deployment, self._deployment.server
         self._phases.begin("checking deployment and machine")
         self._examine()
@@ -94,7 +101,7 @@ class _Serving:
         return [ManagedTriton(server, self._log), *filter(None, [self._shim])]
 
     def _examine(self) -> None:
-        """The doctor's quick checks: warnings are told, errors end the start with all their remedies."""
+        """Runs the doctor's quick checks: prints warnings; raises ConfigurationError with the remedies of all errors."""
         site = Site(self._deployment)
         findings = run_checks(checks_for(site), site, thorough=False)
         for finding in findings:
