@@ -16,7 +16,7 @@ from qwen_triton.text.tokenizer import Tokenizer
 from ..trtllm.gpus import Gpu, visible_gpus
 from ..trtllm.plan.checkpoint_facts import CheckpointFacts
 from ..trtllm.plan.steps import Step, checkpoint_dir, plan_build
-from ..trtllm.run.engine_build import EngineBuild, build_lock, surely_open
+from ..trtllm.run.engine_build import EngineBuild, build_lock, certain_steps
 from ..trtllm.run.manifest import Manifest
 from ..trtllm.run.requirements import check_commands, check_disk, check_gpus, checkpoint_bytes
 from ..trtllm.run.step_runner import StepFailed
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     request = read_request(arguments)
     if arguments.dry_run:
         return _print_commands(request)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _build(request, arguments.force)
     except StepFailed as failure:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"qwen-triton: {error.filename or request.engine_dir}: {error.strerror or error}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
     return 0
 
 
@@ -70,8 +70,8 @@ def _print_commands(request: BuildRequest) -> int:
     examples = request.build.examples or _USUAL_EXAMPLES
     print(f"# TensorRT-LLM {release.version}: nvcr.io/nvidia/tritonserver:{release.image}-trtllm-python-py3")
     for step in plan_build(request.build, request.engine_dir, model, facts, release, examples):
-        place = f"cd {shlex.quote(str(step.folder))}\n" if step.folder else ""
-        print(f"\n# {step.name}\n{place}{shlex.join(step.command)}")
+        folder_line = f"cd {shlex.quote(str(step.folder))}\n" if step.folder else ""
+        print(f"\n# {step.name}\n{folder_line}{shlex.join(step.command)}")
     return 0
 
 
@@ -92,13 +92,13 @@ def _build(request: BuildRequest, force: bool) -> None:
     environment = step_environment(installed)
     check_commands(steps, environment)
     gpus = visible_gpus(environment)
-    _check_machine(request, facts, surely_open(steps, request.build.world_size, force), gpus)
+    _check_machine(request, facts, certain_steps(steps, request.build.world_size, force), gpus)
     with build_lock(request.engine_dir, checkpoint_dir(request.build, request.engine_dir)) as state:
         manifest = _manifest(state, installed, model)
         work = EngineBuild(steps, manifest, request.build.world_size, force)
         _check_machine(request, facts, work.open_steps, gpus)
         work.run(environment, state / "logs")
-    _say_done(request, installed)
+    _print_result(request, installed)
 
 
 def _check_machine(request: BuildRequest, facts: CheckpointFacts, steps: list[Step], gpus: list[Gpu]) -> None:
@@ -113,7 +113,7 @@ def _manifest(state: Path, installed: Installed, model: Path) -> Manifest:
     return manifest
 
 
-def _say_done(request: BuildRequest, installed: Installed) -> None:
+def _print_result(request: BuildRequest, installed: Installed) -> None:
     ranks = request.build.world_size
     hint = f"; serve it: qwen-triton serve {request.deployment}" if request.deployment else ""
     gpus = f"{ranks} GPU{'s' if ranks > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Short names of Qwen checkpoints: `qwen2.5-14b-instruct` for Qwen/Qwen2.5-14B-Instruct, on either hub."""
+"""Resolves a deployment's model to a folder; knows short names of Qwen checkpoints, such as `qwen2.5-14b-instruct`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SHORT_NAMES = {
 
 
 def full_name(model: str) -> str:
-    """The hub name of a short one; anything else as it is."""
+    """The hub name of a short name (Qwen/Qwen2.5-14B-Instruct); any other text unchanged."""
     return SHORT_NAMES.get(model.lower(), model)
 
 
 def resolve_model(deployment: Deployment) -> Path:
-    """The checkpoint's folder; a hub name, or a short one, is fetched. Raises ConfigurationError with the remedy."""
+    """The checkpoint's folder; fetches a hub name or a short name. Raises ConfigurationError with the remedy."""
     return hub.resolve_model(full_name(deployment.model), deployment.hub)

@@ -1,4 +1,4 @@
-"""`deployment.yaml`: model, engine, repository and server in one typed file.
+"""Schema of deployment.yaml: model, engine, repository, server and shim in one typed file.
 
     deployment = load_deployment(Path("deployments/cpu.yaml"))
 
@@ -59,10 +59,10 @@ class Repository(Section):
 
 
 class Server(Section):
-    """tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
+    """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
     `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
-    `on_failure`: what `serve` does when a process ends unasked: end all, or start it again, at most `max_restarts` times.
+    `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
 
     host: str = "127.0.0.1"
@@ -79,7 +79,7 @@ class Server(Section):
 
 
 class Deployment(Section):
-    """Everything that `qwen-triton serve` needs. `model`: a folder, or a Hugging Face or ModelScope name."""
+    """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
 
     model: Annotated[str, Field(min_length=1)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
@@ -99,17 +99,17 @@ class Deployment(Section):
         return self
 
     def shim_settings(self) -> ShimSettings:
-        """`openai`, with the address of this server and the name of this model where it does not say its own."""
-        from_here = {
+        """`openai`, with this server's address and this model's name where they are not set there."""
+        defaults = {
             "triton_url": f"{self.server.host}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
         }
-        left_out = {key: value for key, value in from_here.items() if key not in self.openai.model_fields_set}
-        return self.openai.model_copy(update=left_out)
+        unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
+        return self.openai.model_copy(update=unset)
 
 
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:
-    """Reads and checks a deployment. Raises ConfigurationError with one line for each fault."""
+    """Reads and validates a deployment. Raises ConfigurationError with one line for each fault."""
     data = read_deployment(file, environment)
     try:
         return _with_paths(Deployment.model_validate(data), file.parent)
@@ -118,7 +118,7 @@ def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def _with_paths(deployment: Deployment, base: Path) -> Deployment:
-    """Local folders as absolute paths; a model that is no folder stays a hub name."""
+    """A copy with absolute paths; a model that is no folder stays a hub name."""
     folder = (base / deployment.model).resolve()
     changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
     changes["engine"] = with_engine_paths(deployment.engine, base)

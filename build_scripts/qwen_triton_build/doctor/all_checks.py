@@ -1,4 +1,4 @@
-"""All checks in the order in which a person would look: machine, model, engine, repository."""
+"""Selects the checks of a deployment, in order: machine, model, engine, repository."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from .site import Site
 
 
 def checks_for(site: Site) -> tuple[Check, ...]:
-    """Those that concern this deployment."""
+    """The checks that apply to the Site's deployment; those of an engine folder only where there is one."""
     built = engine_checks.CHECKS if site.is_built else ()
     return (*machine_checks.CHECKS, *model_checks.CHECKS, *built, *repository_checks.CHECKS)

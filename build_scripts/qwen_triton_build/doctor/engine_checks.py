@@ -1,4 +1,4 @@
-"""Checks of a TensorRT-LLM engine against the server, the GPUs and the deployment. Made only where there is one."""
+"""Checks of a TensorRT-LLM engine folder against the installed version, the GPUs and the deployment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .site import Site
 
 _DRIVER = 535
 _MARGIN = 1.15
-"""A rank needs its plan's size on its GPU, activations beside it, and room for the KV cache."""
+"""Memory of a rank as a multiple of its plan's size: activations and the KV cache come on top."""
 
 
 def folder(site: Site) -> str:
@@ -25,7 +25,7 @@ def folder(site: Site) -> str:
 
 
 def version(site: Site) -> str:
-    """Plans are tied to the TensorRT that built them."""
+    """A plan runs only with the TensorRT version that built it."""
     engine = site.built
     served_version(engine.version)
     installed = installed_version(site.environment)
@@ -60,7 +60,7 @@ def driver(site: Site) -> str:
     found = site.gpus[0].driver
     if found and int(found.split(".")[0]) < _DRIVER:
         raise ConfigurationError(f"driver {found} is too old; install {_DRIVER} or newer")
-    return f"driver {found or 'of a version that is not told'}"
+    return f"driver {found or 'of unknown version'}"
 
 
 def gpu_count(site: Site) -> str:

@@ -1,4 +1,4 @@
-"""Checks of the machine: what tritonserver, its Python stub and the shim need of it."""
+"""Checks of the machine: the requirements of tritonserver, of its Python stub and of the shim."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILES = 4096
 _SHM_MIB = 64
 _DISK_MIB = 256
 _PACKAGED = {"0.7.0": "2.51.0"}
-"""The server release in each release of nvidia-pytriton that we use."""
+"""{release of nvidia-pytriton: the release of tritonserver in it}."""
 
 
 def glibc(_: Site) -> str:
@@ -46,13 +46,13 @@ def tritonserver(site: Site) -> str:
 
 
 def server_version(site: Site, packaged: bool) -> str:
-    """The server's release, where it can be known without starting it."""
+    """The server's release, as far as it is known without starting it."""
     if not packaged:
-        return site.environment.get("TRITON_SERVER_VERSION", "a release that is not known")
+        return site.environment.get("TRITON_SERVER_VERSION", "an unknown release")
     try:
-        return _PACKAGED.get(version("nvidia-pytriton"), "a release that is not known")
+        return _PACKAGED.get(version("nvidia-pytriton"), "an unknown release")
     except PackageNotFoundError:
-        return "a release that is not known"
+        return "an unknown release"
 
 
 def python_environment(_: Site) -> str:
@@ -91,7 +91,7 @@ def open_files(_: Site) -> str:
 
 
 def locked_memory(site: Site) -> str:
-    """NCCL and TensorRT-LLM pin host memory; a low limit shows as an error of CUDA's."""
+    """NCCL and TensorRT-LLM pin host memory; with a low limit they fail with an error of CUDA."""
     soft = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if site.is_built and soft != resource.RLIM_INFINITY:
         raise CheckWarning(

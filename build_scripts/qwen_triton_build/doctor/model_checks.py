@@ -1,4 +1,4 @@
-"""Checks of the checkpoint's text side: tokenizer, chat template, the ids that end and pad; and its weights."""
+"""Checks of the checkpoint: tokenizer, chat template, end and pad ids, and weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GREETING = [{"role": "user", "content": "hello"}]
 
 
 def folder(site: Site) -> str:
-    """A hub's name is fetched by `serve`, not by a check."""
+    """Accepts a hub name with a warning: `serve` fetches it, a check does not."""
     if not site.model_dir.is_dir():
         if "/" in site.deployment.model and not site.deployment.model.startswith((".", "/")):
             raise CheckWarning(
@@ -32,7 +32,7 @@ def tokenizer_files(site: Site) -> str:
 
 
 def tokenizer(site: Site) -> str:
-    """Loads it whole: a truncated download shows here."""
+    """Loads the whole tokenizer, which finds a truncated download."""
     _here(site)
     return f"{len(Tokenizer(site.tokenizer).encode('hello, 你好'))} tokens for «hello, 你好»"
 
@@ -56,7 +56,7 @@ def filled_template(site: Site) -> str:
         prompt = ChatTemplate.from_folder(site.model_dir, Tokenizer(site.tokenizer)).render(_GREETING)
     except ConfigurationError:
         raise
-    except Exception as error:  # a template is a program of the checkpoint's: anything may come out of it
+    except Exception as error:  # the template is code of the checkpoint and may raise anything
         raise ConfigurationError(
             f"the chat template of {site.model_dir} cannot be filled ({type(error).__name__}: {error}); fetch it again"
         ) from error
@@ -64,7 +64,7 @@ def filled_template(site: Site) -> str:
 
 
 def end_ids(site: Site) -> str:
-    """Qwen's chat models end at two ids; an engine told of one talks on."""
+    """Qwen's chat models end at either of two ids; an engine that knows one of them generates past the other."""
     _here(site)
     ids = site.tokenizer.generation_end_ids
     if not ids:
@@ -79,13 +79,13 @@ def eos_token(site: Site) -> str:
     named, ids = site.tokenizer.token("eos_token"), site.tokenizer.generation_end_ids
     if named is None:
         return "tokenizer_config.json names none"
-    own = site.tokenizer.load().token_to_id(named)
-    if ids and own not in ids:
+    token_id = site.tokenizer.load().token_to_id(named)
+    if ids and token_id not in ids:
         raise CheckWarning(
-            f"generation ends at {list(ids)}, and the tokenizer's eos_token is {named} = {own}; take both files from "
+            f"generation ends at {list(ids)}, and the tokenizer's eos_token is {named} = {token_id}; take both files from "
             "one checkpoint"
         )
-    return f"{named} = {own}"
+    return f"{named} = {token_id}"
 
 
 def ids_in_vocabulary(site: Site) -> str:
@@ -101,7 +101,7 @@ def ids_in_vocabulary(site: Site) -> str:
 
 
 def weights(site: Site) -> str:
-    """Only the CPU engine reads them; their place in memory is about twice their size, and the cache beside."""
+    """Compares the weights with the free memory: the CPU engine, the only one to read them, needs about twice their size."""
     if site.deployment.engine.kind != "openvino":
         return "not read by this engine"
     checkpoint = Checkpoint.open(_here(site))
@@ -115,7 +115,7 @@ def weights(site: Site) -> str:
 
 
 def _free_memory() -> int | None:
-    """In bytes, as the kernel estimates it."""
+    """Available memory in bytes, as the kernel estimates it; None when it does not."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) << 10

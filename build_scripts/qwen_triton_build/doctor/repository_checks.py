@@ -1,4 +1,4 @@
-"""Checks of the model repository: the deployment's own rendering, or a folder that somebody filled another way."""
+"""Checks of the model repository: the one rendered from the deployment, or a folder that was filled another way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARAMETER = re.compile(r'parameters\s*(?:\[|:)?\s*\{\s*key:\s*"(\w+)"')
 
 
 def configs(site: Site) -> dict[str, str]:
-    """{model: its config.pbtxt}. Raises ConfigurationError for what cannot be filled or is not there."""
+    """{model: text of its config.pbtxt}. Raises ConfigurationError for one that is missing or cannot be filled."""
     if site.repository is None:
         values = placeholders(site.deployment, site.model_dir)
         return configure(values, steps_of(values), template_repository())
@@ -30,7 +30,9 @@ def configs(site: Site) -> dict[str, str]:
 
 
 def filled(site: Site) -> str:
-    """Stock's fill_template leaves what nobody named; Triton then says «Expected integer, got: $», or takes it for text."""
+    """Finds placeholders that stock's fill_template left: Triton fails on them («Expected integer, got: $»)
+    or reads them as text.
+    """
     texts = configs(site)
     left = [(model, name) for model, text in texts.items() for name in _UNFILLED.findall(_needed(text))]
     if left:
@@ -42,7 +44,7 @@ def filled(site: Site) -> str:
 
 
 def _needed(text: str) -> str:
-    """The parts outside quotes: inside them an unfilled placeholder means «not set», as stock's models take it."""
+    """The text without quoted values, where an unfilled placeholder means «not set», as in stock's models."""
     return re.sub(r'"[^"\n]*"', '""', re.sub(r"#.*", "", text))
 
 
@@ -53,7 +55,7 @@ def readable(site: Site) -> str:
 
 
 def parameters(site: Site) -> str:
-    """A misspelt parameter is ignored without a word; only ours and stock's have a meaning."""
+    """Finds misspelt parameters, which the models would ignore silently."""
     unknown = [
         f"{model}/config.pbtxt: parameter {key} has no meaning; remove it, or spell it as in the template"
         for model, text in configs(site).items()
@@ -70,7 +72,7 @@ def _known(model: str) -> set[str]:
 
 
 def decoupled(site: Site) -> str:
-    """Models that are not decoupled answer once: generate_stream and gRPC streams get no stream from them."""
+    """Compares the transaction policies: a model that is not decoupled sends one response, so nothing streams."""
     texts = configs(site)
     streams = {model: bool(re.search(r"decoupled:\s*(true|True)", text)) for model, text in texts.items()}
     engine, bls = streams["tensorrt_llm"], streams["tensorrt_llm_bls"]
@@ -90,7 +92,7 @@ def _word(decoupled: bool) -> str:
 
 
 def code(site: Site) -> str:
-    """Each model's code beside its config; of NVIDIA's backend and the ensemble there is none."""
+    """Looks for the version folder of each model; those of NVIDIA's backend and of the ensemble are empty."""
     if site.repository is None:
         return "this version's"
     lacking = [m for m in MODELS if not (Path(site.repository) / m / "1").is_dir()]

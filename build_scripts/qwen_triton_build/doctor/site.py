@@ -1,4 +1,4 @@
-"""What the checks look at: a deployment, the machine it is to run on, and what is read of both once."""
+"""The subject of the doctor's checks: a deployment and the machine that is to serve it, each fact read once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..trtllm.gpus import Gpu, visible_gpus
 
 @dataclass
 class Site:
-    """`repository`: one that is filled already and is to be checked in place of the deployment's own rendering."""
+    """`repository`: a filled repository to check in place of the one rendered from the deployment."""
 
     deployment: Deployment
     repository: Path | None = None

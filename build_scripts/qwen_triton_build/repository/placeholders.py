@@ -1,4 +1,4 @@
-"""What a deployment puts into the placeholders of the repository's config.pbtxt files; None = stays «not set»."""
+"""Values of a deployment for the placeholders of the repository's config.pbtxt files; None = stays «not set»."""
 
 from __future__ import annotations
 

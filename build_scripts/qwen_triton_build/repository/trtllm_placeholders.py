@@ -1,6 +1,6 @@
-"""How a built engine is served: what its own config.json says for the placeholders, and what contradicts it.
+"""Placeholder values for NVIDIA's backend, from the engine's config.json and the deployment, and their contradictions.
 
-What a deployment leaves out is the engine's: batch, beam width, context. What it gives must fit.
+Batch, beam width and context are the engine's unless the deployment sets them; it may not exceed what was built.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def engine_placeholders(settings: TensorRtLlmSection, repository: Repository, mo
 
 
 def _types(engine: BuiltEngine, version: Version) -> Values:
-    """Types that the configs of later versions leave open, and must not."""
+    """Data types that the overlays of later versions have as placeholders."""
     types: Values = {}
     if version >= Version(0, 19):
         types |= {"logits_datatype": _DATA_TYPE[engine.logits_dtype], "encoder_input_features_data_type": "TYPE_FP16"}
@@ -57,7 +57,7 @@ def _batch(repository: Repository) -> int | None:
 
 
 def size_faults(settings: TensorRtLlmSection, repository: Repository, engine: BuiltEngine) -> list[str]:
-    asked = (
+    requested = (
         ("repository.max_batch_size", _batch(repository), engine.max_batch_size, "max_batch_size"),
         ("engine.max_beam_width", settings.max_beam_width, engine.max_beam_width, "max_beam_width"),
         ("repository.max_context", repository.max_context, engine.max_seq_len, "max_seq_len"),
@@ -65,7 +65,7 @@ def size_faults(settings: TensorRtLlmSection, repository: Repository, engine: Bu
     return [
         f"{key}: {given}, and the engine in {engine.folder} was built for {built}; "
         f"lower it or leave it out, or build again with {flag} {given}"
-        for key, given, built, flag in asked
+        for key, given, built, flag in requested
         if given is not None and given > built
     ]
 
@@ -97,7 +97,7 @@ def _in_flight(engine: BuiltEngine) -> bool:
 
 
 def vocabulary_faults(engine: BuiltEngine, model_dir: Path) -> list[str]:
-    """The tokenizer's model and the engine's must be one; their vocabularies tell."""
+    """Compares the vocabularies of checkpoint and engine: with different ones, ids would stand for other text."""
     file = model_dir / "config.json"
     vocab_size = json.loads(file.read_text(encoding="utf-8")).get("vocab_size") if file.is_file() else None
     if vocab_size in (None, engine.vocab_size):

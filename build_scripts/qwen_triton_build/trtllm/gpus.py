@@ -1,4 +1,4 @@
-"""The GPUs that a build may use, as nvidia-smi tells; their count and kind are checked before an hour is spent."""
+"""Lists the GPUs of this machine with nvidia-smi. Knows no build and no engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version", "--format=
 
 @dataclass(frozen=True)
 class Gpu:
-    """`memory_mib` in all; `compute_capability` such as 8.9; `driver` such as 560.35.03, empty where it is not told."""
+    """`memory_mib` in all; `compute_capability` such as 8.9; `driver` such as 560.35.03, empty when unknown."""
 
     name: str
     memory_mib: int
@@ -22,12 +22,12 @@ class Gpu:
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
-    """In nvidia-smi's order, those of CUDA_VISIBLE_DEVICES; none where there is no driver."""
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, in nvidia-smi's order; none without a driver."""
     program = shutil.which("nvidia-smi", path=environment.get("PATH"))
     if program is None:
         return []
-    asked = subprocess.run([program, *_QUERY], capture_output=True, text=True, check=False, env=dict(environment))
-    rows = [line.split(", ") for line in asked.stdout.splitlines()] if asked.returncode == 0 else []
+    result = subprocess.run([program, *_QUERY], capture_output=True, text=True, check=False, env=dict(environment))
+    rows = [line.split(", ") for line in result.stdout.splitlines()] if result.returncode == 0 else []
     gpus = [Gpu(name, int(memory), float(capability), *driver) for name, memory, capability, *driver in rows]
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:

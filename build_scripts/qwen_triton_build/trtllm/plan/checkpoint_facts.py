@@ -1,4 +1,4 @@
-"""What a Hugging Face checkpoint says of itself in config.json, as far as a build depends on it."""
+"""Reads the facts of a Hugging Face checkpoint that a build depends on, from its config.json."""
 
 from __future__ import annotations
 

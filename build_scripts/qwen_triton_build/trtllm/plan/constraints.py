@@ -1,4 +1,4 @@
-"""What trtllm-build would refuse after minutes, or change without a word: found before anything runs."""
+"""Checks trtllm-build's flags against each other, before a run would fail after minutes or change a value silently."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _together(build: Build, flags: FlagValues) -> Iterator[str]:
 
 
 def _lengths(release: Release, flags: FlagValues) -> Iterator[str]:
-    """Lengths that would be cut, or raised, silently."""
+    """Lengths that trtllm-build would cut or raise silently."""
     longest, tokens = flags.get("max_seq_len", flags.get("max_decoder_seq_len")), flags.get("max_num_tokens")
     given = flags.get("max_input_len")
     if isinstance(longest, int) and isinstance(given, int) and given > longest:
@@ -76,7 +76,7 @@ def _attention(build: Build, release: Release, flags: FlagValues) -> Iterator[st
 
 
 def _no_effect(build: Build, release: Release, flags: FlagValues) -> Iterator[str]:
-    """Flags that 0.14 takes and then drops for Qwen, or fails on."""
+    """Flags that 0.14 accepts and then ignores for Qwen, or fails on."""
     if release.version >= _BEFORE_0_20:
         return
     if _on(flags, "fast_build") and build.quantization not in ("none", "fp8"):

@@ -1,4 +1,4 @@
-"""How a model is divided over GPUs: tensor parallel × pipeline parallel, and what must be divisible."""
+"""Checks that a model can be divided over GPUs: tensor parallel × pipeline parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ready sets of trtllm-build flags; raw flags of a deployment go over them."""
+"""Profiles of a build: named sets of trtllm-build flags, which raw flags of a deployment override."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tool makes the checkpoint for a quantisation, and with which flags; what does not go together is refused.
+"""Chooses the tool and flags that make a quantised checkpoint, and refuses combinations that do not work.
 
 convert_checkpoint.py knows plain, weight-only, GPTQ and SmoothQuant weights and an INT8 KV cache; quantize.py (with
 nvidia-modelopt) the calibrated formats FP8 and AWQ, and an FP8 KV cache for any weights.

@@ -1,9 +1,10 @@
-"""The steps of a build and their command lines: checkpoint, engine, and a first run of the engine.
+"""Plans the steps of a build as command lines: convert the checkpoint, build the engine, run it once.
 
     for step in plan_build(build, engine_dir, model, facts, release, examples):
         print(step.folder, shlex.join(step.command))
 
-Folders on a line end in a slash, so that they read as folders. While a step runs, its output is another folder, beside.
+Folders on a command line end in a slash, so that they read as folders. While a step runs, it writes to a folder beside
+its output (`command_into`).
 """
 
 from __future__ import annotations

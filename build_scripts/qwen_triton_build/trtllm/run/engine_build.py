@@ -1,4 +1,7 @@
-"""A build from start to end: what is done is skipped, what is broken is done again, one build at a time for an engine."""
+"""Runs the steps of a build that are not done, one build at a time for each engine.
+
+A step is done while its output is complete and carries the fingerprint of its inputs. Knows no flag of any tool.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from .step_runner import StepRunner
 
 @contextmanager
 def build_lock(engine_dir: Path, checkpoint: Path) -> Iterator[Path]:
-    """The state folder of an engine; it and the checkpoint are ours alone, or ConfigurationError says which is not."""
+    """Locks the engine and the checkpoint; yields the engine's state folder. Raises ConfigurationError when one is in use."""
     folder = state_folder(engine_dir)
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -36,8 +39,8 @@ def build_lock(engine_dir: Path, checkpoint: Path) -> Iterator[Path]:
         yield folder
 
 
-def surely_open(steps: list[Step], ranks: int, force: bool) -> list[Step]:
-    """The steps that will run whatever the inputs are: what they would write is not there."""
+def certain_steps(steps: list[Step], ranks: int, force: bool) -> list[Step]:
+    """The steps that will run whatever their inputs are, because an output is missing. Known before the model is hashed."""
     for n, step in enumerate(steps):
         if force or (step.output is not None and missing_file(step.name, step.output, ranks)):
             return steps[n:]
@@ -65,7 +68,7 @@ class EngineBuild:
         return prints
 
     def _not_done(self, force: bool) -> list[Step]:
-        """From the first step that is not done; a step after it reads what it writes."""
+        """The steps from the first that is not done: each later step reads the output of the one before."""
         for n, step in enumerate(self._steps):
             if force or not self._is_done(step):
                 return self._steps[n:]

@@ -1,7 +1,7 @@
-"""manifest.json of a build: the inputs' hashes, versions, commands, times; and so what is done and what is not.
+"""The manifest of a build: hashes of the inputs, versions, commands and times, from which follows which steps are done.
 
-It lies beside the engine, in ENGINE.build/, with a log for each step. A step counts as done while its fingerprint holds:
-the hash of its command, of TensorRT-LLM's version and of its inputs, the steps before it among them.
+It lies beside the engine, in ENGINE.build/manifest.json, with a log for each step. The fingerprint of a step is the hash
+of its command, of TensorRT-LLM's version and of its inputs: the model's files or the fingerprint of the step before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def state_folder(engine_dir: Path) -> Path:
 
 @dataclass
 class Manifest:
-    """What is known of a build; `record` keeps it on disk."""
+    """State of a build; `record` writes it to disk."""
 
     file: Path
     model: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Manifest:
         return bool(entry.get("outcome") == "done" and entry.get("fingerprint") == fingerprint)
 
     def record(self, name: StepName, entry: Mapping[str, Any]) -> None:
-        """Sets a step's entry and writes the file, at once or not at all."""
+        """Sets a step's entry and replaces the file atomically."""
         self.steps[name] = dict(entry)
         data = {
             "qwen_triton": version("qwen-triton"),
@@ -62,7 +62,7 @@ class Manifest:
         os.replace(temporary, self.file)
 
     def hash_model(self, folder: Path, on_file: Callable[[str], None] = lambda _: None) -> None:
-        """The SHA-256 of each of the checkpoint's files; one whose size and time did not change is not read again."""
+        """Sets the SHA-256 of each file of the checkpoint; a file with unchanged size and time is not read again."""
         known = self.model.get("files", {}) if self.model.get("folder") == str(folder) else {}
         files = {}
         for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):

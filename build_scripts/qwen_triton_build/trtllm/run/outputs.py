@@ -1,6 +1,6 @@
-"""What a step leaves behind, and putting it in its place: whole or not at all.
+"""Output folders of a step: completeness, stamp, and the atomic replacement of an earlier one.
 
-Each folder carries a stamp that says what it was made from, so that several engines may share a checkpoint.
+A folder carries a stamp with the fingerprint of its inputs, so that several engines may share a checkpoint.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_stamp(folder: Path, stamp: Mapping[str, Any]) -> None:
 
 
 def read_stamp(folder: Path) -> dict[str, Any] | None:
-    """None for a folder that no build of ours made."""
+    """The stamp of a folder; None for one that `qwen-triton build` did not make."""
     try:
         return dict(json.loads((folder / STAMP).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -53,14 +53,14 @@ def aside(output: Path) -> Path:
 
 
 def remove_leftovers(output: Path) -> None:
-    """What a build that was killed left beside `output`."""
+    """Removes the temporary folders that a killed build left beside `output`."""
     for pattern in (f".{output.name}.partial-*", f".{output.name}.old-*"):
         for folder in output.parent.glob(pattern):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def put_in_place(written: Path, output: Path) -> None:
-    """Renames; what was there before is removed afterwards."""
+    """Renames `written` to `output`; an earlier output is removed afterwards."""
     old = output.with_name(f".{output.name}.old-{secrets.token_hex(4)}")
     if output.exists():
         output.rename(old)
@@ -69,7 +69,7 @@ def put_in_place(written: Path, output: Path) -> None:
 
 
 def check_replaceable(output: Path, force: bool) -> None:
-    """Raises ConfigurationError for a folder that must not be overwritten: not ours, or with anything else in it."""
+    """Raises ConfigurationError for a folder that must not be overwritten: one that `qwen-triton build` did not make."""
     if not output.exists() or read_stamp(output) is not None or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output / "config.json").is_file():

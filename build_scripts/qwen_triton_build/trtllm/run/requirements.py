@@ -66,7 +66,7 @@ def _too_few(build: Build, step: Step, found: int) -> str:
 
 
 def checkpoint_bytes(build: Build, facts: CheckpointFacts) -> int:
-    """About what a converted checkpoint takes, and about what its engine takes. Embeddings and head stay 16-bit."""
+    """Estimated size of a converted checkpoint, which is about that of its engine. Embeddings and head stay 16-bit."""
     if facts.quantized_by is not None:
         return facts.weight_bytes
     plain = 2 if build.dtype == "float32" else 1
@@ -82,17 +82,17 @@ def check_disk(outputs: list[Path], each: int) -> None:
     needed: dict[Path, int] = defaultdict(int)
     for output in outputs:
         needed[_mount(output)] += int(each * _MARGIN) + _SPARE
-    for place, size in needed.items():
-        free = shutil.disk_usage(place).free
+    for mount, size in needed.items():
+        free = shutil.disk_usage(mount).free
         if free < size:
             raise ConfigurationError(
-                f"{place}: {free / _GIB:.1f} GiB are free, and this build writes about {size / _GIB:.1f} GiB there; make "
+                f"{mount}: {free / _GIB:.1f} GiB are free, and this build writes about {size / _GIB:.1f} GiB there; make "
                 "room, or give other folders (engine.engine_dir, build.checkpoint_dir)"
             )
 
 
 def _mount(path: Path) -> Path:
-    """The top of the file system that `path` is on, or will be."""
+    """The mount point of the file system that `path` is on, or will be."""
     while not path.exists():
         path = path.parent
     device = path.stat().st_dev

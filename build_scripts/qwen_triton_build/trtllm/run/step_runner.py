@@ -1,4 +1,4 @@
-"""Running one step: its process, its log, what a person sees meanwhile, and its output put in place at the end."""
+"""Runs one step: starts its process, writes its log, shows progress, and puts the output in place at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .outputs import aside, missing_file, put_in_place, write_stamp
 
 _POLL_S = 0.2
 _GRACE_S = 10.0
-_TELL_EVERY_S = 30.0
+_REPORT_EVERY_S = 30.0
 _TAIL_BYTES = 16 << 10
 _WIDTH = 100
 
@@ -36,10 +36,10 @@ class StepRunner:
         self._ranks = ranks
         self._environment = environment
         self._log = log
-        self._told_s = 0.0
+        self._reported_s = 0.0
 
     def run(self, stamp: Mapping[str, Any]) -> float:
-        """Seconds that it took; the output carries `stamp`. Raises StepFailed; nothing half-written stays, whatever happens."""
+        """Runs the step; returns its seconds. The output carries `stamp`. Raises StepFailed; removes a partial output."""
         started = time.monotonic()
         if self._step.output is None:
             self._execute(list(self._step.command))
@@ -80,14 +80,14 @@ class StepRunner:
     def _watch(self, child: ChildProcess) -> int:
         started = time.monotonic()
         while (code := child.wait(_POLL_S)) is None:
-            self._tell(time.monotonic() - started)
+            self._show_progress(time.monotonic() - started)
         return code
 
-    def _tell(self, seconds: float) -> None:
-        """On a terminal one line that changes; elsewhere a line now and then."""
-        if not sys.stderr.isatty() and seconds - self._told_s < _TELL_EVERY_S:
+    def _show_progress(self, seconds: float) -> None:
+        """Updates one line on a terminal; elsewhere prints a line every 30 seconds."""
+        if not sys.stderr.isatty() and seconds - self._reported_s < _REPORT_EVERY_S:
             return
-        self._told_s = seconds
+        self._reported_s = seconds
         clock = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
         self._show(f"{self._title}  {clock}  {self.last_line()}"[:_WIDTH], end=not sys.stderr.isatty())
 
@@ -96,7 +96,7 @@ class StepRunner:
         print(f"{start}{line}", end="\n" if end else "", file=sys.stderr, flush=True)
 
     def last_line(self) -> str:
-        """The log's last line that says something."""
+        """The last line of the log that is not blank."""
         with self._log.open("rb") as log:
             log.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
             text = log.read().decode("utf-8", "replace").replace("\r", "\n")

@@ -1,4 +1,4 @@
-"""The flags of TensorRT-LLM's tools, release by release: what exists, of which type, and how a value is spelled.
+"""Flags of TensorRT-LLM's command-line tools in each release: their names, types and spelling.
 
 flags.json holds one row for each form of a flag, with the release lines that have it. Flags that the build sets itself
 are refused as raw flags, with the key that sets them.
@@ -21,7 +21,7 @@ FlagValue = bool | int | float | str | list[str]
 FlagValues = dict[str, FlagValue]
 """{flag without dashes: value}, in the order of the command line; a switch is true."""
 
-_OURS = {
+_SET_BY_DEPLOYMENT = {
     "convert_checkpoint": {
         **dict.fromkeys(("model_dir", "output_dir", "tp_size", "pp_size", "dtype", "workers"), ""),
         **dict.fromkeys(("use_weight_only", "weight_only_precision", "smoothquant", "group_size"), "quantization"),
@@ -36,21 +36,25 @@ _OURS = {
     },
     "trtllm-build": dict.fromkeys(("checkpoint_dir", "output_dir", "workers"), ""),
 }
-"""Flags that keys of the deployment set; "" = the key is known by the flag's name."""
-_KEYS = {"model_dir": "model", "output_dir": "engine.engine_dir and build.checkpoint_dir", "tp_size": "build.tp"} | {
+"""{tool: {flag: the key of `build:` that sets it}}; "" = the key is in the next table."""
+_DEPLOYMENT_KEYS = {
+    "model_dir": "model",
+    "output_dir": "engine.engine_dir and build.checkpoint_dir",
+    "tp_size": "build.tp",
+} | {
     "pp_size": "build.pp",
     "dtype": "build.dtype",
     "workers": "build.workers",
     "checkpoint_dir": "build.checkpoint_dir",
 }
-_NEVER = {
+_REFUSED = {
     "model_config": "builds without weights",
     "build_config": "silently overrides the other flags",
     "dry_run": "builds no engine; `qwen-triton build --dry-run` prints the commands",
     "cp_size": "context parallelism changes the ranks that the launcher starts, and is not supported",
     "nemo_ckpt_path": "the model is a Hugging Face checkpoint here",
 }
-_GONE = {
+_REMOVED = {
     "tp_size": "is a matter of the checkpoint since 0.12: give build.tp",
     "pp_size": "is a matter of the checkpoint since 0.12: give build.pp",
     "max_output_len": "is gone since 0.12: give max_seq_len, prompt and answer together",
@@ -69,7 +73,7 @@ _GONE = {
     "gpus_per_node": "is gone since 1.1",
     "cluster_key": "is gone since 1.1",
 }
-"""Why a flag that some release had, or that other tools have, is not there."""
+"""Why a release has no such flag, and the remedy; for flags of earlier releases or of other tools."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,12 @@ class Flag:
             return self._switch(value)
         words = [str(v) for v in value] if isinstance(value, list) else [str(value)]
         if isinstance(value, bool) or (len(words) != 1 and not self.many) or not all(map(self._fits, words)):
-            raise ConfigurationError(f"{self.name}: got {_shown(value)}, expected {self._expected()}")
+            raise ConfigurationError(f"{self.name}: got {_as_yaml(value)}, expected {self._expected()}")
         return [f"--{self.name}", *words]
 
     def _switch(self, value: FlagValue) -> list[str]:
         if not isinstance(value, bool):
-            raise ConfigurationError(f"{self.name}: got {_shown(value)}, expected true or false")
+            raise ConfigurationError(f"{self.name}: got {_as_yaml(value)}, expected true or false")
         return [f"--{self.name}"] if value else []
 
     def _fits(self, word: str) -> bool:
@@ -112,7 +116,7 @@ class Flag:
         )
 
 
-def _shown(value: FlagValue) -> str:
+def _as_yaml(value: FlagValue) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
@@ -143,8 +147,8 @@ def spell_flags(tool: Tool, line: str, values: FlagValues) -> list[str]:
 def _flag(known: Mapping[str, Flag], tool: Tool, line: str, name: str) -> Flag:
     if name in known:
         return known[name]
-    if name in _GONE:
-        raise ConfigurationError(f"{tool} of TensorRT-LLM {line}: {name} {_GONE[name]}")
+    if name in _REMOVED:
+        raise ConfigurationError(f"{tool} of TensorRT-LLM {line}: {name} {_REMOVED[name]}")
     close = get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ConfigurationError(f"{tool} of TensorRT-LLM {line} has no flag {name}{hint}")
@@ -153,12 +157,12 @@ def _flag(known: Mapping[str, Flag], tool: Tool, line: str, name: str) -> Flag:
 def check_raw(key: str, tool: Tool, line: str, raw: FlagValues) -> None:
     """Raises ConfigurationError naming `key` for a raw flag that does not exist, does not fit, or is set elsewhere."""
     for name, value in raw.items():
-        ours = _OURS[tool].get(name)
-        if ours is not None:
-            owner = f"build.{ours}" if ours else _KEYS[name]
+        key_name = _SET_BY_DEPLOYMENT[tool].get(name)
+        if key_name is not None:
+            owner = f"build.{key_name}" if key_name else _DEPLOYMENT_KEYS[name]
             raise ConfigurationError(f"{key}.{name}: is set by {owner}; give it there")
-        if name in _NEVER:
-            raise ConfigurationError(f"{key}.{name}: is refused: {_NEVER[name]}")
+        if name in _REFUSED:
+            raise ConfigurationError(f"{key}.{name}: is refused: {_REFUSED[name]}")
         try:
             _flag(flags_of(tool, line), tool, line, name).spell(value)
         except ConfigurationError as error:

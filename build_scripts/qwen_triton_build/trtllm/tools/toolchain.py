@@ -1,7 +1,7 @@
-"""TensorRT-LLM on this machine: an interpreter that has it, its version, its example scripts and its commands.
+"""Finds TensorRT-LLM on this machine: a Python that has it, its version, and its example scripts.
 
-NVIDIA's image has it in the system's Python, and `qwen-triton` runs in an environment of its own: so another interpreter
-is looked for than the one that runs this.
+NVIDIA's image has it in the system's Python while `qwen-triton` runs in its own environment, so every python3 in PATH is
+tried, not the one that runs this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qwen_triton.errors import ConfigurationError
 from ...deployment.build_section import Build
 from .versions import Release, Version, release_of
 
-_ASK = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
+_VERSION_CODE = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
 _EXAMPLES = ("/tensorrtllm_backend/tensorrt_llm/examples", "/app/tensorrt_llm/examples", "/TensorRT-LLM/examples")
 
 
@@ -32,11 +32,11 @@ class Installed:
 def find_installed(build: Build, environment: Mapping[str, str] = os.environ) -> Installed | None:
     """`build.python`, else the first python3 in PATH that has tensorrt_llm; None when there is none."""
     for python in _pythons(build, environment):
-        asked = subprocess.run(
-            [str(python), "-c", _ASK], capture_output=True, text=True, check=False, env=dict(environment)
+        result = subprocess.run(
+            [str(python), "-c", _VERSION_CODE], capture_output=True, text=True, check=False, env=dict(environment)
         )
-        if asked.returncode == 0 and asked.stdout.strip():
-            return Installed(python, asked.stdout.split()[-1])
+        if result.returncode == 0 and result.stdout.strip():
+            return Installed(python, result.stdout.split()[-1])
     return None
 
 
@@ -53,7 +53,7 @@ def _pythons(build: Build, environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def choose_release(build: Build, installed: Installed | None) -> Release:
-    """The asked or the installed release. Raises ConfigurationError when there is neither, or they differ."""
+    """The release that `build` names, or else the installed one. Raises ConfigurationError for neither, or when they differ."""
     if build.trtllm_version is None:
         if installed is None:
             raise ConfigurationError(
@@ -83,6 +83,6 @@ def find_examples(build: Build, release: Release) -> Path:
 
 
 def step_environment(installed: Installed, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What the steps run with: `python3` is the one with tensorrt_llm, not the one of our environment."""
+    """Environment variables of the steps: `python3` is the one that has tensorrt_llm, not that of this environment."""
     kept = {k: v for k, v in environment.items() if k not in ("VIRTUAL_ENV", "PYTHONHOME")}
     return {**kept, "PATH": f"{installed.python.parent}{os.pathsep}{environment.get('PATH', '')}"}

@@ -1,7 +1,7 @@
-"""The TensorRT-LLM releases whose contract is known, and where they differ.
+"""TensorRT-LLM's versions: the releases that are supported, and where they differ.
 
-A release between two known ones is refused: its tools take other flags than either, and a build that fails after an hour,
-or a flag that is dropped, costs more than a clear answer.
+A release between two supported ones is refused: its tools take other flags than either, and an error at once costs less
+than a build that fails after an hour or drops a flag silently.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Release:
-    """What a build needs to know of one release line. `flags`: the line whose flag tables hold for it.
+    """Facts of one release line that a build depends on. `flags`: the line of flags.json that applies to it.
 
     `examples`: where the model's folder is in TensorRT-LLM's examples/. `image`: a tag of nvcr.io/nvidia/tritonserver.
     """
@@ -70,7 +70,7 @@ RELEASES = {
     )
 }
 SERVED = (Version(0, 14), Version(0, 19), Version(0, 20), *list(RELEASES)[1:])
-"""Versions whose model contract is known; of 0.19 and 0.20 only that, not the build tools'."""
+"""Versions whose engines can be served; those of 0.19 and 0.20 cannot be built, as their tools' flags are not listed."""
 
 
 def release_of(text: str) -> Release:

@@ -8,7 +8,6 @@ import pytest
 
 from qwen_triton.engines.replay.engine import ReplayEngine
 from qwen_triton.engines.replay.options import ReplayOptions
-from qwen_triton.engines.replay.prefix_cache import BLOCK, PrefixCache
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 
 
@@ -47,23 +46,6 @@ def test_bad_words_and_biases(
     bad_words: tuple[tuple[int, ...], ...], bias: dict[int, float], expected: list[int]
 ) -> None:
     assert answered(bad_words, bias) == expected
-
-
-def test_the_beginning_of_a_prompt_is_cached_once_it_was_asked() -> None:
-    cache = PrefixCache()
-    prompt = list(range(3 * BLOCK))
-    assert cache.add(prompt) == 0
-    assert cache.add(prompt) == 2 * BLOCK
-    assert cache.add([*prompt, 1]) == 2 * BLOCK
-    assert cache.add([*prompt, 1]) == 3 * BLOCK
-    assert cache.add([*prompt[:BLOCK], *reversed(prompt)]) == BLOCK
-    assert cache.add(prompt[1:]) == 0
-
-
-def test_what_was_not_asked_for_longest_is_forgotten() -> None:
-    cache = PrefixCache(capacity=2)
-    one, other = [1] * (BLOCK + 1), [2] * (2 * BLOCK + 1)
-    assert [cache.add(p) for p in (one, one, other, one, other)] == [0, BLOCK, 0, 0, 0]
 
 
 def test_the_first_chunk_says_what_was_cached() -> None:
