@@ -1,8 +1,8 @@
 """Overlays of the model configurations, for engines other than TensorRT-LLM 0.14, which model_repository/ fits.
 
-A folder for each step: `python` for engines of this project; a TensorRT-LLM version for what is new since it. In a folder, a file
-for each model that changes, of the same form as config.pbtxt. Laid over a model's config, a tensor replaces the one of its
-name or is added; an ensemble's step gains the connections; parameters are added.
+A folder for each step: `python` for engines of this project; a TensorRT-LLM version for what is new since it. In a folder,
+a file for each model that changes, of the same form as config.pbtxt. Laid over a model's config, a tensor replaces the
+one of its name or is added; an ensemble's step gains the connections; parameters are added.
 """
 
 from __future__ import annotations
