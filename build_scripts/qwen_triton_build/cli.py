@@ -1,6 +1,6 @@
 """The command `qwen-triton`: a table of subcommands, each a module with `add_arguments(parser)` and `run(arguments)`.
 
-Only the module of the subcommand that was asked for is imported, so a missing extra stops no other subcommand.
+Only the module of the given subcommand is imported, so a missing extra stops no other subcommand.
 """
 
 from __future__ import annotations

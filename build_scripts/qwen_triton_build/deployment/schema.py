@@ -38,7 +38,7 @@ class Repository(Section):
     `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
-    `engine_door`: how the BLS reaches the engine: `own` = the socket of an engine process of ours, `grpc` = the gRPC
+    `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
     of this server; None = what the engine's kind needs.
     """
 
@@ -92,7 +92,7 @@ class Deployment(Section):
 
     @model_validator(mode="after")
     def _check_link(self) -> Deployment:
-        """NVIDIA's backend runs inside the server: it has no process whose socket could be asked."""
+        """NVIDIA's backend runs inside the server: it has no process and no socket of its own."""
         if self.engine.kind == "tensorrtllm" and self.repository.engine_door == "own":
             reason = "a tensorrtllm engine has no process of its own; leave the key out, or give grpc"
             raise fault_at(("repository", "engine_door"), reason, "own")

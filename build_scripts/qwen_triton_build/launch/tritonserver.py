@@ -102,7 +102,7 @@ class TritonServer:
         return self._process.pid
 
     def start(self, log: int | None = None) -> None:
-        """Starts the process; its log goes to the file descriptor `log`, or to ours."""
+        """Starts the process; its log goes to the file descriptor `log`, or to that of this process."""
         self._process.start(log)
 
     def poll(self) -> int | None:

@@ -100,7 +100,7 @@ def serving(
 ) -> Iterator[LiveServer]:
     """A server for `deployment` (a mapping, or a deployment.yaml); `folder` is empty and keeps its log.
 
-    `change` may edit the rendered repository before the server sees it. The test fails with the log's telling lines
+    `change` may edit the rendered repository before the server sees it. The test fails with the log's error lines
     when the server does not come up.
     """
     loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
