@@ -1,7 +1,7 @@
-"""One process of ours: started in a session of its own, ended in order, gone when we are gone.
+"""A child process in its own session, which ends with its parent.
 
-A session of its own, so that Ctrl-C reaches us alone and we end our children in the order that loses no answer. The
-kernel sends the process SIGTERM when we die, however we die.
+Its own session keeps the terminal's Ctrl-C from it, so that the parent decides the order in which its children end. The
+kernel sends it SIGTERM when the parent dies, for whatever reason (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _die_with_parent() -> None:
 
 
 class ChildProcess:
-    """A command that can be started, also again after its end. It does not know what the process is for."""
+    """A command that can be started, and started again after its end. Knows nothing of what the process does."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
         self.command = list(command)
@@ -32,11 +32,11 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """0 before the first start."""
+        """Process id of the latest start; 0 before the first."""
         return 0 if self._process is None else self._process.pid
 
     def start(self, log: int | None = None) -> None:
-        """Starts the process; what it prints goes to the file descriptor `log`, or to our own output."""
+        """Starts the process; stdout and stderr go to the file descriptor `log`, or to those of the parent."""
         self._process = subprocess.Popen(
             self.command,
             env=self._environment,
@@ -61,12 +61,12 @@ class ChildProcess:
         return None
 
     def terminate(self) -> None:
-        """Asks it to end (SIGTERM)."""
+        """Sends SIGTERM."""
         if self._process is not None:
             self._process.terminate()
 
     def kill(self) -> None:
-        """Ends it and whatever is left of its session at once (SIGKILL)."""
+        """Sends SIGKILL to every process of its session."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,47 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in said for command in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
-def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def parsers() -> Iterator[tuple[list[str], argparse.ArgumentParser]]:
+    """Every command and every subcommand below it: its words, and its parser."""
+    for name, (module, _) in cli.COMMANDS.items():
+        parser = argparse.ArgumentParser(prog=f"qwen-triton {name}")
+        import_module(module).add_arguments(parser)
+        yield from below([name], parser)
+
+
+def below(words: list[str], parser: argparse.ArgumentParser) -> Iterator[tuple[list[str], argparse.ArgumentParser]]:
+    yield words, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from below([*words, name], child)
+
+
+PARSERS = list(parsers())
+BUILD = [(words, parser) for words, parser in PARSERS if "qwen_triton_build" in cli.COMMANDS[words[0]][0]]
+
+
+def named(case: object) -> str:
+    return " ".join(case) if isinstance(case, list) else ""
+
+
+@pytest.mark.parametrize("words", [words for words, _ in PARSERS], ids=named)
+def test_every_command_has_help_at_every_depth(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main([command, "--help"])
+        cli.main([*words, "--help"])
     assert end.value.code == 0
-    assert f"usage: qwen-triton {command}" in capsys.readouterr().out
+    assert f"usage: qwen-triton {words[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "parser"), BUILD, ids=named)
+def test_help_explains_every_argument_and_gives_examples_and_exit_codes(
+    words: list[str], parser: argparse.ArgumentParser
+) -> None:
+    """An operator needs no other page for a command."""
+    assert [action.dest for action in parser._actions if not action.help] == []
+    text = parser.epilog or ""
+    assert f" qwen-triton {words[0]} " in text
+    assert "exit code: 0 " in text
 
 
 @pytest.mark.parametrize("argv", [[], ["srve"], ["render", "x"], ["render", "x", "--outptu", "y"]])

@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.tensors.contract import BLS_INPUTS, BLS_OUTPUTS
-from qwen_triton_build.deployment.schema import (
-    Deployment,
-    OpenVinoEngine,
-    ReplayEngine,
-    Repository,
-    Server,
-    TensorRtLlmEngine,
-)
+from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
+from qwen_triton_build.deployment.schema import Deployment, Repository, Server
 from tests.support.folders import ROOT
 
 README = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -43,7 +37,9 @@ def test_a_readme_links_every_page(page: Path) -> None:
     assert [doc.name for doc in (ROOT / "docs").glob("*.md") if f"](docs/{doc.name})" not in text] == []
 
 
-@pytest.mark.parametrize("section", [Deployment, OpenVinoEngine, ReplayEngine, TensorRtLlmEngine, Repository, Server])
+@pytest.mark.parametrize(
+    "section", [Deployment, OpenVinoSection, ReplaySection, TensorRtLlmSection, Repository, Server]
+)
 def test_every_key_of_a_deployment_is_explained(section: type[Deployment]) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     assert [key for key in section.model_fields if not re.search(rf"`{key}[`:]", text)] == []

@@ -1,4 +1,4 @@
-"""`qwen-triton build DEPLOYMENT`: a TensorRT-LLM engine from a checkpoint, step by step; or the same by flags."""
+"""`qwen-triton build [DEPLOYMENT]`: builds a TensorRT-LLM engine from a checkpoint, as a deployment or flags describe it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
 
-from ..trtllm.build import EngineBuild, build_lock, surely_open
-from ..trtllm.disk import check_disk, checkpoint_bytes
-from ..trtllm.gpus import Gpu, check_gpus, visible_gpus
-from ..trtllm.manifest import Manifest
-from ..trtllm.model_facts import ModelFacts
-from ..trtllm.plan import Step, checkpoint_dir, plan_build
-from ..trtllm.step_runner import StepFailed
-from ..trtllm.toolchain import (
+from ..trtllm.gpus import Gpu, visible_gpus
+from ..trtllm.plan.checkpoint_facts import CheckpointFacts
+from ..trtllm.plan.steps import Step, checkpoint_dir, plan_build
+from ..trtllm.run.engine_build import EngineBuild, build_lock, certain_steps
+from ..trtllm.run.manifest import Manifest
+from ..trtllm.run.requirements import check_commands, check_disk, check_gpus, checkpoint_bytes
+from ..trtllm.run.step_runner import StepFailed
+from ..trtllm.tools.toolchain import (
     Installed,
-    check_commands,
     choose_release,
     find_examples,
     find_installed,
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     request = read_request(arguments)
     if arguments.dry_run:
         return _print_commands(request)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _build(request, arguments.force)
     except StepFailed as failure:
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"qwen-triton: {error.filename or request.engine_dir}: {error.strerror or error}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
     return 0
 
 
@@ -60,24 +59,24 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a
 
 
 def _print_commands(request: BuildRequest) -> int:
-    """To stdout, as a shell takes them; what could not be checked here, to stderr."""
+    """Prints shell commands to stdout, and to stderr what could not be checked on this machine."""
     folder = Path(request.model).expanduser()
     known = folder.is_dir()
     if not known:
         print(f"# {request.model} is not on this machine: layers, heads and type are not checked", file=sys.stderr)
     installed = None if request.build.trtllm_version else find_installed(request.build)
     release = choose_release(request.build, installed)
-    facts, model = (ModelFacts.read(folder), folder.resolve()) if known else (None, request.model)
+    facts, model = (CheckpointFacts.read(folder), folder.resolve()) if known else (None, request.model)
     examples = request.build.examples or _USUAL_EXAMPLES
     print(f"# TensorRT-LLM {release.version}: nvcr.io/nvidia/tritonserver:{release.image}-trtllm-python-py3")
     for step in plan_build(request.build, request.engine_dir, model, facts, release, examples):
-        place = f"cd {shlex.quote(str(step.folder))}\n" if step.folder else ""
-        print(f"\n# {step.name}\n{place}{shlex.join(step.command)}")
+        folder_line = f"cd {shlex.quote(str(step.folder))}\n" if step.folder else ""
+        print(f"\n# {step.name}\n{folder_line}{shlex.join(step.command)}")
     return 0
 
 
 def _build(request: BuildRequest, force: bool) -> None:
-    """Checks everything that can be checked, then runs what is not done."""
+    """Checks everything that can be checked first, then runs the steps that are not done."""
     installed = find_installed(request.build)
     release = choose_release(request.build, installed)
     if installed is None:
@@ -86,23 +85,23 @@ def _build(request: BuildRequest, force: bool) -> None:
             f"{release.image}-trtllm-python-py3, or give build.python"
         )
     model = hub.resolve_model(request.model, request.hub)
-    facts = ModelFacts.read(model)
+    facts = CheckpointFacts.read(model)
     Tokenizer.from_folder(model)
     examples = find_examples(request.build, release)
     steps = plan_build(request.build, request.engine_dir, model, facts, release, examples)
     environment = step_environment(installed)
     check_commands(steps, environment)
     gpus = visible_gpus(environment)
-    _check_machine(request, facts, surely_open(steps, request.build.world_size, force), gpus)
+    _check_machine(request, facts, certain_steps(steps, request.build.world_size, force), gpus)
     with build_lock(request.engine_dir, checkpoint_dir(request.build, request.engine_dir)) as state:
         manifest = _manifest(state, installed, model)
         work = EngineBuild(steps, manifest, request.build.world_size, force)
         _check_machine(request, facts, work.open_steps, gpus)
         work.run(environment, state / "logs")
-    _say_done(request, installed)
+    _print_result(request, installed)
 
 
-def _check_machine(request: BuildRequest, facts: ModelFacts, steps: list[Step], gpus: list[Gpu]) -> None:
+def _check_machine(request: BuildRequest, facts: CheckpointFacts, steps: list[Step], gpus: list[Gpu]) -> None:
     check_gpus(request.build, steps, gpus)
     check_disk([step.output for step in steps if step.output], checkpoint_bytes(request.build, facts))
 
@@ -114,7 +113,7 @@ def _manifest(state: Path, installed: Installed, model: Path) -> Manifest:
     return manifest
 
 
-def _say_done(request: BuildRequest, installed: Installed) -> None:
+def _print_result(request: BuildRequest, installed: Installed) -> None:
     ranks = request.build.world_size
     hint = f"; serve it: qwen-triton serve {request.deployment}" if request.deployment else ""
     gpus = f"{ranks} GPU{'s' if ranks > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The flags of `qwen-triton build`, and what is to be built by a deployment and the flags over it."""
+"""Arguments of `qwen-triton build`: flags, and the build they describe together with a deployment (flags win)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
 
 from ..deployment.build_section import Build, KvCache, Profile, Quantization
-from ..deployment.model_names import full_name
-from ..deployment.schema import Deployment, TensorRtLlmEngine, load_deployment
+from ..deployment.checkpoint_names import full_name
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Deployment, load_deployment
 
-EPILOG = """examples:
+EPILOG = """
+examples:
   qwen-triton build deployments/tensorrtllm.yaml --dry-run     the exact commands, nothing else
   qwen-triton build deployments/tensorrtllm.yaml               build; again: only what is not done yet
   qwen-triton build --model qwen2.5-7b-instruct --engine-dir /engines/qwen2.5-7b --quantization int4_awq --tp 2
   qwen-triton build my.yaml --build-flag max_seq_len=16384        any flag of trtllm-build, checked first
+
+exit code: 0 built, 1 a step failed, 2 for a wrong deployment, flag or machine, 130 after Ctrl-C
 """
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build: `model` is a folder or a hub name; `deployment` its file, None where flags say all."""
+    """One engine to build: `model` is a folder or a hub name; `deployment` its file, None when flags give everything."""
 
     model: str
     hub: hub.Hub
@@ -41,19 +45,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "deployment", type=Path, nargs="?", help="a deployment.yaml with engine: tensorrtllm and build:"
     )
     parser.add_argument("--model", help="checkpoint: a folder, a hub name, or a short one such as qwen2.5-14b-instruct")
-    parser.add_argument("--hub", choices=hub.HUBS, help="where names come from (default huggingface)")
-    parser.add_argument("--engine-dir", type=Path, help="folder of the engine")
-    parser.add_argument("--checkpoint-dir", type=Path, help="folder between the steps (default: beside the engine)")
-    parser.add_argument("--trtllm-version", help="default: the installed one; another one only with --dry-run")
-    parser.add_argument("--quantization", choices=get_args(Quantization), help="of the weights (default none)")
+    parser.add_argument("--hub", choices=hub.HUBS, help="where a model's name is fetched from (default huggingface)")
+    parser.add_argument("--engine-dir", type=Path, metavar="DIR", help="folder of the engine")
+    parser.add_argument(
+        "--checkpoint-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the converted checkpoint (default: beside the engine)",
+    )
+    parser.add_argument(
+        "--trtllm-version",
+        metavar="VERSION",
+        help="TensorRT-LLM's version (default: the installed one; another only with --dry-run)",
+    )
+    parser.add_argument(
+        "--quantization", choices=get_args(Quantization), help="quantization of the weights (default none)"
+    )
     parser.add_argument("--kv-cache", choices=get_args(KvCache), help="type of keys and values (default: the model's)")
-    parser.add_argument("--dtype", choices=("auto", "float16", "bfloat16", "float32"), help="default float16")
-    parser.add_argument("--tp", type=int, help="tensor-parallel GPUs (default 1)")
-    parser.add_argument("--pp", type=int, help="pipeline-parallel GPUs (default 1)")
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float16", "bfloat16", "float32"),
+        help="type of the engine's numbers (default float16)",
+    )
+    parser.add_argument("--tp", type=int, metavar="N", help="tensor-parallel GPUs (default 1)")
+    parser.add_argument("--pp", type=int, metavar="N", help="pipeline-parallel GPUs (default 1)")
     parser.add_argument("--profile", choices=get_args(Profile), help="set of trtllm-build flags (default: default)")
-    parser.add_argument("--workers", type=int, help="ranks converted or built at once")
-    parser.add_argument("--examples", type=Path, help="TensorRT-LLM's examples/ (default: looked for)")
-    parser.add_argument("--python", type=Path, help="an interpreter with tensorrt_llm (default: looked for in PATH)")
+    parser.add_argument("--workers", type=int, metavar="N", help="ranks converted or built at once")
+    parser.add_argument(
+        "--examples", type=Path, metavar="DIR", help="TensorRT-LLM's examples/ (default: found on the machine)"
+    )
+    parser.add_argument(
+        "--python", type=Path, metavar="FILE", help="an interpreter with tensorrt_llm (default: found in PATH)"
+    )
     for kind, tool in (("convert", "convert_checkpoint.py or quantize.py"), ("build", "trtllm-build")):
         parser.add_argument(
             f"--{kind}-flag", action="append", metavar="NAME=VALUE", help=f"a flag of {tool}; repeatable"
@@ -64,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_request(arguments: argparse.Namespace) -> BuildRequest:
-    """The deployment's settings, and over them the flags'. Raises ConfigurationError."""
+    """Settings of the deployment, overridden by flags. Raises ConfigurationError for a missing or wrong one."""
     deployment = load_deployment(arguments.deployment) if arguments.deployment else None
     engine = _engine(deployment, arguments.deployment)
     model = arguments.model or (deployment.model if deployment else None)
@@ -77,9 +100,9 @@ def read_request(arguments: argparse.Namespace) -> BuildRequest:
     return BuildRequest(full_name(model), source, engine_dir, _with_flags(build, arguments), arguments.deployment)
 
 
-def _engine(deployment: Deployment | None, file: Path) -> TensorRtLlmEngine | None:
-    if deployment is None or isinstance(deployment.engine, TensorRtLlmEngine):
-        return deployment.engine if deployment and isinstance(deployment.engine, TensorRtLlmEngine) else None
+def _engine(deployment: Deployment | None, file: Path) -> TensorRtLlmSection | None:
+    if deployment is None or isinstance(deployment.engine, TensorRtLlmSection):
+        return deployment.engine if deployment and isinstance(deployment.engine, TensorRtLlmSection) else None
     raise ConfigurationError(
         f"{file}: engine.kind is {deployment.engine.kind}; only an engine of kind tensorrtllm is built"
     )

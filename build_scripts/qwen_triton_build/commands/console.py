@@ -1,4 +1,4 @@
-"""What the commands say to a person: phases with their times, then the line that matters."""
+"""Progress of a command on the terminal (stderr): phases with their seconds, and lines for the operator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Phases:
             print(f"{time.monotonic() - self._phase_started:6.1f} s", file=sys.stderr, flush=True)
         self._open = False
 
-    def say(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """A line of its own, for the operator."""
         self.end()
         print(f"qwen-triton: {line}", file=sys.stderr, flush=True)
@@ -34,22 +34,22 @@ class Phases:
         return time.monotonic() - self._started
 
 
-class LaunchProgress:
-    """Says every ten seconds what a launch waits for, with the last line of its log; `last_line()` gives that."""
+class ConsoleProgress:
+    """Prints every ten seconds what a launch waits for, with `last_line()`, the newest of its log."""
 
-    _EVERY_S = 10.0
+    _REPORT_EVERY_S = 10.0
 
     def __init__(self, phases: Phases, last_line: Callable[[], str]) -> None:
         self._phases = phases
         self._last_line = last_line
-        self._told_s = 0.0
+        self._reported_s = 0.0
 
     def waiting(self, names: Sequence[str], seconds: float) -> None:
-        if seconds < self._told_s:
-            self._told_s = 0.0
-        if seconds - self._told_s >= self._EVERY_S:
-            self._told_s = seconds
-            self._phases.say(f"waiting for {' and '.join(names)} ({seconds:.0f} s) {self._last_line()}".rstrip())
+        if seconds < self._reported_s:
+            self._reported_s = 0.0
+        if seconds - self._reported_s >= self._REPORT_EVERY_S:
+            self._reported_s = seconds
+            self._phases.report(f"waiting for {' and '.join(names)} ({seconds:.0f} s) {self._last_line()}".rstrip())
 
-    def say(self, line: str) -> None:
-        self._phases.say(line)
+    def report(self, line: str) -> None:
+        self._phases.report(line)

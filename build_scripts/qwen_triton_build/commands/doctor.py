@@ -1,4 +1,4 @@
-"""`qwen-triton doctor DEPLOYMENT`: what would fail later, found now, each with its remedy."""
+"""`qwen-triton doctor DEPLOYMENT`: checks deployment and machine before the start; each fault comes with its remedy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from qwen_triton.errors import ConfigurationError
 
 from ..deployment.schema import load_deployment
+from ..doctor.all_checks import checks_for
 from ..doctor.check import run_checks
-from ..doctor.checks import checks_for
 from ..doctor.report import as_json, as_text, worst
 from ..doctor.site import Site
 
@@ -27,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
-    parser.add_argument("--model-repository", type=Path, help="check this filled repository, not the deployment's own")
-    parser.add_argument("--json", action="store_true", help="findings as JSON")
+    parser.add_argument(
+        "--model-repository", type=Path, metavar="DIR", help="check this filled repository in place of the rendered one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`qwen-triton health DEPLOYMENT`: whether what `serve` runs answers now; for HEALTHCHECK and Kubernetes' exec probes."""
+"""`qwen-triton health DEPLOYMENT`: checks that a served deployment answers; for HEALTHCHECK and Kubernetes' exec probes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import argparse
 from pathlib import Path
 
 from ..deployment.schema import load_deployment
-from ..launch.children import answers
-from .ready_lines import reachable
+from ..launch.readiness import answers
+from .ready_message import reachable
+
+_EPILOG = """
+examples:
+  HEALTHCHECK CMD qwen-triton health /deployment.yaml               in a Dockerfile
+
+exit code: 0 every server answers, 1 one does not (its address is printed), 2 for a wrong deployment
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "exit code: 0 everything answers, 1 something does not (named on a line of its own)"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     parser.add_argument("deployment", type=Path, help="the deployment.yaml that `serve` was started with")
 
 
@@ -21,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     urls = [f"http://{reachable(server.host)}:{server.http_port}/v2/health/ready"]
     if openai.enabled:
         urls.append(f"{openai.scheme}://{reachable(openai.host)}:{openai.port}/health/ready")
-    silent = [url for url in urls if not answers(url)]
-    for url in silent:
+    failing = [url for url in urls if not answers(url)]
+    for url in failing:
         print(f"{url} does not answer 200")
-    return 1 if silent else 0
+    return 1 if failing else 0

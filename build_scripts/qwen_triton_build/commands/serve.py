@@ -1,10 +1,4 @@
-"""`qwen-triton serve DEPLOYMENT`: renders the repository, then owns tritonserver and the OpenAI shim until it is stopped.
-
-    qwen-triton serve deployments/cpu.yaml
-    qwen-triton serve deployment.yaml --log - --on-failure restart
-
-Exit code: 0 after SIGTERM or Ctrl-C, 1 when a process ended that may not be started again, 2 for a wrong deployment.
-"""
+"""`qwen-triton serve DEPLOYMENT`: renders the model repository, then runs tritonserver and the OpenAI shim until stopped."""
 
 from __future__ import annotations
 
@@ -16,27 +10,39 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.model_names import resolve_model
+from ..deployment.checkpoint_names import resolve_model
 from ..deployment.schema import Deployment, load_deployment
+from ..doctor.all_checks import checks_for
 from ..doctor.check import run_checks
-from ..doctor.checks import checks_for
 from ..doctor.site import Site
-from ..launch.child import Child
-from ..launch.children import ShimChild, TritonChild, missing_shim_packages
-from ..launch.launcher import Launcher
+from ..launch.launcher import Launcher, ManagedProcess
 from ..launch.log import ServerLog, default_log
+from ..launch.managed_processes import ManagedShim, ManagedTriton, missing_shim_packages
 from ..launch.ranks import ranks
 from ..launch.tritonserver import TritonServer
 from ..repository.placeholders import placeholders
 from ..repository.render import render
-from .console import LaunchProgress, Phases
-from .ready_lines import reachable, ready_lines
+from .console import ConsoleProgress, Phases
+from .ready_message import reachable, ready_message
+
+_EPILOG = """
+examples:
+  qwen-triton serve deployments/cpu.yaml
+  qwen-triton serve deployment.yaml --log - --on-failure restart    in a container: logs to the terminal
+  GRPC_PORT=9001 qwen-triton serve deployment.yaml                  also HTTP_PORT, METRICS_PORT, OPENAI_PORT
+
+exit code: 0 after SIGTERM or Ctrl-C, 1 when a process ended that is not started again, 2 for a wrong deployment
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     parser.add_argument("deployment", type=Path, help="a deployment.yaml; deployments/ has examples")
     parser.add_argument(
-        "--log", help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)"
+        "--log",
+        metavar="FILE",
+        help="file for the processes' logs, - = the terminal (default: a file for each, named at the start)",
     )
     parser.add_argument(
         "--ignore", action="append", default=[], metavar="CHECK", help="start although the doctor's check CHECK fails"
@@ -44,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-failure",
         choices=("exit", "restart"),
-        help="when a process ends unasked (default: the deployment's server.on_failure)",
+        help="what to do when a process ends unexpectedly (default: the deployment's server.on_failure)",
     )
 
 
@@ -68,21 +74,21 @@ class _Serving:
         self._work = work
         self._phases = Phases()
         self._log = ServerLog(self._log_target or str(default_log(deployment.server.http_port)))
-        self._shim: ShimChild | None = None
+        self._shim: ManagedShim | None = None
 
     def run(self) -> int:
         settings = self._deployment.server
         try:
-            children = self._prepare()
+            processes = self._prepare()
         except ConfigurationError:
             self._phases.end()
             raise
-        progress = LaunchProgress(self._phases, self._log.last_line)
+        progress = ConsoleProgress(self._phases, self._log.last_line)
         restarts = settings.max_restarts if self._restart else 0
-        return Launcher(children, restarts, settings.ready_timeout_s, progress).run(self._announce)
+        return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
 
-    def _prepare(self) -> list[Child]:
-        """Everything that can fail before a process is started."""
+    def _prepare(self) -> list[ManagedProcess]:
+        """Makes everything that can fail before a process is started."""
         deployment, settings = self._deployment, self._deployment.server
         self._phases.begin("checking deployment and machine")
         self._examine()
@@ -92,33 +98,35 @@ class _Serving:
         self._phases.begin("starting the server, the engine and the shim")
         server = TritonServer(settings, repository, self._work, ranks(deployment))
         self._shim = self._make_shim()
-        return [TritonChild(server, self._log), *filter(None, [self._shim])]
+        return [ManagedTriton(server, self._log), *filter(None, [self._shim])]
 
     def _examine(self) -> None:
-        """The doctor's quick checks: warnings are told, errors end the start with all their remedies."""
+        """Runs the doctor's quick checks: prints warnings; raises ConfigurationError with the remedies of all errors."""
         site = Site(self._deployment)
         findings = run_checks(checks_for(site), site, thorough=False)
         for finding in findings:
             if finding.outcome == "warning":
-                self._phases.say(f"{finding.check}: {finding.message}")
+                self._phases.report(f"{finding.check}: {finding.message}")
         errors = [f.message for f in findings if f.outcome == "error" and f.check not in self._ignored]
         if errors:
             raise ConfigurationError("\n".join(errors))
 
-    def _make_shim(self) -> ShimChild | None:
+    def _make_shim(self) -> ManagedShim | None:
         openai = self._deployment.openai
         if not openai.enabled:
             return None
         missing = missing_shim_packages()
         if missing:
-            self._phases.say(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
+            self._phases.report(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
             return None
         triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
-        return ShimChild(self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log)
+        return ManagedShim(
+            self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log
+        )
 
     def _announce(self) -> None:
         self._phases.end()
         url = None if self._shim is None else self._shim.url
-        print(ready_lines(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)
+        print(ready_message(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)

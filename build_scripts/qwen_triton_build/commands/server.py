@@ -1,4 +1,4 @@
-"""`qwen-triton server --model-repository DIR`: starts tritonserver on any repository and stays in front of it."""
+"""`qwen-triton server --model-repository DIR`: runs tritonserver alone, on any repository, until stopped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,31 @@ from ..launch.tritonserver import TritonServer
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
+_EPILOG = """
+examples:
+  qwen-triton render deployments/cpu.yaml --output repository
+  qwen-triton server --model-repository repository --http-port 9000
+
+exit code: 0 after SIGTERM or Ctrl-C, 1 when tritonserver ended, 2 for a wrong flag or machine
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-repository", type=Path, required=True, help="a rendered repository, or any other")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "--model-repository", type=Path, metavar="DIR", required=True, help="a rendered repository, or any other"
+    )
     for key, default in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002")):
         variable = f"{key.upper()}_PORT"
         port = os.environ.get(variable) or default
-        parser.add_argument(f"--{key}-port", type=_port, default=port, help=f"default: {variable}, else {default}")
+        parser.add_argument(
+            f"--{key}-port", type=_port, metavar="PORT", default=port, help=f"default: {variable}, else {default}"
+        )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
-    parser.add_argument("--tritonserver", type=Path, help="the binary to start; default: found on the machine")
+    parser.add_argument(
+        "--tritonserver", type=Path, metavar="FILE", help="the binary to start; default: found on the machine"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _leave(*_: object) -> None:
-    """Once is enough: a second signal must not interrupt the order in which things end."""
+    """Ends the command; a second signal is ignored, so that it cannot interrupt the graceful stop."""
     for name in _ENDING:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)

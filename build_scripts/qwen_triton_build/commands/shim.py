@@ -1,4 +1,4 @@
-"""`qwen-triton shim [DEPLOYMENT]`: the OpenAI-compatible server in front of any Triton that has the five models."""
+"""`qwen-triton shim [DEPLOYMENT]`: runs the OpenAI-compatible server in front of a Triton that has the five models."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _EPILOG = """
 examples:
   qwen-triton shim deployments/cpu.yaml            the deployment's settings, its server, its model's name
   qwen-triton shim --triton-url gpu-7:8001 --model qwen3=tensorrt_llm_bls --port 9000
+
+exit code: 0 after SIGTERM or Ctrl-C, 2 for a wrong deployment or flag
 """
 
 
@@ -28,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "deployment", type=Path, nargs="?", help="a deployment.yaml, for its keys `openai:` and `server:`"
     )
-    parser.add_argument("--triton-url", help="HOST:PORT of Triton's gRPC (default: the deployment's, 127.0.0.1:8001)")
+    parser.add_argument(
+        "--triton-url", metavar="HOST:PORT", help="Triton's gRPC (default: the deployment's, 127.0.0.1:8001)"
+    )
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on (default: OPENAI_PORT, 9000)")
+    parser.add_argument("--port", type=int, metavar="PORT", help="port to listen on (default: OPENAI_PORT, 9000)")
     parser.add_argument(
         "--model",
         action="append",
@@ -38,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a name that clients ask for and the Triton model that answers (default: {BLS}); may be repeated",
     )
     for name in FILES:
-        parser.add_argument("--" + name.replace("_", "-"), type=Path, metavar="FILE", help=f"`openai.{name}`")
+        parser.add_argument(
+            "--" + name.replace("_", "-"), type=Path, metavar="FILE", help=f"overrides the deployment's `openai.{name}`"
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def settings(arguments: argparse.Namespace) -> ShimSettings:
-    """The deployment's settings with the flags over them. Raises ConfigurationError."""
+    """Settings of the deployment, overridden by flags. Raises ConfigurationError for a wrong one."""
     base = _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
     names = [name.partition("=") for name in arguments.model or ()]
     flags = {

@@ -1,4 +1,4 @@
-"""The part `build:` of a deployment: how its engine is made from the checkpoint."""
+"""The section `build:` of a deployment: how a TensorRT-LLM engine is built from the checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Raw = dict[str, bool | int | float | str | list[str]]
 
 
 class Build(Section):
-    """From a checkpoint to an engine in `engine.engine_dir`.
+    """Settings of a build that writes `engine.engine_dir`.
 
     `trtllm_version`: None = the installed one. `checkpoint_dir`: None = beside the engine. `convert_flags` go to
     convert_checkpoint.py or quantize.py, `build_flags` to trtllm-build, over the profile's. `examples`: TensorRT-LLM's
@@ -44,7 +44,7 @@ class Build(Section):
     python: FilePath | None = None
 
     def with_paths(self, base: Path) -> Build:
-        """Relative folders taken from `base`."""
+        """A copy whose relative folders are taken from `base`."""
         given = {key: getattr(self, key) for key in ("checkpoint_dir", "examples", "python")}
         return self.model_copy(
             update={key: (base / path).absolute() for key, path in given.items() if path is not None}

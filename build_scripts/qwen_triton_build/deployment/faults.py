@@ -1,4 +1,4 @@
-"""One line for each of pydantic's faults: the path in the file, what is wrong, what to do."""
+"""Explains pydantic's faults to an operator: one line each, with the key's path, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 _TAG = "kind"
-_WORDS = (
+_REWORDINGS = (
     ("Value error, ", ""),
     ("Input should be a valid dictionary or instance of ", "expected keys and values of "),
     ("Input should be a valid dictionary or object to extract fields from", "expected keys and values"),
@@ -25,40 +25,49 @@ _WORDS = (
 
 
 def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> list[str]:
-    """The lines for all faults found in `data`, which was to be a `model`."""
+    """One line for each fault of `data`, which was validated as `model`."""
     return [_line(fault, model, data) for fault in error.errors()]
 
 
 def _line(fault: Any, model: type[BaseModel], data: Mapping[str, Any]) -> str:
-    where = _written_path(fault["loc"], data)
-    path, kind = ".".join(map(str, where)), fault["type"]
+    keys = _written_path(fault["loc"], data)
+    path, kind = ".".join(map(str, keys)), fault["type"]
     if kind == "extra_forbidden":
-        known = sorted(_known_keys(model, where[:-1], data))
-        close = get_close_matches(str(where[-1]), known, 1)
+        known = sorted(_known_keys(model, keys[:-1], data))
+        close = get_close_matches(str(keys[-1]), known, 1)
         return f"{path}: unknown key; {f'did you mean {close[0]}?' if close else 'known keys: ' + ', '.join(known)}"
     if kind == "missing":
         return f"{path}: is missing; give it a value"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         found = "is missing" if kind == "union_tag_not_found" else f"got {fault['input'].get(_TAG)!r}"
-        return f"{path}.{_TAG}: {found}; expected one of {', '.join(_tags(model, where))}"
-    return f"{path}: {_plain(fault['msg'])}, got {fault['input']!r}"
+        return f"{path}.{_TAG}: {found}; expected one of {', '.join(_tags(model, keys))}"
+    return f"{path}: {_reword(fault['msg'])}, got {fault['input']!r}"
 
 
-def _plain(message: str) -> str:
-    for old, new in _WORDS:
+def _reword(message: str) -> str:
+    for old, new in _REWORDINGS:
         message = message.replace(old, new)
     return message[0].lower() + message[1:]
 
 
 def _written_path(loc: Sequence[Any], data: Any) -> list[Any]:
-    """pydantic's location without the tag that it adds behind a key whose type depends on `kind`."""
+    """pydantic's location without the names that it adds: a section's `kind`, and the member of a union it tried."""
     path: list[Any] = []
     for part in loc:
         if isinstance(data, dict) and part not in data and part == data.get(_TAG):
             continue
+        if isinstance(part, str) and not isinstance(data, dict):
+            continue
         path.append(part)
-        data = data.get(part) if isinstance(data, dict) else None
+        data = _value_at(data, part)
     return path
+
+
+def _value_at(data: Any, part: Any) -> Any:
+    """The value of a key or at an index; None where there is none."""
+    if isinstance(data, dict):
+        return data.get(part)
+    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
 
 
 def _known_keys(model: type[BaseModel], path: Sequence[Any], data: Any) -> list[str]:
@@ -81,7 +90,7 @@ def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field may hold."""
+    """The section classes in a field's annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, types.UnionType, Annotated):

@@ -1,4 +1,4 @@
-"""A deployment's file as plain data: YAML in which no key is given twice, ports replaced by those of the environment."""
+"""Reads deployment.yaml as plain data: refuses duplicate keys, and overrides ports from the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORTS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Of a key that stands twice YAML would silently keep the last."""
+    """Refuses duplicate keys: YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_deployment(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Raises ConfigurationError for a file that is no mapping, and for a port that is none."""
+    """The file's keys and values. Raises ConfigurationError for a file that is no YAML mapping, or a wrong port."""
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -40,12 +40,12 @@ def read_deployment(file: Path, environment: Mapping[str, str]) -> dict[str, Any
     if not isinstance(data, dict):
         found = "nothing" if data is None else type(data).__name__
         raise ConfigurationError(f"{file}: expected keys such as model and engine, got {found}")
-    _take_ports(data, environment)
+    _override_ports(data, environment)
     return data
 
 
-def _take_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """A section that is no mapping is left alone: validation says so."""
+def _override_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Overrides ports in `data`. A section that is no mapping stays as it is; validation reports it."""
     for variable, (section, key) in PORTS.items():
         text, old = environment.get(variable), data.get(section)
         if not text or not isinstance(old, dict | None):

@@ -1,4 +1,4 @@
-"""`deployment.yaml`: model, engine, repository and server in one typed file.
+"""Schema of deployment.yaml: model, engine, repository, server and shim in one typed file.
 
     deployment = load_deployment(Path("deployments/cpu.yaml"))
 
@@ -13,96 +13,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
 from qwen_triton_openai.settings import FILES, ShimSettings
 
 from .build_section import Build
+from .engine_sections import EngineSection, with_engine_paths
 from .faults import explain
 from .file import read_deployment
-from .section import FilePath, Fraction, NotNegative, Port, Positive, Section
-
-
-class OpenVinoEngine(Section):
-    """The CPU engine. `cache_gib`: memory for keys and values, None = a part of what is free."""
-
-    kind: Literal["openvino"]
-    profile: Literal["exact", "bf16", "int8", "int8-fast"] = "exact"
-    max_num_seqs: Positive = 256
-    max_num_batched_tokens: Positive = 256
-    cache_gib: Positive | None = None
-    threads: Positive | None = None
-    prefix_caching: bool = True
-
-
-class ReplayEngine(Section):
-    """No model: token scripts at a set pace (see qwen_triton.engines.replay.engine)."""
-
-    kind: Literal["replay"]
-    mode: Literal["echo", "random", "scripts"] = "echo"
-    scripts: list[list[int]] = Field(default_factory=list)
-    slots: Positive = 1024
-    step_ms: Annotated[float, Field(ge=0)] = 0.0
-    prefill_ms_per_token: Annotated[float, Field(ge=0)] = 0.0
-    prefix_caching: bool = False
-    tokens_per_step: Positive = 1
-    tokens: Positive = 128
-    vocab_size: Positive = 151_936
-    max_context: Positive = 32_768
-    random_ids: Annotated[list[int], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0, 151_643])
-    log_prob: float = -0.5
-    fail_after: Positive | None = None
-    crash_on: NotNegative | None = None
-
-
-class TensorRtLlmEngine(Section):
-    """NVIDIA's C++ backend with an engine folder. Keys are the backend's parameters; what is left out is its default."""
-
-    kind: Literal["tensorrtllm"]
-    engine_dir: FilePath
-    batching_strategy: Literal["inflight_fused_batching", "inflight_batching", "V1", "v1"] = "inflight_fused_batching"
-    max_beam_width: Positive | None = None
-    max_tokens_in_paged_kv_cache: Positive | None = None
-    max_attention_window_size: Positive | None = None
-    batch_scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
-    kv_cache_free_gpu_mem_fraction: Fraction | None = None
-    kv_cache_host_memory_bytes: NotNegative | None = None
-    enable_kv_cache_reuse: bool | None = None
-    enable_chunked_context: bool | None = None
-    normalize_log_probs: bool | None = None
-    decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa"] | None = None
-    gpu_device_ids: str | None = None
-    participant_ids: str | None = None
-    num_nodes: Positive | None = None
-    sink_token_length: NotNegative | None = None
-    kv_cache_onboard_blocks: bool | None = None
-    gpu_weights_percent: Annotated[float, Field(ge=0, le=1)] | None = None
-    multi_block_mode: bool | None = None
-    enable_context_fmha_fp32_acc: bool | None = None
-    cancellation_check_period_ms: Positive | None = None
-
-
-Engine = Annotated[OpenVinoEngine | ReplayEngine | TensorRtLlmEngine, Field(discriminator="kind")]
+from .section import FilePath, NotNegative, Port, Positive, Section, fault_at
 
 
 def _refuse_exec(link: object) -> object:
-    """Triton's call from model to model is not supported; a deployment always serves gRPC, which takes its place."""
+    """Names the remedy for `exec`, Triton's call from model to model, which is no way to an engine here."""
     if link == "exec":
-        raise ValueError("exec is not supported; leave it out, the server's own gRPC is used (server.host: 127.0.0.1)")
+        raise ValueError("exec is not supported; leave the key out and serve gRPC on loopback: server.host: 127.0.0.1")
     return link
 
 
 class Repository(Section):
-    """What the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
+    """Settings that the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
     `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
-    `engine_door`: how the BLS reaches a TensorRT-LLM engine, None = through the server's own gRPC.
+    `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
+    of this server; None = what the engine's kind needs.
     """
 
-    engine_door: Annotated[Literal["grpc"], BeforeValidator(_refuse_exec)] | None = None
+    engine_door: Annotated[Literal["own", "grpc"] | None, BeforeValidator(_refuse_exec)] = None
     max_batch_size: Positive = 64
     decoupled: bool = True
     prompt_format: Literal["raw", "chat"] = "raw"
@@ -119,10 +59,10 @@ class Repository(Section):
 
 
 class Server(Section):
-    """tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
+    """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
     `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
-    `on_failure`: what `serve` does when a process ends unasked: end all, or start it again, at most `max_restarts` times.
+    `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
 
     host: str = "127.0.0.1"
@@ -139,29 +79,37 @@ class Server(Section):
 
 
 class Deployment(Section):
-    """Everything that `qwen-triton serve` needs. `model`: a folder, or a Hugging Face or ModelScope name."""
+    """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
 
     model: Annotated[str, Field(min_length=1)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
-    engine: Engine
+    engine: EngineSection
     build: Build | None = None
     repository: Repository = Repository()
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
 
+    @model_validator(mode="after")
+    def _check_link(self) -> Deployment:
+        """NVIDIA's backend runs inside the server: it has no process and no socket of its own."""
+        if self.engine.kind == "tensorrtllm" and self.repository.engine_door == "own":
+            reason = "a tensorrtllm engine has no process of its own; leave the key out, or give grpc"
+            raise fault_at(("repository", "engine_door"), reason, "own")
+        return self
+
     def shim_settings(self) -> ShimSettings:
-        """`openai`, with the address of this server and the name of this model where it does not say its own."""
-        from_here = {
+        """`openai`, with this server's address and this model's name where they are not set there."""
+        defaults = {
             "triton_url": f"{self.server.host}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
         }
-        left_out = {key: value for key, value in from_here.items() if key not in self.openai.model_fields_set}
-        return self.openai.model_copy(update=left_out)
+        unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
+        return self.openai.model_copy(update=unset)
 
 
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:
-    """Reads and checks a deployment. Raises ConfigurationError with one line for each fault."""
+    """Reads and validates a deployment. Raises ConfigurationError with one line for each fault."""
     data = read_deployment(file, environment)
     try:
         return _with_paths(Deployment.model_validate(data), file.parent)
@@ -170,12 +118,10 @@ def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def _with_paths(deployment: Deployment, base: Path) -> Deployment:
-    """Local folders as absolute paths; a model that is no folder stays a hub name."""
+    """A copy with absolute paths; a model that is no folder stays a hub name."""
     folder = (base / deployment.model).resolve()
     changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
-    if isinstance(deployment.engine, TensorRtLlmEngine):
-        engine_dir = (base / deployment.engine.engine_dir).resolve()
-        changes["engine"] = deployment.engine.model_copy(update={"engine_dir": engine_dir})
+    changes["engine"] = with_engine_paths(deployment.engine, base)
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
     if deployment.build is not None:

@@ -1,11 +1,15 @@
-"""What every part of a deployment is: a typed, frozen section that refuses unknown keys; and its number types."""
+"""Base class of a deployment's sections, the types of their keys, and faults that a validator finds.
+
+Knows no key of the file.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -19,3 +23,9 @@ class Section(BaseModel):
     """A part of the deployment: unknown keys are refused, values keep their YAML types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def fault_at(path: tuple[str, ...], reason: str, value: Any) -> ValidationError:
+    """What a validator of a whole section raises for one of its keys: pydantic puts the section's path before `path`."""
+    kind = PydanticCustomError("section", "{reason}", {"reason": reason})
+    return ValidationError.from_exception_data("section", [InitErrorDetails(type=kind, loc=path, input=value)])

@@ -1,7 +1,8 @@
-"""A check and what it finds.
+"""A check of the doctor and its findings.
 
-A check is a function of the site that returns what it found. It raises ConfigurationError for what will fail, Doubt for
-what may; the message is «what was found; the remedy», and one that has several lines is several findings.
+A check is a function of the Site that returns a short text of what it found. It raises ConfigurationError for a fault
+that prevents serving, CheckWarning for one that may. The message is «what was found; the remedy»; each line of it is a
+finding of its own. Knows no particular check.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from .site import Site
 Outcome = Literal["ok", "skipped", "warning", "error"]
 
 
-class Doubt(Exception):
-    """What may fail, or will serve badly: a warning."""
+class CheckWarning(Exception):
+    """A fault that may prevent serving or degrade it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report. `message` is the whole of an error, as the command that meets it would say it."""
+    """One line of the doctor's report. `message` is the complete error, as `serve` would print it."""
 
     check: str
     outcome: Outcome
@@ -35,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """`needs`: the check whose error makes this one pointless. `thorough`: takes long; left out before a start."""
+    """`needs`: the check whose error makes this one pointless. `thorough`: slow, so `serve` leaves it out."""
 
     name: str
     expected: str
@@ -45,19 +46,19 @@ class Check:
 
 
 def run_checks(checks: Sequence[Check], site: Site, thorough: bool = True) -> list[Finding]:
-    """Every check's findings, in order."""
+    """Runs the checks in order; returns the findings of each. `thorough` False leaves out the slow ones."""
     findings: list[Finding] = []
     failed: set[str] = set()
     for check in checks:
         if check.thorough and not thorough:
             continue
         if check.needs in failed:
-            findings.append(Finding(check.name, "skipped", f"not looked at: {check.needs} failed", check.expected))
+            findings.append(Finding(check.name, "skipped", f"not checked: {check.needs} failed", check.expected))
             failed.add(check.name)
             continue
-        own = _examine(check, site)
-        findings += own
-        if any(finding.outcome == "error" for finding in own):
+        found = _examine(check, site)
+        findings += found
+        if any(finding.outcome == "error" for finding in found):
             failed.add(check.name)
     return findings
 
@@ -67,7 +68,7 @@ def _examine(check: Check, site: Site) -> list[Finding]:
         found = check.examine(site)
     except ConfigurationError as error:
         return [_fault(check, "error", line) for line in str(error).splitlines()]
-    except Doubt as doubt:
+    except CheckWarning as doubt:
         return [_fault(check, "warning", line) for line in str(doubt).splitlines()]
     except OSError as error:
         return [

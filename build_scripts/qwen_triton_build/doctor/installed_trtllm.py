@@ -1,6 +1,6 @@
-"""Which TensorRT-LLM the server of this machine has, found without starting a Python that has it.
+"""Finds the version of TensorRT-LLM that is installed on this machine, without importing it.
 
-NVIDIA's image keeps it among the system's packages, which are not this environment's.
+NVIDIA's image has it among the system's Python packages, which are not those of this environment.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..trtllm.versions import RELEASES
+from ..trtllm.tools.versions import RELEASES
 
 _PACKAGES = ("/usr/local/lib", "/usr/lib")
 
 
 def installed_version(environment: Mapping[str, str], packages: tuple[str, ...] = _PACKAGES) -> str | None:
-    """Its package's version, else that of the image's release; None where neither is known."""
+    """The package's version, or else that of the image's release; None when neither is known."""
     for folder in packages:
         for found in sorted(Path(folder).glob("python3*/*-packages/tensorrt_llm-*.dist-info")):
             return re.sub(r"^tensorrt_llm-|\.dist-info$", "", found.name)

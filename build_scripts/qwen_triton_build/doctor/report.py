@@ -1,4 +1,4 @@
-"""The doctor's findings for a person and for a program."""
+"""Formats the doctor's findings as text and as JSON, and turns them into an exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def worst(findings: Sequence[Finding]) -> int:
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """One line for each finding; what is wrong has what was expected and the remedy below it."""
+    """One line for each finding; below a warning or an error, what was expected and the remedy."""
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{finding.outcome:<8} {finding.check:<{_NAME}} {finding.found}")

@@ -1,4 +1,4 @@
-"""What the checks look at: a deployment, the machine it is to run on, and what is read of both once."""
+"""The subject of the doctor's checks: a deployment and the machine that is to serve it, each fact read once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from qwen_triton.checkpoint.text_files import TokenizerFolder
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.schema import Deployment, TensorRtLlmEngine
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Deployment
 from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.gpus import Gpu, visible_gpus
 
 
 @dataclass
 class Site:
-    """`repository`: one that is filled already and is to be checked in place of the deployment's own rendering."""
+    """`repository`: a filled repository to check in place of the one rendered from the deployment."""
 
     deployment: Deployment
     repository: Path | None = None
@@ -28,12 +29,12 @@ class Site:
     @property
     def is_built(self) -> bool:
         """Whether the engine is NVIDIA's, with an engine folder."""
-        return isinstance(self.deployment.engine, TensorRtLlmEngine)
+        return isinstance(self.deployment.engine, TensorRtLlmSection)
 
     @property
-    def trtllm(self) -> TensorRtLlmEngine:
+    def trtllm(self) -> TensorRtLlmSection:
         """The settings of NVIDIA's engine; only where `is_built`."""
-        if not isinstance(self.deployment.engine, TensorRtLlmEngine):
+        if not isinstance(self.deployment.engine, TensorRtLlmSection):
             raise ConfigurationError(f"engine: {self.deployment.engine.kind} has no engine folder")
         return self.deployment.engine
 

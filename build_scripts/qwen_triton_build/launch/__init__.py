@@ -1,4 +1,4 @@
-"""Running processes: tritonserver and what belongs to it, watched, ended together, or started again by policy.
+"""Runs the processes of a deployment: tritonserver and the OpenAI shim, supervised, ended together or restarted by policy.
 
-Knows no command line of ours. Imports from deployment, repository and processes.
+Knows no subcommand and no argument of qwen-triton. Imports from deployment, trtllm and processes.
 """

@@ -1,4 +1,4 @@
-"""The tritonserver of this machine: in /opt/tritonserver, or in the package nvidia-pytriton (its binary and stubs)."""
+"""Finds tritonserver on this machine: in /opt/tritonserver, or in the package nvidia-pytriton (binary and stubs)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPT = Path("/opt/tritonserver")
 
 @dataclass(frozen=True)
 class Installation:
-    """Where the server's binary is, its backends, and the libraries it needs beside the system's."""
+    """Paths of the server's binary, its backends, and the library folders that it needs besides the system's."""
 
     binary: Path
     backends: Path
@@ -72,7 +72,7 @@ def _library_folders() -> list[Path]:
 
 
 def prepare_backends(installation: Installation, folder: Path) -> Path:
-    """The backend folder for this Python. A packaged server brings a stub per Python version; ours is put in place."""
+    """The backend folder for this Python: a packaged server has a stub per Python version, and this one's is copied in."""
     if not installation.packaged:
         return installation.backends
     target = folder / "backends" / "python"

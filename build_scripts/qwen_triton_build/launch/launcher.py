@@ -1,10 +1,10 @@
-"""Owns the processes of one deployment: starts them, waits until they answer, watches them, ends them in order.
+"""Supervises the processes of one deployment: starts them, waits until they are ready, watches them, ends them in order.
 
-    Launcher([server, shim], restarts=0, ready_timeout_s=600, say=Progress()).run(announce)   # → exit code
+    Launcher([triton, shim], restarts=0, ready_timeout_s=600, progress=progress).run(announce)   # → exit code
 
-When one ends unasked, its last lines are shown; then the policy decides: it is started again while restarts are left,
-else the others are ended and the exit code is 1. SIGTERM or SIGINT ends them last first, so that what stands
-in front finishes what it accepted while that behind it still answers; a second signal ends them at once.
+When a process ends unexpectedly, its last lines are shown. It is started again while restarts are left; otherwise the
+others are ended and the exit code is 1. SIGTERM or SIGINT ends them in reverse order, so that the shim can finish the
+requests it accepted while tritonserver still answers; a second signal kills them. Knows no command line and no port.
 """
 
 from __future__ import annotations
@@ -16,86 +16,114 @@ from typing import Protocol
 
 from qwen_triton.errors import ConfigurationError
 
-from .child import Child
-
 _POLL_S = 0.1
 _STABLE_S = 60.0
-"""A child that ran this long has its restarts back."""
-_MOST_PAUSE_S = 30.0
+"""A process that ran this long gets its restarts back: its next failure counts as the first."""
+_MAX_PAUSE_S = 30.0
 
 
-class Progress(Protocol):
-    """Where the launcher tells what happens."""
+class ManagedProcess(Protocol):
+    """A process, or several that start and end together. It may be started again after `stop()`."""
+
+    @property
+    def name(self) -> str:
+        """Its name in messages: `tritonserver`, `the OpenAI shim`."""
+
+    def start(self) -> None:
+        """Starts it and returns at once. Raises ConfigurationError when it cannot be started."""
+
+    def ready(self) -> bool:
+        """Whether it answers requests."""
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended; None before."""
+
+    def stop(self) -> None:
+        """Ends it gracefully: accepted requests finish within its own grace period. Leaves nothing behind; repeatable."""
+
+    def kill(self) -> None:
+        """Ends it at once; a `stop()` that waits returns."""
+
+    def last_lines(self) -> list[str]:
+        """The last lines of its log that explain its end; none when they went to the terminal."""
+
+
+class LaunchProgress(Protocol):
+    """Receives the progress of a launch."""
 
     def waiting(self, names: Sequence[str], seconds: float) -> None:
-        """These are not ready yet; called several times a second."""
+        """The processes that are not ready after `seconds`; called several times a second."""
 
-    def say(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """One line for the operator."""
 
 
 class _Stopped(Exception):
-    """A signal asked us to end."""
+    """A signal ended the launch."""
 
 
 class Launcher:
     """One run of a deployment's processes.
 
-    `restarts`: how often each may be started again, 0 = its end is our end; `first_pause_s`: before the first of them.
+    `restarts`: how often each process may be started again, 0 = the first end ends all; `first_pause_s`: seconds before
+    the first restart, doubled for each one after it.
     """
 
     def __init__(
         self,
-        children: Sequence[Child],
+        processes: Sequence[ManagedProcess],
         restarts: int,
         ready_timeout_s: float,
-        progress: Progress,
+        progress: LaunchProgress,
         first_pause_s: float = 1.0,
     ) -> None:
-        self._children = children
+        self._processes = processes
         self._restarts = restarts
         self._ready_timeout_s = ready_timeout_s
         self._progress = progress
         self._first_pause_s = first_pause_s
-        self._failures = dict.fromkeys((child.name for child in children), 0)
-        self._started = dict.fromkeys((child.name for child in children), 0.0)
+        self._failures = dict.fromkeys((process.name for process in processes), 0)
+        self._started = dict.fromkeys((process.name for process in processes), 0.0)
         self._announced = False
         self._signals = 0
 
     def run(self, announce: Callable[[], None]) -> int:
-        """Returns 0 after a signal, 1 when a child ended and may not be started again. `announce()`: all are ready."""
+        """Returns 0 after a signal, 1 when a process ended and has no restarts left. Calls `announce()` when all are ready.
+
+        Raises ConfigurationError when they are not ready in time.
+        """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
         try:
-            for child in self._children:
-                self._start(child)
-            if not self._wait_ready(self._children):
+            for process in self._processes:
+                self._start(process)
+            if not self._wait_ready():
                 return 1
             self._announced = True
             announce()
             return self._watch()
         except _Stopped:
-            self._progress.say("stopping: requests in flight may finish; a second signal ends them")
+            self._progress.report("stopping: requests in flight may finish; a second signal ends them")
             return 0
         finally:
-            for child in reversed(self._children):
-                child.stop()
+            for process in reversed(self._processes):
+                process.stop()
 
     def _on_signal(self, *_: object) -> None:
         self._signals += 1
         if self._signals > 1:
-            for child in self._children:
-                child.kill()
+            for process in self._processes:
+                process.kill()
 
-    def _start(self, child: Child) -> None:
-        self._started[child.name] = time.monotonic()
-        child.start()
+    def _start(self, process: ManagedProcess) -> None:
+        self._started[process.name] = time.monotonic()
+        process.start()
 
-    def _wait_ready(self, children: Sequence[Child]) -> bool:
-        """Whether they all got ready; False when one ended for good. Raises ConfigurationError when it takes too long."""
+    def _wait_ready(self) -> bool:
+        """True when all are ready, False when one ended before. Raises ConfigurationError after `ready_timeout_s`."""
         began = time.monotonic()
         while True:
-            late = [child for child in children if not child.ready()]
+            late = [process for process in self._processes if not process.ready()]
             if not late:
                 return True
             waited = time.monotonic() - began
@@ -103,42 +131,42 @@ class Launcher:
                 raise ConfigurationError(
                     f"{late[0].name} was not ready after {waited:.0f} s; its log says what it waits for"
                 )
-            self._progress.waiting([child.name for child in late], waited)
+            self._progress.waiting([process.name for process in late], waited)
             self._pause(_POLL_S)
-            if not self._mend_all():
+            if not self._restart_ended():
                 return False
 
     def _watch(self) -> int:
-        while self._mend_all():
+        while self._restart_ended():
             self._pause(_POLL_S)
         return 1
 
-    def _mend_all(self) -> bool:
-        """Starts again what has ended; False when something ended for good."""
-        return all(child.poll() is None or self._mend(child) for child in self._children)
+    def _restart_ended(self) -> bool:
+        """Starts every process again that has ended; False when one has no restarts left."""
+        return all(process.poll() is None or self._restart(process) for process in self._processes)
 
-    def _mend(self, child: Child) -> bool:
-        """Tells of a child's end and starts it again, ever later; False when its restarts are used up.
+    def _restart(self, process: ManagedProcess) -> bool:
+        """Reports a process's end and starts it again after a pause; False when its restarts are used up.
 
-        What ends before everything was ready once is not started again: it would end the same way.
+        A process that ends before all were ready is not started again: it would end the same way.
         """
-        for line in (*child.last_lines(), f"{child.name} ended with {_spell(child.poll())}"):
-            self._progress.say(line)
-        if time.monotonic() - self._started[child.name] > _STABLE_S:
-            self._failures[child.name] = 0
-        if not self._announced or self._failures[child.name] >= self._restarts:
+        for line in (*process.last_lines(), f"{process.name} ended with {_describe(process.poll())}"):
+            self._progress.report(line)
+        if time.monotonic() - self._started[process.name] > _STABLE_S:
+            self._failures[process.name] = 0
+        if not self._announced or self._failures[process.name] >= self._restarts:
             return False
-        self._failures[child.name] += 1
-        pause = min(self._first_pause_s * 2.0 ** (self._failures[child.name] - 1), _MOST_PAUSE_S)
-        count = f"{self._failures[child.name]} of {self._restarts}"
-        self._progress.say(f"{child.name}: starting it again in {pause:.0f} s ({count})")
-        child.stop()
+        self._failures[process.name] += 1
+        pause = min(self._first_pause_s * 2.0 ** (self._failures[process.name] - 1), _MAX_PAUSE_S)
+        count = f"{self._failures[process.name]} of {self._restarts}"
+        self._progress.report(f"{process.name}: starting it again in {pause:.0f} s ({count})")
+        process.stop()
         self._pause(pause)
-        self._start(child)
+        self._start(process)
         return True
 
     def _pause(self, seconds: float) -> None:
-        """Lets time pass. Raises _Stopped as soon as a signal came."""
+        """Sleeps. Raises _Stopped within 0.1 s of a signal."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self._signals:
@@ -146,8 +174,8 @@ class Launcher:
             time.sleep(_POLL_S)
 
 
-def _spell(code: int | None) -> str:
-    """An exit code as a person reads it; negative ones are signals."""
+def _describe(code: int | None) -> str:
+    """An exit code for a message; negative ones are signals."""
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"code {code}"

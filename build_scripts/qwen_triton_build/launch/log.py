@@ -1,4 +1,4 @@
-"""Where a child's log goes, and what of it a person needs when the child did not come up or ended."""
+"""The log file of a managed process, and the lines of it that explain a failed start or an unexpected end."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 _TAIL_BYTES = 64 << 10
-_TELLING = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
+_ERROR_WORDS = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
 _NOISE = ("NVML", "DCGM", "model_repository_path")
-"""What tritonserver says at every start without a GPU, and words of ours in a path."""
+"""Words of lines that are no errors: tritonserver prints the first two at every start without a GPU."""
 
 
 def default_log(port: int, process: str = "tritonserver") -> Path:
-    """One file for each process and port, in the user's state folder."""
+    """The log's default path: a file for each process and port in the user's state folder."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "qwen-triton" / f"{process}-{port}.log"
 
 
 class ServerLog:
-    """The log of one server. `target` «-» is the terminal."""
+    """The log of one process. `target` «-» is the terminal."""
 
     def __init__(self, target: str) -> None:
         self.path = None if target == "-" else Path(target)
         self._file: BinaryIO | None = None
 
     def open(self) -> int:
-        """A file descriptor that the server writes to; the log of an earlier run is replaced, of this run continued."""
+        """A file descriptor for the process. The log of an earlier run is replaced, that of this run continued."""
         if self.path is None:
             return sys.stderr.fileno()
         if self._file is not None:
             return self._file.fileno()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = cast(BinaryIO, open(self.path, "wb"))  # noqa: SIM115  open as long as the server runs
+        self._file = cast(BinaryIO, open(self.path, "wb"))  # noqa: SIM115  open as long as the process runs
         return self._file.fileno()
 
     def close(self) -> None:
@@ -41,18 +41,18 @@ class ServerLog:
             self._file.close()
 
     def last_line(self) -> str:
-        """The newest line; empty when there is none or the log goes to the terminal anyway."""
+        """The newest line; empty when there is none or the log goes to the terminal."""
         return next(iter(self._tail()[-1:]), "")
 
-    def telling_lines(self, most: int = 12) -> list[str]:
-        """The last lines that look like a reason; none when the log went to the terminal anyway."""
-        return [line for line in self._tail() if _is_telling(line)][-most:]
+    def error_lines(self, most: int = 12) -> list[str]:
+        """The last lines that look like errors; none when the log goes to the terminal."""
+        return [line for line in self._tail() if _is_error(line)][-most:]
 
     def last_lines(self, most: int = 12, ending: int = 3) -> list[str]:
-        """The telling lines and the very last ones, in their order; and where the rest is."""
+        """The error lines and the last `ending` lines, in order, and the path of the whole log."""
         lines = [line for line in self._tail() if line.strip(" -|+=")]
-        telling = [i for i, line in enumerate(lines) if _is_telling(line)]
-        shown = sorted({*telling[ending - most :], *range(max(0, len(lines) - ending), len(lines))})
+        errors = [i for i, line in enumerate(lines) if _is_error(line)]
+        shown = sorted({*errors[ending - most :], *range(max(0, len(lines) - ending), len(lines))})
         return [*(lines[i] for i in shown), f"the whole log is in {self.path}"] if lines else []
 
     def _tail(self) -> list[str]:
@@ -63,5 +63,5 @@ class ServerLog:
             return file.read().decode("utf-8", "replace").splitlines()
 
 
-def _is_telling(line: str) -> bool:
-    return any(word in line for word in _TELLING) and not any(word in line for word in _NOISE)
+def _is_error(line: str) -> bool:
+    return any(word in line for word in _ERROR_WORDS) and not any(word in line for word in _NOISE)

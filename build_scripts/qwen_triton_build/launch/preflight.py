@@ -1,4 +1,4 @@
-"""What must hold before tritonserver is started; each fault says what was found and the remedy."""
+"""Requirements that are checked before tritonserver starts: glibc, numpy, shared memory, ports."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _SHM_BYTES = 5 * (1 << 20)
 
 
 def check_machine() -> None:
-    """Raises ConfigurationError for what the server or its Python stub cannot use."""
+    """Raises ConfigurationError, with the remedy, for a requirement of the server or its Python stub that is not met."""
     check_glibc()
     check_numpy()
     check_shared_memory()
 
 
 def check_glibc() -> None:
-    """The server and its stub are built against glibc 2.35."""
+    """Refuses a glibc older than 2.35, against which the server and its stub are built."""
     name, glibc = platform.libc_ver()
     if name == "glibc" and tuple(map(int, glibc.split(".")[:2])) < _GLIBC:
         raise ConfigurationError(f"glibc {glibc} is too old, 2.35 is needed; use Debian 12, Ubuntu 22.04 or newer")
 
 
 def check_numpy() -> None:
-    """This environment is the stub's; there numpy 2 garbles arrays without a word."""
+    """Refuses numpy 2: Triton's Python stub runs in this environment and silently garbles its arrays."""
     numpy = version("numpy")
     if int(numpy.split(".")[0]) >= 2:
         raise ConfigurationError(f"numpy {numpy} breaks Triton's Python stub; run: pip install 'numpy<2'")
 
 
 def check_shared_memory() -> None:
-    """Tensors travel between the server and its models through /dev/shm."""
+    """Checks /dev/shm, through which tensors pass between the server and its Python models."""
     free = shutil.disk_usage(_SHM).free
     if free < _SHM_BYTES:
         raise ConfigurationError(
@@ -60,7 +60,7 @@ def check_ports(server: Server, openai: ShimSettings | None = None) -> None:
             continue
         port, path = int(getattr(section, key)), f"{name}.{key}"
         if port in keys:
-            raise ConfigurationError(f"{path}: port {port} is {keys[port]} already; {_another(variable)}")
+            raise ConfigurationError(f"{path}: port {port} is {keys[port]} already; {_remedy(variable)}")
         keys[port] = path
         _check_port(section.host, port, path, variable)
 
@@ -75,8 +75,8 @@ def _check_port(host: str, port: int, path: str, variable: str) -> None:
         raise ConfigurationError(f"{path.split('.')[0]}.host: {host!r} is no address of this machine") from None
     except OSError as error:
         reason = f"{path}: port {port} cannot be used ({error.strerror}); stop what holds it, or "
-        raise ConfigurationError(reason + _another(variable)) from None
+        raise ConfigurationError(reason + _remedy(variable)) from None
 
 
-def _another(variable: str) -> str:
+def _remedy(variable: str) -> str:
     return f"give another: {variable}=… or in the deployment"

@@ -1,9 +1,9 @@
-"""A multi-GPU engine needs one tritonserver for each rank, joined by MPI: the command, and who of its processes is who.
+"""Launch of a multi-GPU engine: one tritonserver for each rank under mpirun, and which process is which rank.
 
     mpirun --allow-run-as-root  -n 1 tritonserver …rank 0…  :  -n 1 tritonserver …rank 1…  :
 
-Rank 0 loads the whole repository and takes requests. The other ranks load the engine alone; its initialisation does not
-return there, so that they never open the ports which they are given as well.
+Rank 0 loads the whole repository and serves requests. The other ranks load the engine only; its initialisation does not
+return there, so they never open their ports, which are the same as rank 0's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.schema import Deployment, TensorRtLlmEngine
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Deployment
 from ..trtllm.built_engine import BuiltEngine
 
 REMEDY = "install Open MPI (Debian, Ubuntu: apt-get install openmpi-bin; NVIDIA's trtllm image has it)"
@@ -32,8 +33,8 @@ def check_mpirun() -> None:
 def mpirun_command(ranks: int, server: Callable[[int], list[str]]) -> list[str]:
     """One launch of `ranks` servers; `server(rank)` is a rank's command line.
 
-    mpirun is called by its bare name: called by its path, it puts its own folder before ours in the ranks' PATH, and
-    Triton's Python stub takes its environment from there.
+    mpirun is called by its bare name: called by its path, it would put its folder first in the ranks' PATH, from which
+    Triton's Python stub takes its environment.
     """
     command = ["mpirun", "--allow-run-as-root", *(["--oversubscribe"] if _scarce(ranks) else [])]
     for rank in range(ranks):
@@ -42,17 +43,17 @@ def mpirun_command(ranks: int, server: Callable[[int], list[str]]) -> list[str]:
 
 
 def _scarce(ranks: int) -> bool:
-    """Whether mpirun may count fewer slots than ranks: it counts cores, we see hardware threads, two to a core."""
+    """Whether mpirun may have fewer slots than ranks: it counts cores, and a core has up to two of the CPUs counted here."""
     return ranks > (os.cpu_count() or 1) // 2
 
 
 def rank_processes(shm_prefix: str) -> dict[int, int]:
-    """{rank: process id} of the servers with this shared-memory prefix that run now, whoever their parent is."""
+    """{rank: process id} of the running servers with this shared-memory prefix, whatever their parent."""
     pattern = re.compile(rf"--.*={re.escape(shm_prefix)}(\d+)_")
     found = {}
     for pid, arguments in _command_lines():
         ranks = [int(match[1]) for a in arguments if (match := pattern.fullmatch(a))]
-        if len(ranks) == 1:  # mpirun's own command line names them all
+        if len(ranks) == 1:  # mpirun's own command line names all ranks
             found[ranks[0]] = pid
     return found
 
@@ -72,4 +73,4 @@ def _command_lines() -> Iterator[tuple[int, list[str]]]:
 def ranks(deployment: Deployment) -> int:
     """How many tritonservers the engine needs: one per GPU that it was built for."""
     engine = deployment.engine
-    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmEngine) else 1
+    return BuiltEngine.read(engine.engine_dir).world_size if isinstance(engine, TensorRtLlmSection) else 1

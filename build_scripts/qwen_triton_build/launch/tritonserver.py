@@ -1,6 +1,6 @@
-"""tritonserver as a child, of one rank or of several: its command line, its environment, its start, readiness and end.
+"""Runs tritonserver, as one rank or several: command line, environment, start, readiness and end.
 
-Its shared-memory regions have a prefix of their own and are removed after it.
+Each run has a prefix for its shared-memory regions, by which its processes are found and its regions removed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,17 +20,18 @@ from ..deployment.schema import Server
 from ..processes import ChildProcess
 from .installation import Installation, find_installation, prepare_backends
 from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
+from .readiness import answers
 
 _SHM = Path("/dev/shm")
 _KILL_AFTER_S = 10.0
 _WORKERS_END_S = 3.0
-"""How long the other ranks may take to follow rank 0, before they are ended."""
+"""How long the other ranks may take to end after rank 0, before they are killed."""
 
 
 def command_line(
     settings: Server, repository: Path, backends: Path, binary: Path, shm_prefix: str, rank: int = 0
 ) -> list[str]:
-    """tritonserver's arguments for one rank. The configs are complete, so it must not complete them."""
+    """tritonserver's arguments for one rank. Rendered configs are complete, so auto-completion is off."""
     return [
         str(binary),
         f"--model-repository={repository}",
@@ -54,7 +53,7 @@ def command_line(
 
 
 def _trace_flags(endpoint: str) -> list[str]:
-    """Every request is traced; one that brings a `traceparent` joins that trace."""
+    """Traces every request; a request with a `traceparent` header joins that trace."""
     return [
         "--trace-config=mode=opentelemetry",
         f"--trace-config=opentelemetry,url={endpoint}",
@@ -64,7 +63,7 @@ def _trace_flags(endpoint: str) -> list[str]:
 
 
 def environment(installation: Installation) -> dict[str, str]:
-    """This Python first in PATH (the stub takes its environment from there), and the server's libraries."""
+    """This process's environment with this Python first in PATH, where the stub finds it, and the server's libraries."""
     env = dict(os.environ)
     env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', '')}"
     libraries = [*map(str, installation.libraries), *filter(None, [env.get("LD_LIBRARY_PATH")])]
@@ -89,7 +88,8 @@ class TritonServer:
         if ranks > 1:
             check_mpirun()
         command = server(0) if ranks == 1 else mpirun_command(ranks, server)
-        mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}  # a killed mpirun leaves its session folder: in ours, then
+        # A killed mpirun leaves its session folder behind; below `work` it is removed with the rest.
+        mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}
         self._process = ChildProcess(command, environment(installation) | mpi)
 
     @property
@@ -102,7 +102,7 @@ class TritonServer:
         return self._process.pid
 
     def start(self, log: int | None = None) -> None:
-        """Starts the process; its log goes to the file descriptor `log`, or to ours."""
+        """Starts the process; its log goes to the file descriptor `log`, or to that of this process."""
         self._process.start(log)
 
     def poll(self) -> int | None:
@@ -110,12 +110,8 @@ class TritonServer:
         return self._process.poll()
 
     def ready(self) -> bool:
-        """Whether every model is loaded and answers."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/v2/health/ready", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
+        """Whether every model is loaded."""
+        return answers(f"{self.url}/v2/health/ready")
 
     def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Returns when ready; `on_wait(seconds)` is called meanwhile. Raises ConfigurationError when it will not be."""
@@ -137,7 +133,7 @@ class TritonServer:
         return self._process.wait(timeout_s)
 
     def stop(self) -> int:
-        """Ends it in order: SIGTERM, requests in flight finish within exit_timeout_s, then SIGKILL. Leaves nothing."""
+        """Ends it gracefully: SIGTERM, `exit_timeout_s` for requests in flight, then SIGKILL. Removes its shared memory."""
         grace_s = self.settings.exit_timeout_s + _KILL_AFTER_S
         if self.ranks > 1 and self.poll() is None:
             self._drain_first_rank(grace_s)
@@ -148,14 +144,14 @@ class TritonServer:
         return code
 
     def kill(self) -> None:
-        """Ends it at once. What is left of it in shared memory goes with `stop()`."""
+        """Kills it at once; `stop()` then removes its shared memory."""
         self._process.kill()
         self._kill_rest()
 
     def _drain_first_rank(self, grace_s: float) -> None:
-        """mpirun gives its ranks a second between SIGTERM and SIGKILL: rank 0, which has the requests, is asked before.
+        """Ends rank 0, which has the requests, before mpirun, which leaves its ranks only a second after SIGTERM.
 
-        With TensorRT-LLM the other ranks end when rank 0 has ended.
+        With TensorRT-LLM the other ranks end after rank 0.
         """
         first = rank_processes(self._shm_prefix).get(0)
         if first is None:
@@ -168,7 +164,7 @@ class TritonServer:
         self._process.wait(_WORKERS_END_S)
 
     def _kill_rest(self) -> None:
-        """Ranks, which mpirun starts in sessions of their own, and stubs, which may hang when their server was killed."""
+        """Kills ranks, which mpirun starts in their own sessions, and stubs, which may hang when their server was killed."""
         for pid in region_users(self._shm_prefix):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""What engines take, give and read beyond TensorRT-LLM 0.14, whose contract model_repository/ holds.
+"""Overlays of the model configurations, for engines other than TensorRT-LLM 0.14, which model_repository/ fits.
 
-A folder for each step: `python` for our own engines; a TensorRT-LLM version for what is new since it. In a folder, a file
-for each model that changes, of the same form as config.pbtxt. Laid over a model's config, a tensor replaces the one of its
-name or is added; an ensemble's step gains the connections; parameters are added.
+A folder for each step: `python` for engines of this project; a TensorRT-LLM version for what is new since it. In a folder,
+a file for each model that changes, of the same form as config.pbtxt. Laid over a model's config, a tensor replaces the
+one of its name or is added; an ensemble's step gains the connections; parameters are added.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 from qwen_triton.tensors.contract import ADDED_SAMPLING, ENSEMBLE, INPUTS, PREPROCESSING, TENSORRT_LLM
 from qwen_triton.types import SAMPLING
 
-from ..trtllm.versions import Version
+from ..trtllm.tools.versions import Version
 
 PYTHON = "python"
 _FOLDER = Path(__file__).with_name("overlays")
@@ -30,7 +30,7 @@ REMOVED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "0.20": {TENSORRT_LLM: ("min_length", "random_seed"), ENSEMBLE: ("min_length", "random_seed")},
 }
-"""Tensors and parameters that a step takes away; those of ours that NVIDIA's backend would not read among them."""
+"""Tensors and parameters that a step removes; among them parameters of this project that NVIDIA's backend ignores."""
 
 _SAMPLING_NAMES = {name for p in SAMPLING for name in (*p.tensors, *p.engine_tensors)}
 
@@ -41,7 +41,7 @@ def steps_for(version: Version) -> tuple[str, ...]:
 
 
 def overlay_text(step: str, model: str) -> str:
-    """What a step lays over a model's config.pbtxt, with placeholders; empty when nothing."""
+    """The text that a step lays over a model's config.pbtxt, with placeholders; empty when there is none."""
     file = _FOLDER / step / f"{model}.pbtxt"
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
@@ -49,11 +49,11 @@ def overlay_text(step: str, model: str) -> str:
 def lay_over(config: model_config_pb2.ModelConfig, step: str, overlay: str) -> None:
     """Changes `config` by one step; `overlay` is the step's text for this model, filled."""
     addition = text_format.Parse(overlay, model_config_pb2.ModelConfig())
-    _take_away(config, REMOVED.get(step, {}).get(config.name, ()))
-    for ours, theirs in ((config.input, addition.input), (config.output, addition.output)):
-        places = {tensor.name: n for n, tensor in enumerate(ours)}
-        for tensor in theirs:
-            target = ours[places[tensor.name]] if tensor.name in places else ours.add()
+    _remove(config, REMOVED.get(step, {}).get(config.name, ()))
+    for tensors, additions in ((config.input, addition.input), (config.output, addition.output)):
+        index = {tensor.name: n for n, tensor in enumerate(tensors)}
+        for tensor in additions:
+            target = tensors[index[tensor.name]] if tensor.name in index else tensors.add()
             target.CopyFrom(tensor)
     for key, value in addition.parameters.items():
         config.parameters[key].CopyFrom(value)
@@ -79,7 +79,7 @@ def _declare_sampling(config: model_config_pb2.ModelConfig) -> None:
             step.input_map.update(ADDED_SAMPLING)
 
 
-def _take_away(config: model_config_pb2.ModelConfig, names: tuple[str, ...]) -> None:
+def _remove(config: model_config_pb2.ModelConfig, names: tuple[str, ...]) -> None:
     for name in names:
         config.parameters.pop(name, None)
         for tensors in (config.input, config.output):

@@ -1,23 +1,24 @@
-"""What a deployment puts into the placeholders of the repository's config.pbtxt files; None = stays «not set»."""
+"""Values of a deployment for the placeholders of the repository's config.pbtxt files; None = stays «not set»."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from ..deployment.schema import Deployment, OpenVinoEngine, ReplayEngine, TensorRtLlmEngine
-from .engine_values import Values, engine_placeholders
+from ..deployment.engine_sections import TensorRtLlmSection
+from ..deployment.schema import Deployment
+from .trtllm_placeholders import Values, engine_placeholders
 
-__all__ = ["Values", "engine_options", "placeholders"]
+__all__ = ["Values", "placeholders"]
 
 
 def placeholders(deployment: Deployment, model_dir: Path) -> Values:
     """{placeholder: value} for all models; `model_dir` is the checkpoint's folder."""
     engine = deployment.engine
     shared = _shared(deployment, model_dir)
-    if isinstance(engine, TensorRtLlmEngine):
+    if isinstance(engine, TensorRtLlmSection):
         return {**shared, **engine_placeholders(engine, deployment.repository, model_dir)}
-    return {**shared, "triton_backend": "python", "engine_options": json.dumps(engine_options(engine, model_dir))}
+    return {**shared, "triton_backend": "python", "engine_options": json.dumps(engine.engine_options(model_dir))}
 
 
 def _shared(deployment: Deployment, model_dir: Path) -> Values:
@@ -40,10 +41,3 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "postprocessing_instance_count": repository.postprocessing_instances,
         "bls_instance_count": 1,
     }
-
-
-def engine_options(engine: OpenVinoEngine | ReplayEngine, model_dir: Path) -> dict[str, object]:
-    """The options of a python engine, as its process takes them."""
-    options = {k: v for k, v in engine.model_dump(exclude={"kind"}).items() if v is not None}
-    folder = {"model": str(model_dir)} if isinstance(engine, OpenVinoEngine) else {}
-    return {"engine": engine.kind, **folder, **options}

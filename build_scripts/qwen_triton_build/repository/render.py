@@ -1,7 +1,7 @@
-"""model_repository/ with its placeholders filled, written to an output folder and checked as protobuf.
+"""Renders model_repository/: fills its placeholders, lays overlays over it, and writes the result to a folder.
 
-What is wrong is found before anything is written: a placeholder without a value where Triton needs one, a value for a
-placeholder that does not exist, a file that is not a model configuration. The output appears at once or not at all.
+Faults are found before anything is written: a placeholder without a value where Triton needs one, a value without a
+placeholder, a file that is no model configuration. The output folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 
 from ..trtllm.built_engine import BuiltEngine
-from ..trtllm.versions import served_version
+from ..trtllm.tools.versions import served_version
 from .overlay import PYTHON, lay_over, overlay_text, steps_for
 from .placeholders import Values
 
@@ -30,7 +30,7 @@ _MARK = ".qwen-triton"
 
 
 def template_repository() -> Path:
-    """Where model_repository/ is: beside the source, or where an installation put it."""
+    """The folder model_repository/: beside the source, or where an installation put it."""
     source = Path(__file__).resolve().parents[3] / "model_repository"
     installed = Path(sysconfig.get_path("data")) / "share" / "qwen-triton" / "model_repository"
     found = next((p for p in (source, installed) if (p / ENSEMBLE / "config.pbtxt").is_file()), None)
@@ -40,7 +40,7 @@ def template_repository() -> Path:
 
 
 def fill(template: str, values: Mapping[str, object], model: str) -> str:
-    """One config.pbtxt. Placeholders inside quotes may stay «not set» and become empty; elsewhere they need a value."""
+    """Fills one config.pbtxt. A placeholder inside quotes may stay «not set» and becomes empty; others need a value."""
 
     def replace(match: re.Match[str]) -> str:
         name, quoted = match[1], template[match.start() - 1] == '"'
@@ -60,7 +60,7 @@ def _literal(value: object, quoted: bool) -> str:
 
 
 def check_config(text: str, model: str) -> model_config_pb2.ModelConfig:
-    """The file as Triton reads it. Raises ConfigurationError with the line at fault."""
+    """Parses a config.pbtxt as Triton does. Raises ConfigurationError with the line at fault."""
     try:
         return text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
@@ -68,14 +68,14 @@ def check_config(text: str, model: str) -> model_config_pb2.ModelConfig:
 
 
 def steps_of(values: Values) -> tuple[str, ...]:
-    """The overlays that the engine needs: ours by its backend, NVIDIA's by the version that built the engine."""
+    """The engine's overlays: `python` for one of this project, for NVIDIA's those up to the version that built it."""
     if values.get("triton_backend") == "python":
         return (PYTHON,)
     return steps_for(served_version(BuiltEngine.read(Path(str(values.get("engine_dir")))).version))
 
 
 def configure(values: Values, steps: tuple[str, ...], template: Path) -> dict[str, str]:
-    """{model: the text of its config.pbtxt}. Raises ConfigurationError for what is missing, unknown or no config."""
+    """{model: text of its config.pbtxt}. Raises ConfigurationError for a missing or unknown value or a wrong file."""
     texts = {model: (template / model / "config.pbtxt").read_text(encoding="utf-8") for model in MODELS}
     overlays = {(model, step): overlay_text(step, model) for model in MODELS for step in steps}
     known = {name for text in (*texts.values(), *overlays.values()) for name in _PLACEHOLDER.findall(text)}
@@ -96,7 +96,7 @@ def _configure_model(
 
 
 def render(values: Values, output: Path, template: Path | None = None) -> Path:
-    """Writes the filled repository to `output`, replacing an older one of ours. Returns `output`."""
+    """Writes the filled repository to `output`, replacing an earlier rendering. Returns `output`."""
     template = template or template_repository()
     _write(configure(values, steps_of(values), template), template, output)
     return output

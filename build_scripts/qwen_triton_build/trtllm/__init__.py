@@ -1,4 +1,5 @@
-"""TensorRT-LLM's tools: which versions take which flags, the plan of a build, its steps, its manifest.
+"""TensorRT-LLM's engines: how one is built from a checkpoint, and what a built one says of itself.
 
-Imports nothing of TensorRT-LLM. Imports from deployment and processes.
+tools/ knows the releases and their flags, plan/ makes the command lines, run/ runs them. Imports nothing of TensorRT-LLM;
+imports from deployment and processes.
 """

@@ -1,6 +1,6 @@
-"""What a TensorRT-LLM engine folder says of itself: config.json, written by trtllm-build, and one plan for each rank.
+"""Reads a TensorRT-LLM engine folder: config.json, which trtllm-build wrote, and one plan file for each rank.
 
-Nothing in it names the tokenizer or the GPU: that an engine fits a GPU cannot be read here.
+The folder names neither tokenizer nor GPU, so whether it fits a GPU is not known here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REMEDY = "give the folder that trtllm-build or `qwen-triton build` wrote (engine
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """The facts that serving depends on. Lengths in tokens; `world_size` ranks, one per GPU."""
+    """Facts of an engine that serving depends on. Lengths in tokens; `world_size` ranks, one per GPU."""
 
     folder: Path
     version: str
@@ -59,11 +59,11 @@ class BuiltEngine:
             ) from None
 
     def rank_files(self) -> list[Path]:
-        """The plans that a launch of all ranks loads."""
+        """The plan files of all ranks, whether they exist or not."""
         return [self.folder / f"rank{rank}.engine" for rank in range(self.world_size)]
 
     def stray_rank_files(self) -> list[Path]:
-        """Plans of ranks that this engine does not have, left by an earlier build."""
+        """Existing plan files of ranks that this engine does not have, left by an earlier build."""
         return sorted(set(self.folder.glob("rank*.engine")) - set(self.rank_files()))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from qwen_triton.tensors.contract import BLS, TENSORRT_LLM
-from qwen_triton_build.deployment.model_names import resolve_model
+from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import check_config, render

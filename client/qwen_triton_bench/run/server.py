@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.deployment.model_names import resolve_model
+from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.launch.log import ServerLog
 from qwen_triton_build.launch.preflight import check_machine
@@ -64,7 +64,7 @@ def running_server(deployment: Deployment, repository: Path | None = None) -> It
         try:
             server.wait_ready()
         except ConfigurationError as error:
-            raise ConfigurationError("\n".join([*log.telling_lines(), str(error)])) from None
+            raise ConfigurationError("\n".join([*log.error_lines(), str(error)])) from None
         http, grpc, metrics = (f"{_HOST}:{port}" for port in ports.values())
         yield RunningServer(http, grpc, metrics, server.pid)
 

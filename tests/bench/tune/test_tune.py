@@ -18,7 +18,7 @@ from qwen_triton_bench.tune.space import Setting, read_space
 from qwen_triton_bench.tune.sweep import Outcome, run_variant
 from qwen_triton_bench.tune.variant import Variant, write_variants
 from qwen_triton_build.deployment.schema import load_deployment
-from tests.build.trtllm.test_build import Workshop
+from tests.build.trtllm.run.test_engine_build import Workshop
 from tests.support.folders import ROOT
 
 LOAD = ["core", "fixed-prompt", "--prompt", "x"]

@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.deployment.schema import (
-    Deployment,
-    OpenVinoEngine,
-    ReplayEngine,
-    TensorRtLlmEngine,
-    load_deployment,
-)
+from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
+from qwen_triton_build.deployment.schema import Deployment, load_deployment
 from tests.support.folders import ROOT
 
 EXAMPLES = ROOT / "deployments"
@@ -41,9 +36,9 @@ def test_the_examples_are_right(example: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("model: m\nengine: {kind: openvino, profile: int8}", OpenVinoEngine),
-        (BASE, ReplayEngine),
-        ("model: m\nengine: {kind: tensorrtllm, engine_dir: /e}", TensorRtLlmEngine),
+        ("model: m\nengine: {kind: openvino, profile: int8}", OpenVinoSection),
+        (BASE, ReplaySection),
+        ("model: m\nengine: {kind: tensorrtllm, engine_dir: /e}", TensorRtLlmSection),
     ],
 )
 def test_the_engine_s_kind_chooses_its_keys(text: str, kind: type, tmp_path: Path) -> None:
@@ -53,7 +48,7 @@ def test_the_engine_s_kind_chooses_its_keys(text: str, kind: type, tmp_path: Pat
 def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     local = load("model: checkpoint\nengine: {kind: tensorrtllm, engine_dir: ../e}", tmp_path)
-    assert isinstance(local.engine, TensorRtLlmEngine)
+    assert isinstance(local.engine, TensorRtLlmSection)
     assert local.model == str(tmp_path / "checkpoint")
     assert local.engine.engine_dir == tmp_path.parent / "e"
     assert load("model: Qwen/Qwen2.5-0.5B\nengine: {kind: replay}", tmp_path).model == "Qwen/Qwen2.5-0.5B"
@@ -88,11 +83,17 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
         (BASE + "server: {1: 2}", "server.1: a key must be a word, got 1"),
         (BASE + "repository: {decoupled: 'no'}", "repository.decoupled: expected a valid boolean, got 'no'"),
         (BASE + "repository: {prompt_format: x}", "repository.prompt_format: expected 'raw' or 'chat', got 'x'"),
+        (BASE + "repository: {max_batch_size: 0}", "repository.max_batch_size: expected at least 1, got 0"),
         (
             BASE + "repository: {engine_door: exec}",
-            "repository.engine_door: exec is not supported; leave it out, the server's own gRPC is used",
+            "repository.engine_door: exec is not supported; leave the key out and serve gRPC on loopback: "
+            "server.host: 127.0.0.1, got 'exec'",
         ),
-        (BASE + "repository: {max_batch_size: 0}", "repository.max_batch_size: expected at least 1, got 0"),
+        (BASE + "repository: {engine_door: http}", "repository.engine_door: expected 'own' or 'grpc', got 'http'"),
+        (
+            "model: m\nengine: {kind: tensorrtllm, engine_dir: /e}\nrepository: {engine_door: own}",
+            "repository.engine_door: a tensorrtllm engine has no process of its own; leave the key out, or give grpc",
+        ),
         (BASE + "openai: {prt: 1}", "openai.prt: unknown key; did you mean port?"),
         (BASE + "hub: github", "hub: expected 'huggingface' or 'modelscope', got 'github'"),
         (BASE + "model: n", "cannot be read as YAML: line 1: model is given twice; keep one of them"),

@@ -15,9 +15,9 @@ import pytest
 
 from qwen_triton_build.cli import main
 from qwen_triton_build.deployment.schema import Deployment
-from qwen_triton_build.doctor import engine, installed_trtllm, machine, model
-from qwen_triton_build.doctor.check import Check, Doubt, Finding, run_checks
-from qwen_triton_build.doctor.checks import checks_for
+from qwen_triton_build.doctor import engine_checks, installed_trtllm, machine_checks, model_checks
+from qwen_triton_build.doctor.all_checks import checks_for
+from qwen_triton_build.doctor.check import Check, CheckWarning, Finding, run_checks
 from qwen_triton_build.doctor.report import as_json, worst
 from qwen_triton_build.doctor.site import Site
 from qwen_triton_build.launch import preflight
@@ -130,19 +130,21 @@ def big_plan(folder: Path) -> None:
 
 FAULTS: list[tuple[str, str, Break, str, str]] = [
     ("glibc", "error", attribute(preflight.platform, "libc_ver", lambda: ("glibc", "2.31")), "glibc 2.31", "Debian 12"),
-    ("libpython", "error", attribute(machine, "python_library", lambda: _raise("no libpython3.11; install it")),
+    ("libpython", "error", attribute(machine_checks, "python_library", lambda: _raise("no libpython3.11; install it")),
      "no libpython3.11", "install it"),
-    ("python environment", "error", attribute(machine.sys, "executable", "/nowhere/python"), "has no python3", "virtual"),
+    ("python environment", "error", attribute(machine_checks.sys, "executable", "/nowhere/python"),
+     "has no python3", "virtual"),
     ("numpy", "error", with_version, "numpy 2.1.3", "pip install 'numpy<2'"),
     ("tritonserver", "error", lambda _, make: make.replay(server={"tritonserver": Path("/nowhere/tritonserver")}),
      "/nowhere/tritonserver is not an executable", ""),
     ("shared memory", "error", attribute(preflight.shutil, "disk_usage", disk(3)), "/dev/shm has 3 MiB", ""),
-    ("shared memory", "warning", attribute(machine.shutil, "disk_usage", disk(20)), "/dev/shm has 20 MiB", "--shm-size"),
-    ("open files", "warning", attribute(machine.resource, "getrlimit", limit(1024)), "1024", "ulimit -n 65536"),
-    ("locked memory", "warning", attribute(machine.resource, "getrlimit", limit(65536), "built"), "64 KiB", "memlock=-1"),
-    ("disk", "warning", attribute(machine.shutil, "disk_usage", disk(100)), "has 100 MiB free", "TMPDIR"),
-    ("disk", "error", attribute(machine.os, "access", lambda *_: False), "cannot be written", "--tmpfs /tmp"),
-    ("OpenAI shim", "warning", attribute(machine, "missing_shim_packages", lambda: ["uvicorn"]), "uvicorn is not",
+    ("shared memory", "warning", attribute(machine_checks.shutil, "disk_usage", disk(20)), "/dev/shm has 20 MiB", "--shm-size"),
+    ("open files", "warning", attribute(machine_checks.resource, "getrlimit", limit(1024)), "1024", "ulimit -n 65536"),
+    ("locked memory", "warning", attribute(machine_checks.resource, "getrlimit", limit(65536), "built"),
+     "64 KiB", "memlock=-1"),
+    ("disk", "warning", attribute(machine_checks.shutil, "disk_usage", disk(100)), "has 100 MiB free", "TMPDIR"),
+    ("disk", "error", attribute(machine_checks.os, "access", lambda *_: False), "cannot be written", "--tmpfs /tmp"),
+    ("OpenAI shim", "warning", attribute(machine_checks, "missing_shim_packages", lambda: ["uvicorn"]), "uvicorn is not",
      "pip install 'qwen-triton[shim]'"),
     ("model", "error", lambda _, make: make.replay(model="./nowhere"), "'./nowhere' is neither a folder", ""),
     ("model", "warning", lambda _, make: make.replay(model="Qwen/Qwen3-0.6B"), "is no folder here", "give a folder"),
@@ -161,7 +163,7 @@ FAULTS: list[tuple[str, str, Break, str, str]] = [
      "build it again"),
     ("engine version", "error", engine_file(lambda folder: write_engine(folder, "1.0.0")),
      "the engine is of TensorRT-LLM 1.0.0, and 0.14.0 is installed", "image of its version"),
-    ("engine version", "warning", attribute(engine, "installed_version", lambda _: None, "built"),
+    ("engine version", "warning", attribute(engine_checks, "installed_version", lambda _: None, "built"),
      "no TensorRT-LLM is found", "image that built it"),
     ("rank files", "error", engine_file(lambda folder: (folder / "rank1.engine").unlink()), "rank1.engine is missing",
      "build it again"),
@@ -195,7 +197,7 @@ FAULTS: list[tuple[str, str, Break, str, str]] = [
 
 
 def _raise(message: str) -> Path:
-    raise machine.ConfigurationError(message)
+    raise machine_checks.ConfigurationError(message)
 
 
 def without_code(make: Maker) -> Site:
@@ -243,27 +245,27 @@ def test_a_sound_engine_passes_every_check_of_it(make: Maker, monkeypatch: pytes
     mpirun.touch(mode=0o755)
     monkeypatch.setenv("PATH", f"{mpirun.parent}:{os.environ['PATH']}")
     site = make.built()
-    findings = run_checks(engine.CHECKS, site)
-    assert [f.outcome for f in findings] == ["ok"] * len(engine.CHECKS), findings
+    findings = run_checks(engine_checks.CHECKS, site)
+    assert [f.outcome for f in findings] == ["ok"] * len(engine_checks.CHECKS), findings
     assert len(checks_for(site)) >= 15
 
 
 def test_what_depends_on_a_failed_check_is_skipped(make: Maker) -> None:
     """One fault, one error: not the same ten times."""
     (make.folder / "engine").mkdir()
-    findings = run_checks(engine.CHECKS, make.built())
-    assert [f.outcome for f in findings] == ["error", *["skipped"] * (len(engine.CHECKS) - 1)]
+    findings = run_checks(engine_checks.CHECKS, make.built())
+    assert [f.outcome for f in findings] == ["error", *["skipped"] * (len(engine_checks.CHECKS) - 1)]
 
 
 def test_several_faults_of_one_check_are_several_findings(make: Maker) -> None:
     site = make.built(engine={"max_beam_width": 4}, repository={"max_batch_size": 64})
-    (check,) = [c for c in engine.CHECKS if c.name == "batch, beam, length"]
+    (check,) = [c for c in engine_checks.CHECKS if c.name == "batch, beam, length"]
     assert len(run_checks([check], site)) == 2
 
 
 def test_the_exit_code_is_the_worst_outcome() -> None:
     def doubt(_: Site) -> str:
-        raise Doubt("odd; look")
+        raise CheckWarning("odd; look")
 
     site = Site(Deployment.model_validate({"model": "x", "engine": {"kind": "replay"}}))
     fine = Check("fine", "anything", lambda _: "well")
@@ -278,7 +280,7 @@ def test_the_exit_code_is_the_worst_outcome() -> None:
 def test_before_a_start_only_quick_checks_are_made(make: Maker) -> None:
     """Loading the tokenizer is left to the server."""
     quick = {f.check for f in run_checks(checks_for(make.replay()), make.replay(), thorough=False)}
-    assert {c.name for c in model.CHECKS if c.thorough} & quick == set()
+    assert {c.name for c in model_checks.CHECKS if c.thorough} & quick == set()
     assert "tokenizer files" in quick
 
 

@@ -1,4 +1,4 @@
-"""The launcher over children that do as told: order, readiness, death, policy, signals."""
+"""The launcher over processes that do as scripted: order, readiness, death, policy, signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUICK_S = 0.01
 
 
 @dataclass
-class FakeChild:
+class FakeProcess:
     """Writes what happens to it into `events`; `codes` are its exit codes, one for each time it is looked at."""
 
     name: str
@@ -45,7 +45,7 @@ class FakeChild:
 
 
 class Recorder:
-    """Progress that keeps what is said."""
+    """A LaunchProgress that keeps the lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -54,7 +54,7 @@ class Recorder:
     def waiting(self, names: Sequence[str], _seconds: float) -> None:
         self.waited_for |= set(names)
 
-    def say(self, line: str) -> None:
+    def report(self, line: str) -> None:
         self.lines.append(line)
 
 
@@ -67,13 +67,13 @@ def _signals_restored() -> Iterator[None]:
 
 
 def launch(
-    children: list[FakeChild],
-    told: Recorder,
+    processes: list[FakeProcess],
+    recorder: Recorder,
     restarts: int = 0,
     announce: Callable[[], None] = lambda: None,
     ready_timeout_s: float = 5,
 ) -> int:
-    return Launcher(children, restarts, ready_timeout_s, told, QUICK_S).run(announce)
+    return Launcher(processes, restarts, ready_timeout_s, recorder, QUICK_S).run(announce)
 
 
 def ask_to_end() -> None:
@@ -81,15 +81,15 @@ def ask_to_end() -> None:
 
 
 def twice(poll: int) -> list[int | None]:
-    """An exit code is looked at twice: when it is found, and when it is told."""
+    """An exit code is looked at twice: when it is found, and when it is reported."""
     return [poll, poll]
 
 
 def test_a_signal_ends_the_last_first_with_code_0() -> None:
     """What stands in front finishes while what is behind it still answers."""
     events: list[str] = []
-    children = [FakeChild("server", events), FakeChild("shim", events)]
-    code = launch(children, Recorder(), announce=lambda: (events.append("ready"), ask_to_end())[0])
+    processes = [FakeProcess("server", events), FakeProcess("shim", events)]
+    code = launch(processes, Recorder(), announce=lambda: (events.append("ready"), ask_to_end())[0])
     assert code == 0
     assert events == ["start server", "start shim", "ready", "stop shim", "stop server"]
 
@@ -97,30 +97,30 @@ def test_a_signal_ends_the_last_first_with_code_0() -> None:
 def test_a_child_s_end_is_told_with_its_last_lines_and_ends_all() -> None:
     """Policy `exit`: code 1, and why is on the screen."""
     events: list[str] = []
-    told = Recorder()
-    server = FakeChild("server", events, [*twice(-9)], lines=["out of memory"])
-    assert launch([server, FakeChild("shim", events)], told) == 1
-    assert told.lines == ["out of memory", "server ended with signal SIGKILL"]
+    recorder = Recorder()
+    server = FakeProcess("server", events, [*twice(-9)], lines=["out of memory"])
+    assert launch([server, FakeProcess("shim", events)], recorder) == 1
+    assert recorder.lines == ["out of memory", "server ended with signal SIGKILL"]
     assert events[-2:] == ["stop shim", "stop server"]
 
 
 def test_a_child_is_started_again_until_its_restarts_are_used_up() -> None:
     """Policy `restart`: the one that ended, and no other."""
     events: list[str] = []
-    told = Recorder()
-    shim = FakeChild("shim", events, [None, *twice(3), *twice(3), *twice(4)])
-    code = launch([FakeChild("server", events), shim], told, restarts=2)
+    recorder = Recorder()
+    shim = FakeProcess("shim", events, [None, *twice(3), *twice(3), *twice(4)])
+    code = launch([FakeProcess("server", events), shim], recorder, restarts=2)
     assert code == 1
     assert events.count("start server") == 1
     assert events.count("start shim") == 3
-    assert told.lines[-1] == "shim ended with code 4"
-    assert "shim: starting it again in 0 s (2 of 2)" in told.lines
+    assert recorder.lines[-1] == "shim ended with code 4"
+    assert "shim: starting it again in 0 s (2 of 2)" in recorder.lines
 
 
 def test_what_never_got_ready_is_not_started_again() -> None:
     """A wrong configuration ends at once, whatever the policy."""
     events: list[str] = []
-    server = FakeChild("server", events, twice(1), answers=False)
+    server = FakeProcess("server", events, twice(1), answers=False)
     assert launch([server], Recorder(), restarts=5) == 1
     assert events == ["start server", "stop server"]
 
@@ -128,28 +128,28 @@ def test_what_never_got_ready_is_not_started_again() -> None:
 def test_a_child_that_stays_silent_is_named_and_everything_ends() -> None:
     """Readiness has a bound."""
     events: list[str] = []
-    told = Recorder()
-    children = [FakeChild("server", events), FakeChild("shim", events, answers=False)]
+    recorder = Recorder()
+    processes = [FakeProcess("server", events), FakeProcess("shim", events, answers=False)]
     with pytest.raises(ConfigurationError, match="shim was not ready after"):
-        launch(children, told, ready_timeout_s=0.05)
-    assert told.waited_for == {"shim"}
+        launch(processes, recorder, ready_timeout_s=0.05)
+    assert recorder.waited_for == {"shim"}
     assert events[-2:] == ["stop shim", "stop server"]
 
 
 def test_a_signal_while_it_waits_for_readiness_ends_it() -> None:
     """Ctrl-C needs no patience."""
     events: list[str] = []
-    told = Recorder()
-    told.waiting = lambda *_: ask_to_end()  # type: ignore[method-assign]
-    assert launch([FakeChild("server", events, answers=False)], told) == 0
+    recorder = Recorder()
+    recorder.waiting = lambda *_: ask_to_end()  # type: ignore[method-assign]
+    assert launch([FakeProcess("server", events, answers=False)], recorder) == 0
     assert events == ["start server", "stop server"]
 
 
 def test_a_second_signal_ends_them_at_once() -> None:
     """An operator who cannot wait for the drain."""
     events: list[str] = []
-    children = [FakeChild("server", events), FakeChild("shim", events)]
-    told = Recorder()
-    told.say = lambda _: ask_to_end()  # type: ignore[method-assign]
-    assert launch(children, told, announce=ask_to_end) == 0
+    processes = [FakeProcess("server", events), FakeProcess("shim", events)]
+    recorder = Recorder()
+    recorder.report = lambda _: ask_to_end()  # type: ignore[method-assign]
+    assert launch(processes, recorder, announce=ask_to_end) == 0
     assert events[2:4] == ["kill server", "kill shim"]

@@ -12,7 +12,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.deployment.schema import Deployment, Repository, TensorRtLlmEngine
+from qwen_triton_build.deployment.engine_sections import TensorRtLlmSection
+from qwen_triton_build.deployment.schema import Deployment, Repository
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 from tests.support.engine_folders import write_engine
@@ -38,7 +39,7 @@ TEXT_ONLY = {"IMAGE_BYTES", "IMAGE_URL", "VIDEO_BYTES", "IMAGE_SIZES"} | {
 
 def rendered(folder: Path, version: str, **settings: Any) -> dict[str, Any]:
     """{model: its rendered config} for an engine of `version`."""
-    engine = TensorRtLlmEngine(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version), **settings)
+    engine = TensorRtLlmSection(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version), **settings)
     deployment = Deployment(model="m", engine=engine, repository=Repository(decoupled=True))
     repository = render(placeholders(deployment, folder), folder / "repository")
     return {
@@ -167,7 +168,7 @@ def test_contradictions_are_refused(
 ) -> None:
     """What would fail or be ignored at the server is one line here, with the remedy."""
     folder = write_engine(tmp_path / "engine")
-    engine = TensorRtLlmEngine(kind="tensorrtllm", engine_dir=folder, **settings)
+    engine = TensorRtLlmSection(kind="tensorrtllm", engine_dir=folder, **settings)
     deployment = Deployment(model="m", engine=engine, repository=Repository(**repository))
     with pytest.raises(ConfigurationError, match=f"^{re.escape(error.format(e=folder))}$"):
         render(placeholders(deployment, tmp_path), tmp_path / "repository")
@@ -189,7 +190,7 @@ def test_engines_that_cannot_be_served_so_are_refused(
 ) -> None:
     """An unknown version, or a build without what in-flight batching needs."""
     folder = write_engine(tmp_path / "engine", version, built=built, **plugins)
-    deployment = Deployment(model="m", engine=TensorRtLlmEngine(kind="tensorrtllm", engine_dir=folder))
+    deployment = Deployment(model="m", engine=TensorRtLlmSection(kind="tensorrtllm", engine_dir=folder))
     with pytest.raises(ConfigurationError, match=f"^{re.escape(error)}$"):
         placeholders(deployment, tmp_path)
 
@@ -198,7 +199,7 @@ def test_another_model_s_tokenizer_is_refused(tmp_path: Path) -> None:
     """The vocabulary of the checkpoint and the engine's differ: ids would mean other text."""
     (tmp_path / "config.json").write_text('{"vocab_size": 151936}')
     deployment = Deployment(
-        model="m", engine=TensorRtLlmEngine(kind="tensorrtllm", engine_dir=write_engine(tmp_path / "engine"))
+        model="m", engine=TensorRtLlmSection(kind="tensorrtllm", engine_dir=write_engine(tmp_path / "engine"))
     )
     with pytest.raises(ConfigurationError, match="has a vocabulary of 151936, and the engine of 152064; give the"):
         placeholders(deployment, tmp_path)

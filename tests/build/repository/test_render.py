@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.deployment.schema import Deployment, OpenVinoEngine, ReplayEngine, Repository
+from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection
+from qwen_triton_build.deployment.schema import Deployment, Repository
 from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import MODELS, check_config, fill, render, template_repository
 
@@ -16,7 +17,7 @@ CHECKPOINT = Path("/models/Qwen")
 
 
 def values(**repository: object) -> dict[str, str | int | float | bool | None]:
-    replay = ReplayEngine(kind="replay", step_ms=2.5)
+    replay = ReplaySection(kind="replay", step_ms=2.5)
     deployment = Deployment(model=str(CHECKPOINT), engine=replay, repository=Repository.model_validate(repository))
     return placeholders(deployment, CHECKPOINT)
 
@@ -50,7 +51,7 @@ def test_the_deployment_s_settings_arrive(tmp_path: Path) -> None:
 
 
 def test_the_openvino_engine_is_told_its_checkpoint() -> None:
-    engine = OpenVinoEngine(kind="openvino", profile="int8")
+    engine = OpenVinoSection(kind="openvino", profile="int8")
     filled = placeholders(Deployment(model=str(CHECKPOINT), engine=engine), CHECKPOINT)
     options = json.loads(str(filled["engine_options"]))
     assert (options["engine"], options["model"], options["profile"]) == ("openvino", str(CHECKPOINT), "int8")

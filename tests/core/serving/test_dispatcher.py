@@ -13,7 +13,8 @@ import pytest
 from qwen_triton.engines.engine import EngineInfo
 from qwen_triton.engines.process.client import EngineClient, connect, read_counters
 from qwen_triton.engines.process.server import EngineServer
-from qwen_triton.engines.replay.engine import ReplayEngine, ReplayOptions
+from qwen_triton.engines.replay.engine import ReplayEngine
+from qwen_triton.engines.replay.options import ReplayOptions
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
 from qwen_triton.serving import disconnects
 from qwen_triton.serving.dispatcher import Dispatcher

@@ -105,10 +105,10 @@ def test_a_killed_launcher_takes_its_children_along(launch: Launch) -> None:
 
 
 def test_a_server_that_cannot_load_ends_the_launch_at_once(deployment: dict[str, Any], tmp_path: Path) -> None:
-    """Its reason is on the screen, restarts or not."""
-    deployment["engine"] = {"kind": "replay", "mode": "scripts"}
+    """Its reason is on the screen, restarts or not. The folder has a tokenizer and no weights."""
+    deployment["engine"] = {"kind": "openvino"}
     with (
-        pytest.raises(AssertionError, match=r"engine.scripts: mode «scripts» needs"),
-        launched(deployment, tmp_path, "--on-failure", "restart"),
+        pytest.raises(AssertionError, match=r"qwen-triton engine: .*safetensors"),
+        launched(deployment, tmp_path, "--on-failure", "restart", "--ignore", "weights"),
     ):
         pass

@@ -11,7 +11,8 @@ from shutil import copy
 
 import pytest
 
-from qwen_triton_build.deployment.schema import Deployment, Server, TensorRtLlmEngine
+from qwen_triton_build.deployment.engine_sections import TensorRtLlmSection
+from qwen_triton_build.deployment.schema import Deployment, Server
 from qwen_triton_build.launch.log import ServerLog
 from qwen_triton_build.launch.tritonserver import TritonServer
 from qwen_triton_build.repository.placeholders import placeholders
@@ -34,7 +35,7 @@ def version(request: pytest.FixtureRequest) -> str:
 def server(version: str, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server on what is rendered for an engine of `version`."""
     folder = tmp_path_factory.mktemp("rendered")
-    engine = TensorRtLlmEngine(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version))
+    engine = TensorRtLlmSection(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version))
     deployment = Deployment(model="m", engine=engine)
     repository = render(placeholders(deployment, qwen25_folder), folder / "repository")
     config = repository / "tensorrt_llm" / "config.pbtxt"

@@ -1,6 +1,6 @@
 """Bad words, biases and cached tokens from the request to the engine and back, through both text models.
 
-The replay engine acts on them as a sampler does: a script's token leads by 10 (engines.replay_choice).
+The replay engine acts on them as a sampler does: a script's token leads by 10 (engines.replay.sampler).
 """
 
 from __future__ import annotations

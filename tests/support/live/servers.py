@@ -23,7 +23,7 @@ from qwen_triton.engines.process.client import read_counters
 from qwen_triton.engines.process.socket import engine_address
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import TENSORRT_LLM
-from qwen_triton_build.deployment.model_names import resolve_model
+from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment, load_deployment
 from qwen_triton_build.launch import tritonserver
 from qwen_triton_build.launch.log import ServerLog
@@ -119,7 +119,7 @@ def serving(
         try:
             server.wait_ready()
         except ConfigurationError as error:
-            pytest.fail("\n".join([str(error), *log.telling_lines()]))
+            pytest.fail("\n".join([str(error), *log.error_lines()]))
         yield LiveServer(loaded, repository, folder / "tritonserver.log", server.pid)
     finally:
         server.stop()

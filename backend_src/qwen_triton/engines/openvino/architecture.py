@@ -1,6 +1,6 @@
 """The architecture that dense Qwen2, Qwen2.5 and Qwen3 checkpoints share, read from a config.json.
 
-What this describes is all that the converter builds; whatever else a config.json asks for is refused here, by its key.
+The converter builds exactly this; any other feature that a config.json asks for is refused here, by its key.
 """
 
 from __future__ import annotations

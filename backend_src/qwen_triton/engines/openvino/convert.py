@@ -1,4 +1,4 @@
-"""Turns a dense Qwen checkpoint into a folder that openvino-genai loads; keeps it, so that this happens once.
+"""Converts a dense Qwen checkpoint to a folder that openvino-genai loads, and caches the result.
 
 python -m qwen_triton.engines.openvino.convert CHECKPOINT --weights int8 --output DIR
 """
@@ -28,24 +28,24 @@ from .graph import GraphBuilder
 from .weights import WEIGHT_FORMATS, WeightFormat, WeightNodes, mark_decompression
 
 VERSION = 1
-"""Part of the cache key: to be raised with every change of what a conversion writes."""
+"""Part of the cache key; raise it with every change of a conversion's output."""
 
 Report = Callable[[str], None]
-"""Takes one line about the progress."""
+"""Receives one line of progress."""
 _log = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
-    """Where conversions are kept unless a setting says otherwise."""
+    """The user's cache folder for conversions; `conversion_cache` overrides it."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "qwen-triton" / "openvino"
 
 
 def convert_cached(folder: Path, weights: WeightFormat, cache: Path | None = None, report: Report = _log.info) -> Path:
-    """The converted model of a checkpoint folder, made now or found in `cache` from an earlier time.
+    """The converted model of a checkpoint folder, from `cache` or converted now.
 
-    Safe with other processes that want the same: one converts, the others wait for it. A conversion that was cut
-    short is never used. Raises ConfigurationError for checkpoints that are damaged or not covered.
+    Safe across processes: one converts, the others wait for its lock. An interrupted conversion is never used.
+    Raises ConfigurationError for a checkpoint that is damaged or not covered.
     """
     checkpoint = Checkpoint.open(folder)
     target = (cache or default_cache()) / f"{folder.resolve().name}-{weights}-{fingerprint(checkpoint)}"
@@ -77,7 +77,7 @@ def _locked(target: Path) -> Iterator[None]:
 def convert(checkpoint: Checkpoint, weights: WeightFormat, target: Path, report: Report = _log.info) -> None:
     """Writes `target`, which must not exist: openvino_model.xml and .bin, and config.json.
 
-    generation_config.json stays behind on purpose: openvino-genai would add its end ids to every request's own.
+    generation_config.json is left out: openvino-genai would add its end ids to those of every request.
     """
     model = DenseQwen.from_config(checkpoint.config)
     model.check_tensors(checkpoint.tensors)

@@ -1,7 +1,7 @@
-"""The CPU engine: openvino-genai's continuous batching behind our step protocol.
+"""The OpenVINO engine: openvino-genai's continuous batching as a StepEngine.
 
-Knows token ids only. `step()` of the library keeps Python's global lock for its whole length, so this belongs into a
-process of its own.
+Knows token ids only. The library's `step()` holds Python's global lock until it returns, so the engine runs in a process
+of its own.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from ...errors import ConfigurationError
 from ...types import EngineRequest, TokenChunk
 from ..capabilities import check_honoured
 from ..engine import Counters, EngineInfo, Key, Queue
+from .cache import BLOCK_TOKENS, ModelSizes, cache_blocks, scheduler
 from .convert import convert_cached
-from .limits import Limits
-from .options import BLOCK_TOKENS, PROFILES, ModelSizes, OpenVinoOptions, cache_blocks, cpu_capabilities, scheduler
+from .limits import EngineLimits
+from .options import OpenVinoOptions
+from .profiles import PROFILES, cpu_capabilities, plugin_properties
 from .sampling import generation_config
-from .sequence import Running
+from .sequence import RunningSequence
 
-__all__ = ["OpenVinoEngine", "OpenVinoOptions"]
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
 BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
@@ -37,33 +38,38 @@ BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
 
 
 class OpenVinoEngine:
-    """A StepEngine. Loading converts the checkpoint the first time; ConfigurationError tells what it cannot load."""
+    """A StepEngine on a dense Qwen checkpoint, which is converted on first use.
+
+    Raises ConfigurationError for a checkpoint or a profile that it cannot load.
+    """
 
     def __init__(self, options: OpenVinoOptions, build: BuildPipeline = genai.ContinuousBatchingPipeline) -> None:
-        properties = options.properties(cpu_capabilities())
+        properties = plugin_properties(options, cpu_capabilities())
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
         self.counters = Counters()
         self._queue = Queue(self.counters)
-        self._limits = Limits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
+        self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
         self._batch = options.max_num_seqs
-        self._ids = itertools.count()  # the pipeline breaks when an id comes twice, so callers' keys are kept out
+        self._ids = (
+            itertools.count()
+        )  # the pipeline breaks when an id is used twice; the process's keys start anew with it
         self._waiting: dict[Key, tuple[EngineRequest, genai.GenerationConfig]] = {}
-        self._running: dict[Key, Running] = {}
+        self._running: dict[Key, RunningSequence] = {}
         self._pipeline: genai.ContinuousBatchingPipeline | None = self._build()
 
     def add(self, key: Key, request: EngineRequest) -> None:
-        """Takes a sequence; see StepEngine. It joins the batch at the next step that has room for it."""
+        """Queues a sequence (see StepEngine); it joins the batch at the first step with room for it."""
         check_honoured("openvino", request)
         self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
         self._queue.arrive(key)
         self._count()
 
     def cancel(self, key: Key) -> None:
-        """Lets go of a sequence; its cache blocks are free after the next step."""
+        """Drops a sequence; its cache blocks are free after the next step."""
         running = self._running.pop(key, None)
         if running is not None:
             running.handle.cancel()
@@ -77,7 +83,7 @@ class OpenVinoEngine:
         return key in self._waiting
 
     def wait_s(self) -> float | None:
-        """0 while anything waits or is in the pipeline, a cancelled sequence too."""
+        """0 while sequences wait or are in the pipeline; a cancelled one is there until the next step."""
         return 0.0 if self._waiting or self._busy() else None
 
     def _busy(self) -> bool:
@@ -91,17 +97,17 @@ class OpenVinoEngine:
                 self._pipeline.step()
                 self.counters.steps += 1
                 for key in list(self._running):
-                    chunks += [(key, chunk) for chunk in self._gained(key)]
-        except Exception as error:  # any C++ exception may come; whichever it is, the pipeline is broken afterwards
-            _log.exception("the pipeline failed and is built anew")
+                    chunks += [(key, chunk) for chunk in self._read_chunks(key)]
+        except Exception as error:  # the pipeline is unusable after any C++ exception
+            _log.exception("the pipeline failed and is rebuilt")
             chunks += self._fail_all(error)
         self._count()
         return chunks
 
     def _join(self) -> list[tuple[Key, TokenChunk]]:
-        """Hands waiting sequences to the pipeline, first come first served; returns the errors of those it rejects.
+        """Submits waiting sequences in order of arrival while the batch has room; returns the errors of rejected ones.
 
-        The pipeline's own bound on sequences does not hold when long prompts are split, so the batch is bounded here.
+        The pipeline's own bound (max_num_seqs) does not hold when long prompts are split, so the batch is bounded here.
         """
         errors = []
         taken = sum(running.request.sampling.beam_width for running in self._running.values())
@@ -112,7 +118,7 @@ class OpenVinoEngine:
             del self._waiting[key]
             self._queue.start(key)
             try:
-                self._running[key] = Running(request, self._submit(request, config))
+                self._running[key] = RunningSequence(request, self._submit(request, config))
             except RuntimeError as error:
                 self.counters.finished += 1
                 errors.append((key, TokenChunk(finish="error", error=str(error))))
@@ -124,10 +130,10 @@ class OpenVinoEngine:
         ids = ov.Tensor(np.array([request.token_ids], dtype=np.int64))
         return self._pipeline.add_request(next(self._ids), ids, config)
 
-    def _gained(self, key: Key) -> list[TokenChunk]:
+    def _read_chunks(self, key: Key) -> list[TokenChunk]:
         running = self._running[key]
         before = running.tokens
-        chunks = running.gained()
+        chunks = running.read_chunks()
         self.counters.tokens += running.tokens - before
         if chunks and chunks[-1].finish:
             del self._running[key]
@@ -155,7 +161,7 @@ class OpenVinoEngine:
             self.counters.extra["kv_cache_bytes"] = float(metrics.cache_size_in_bytes)
 
     def close(self) -> None:
-        """Gives the model's memory and threads back; what is in flight ends without a word."""
+        """Frees the model's memory and threads; running sequences end without a last chunk."""
         for key in [*self._waiting, *self._running]:
             self.cancel(key)
         if self._busy():
@@ -172,7 +178,7 @@ def _model_folder(options: OpenVinoOptions) -> Path:
         return convert_cached(folder, weights, cache)
     if weights != "stored":
         raise ConfigurationError(
-            f"profile: {options.profile} needs a checkpoint to convert, {folder} is OpenVINO's format already; "
+            f"engine.profile: {options.profile} needs a checkpoint to convert, {folder} is OpenVINO's format already; "
             "use the profile exact or bf16"
         )
     return folder

@@ -1,6 +1,6 @@
-"""What fits the OpenVINO engine: ids inside the vocabulary, lengths inside context and cache.
+"""Limits of the OpenVINO engine: ids inside the vocabulary, lengths inside context and cache.
 
-The pipeline itself takes any id and any length silently, so everything is checked before it sees a request.
+The pipeline accepts any id and any length silently, so a request is checked before it is submitted.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from ...errors import InvalidRequest
 from ...types import EngineRequest
-from .options import BLOCK_TOKENS
+from .cache import BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """Lengths in tokens; `batch` is the most sequences in one step."""
 
     vocab: int
@@ -22,7 +22,7 @@ class Limits:
     batch: int
 
     def admit(self, request: EngineRequest) -> int:
-        """The most tokens that this request may produce. Raises InvalidRequest for what could not be served."""
+        """The number of tokens that a request may generate. Raises InvalidRequest, with the field, if it does not fit."""
         self._check_ids(request)
         room = self.context - len(request.token_ids)
         max_tokens = max(1, room) if request.sampling.max_tokens is None else request.sampling.max_tokens
@@ -45,7 +45,7 @@ class Limits:
                 raise InvalidRequest(f"{wrong[0]} is outside the vocabulary (0 to {self.vocab - 1})", field)
 
     def _check_beams(self, request: EngineRequest, max_tokens: int) -> None:
-        """A search that outgrows the batch or the cache would be cut off without a usable beam."""
+        """Refuses a beam search that could outgrow batch or cache: the scheduler would cut it off without a usable beam."""
         beams = request.sampling.beam_width
         if beams > self.batch:
             raise InvalidRequest(f"must not be larger than the engine's batch ({self.batch})", "beam_width")

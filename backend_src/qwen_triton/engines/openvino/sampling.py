@@ -1,4 +1,4 @@
-"""An EngineRequest in openvino-genai's terms: its GenerationConfig, and refusals of what that would not honour."""
+"""Converts an EngineRequest to openvino-genai's GenerationConfig; refuses parameters that it would ignore."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_IN_BEAMS = {
     "frequency_penalty": (None, 0),
     "min_tokens": (0,),
 }
-"""Beam search in openvino-genai takes no notice of these; their values that change nothing are let through."""
+"""Parameters that beam search in openvino-genai ignores, with their neutral values, which are accepted."""
 
 
 def stop_ids(request: EngineRequest) -> frozenset[int]:
@@ -28,7 +28,7 @@ def stop_ids(request: EngineRequest) -> frozenset[int]:
 
 
 def generation_config(request: EngineRequest, max_tokens: int) -> genai.GenerationConfig:
-    """Raises InvalidRequest for a parameter that openvino-genai would refuse or take no notice of."""
+    """`max_tokens`: as the limits allow. Raises InvalidRequest for a parameter that would be refused or ignored."""
     sampling = request.sampling
     config = genai.GenerationConfig()
     config.max_new_tokens = max_tokens
@@ -47,9 +47,9 @@ def generation_config(request: EngineRequest, max_tokens: int) -> genai.Generati
 
 
 def _set_end(config: genai.GenerationConfig, request: EngineRequest) -> None:
-    """An end id must be given in any case: one left open is looked up beside the model, and others with it.
+    """Sets an end id even where there is none: openvino-genai would otherwise read the model folder's own end ids.
 
-    `ignore_eos` switches off every stop id, the one given too, so it is right only where there are none.
+    `ignore_eos` disables every stop id, the given ones too, so it is set only where there are none.
     """
     ids = stop_ids(request)
     config.ignore_eos = not ids
@@ -79,7 +79,7 @@ def _set_penalties(config: genai.GenerationConfig, sampling: SamplingParams) -> 
 
 
 def _set_choice(config: genai.GenerationConfig, sampling: SamplingParams) -> None:
-    """top_p 0 and min_p 1 leave only the most likely token, top_k 0 all of them: not values that the library takes."""
+    """Maps values outside the library's range: top_p 0 and min_p 1 mean greedy, top_k 0 means no limit."""
     config.do_sample = not (sampling.greedy or sampling.top_p == 0 or sampling.min_p == 1)
     if not config.do_sample:
         return

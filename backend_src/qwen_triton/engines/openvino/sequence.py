@@ -1,4 +1,4 @@
-"""One request in the pipeline, and what it gained in a step as our chunks."""
+"""A sequence in openvino-genai's pipeline: turns its new outputs into TokenChunks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _FINISH: dict[genai.GenerationFinishReason, FinishReason] = {
 
 
 @dataclass(slots=True)
-class Running:
-    """A request that the pipeline works on; `tokens` counts what it has produced, all beams together."""
+class RunningSequence:
+    """A request with its generation handle; `tokens` counts the ids produced so far, all beams together."""
 
     request: EngineRequest
     handle: genai.GenerationHandle
     tokens: int = 0
 
-    def gained(self) -> list[TokenChunk]:
-        """What is new since the last call; after a chunk with `finish` there is nothing more to ask for."""
+    def read_chunks(self) -> list[TokenChunk]:
+        """Chunks since the last call; none follows one with `finish`."""
         chunks: list[TokenChunk] = []
-        # A read() with nothing to read blocks for ever, and every thread of the process with it.
+        # read() without a pending output blocks for ever and holds Python's global lock, so can_read() comes first.
         while not (chunks and chunks[-1].finish) and self.handle.can_read():
             outputs = list(self.handle.read().values())
             self.tokens += sum(len(output.generated_ids) for output in outputs)
@@ -39,7 +39,7 @@ class Running:
         return self.request.sampling.beam_width > 1
 
     def _beams(self, outputs: list[genai.GenerationOutput]) -> list[TokenChunk]:
-        """The best beams, best first. All come when the search ends; those of one that was cut off do not count."""
+        """The `n` best beams, best first. The library yields all when the search ends; none if it was cut off."""
         if any(output.finish_reason not in _FINISH for output in outputs):
             return []
         best = sorted(outputs, key=lambda output: -output.score)[: self.request.sampling.n]
@@ -53,7 +53,7 @@ class Running:
         ]
 
     def _chunk(self, output: genai.GenerationOutput) -> TokenChunk:
-        """What was read of one sequence or beam; the id that ended it is taken out of its tokens."""
+        """One output of a sequence or beam as a chunk; the stop id that ended it is not among its tokens."""
         ids, log_probs = list(output.generated_ids), list(output.generated_log_probs)
         finish = _FINISH.get(output.finish_reason)
         wanted = self.request.sampling.logprobs is not None

@@ -1,4 +1,4 @@
-"""How a checkpoint's tensors become nodes of an OpenVINO graph: as they are stored, or as int8 with a scale per row."""
+"""Turns a checkpoint's tensors into nodes of an OpenVINO graph: as stored, or as int8 with a scale per row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ...checkpoint.weights import StoredTensor
 WeightFormat = Literal["stored", "int8"]
 WEIGHT_FORMATS: tuple[WeightFormat, ...] = ("stored", "int8")
 _TYPES = {"BF16": ov.Type.bf16, "F16": ov.Type.f16, "F32": ov.Type.f32}
-_BLOCK = 1 << 22  # weights widened to f32 at a time, so that a large matrix costs 16 MB, not its size again
+_BLOCK = 1 << 22  # numbers widened to f32 at a time: 16 MB of extra memory instead of a second copy of the matrix
 
 
 class WeightNodes:
-    """Makes the node of a tensor; tells `done` the size of each matrix that it has rounded, in numbers.
+    """Makes the node of a tensor; calls `done` with the number of weights of each matrix that it has rounded.
 
-    Stored weights are not copied, and OpenVINO does not hold the arrays that its constants point into: this object
-    does, so it has to outlive the graph.
+    Stored weights are not copied, and OpenVINO does not own the arrays that its constants point into. This object owns
+    them, so it must outlive the graph.
     """
 
     def __init__(self, tensors: Mapping[str, StoredTensor], weights: WeightFormat, done: Callable[[int], None]) -> None:
@@ -72,7 +72,7 @@ def _widen(part: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def mark_decompression(xml: Path) -> None:
-    """Marks the conversions of 16-bit weights in a saved graph, so that the plugin keeps these weights as they are.
+    """Marks the conversions of 16-bit weights in a saved graph, so that the plugin keeps them 16-bit.
 
     Without the mark the CPU plugin folds them to f32 when it loads, which doubles their memory. The Python interface
     cannot set it, so it is written into the file.

@@ -1,10 +1,9 @@
-"""An engine without a model: it plays token scripts at a set pace, so that the whole line can be tested and measured.
+"""An engine without a model: it plays token scripts at a set pace, for tests and for measurements of the rest.
 
-What is said: `echo` answers with the prompt's own ids, `random` with ids drawn from a seed and the prompt, `scripts`
-with the listed ids, one list per request in turn. When a script ends the answer stops with the request's first end id;
-a request without end ids, or with tokens to go to its min_tokens, hears the script again from its start.
-A token that is a request's bad word, or that its biases outbid, gives way to another (see replay_choice).
-How fast: slots, a prefill time per prompt token, a step time, or flat out.
+Content: `echo` answers with the prompt's ids, `random` with ids drawn from a seed and the prompt, `scripts` with the
+listed ids, one list per request in turn. At a script's end the answer stops with the request's first end id; for a
+request without end ids, or with tokens missing to its min_tokens, the script starts again. The sampler replaces tokens
+that the request's bad words or biases exclude. Pace: slots, a prefill time per prompt token, a step time, or none.
 """
 
 from __future__ import annotations
@@ -14,61 +13,39 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from ...errors import ConfigurationError, InvalidRequest
+from ...errors import InvalidRequest
 from ...types import EngineRequest, TokenChunk
 from ..engine import Counters, EngineInfo, Key, Queue
-from .choice import Choice
+from .options import ReplayOptions
 from .prefix_cache import PrefixCache
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """`slots`: sequences generated at once, others wait. Times in milliseconds; `step_ms` 0 = as fast as it goes.
-
-    `tokens` bounds a random answer when the request's max_tokens does not. `fail_after` makes a sequence fail after
-    that many tokens (tests of engine faults); `crash_on` ends the process when a prompt holds that id. With
-    `prefix_caching` the beginning of a prompt that was asked before is reported as cached and takes no time.
-    """
-
-    mode: Literal["echo", "random", "scripts"] = "echo"
-    scripts: tuple[tuple[int, ...], ...] = ()
-    slots: int = 1024
-    step_ms: float = 0.0
-    prefill_ms_per_token: float = 0.0
-    prefix_caching: bool = False
-    tokens_per_step: int = 1
-    tokens: int = 128
-    vocab_size: int = 151_936
-    max_context: int = 32_768
-    random_ids: tuple[int, int] = (0, 151_643)
-    log_prob: float = -0.5
-    fail_after: int | None = None
-    crash_on: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("slots", "tokens_per_step", "tokens", "vocab_size", "max_context"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"engine.{name}: must be at least 1")
-        if self.mode == "scripts" and not self.scripts:
-            raise ConfigurationError("engine.scripts: mode «scripts» needs at least one list of token ids")
-
+from .sampler import ScriptSampler
 
 _NO_LIMIT = 1 << 31
 
 
-class _Play:
-    """One sequence under way: what is left to say, and from when on."""
+class _Sequence:
+    """One running sequence: its script, how far it has come, and when its first token is due (monotonic seconds)."""
 
-    __slots__ = ("cached", "choose", "done", "ending", "limit", "loops", "min_tokens", "request", "script", "starts_at")
+    __slots__ = (
+        "cached",
+        "done",
+        "ending",
+        "limit",
+        "loops",
+        "min_tokens",
+        "request",
+        "sampler",
+        "script",
+        "starts_at",
+    )
 
     def __init__(self, request: EngineRequest, script: Sequence[int], starts_at: float, cached: int) -> None:
         self.request = request
         self.cached = cached
-        self.choose = Choice(request) if request.bad_words or request.bias else None
+        self.sampler = ScriptSampler(request) if request.bad_words or request.bias else None
         self.script = script
         self.starts_at = starts_at
         self.done = 0
@@ -85,7 +62,7 @@ class _Play:
         else:
             ids = [self.script[i % len(self.script)] for i in range(start, start + count)]
         self.done += len(ids)
-        return ids if self.choose is None else [self.choose(i) for i in ids]
+        return ids if self.sampler is None else [self.sampler.sample(i) for i in ids]
 
 
 class ReplayEngine:
@@ -97,16 +74,16 @@ class ReplayEngine:
         self.counters = Counters()
         self._queue = Queue(self.counters)
         self._cache = PrefixCache() if options.prefix_caching else None
-        self._running: dict[Key, _Play] = {}
+        self._running: dict[Key, _Sequence] = {}
         self._waiting: OrderedDict[Key, EngineRequest] = OrderedDict()
         self._next_step = 0.0
-        self._turn = 0
+        self._next_script = 0
 
     def add(self, key: Key, request: EngineRequest) -> None:
         if any(not 0 <= i < self._options.vocab_size for i in request.token_ids):
             raise InvalidRequest(f"token ids must be in [0, {self._options.vocab_size})", "input_ids")
         if self._options.crash_on in request.token_ids:
-            raise SystemExit("replay: told to crash on this prompt")
+            raise SystemExit("replay: crash_on is in this prompt")
         self._waiting[key] = request
         self._queue.arrive(key)
         self._fill_slots()
@@ -125,14 +102,16 @@ class ReplayEngine:
             return None
         due = self._next_step
         if self._options.prefill_ms_per_token:
-            due = max(due, min(play.starts_at for play in self._running.values()))
+            due = max(due, min(sequence.starts_at for sequence in self._running.values()))
         return max(0.0, due - time.monotonic())
 
     def step(self) -> list[tuple[Key, TokenChunk]]:
         now = time.monotonic()
         if now < self._next_step:
             return []
-        chunks = [(key, self._next_chunk(play)) for key, play in self._running.items() if play.starts_at <= now]
+        chunks = [
+            (key, self._next_chunk(sequence)) for key, sequence in self._running.items() if sequence.starts_at <= now
+        ]
         for key, chunk in chunks:
             self.counters.tokens += len(chunk.token_ids)
             if chunk.finish:
@@ -154,9 +133,9 @@ class ReplayEngine:
         for key in list(islice(self._waiting, max(0, self._options.slots - len(self._running)))):
             request = self._waiting.pop(key)
             self._queue.start(key)
-            cached = self._cache.see(request.token_ids) if self._cache else 0
+            cached = self._cache.add(request.token_ids) if self._cache else 0
             prefill = (len(request.token_ids) - cached) * self._options.prefill_ms_per_token / 1e3
-            self._running[key] = _Play(request, self._script(request), now + prefill, cached)
+            self._running[key] = _Sequence(request, self._script(request), now + prefill, cached)
         self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
 
     def _script(self, request: EngineRequest) -> Sequence[int]:
@@ -167,25 +146,25 @@ class ReplayEngine:
             seed = zlib.crc32(repr((request.token_ids, request.sampling.seed)).encode())
             low, high = self._options.random_ids
             return random.Random(seed).choices(range(low, high), k=min(limit, self._options.tokens))
-        self._turn += 1
-        return self._options.scripts[(self._turn - 1) % len(self._options.scripts)]
+        self._next_script += 1
+        return self._options.scripts[(self._next_script - 1) % len(self._options.scripts)]
 
-    def _next_chunk(self, play: _Play) -> TokenChunk:
-        """A sequence's next chunk; the first one says how much of the prompt was cached."""
-        first = not play.done
-        chunk = self._advance(play)
-        return chunk._replace(cached_tokens=play.cached) if first and play.cached else chunk
+    def _next_chunk(self, sequence: _Sequence) -> TokenChunk:
+        """A sequence's next chunk; its first one carries the number of cached prompt tokens."""
+        first = not sequence.done
+        chunk = self._advance(sequence)
+        return chunk._replace(cached_tokens=sequence.cached) if first and sequence.cached else chunk
 
-    def _advance(self, play: _Play) -> TokenChunk:
-        done, request = play.done, play.request
-        ids = play.next_ids(min(self._options.tokens_per_step, play.limit - done))
-        if not play.ending.isdisjoint(ids):
+    def _advance(self, sequence: _Sequence) -> TokenChunk:
+        done, request = sequence.done, sequence.request
+        ids = sequence.next_ids(min(self._options.tokens_per_step, sequence.limit - done))
+        if not sequence.ending.isdisjoint(ids):
             for n, token in enumerate(ids):
-                if token in play.ending and done + n >= play.min_tokens:
+                if token in sequence.ending and done + n >= sequence.min_tokens:
                     return self._chunk(request, ids[:n], "stop", token)
-        if self._options.fail_after is not None and play.done >= self._options.fail_after:
-            return TokenChunk(finish="error", error="replay: told to fail here")
-        if play.done >= play.limit:
+        if self._options.fail_after is not None and sequence.done >= self._options.fail_after:
+            return TokenChunk(finish="error", error="replay: fail_after is reached")
+        if sequence.done >= sequence.limit:
             return self._chunk(request, ids, "length", None)
         if not ids:
             return self._chunk(request, ids, "stop", request.end_ids[0])

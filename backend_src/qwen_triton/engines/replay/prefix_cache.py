@@ -1,4 +1,4 @@
-"""Beginnings of prompts that an engine without a model acts as if it had computed before."""
+"""Prefix cache of the replay engine: which beginnings of prompts count as computed. Holds no keys and values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 BLOCK = 16
-"""Tokens that are found or not found together."""
+"""Tokens of a block; a prefix is cached in whole blocks."""
 
 
 class PrefixCache:
-    """Remembers prompts in blocks; beyond `capacity` blocks those that were not seen for longest are forgotten."""
+    """Least-recently-used cache of at most `capacity` prompt blocks, each named by a hash chain over its prefix."""
 
     def __init__(self, capacity: int = 65_536) -> None:
         self._capacity = capacity
         self._blocks: OrderedDict[int, None] = OrderedDict()
 
-    def see(self, token_ids: Sequence[int]) -> int:
-        """How many of a prompt's first tokens were seen before, at most all but one; from now on the whole prompt was."""
+    def add(self, token_ids: Sequence[int]) -> int:
+        """Adds a prompt; returns how many of its first tokens were cached before, at most all but one."""
         found, chain, known = 0, 0, True
         for start in range(0, len(token_ids) - BLOCK, BLOCK):
             chain = hash((chain, tuple(token_ids[start : start + BLOCK])))

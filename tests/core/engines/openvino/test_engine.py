@@ -16,7 +16,8 @@ import pytest
 
 from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.engines.openvino.convert import convert
-from qwen_triton.engines.openvino.engine import OpenVinoEngine, OpenVinoOptions
+from qwen_triton.engines.openvino.engine import OpenVinoEngine
+from qwen_triton.engines.openvino.options import OpenVinoOptions
 from qwen_triton.engines.openvino.weights import quantise_rows
 from qwen_triton.errors import ConfigurationError, InvalidRequest
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
@@ -96,7 +97,7 @@ def load(folder: Path) -> Load:
 
 @pytest.fixture(scope="module")
 def engine(load: Load) -> Iterator[OpenVinoEngine]:
-    loaded = load()
+    loaded = load(max_num_seqs=64)
     yield loaded
     loaded.close()
 
@@ -186,7 +187,7 @@ def test_a_model_exported_elsewhere_is_loaded_as_it_is(load: Load, folder: Path)
     with pytest.raises(ConfigurationError) as caught:
         load("exported", profile="int8")
     assert str(caught.value) == (
-        f"profile: int8 needs a checkpoint to convert, {folder}/exported is OpenVINO's format already; "
+        f"engine.profile: int8 needs a checkpoint to convert, {folder}/exported is OpenVINO's format already; "
         "use the profile exact or bf16"
     )
 
@@ -559,7 +560,8 @@ import sys
 watched = ("socket.", "urllib.", "http.", "subprocess.", "os.system", "os.posix_spawn", "os.exec")
 seen = []
 sys.addaudithook(lambda event, _: seen.append(event) if event.startswith(watched) else None)
-from qwen_triton.engines.openvino.engine import OpenVinoEngine, OpenVinoOptions
+from qwen_triton.engines.openvino.engine import OpenVinoEngine
+from qwen_triton.engines.openvino.options import OpenVinoOptions
 from qwen_triton.types import EngineRequest, SamplingParams
 engine = OpenVinoEngine(OpenVinoOptions({str(folder / NAME)!r}, conversion_cache={str(folder / "telemetry")!r}))
 engine.add(1, EngineRequest((1, 2, 3), SamplingParams(max_tokens=2)))

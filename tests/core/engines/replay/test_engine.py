@@ -1,4 +1,4 @@
-"""The engine without a model: what it says in place of unwanted tokens, and what it calls cached."""
+"""The engine without a model: what replaces unwanted tokens, and which prefixes count as cached."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from qwen_triton.engines.replay.engine import ReplayEngine, ReplayOptions
-from qwen_triton.engines.replay.prefix_cache import BLOCK, PrefixCache
+from qwen_triton.engines.replay.engine import ReplayEngine
+from qwen_triton.engines.replay.options import ReplayOptions
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 
 
@@ -20,8 +20,8 @@ def play(engine: ReplayEngine, request: EngineRequest) -> list[TokenChunk]:
     return chunks
 
 
-def said(bad_words: tuple[tuple[int, ...], ...] = (), bias: Mapping[int, float] | None = None) -> list[int]:
-    """What is said where the script is 5 6 7 6."""
+def answered(bad_words: tuple[tuple[int, ...], ...] = (), bias: Mapping[int, float] | None = None) -> list[int]:
+    """The answer where the script is 5 6 7 6."""
     sampling = SamplingParams(max_tokens=4, seed=0)
     request = EngineRequest((5, 6, 7, 6), sampling, bad_words=bad_words, bias=bias or {})
     return [i for chunk in play(ReplayEngine(ReplayOptions()), request) for i in chunk.token_ids]
@@ -45,24 +45,7 @@ def said(bad_words: tuple[tuple[int, ...], ...] = (), bias: Mapping[int, float] 
 def test_bad_words_and_biases(
     bad_words: tuple[tuple[int, ...], ...], bias: dict[int, float], expected: list[int]
 ) -> None:
-    assert said(bad_words, bias) == expected
-
-
-def test_the_beginning_of_a_prompt_is_cached_once_it_was_asked() -> None:
-    cache = PrefixCache()
-    prompt = list(range(3 * BLOCK))
-    assert cache.see(prompt) == 0
-    assert cache.see(prompt) == 2 * BLOCK
-    assert cache.see([*prompt, 1]) == 2 * BLOCK
-    assert cache.see([*prompt, 1]) == 3 * BLOCK
-    assert cache.see([*prompt[:BLOCK], *reversed(prompt)]) == BLOCK
-    assert cache.see(prompt[1:]) == 0
-
-
-def test_what_was_not_asked_for_longest_is_forgotten() -> None:
-    cache = PrefixCache(capacity=2)
-    one, other = [1] * (BLOCK + 1), [2] * (2 * BLOCK + 1)
-    assert [cache.see(p) for p in (one, one, other, one, other)] == [0, BLOCK, 0, 0, 0]
+    assert answered(bad_words, bias) == expected
 
 
 def test_the_first_chunk_says_what_was_cached() -> None:
