@@ -19,7 +19,7 @@ from tests.support.folders import ROOT
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
 OTHERS_FLAGS = {
-    "--grpc-restricted-protocol", "--grpc-use-ssl", "--grpc-use-ssl-mutual", "--grpc-address",
+    "--grpc-restricted-protocol", "--grpc-use-ssl", "--grpc-use-ssl-mutual", "--grpc-address", "--log-verbose",
     "--entrypoint", "--gpus", "--streaming", "--service-kind", "--tokenizer",
     "--use-server-token-count",
 }  # fmt: skip
