@@ -26,12 +26,12 @@ test: $(VENV)/dev ## set up and run all tests, including live ones on a real tri
 	@scripts/install_mpi.sh || echo 'going on; the tests of several ranks will be skipped'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/dev ## ruff, mypy, hadolint, import order
+check: $(VENV)/dev ## ruff, mypy, hadolint, and the rules of the project (tests/project)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m pytest -q tests/project/test_import_order.py
+	$(BIN)/python -m pytest -q tests/project
 
 image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
 	$(ENGINE) build $(FORMAT) --target trtllm --build-arg BAKE=$(BAKE) -t qwen-triton .

@@ -124,6 +124,8 @@ def test_help_is_printed_at_every_depth(command: str) -> None:
 
 
 @pytest.mark.parametrize("tool", sorted((ROOT / "tests" / "tools").glob("*.py")), ids=lambda tool: tool.stem)
-def test_a_tool_s_docstring_shows_how_it_is_run(tool: Path) -> None:
-    if tool.stem != "__init__":
-        assert f"python -m tests.tools.{tool.stem}" in tool.read_text()
+def test_a_tool_says_how_it_is_run(tool: Path) -> None:
+    """In its docstring, and in `--help` where it takes arguments (argparse would print the file's name)."""
+    source, command = tool.read_text(), f"python -m tests.tools.{tool.stem}"
+    assert command in source
+    assert "ArgumentParser(" not in source or f'prog="{command}"' in source

@@ -22,8 +22,11 @@ from tests.support.folders import ROOT
 from tests.support.sources import PACKAGES, public_classes
 
 README = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-BASES = {"docs/life-of-a-request.md": "backend_src/qwen_triton/", "demo/README.md": "demo/"}
-"""Pages that name files relative to one folder; each names that folder."""
+BASES = {
+    "docs/life-of-a-request.md": ("backend_src/qwen_triton/",),
+    "CONTRIBUTING.md": ("backend_src/qwen_triton/", "client/qwen_triton_openai/"),
+}
+"""Pages that name files relative to other folders than the page's own; each names those folders."""
 ELSEWHERE = {
     # files of a user, and folders that our commands make
     "deployment.yaml", "bake/NAME", "engines/qwen/", "models/qwen/", "etc/qwen-triton/deployment.yaml", "ENGINE.build/",
@@ -39,9 +42,9 @@ PATH = re.compile(r"[\w*.-]+(/[\w*.-]+)*(/|\.(py|md|ya?ml|json|toml|sh|txt|pbtxt
 TOP = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "build"}
 
 
-def exists(name: str, base: Path) -> bool:
-    """Whether a path, `*` included, or a file name without a folder is found from `base` or in the repository."""
-    if any(next(folder.glob(name), None) for folder in (base, ROOT)):
+def exists(name: str, folders: list[Path]) -> bool:
+    """Whether a path, `*` included, is found in one of the folders, or a name without a folder in the repository."""
+    if any(next(folder.glob(name), None) for folder in folders):
         return True
     return "/" not in name.rstrip("/") and any(next((ROOT / top).rglob(name.rstrip("/")), None) for top in TOP)
 
@@ -49,17 +52,16 @@ def exists(name: str, base: Path) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_files_exist(page: Path) -> None:
     """Code spans that look like a file or folder, and words of commands that begin with a folder of the repository."""
-    base = ROOT / BASES.get(page_name(page), ".")
+    folders = [ROOT, page.parent, *(ROOT / base for base in BASES.get(page_name(page), ()))]
     named = {span for span in spans(page) if PATH.fullmatch(span)}
     named |= {word for line in commands(page) for word in line.split() if word.split("/")[0] in TOP and "/" in word}
-    missing = [n for n in sorted(named - ELSEWHERE) if re.fullmatch(r"[\w*./-]+", n) and not exists(n, base)]
+    missing = [n for n in sorted(named - ELSEWHERE) if re.fullmatch(r"[\w*./-]+", n) and not exists(n, folders)]
     assert missing == []
 
 
 @pytest.mark.parametrize("page", BASES)
-def test_a_page_names_the_folder_that_its_files_are_in(page: str) -> None:
-    if page.startswith("docs/"):
-        assert f"`{BASES[page]}`" in (ROOT / page).read_text()
+def test_a_page_names_the_folders_that_its_files_are_in(page: str) -> None:
+    assert [base for base in BASES[page] if f"`{base}`" not in (ROOT / page).read_text()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
