@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from qwen_triton import errors
 from tests.support.folders import ROOT
-from tests.support.sources import PACKAGES, PublicFunction, modules, public_classes, public_functions
+from tests.support.sources import PACKAGES, PublicFunction, modules, public_functions
 
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 SHAPE = re.compile(r"\bshapes?\b|\[[\w\s,·×*+-]+\]", re.IGNORECASE)
@@ -85,12 +83,3 @@ def test_a_module_s_docstring_has_a_subject() -> None:
         if NO_SUBJECT.match(ast.get_docstring(tree) or "How")
     ]
     assert not silent, listed(silent)
-
-
-def test_public_class_names_are_unique() -> None:
-    """One name, one thing: a class's name is enough to find it."""
-    places: dict[str, set[Path]] = defaultdict(set)
-    for name, file in public_classes():
-        places[name].add(file.relative_to(ROOT))
-    shared = [f"{name}: {', '.join(sorted(map(str, files)))}" for name, files in places.items() if len(files) > 1]
-    assert not shared, listed(shared)

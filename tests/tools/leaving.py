@@ -142,9 +142,7 @@ def _print(at_once: int, way: str, seconds: list[float]) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.tools.leaving", description="how soon a caller that leaves has given its slot back"
-    )
+    parser = argparse.ArgumentParser(description="how soon a caller that leaves has given its slot back")
     parser.add_argument("--at-once", default="1,64,500", help="callers at once, several numbers")
     parser.add_argument("--times", type=int, default=30, help="callers that leave by each way")
     parser.add_argument("--step-ms", type=float, default=100.0, help="the engine's pace: a token each so often")
