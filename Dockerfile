@@ -1,15 +1,15 @@
-# Two images from one file; `make image` builds both. docs/from-checkpoint-to-image.md is the page that goes with it.
+# Two images; `make image` builds both. Documentation: docs/from-checkpoint-to-image.md.
 #
-#   trtllm (default)  NVIDIA's Triton with TensorRT-LLM; ours in an environment of its own, NVIDIA's packages untouched
-#   cpu               slim Python, tritonserver from PyPI, the embedded engine and the demo checkpoint: runs anywhere
+#   trtllm (default)  NVIDIA's Triton with TensorRT-LLM; qwen-triton in a separate environment, NVIDIA's packages unchanged
+#   cpu               slim Python, tritonserver from PyPI, the CPU engine and the demo checkpoint: runs on any machine
 #
-# Engines and models are mounted at /engines and /models, or baked in with --build-arg BAKE=FOLDER: a folder of the build
-# context (bake/… is let in) that is laid over /: engines/, models/, etc/qwen-triton/deployment.yaml, what is wanted of them.
+# Engines and models are mounted at /engines and /models, or included with --build-arg BAKE=FOLDER: a folder of the build
+# context (.dockerignore admits bake/) copied to /, with any of engines/, models/ and etc/qwen-triton/deployment.yaml.
 
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
-# ---- what is installed, the same for both
+# ---- sources, the same for both images
 FROM ${PYTHON_IMAGE} AS source
 WORKDIR /src
 COPY pyproject.toml LICENSE README.md ./
@@ -24,7 +24,7 @@ FROM ${PYTHON_IMAGE} AS cpu-environment
 COPY --from=source /src /src
 RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src openvino,build,shim server
 
-# NVIDIA's Python brings the packages that TensorRT-LLM pins: ours must not mix with them.
+# A separate environment, because NVIDIA's Python has packages that TensorRT-LLM pins.
 FROM ${TRITON_IMAGE} AS trtllm-environment
 COPY --from=source /src /src
 RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim

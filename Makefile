@@ -1,4 +1,4 @@
-# Two commands for a new machine with Python 3.10 to 3.12: `make serve` and `make test`. `make help` lists the rest.
+# On a new machine with Python 3.10 to 3.12: `make serve` and `make test`. `make help` lists the other targets.
 PYTHON ?= python3
 VENV ?= $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
@@ -9,8 +9,8 @@ EACH ?= 50
 ENGINE ?= $(notdir $(or $(shell command -v docker),$(shell command -v podman),docker))
 FORMAT := $(if $(findstring podman,$(ENGINE)),--format docker)
 BAKE ?= deploy/image/nothing-baked
-# Ports: HTTP_PORT GRPC_PORT METRICS_PORT OPENAI_PORT, in the environment or as `make serve HTTP_PORT=…`, win over the
-# deployment's. They have no default here, or it would win too.
+# HTTP_PORT, GRPC_PORT, METRICS_PORT and OPENAI_PORT, in the environment or as `make serve HTTP_PORT=…`, override the
+# deployment's ports. They have no default here, because a default would override the deployment too.
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check demo-model eval-demo image test-image clean
@@ -21,41 +21,42 @@ help: ## this list
 serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the CPU) until Ctrl-C
 	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
 
-test: $(VENV)/dev ## set up and run all tests, live ones on a real tritonserver included
+test: $(VENV)/dev ## set up and run all tests, including live ones on a real tritonserver; PYTEST_ARGS=…
 	@scripts/install_browser.sh || echo 'going on; the tests of pages will fail'
+	@scripts/install_mpi.sh || echo 'going on; the tests of several ranks will be skipped'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/dev ## ruff, mypy, hadolint, import order
+check: $(VENV)/dev ## ruff, mypy, hadolint, and the rules of the project (tests/project)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m pytest -q tests/project/test_import_order.py
+	$(BIN)/python -m pytest -q tests/project
 
 image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
 	$(ENGINE) build $(FORMAT) --target trtllm --build-arg BAKE=$(BAKE) -t qwen-triton .
 	$(ENGINE) build $(FORMAT) --target cpu -t qwen-triton-cpu .
 
-test-image: $(VENV)/dev ## build the images, run them read-only and not as root, ask and stop them (podman, root)
+test-image: $(VENV)/dev ## build the images, run them read-only and not as root, send requests, stop them (podman, root)
 	tests/image/run.sh $(BIN)/python
 
 PIP := $(BIN)/pip --disable-pip-version-check -qq install
 
 $(VENV)/serve: pyproject.toml requirements/server.txt
-	@scripts/phase.sh "making $(VENV)" scripts/make_venv.sh $(PYTHON) $(VENV)
+	@scripts/phase.sh "creating $(VENV)" scripts/make_venv.sh $(PYTHON) $(VENV)
 	@scripts/phase.sh "installing qwen-triton and the CPU engine" $(PIP) -e '.[openvino,build,shim,client]'
 	@scripts/phase.sh "installing tritonserver (150 MB)" $(PIP) --no-deps -r requirements/server.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	@scripts/phase.sh "installing what tests and checks need" $(PIP) -e '.[openvino,build,shim,client,otel,bench,dev]'
+	@scripts/phase.sh "installing the tools for tests and checks" $(PIP) -e '.[openvino,build,shim,client,otel,bench,dev]'
 	@touch $@
 
-demo-model: $(VENV)/serve ## train the demo checkpoint anew into DEMO_OUT, for DEMO_MINUTES (GPU if there is one)
+demo-model: $(VENV)/serve ## train a new demo checkpoint into DEMO_OUT for DEMO_MINUTES (on a GPU if there is one)
 	$(BIN)/pip install -q -r demo/requirements.txt
 	$(BIN)/python -m demo.train $(DEMO_OUT) --minutes $(DEMO_MINUTES)
 
-eval-demo: $(VENV)/serve ## examine the demo checkpoint through a real server: EACH held-out prompts a task
+eval-demo: $(VENV)/serve ## evaluate the demo checkpoint through a real server: EACH held-out prompts per task
 	@$(BIN)/python -m demo.evaluate --each $(EACH)
 
 clean: ## remove the environment and caches of this folder

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes the virtual environment VENV with PYTHON, if it is not there. usage: make_venv.sh PYTHON VENV
+# Creates the virtual environment VENV with PYTHON unless it exists. usage: make_venv.sh PYTHON VENV
 set -eu
 python=$1 venv=$2
 
-# pyenv has a shim for every version it holds, which runs only for those that are selected: take the newest it holds.
+# pyenv's shims (python3.11 …) fail for versions that are installed but not selected, so the newest installed one is called
+# by its own path.
 if ! "$python" --version >/dev/null 2>&1 && command -v pyenv >/dev/null; then
   for held in "$(pyenv root)/versions/${python#python}".*"/bin/$python"; do
     [ -x "$held" ] && python=$held

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says what a command is for, runs it, and says how long it took, as `serve` does. usage: phase.sh TEXT COMMAND…
+# Prints TEXT, runs COMMAND and prints the seconds it took, in the format of `qwen-triton serve`. usage: phase.sh TEXT COMMAND…
 set -eu
 text=$1
 shift

@@ -1,4 +1,4 @@
-"""What several test modules need: Qwen's real tokenizers, fetched once and kept under .cache/."""
+"""Fixtures for all tests: Qwen's real tokenizers, fetched once into .cache/."""
 
 from __future__ import annotations
 

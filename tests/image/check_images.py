@@ -1,7 +1,7 @@
-"""Builds the images and runs them as an operator would: read-only, not as root, without capabilities. `make test-image`.
+"""Builds the images and runs them as an operator does: read-only, not as root, without capabilities. `make test-image`.
 
-Each check prints one line when it holds; the first that does not ends the run with code 1. Needs podman and base images
-(tests/image/run.sh sees to both). The trtllm image is run with the replay engine: there is no GPU.
+Each check prints one line when it passes; the first failure exits with code 1. Needs podman and base images
+(tests/image/run.sh provides both). The trtllm image is run with the replay engine, because that needs no GPU.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# `make test-image`: builds both targets, runs them as an operator would, prints their sizes. usage: run.sh PYTHON
+# `make test-image`: builds both targets, runs them as an operator does, prints their sizes. usage: run.sh PYTHON
 #
-# Where the base images are in podman's storage (or BASE_IMAGES=pull lets podman fetch them) they are used; elsewhere
-# stand-ins are made in IMAGE_FOLDER (root, Debian). Where neither can be had it says so and ends with 0; with
-# IMAGE_TESTS=required it ends with 3.
+# Uses the base images if podman has them (or may pull them: BASE_IMAGES=pull); otherwise builds stand-ins in IMAGE_FOLDER
+# (root, Debian). If neither is possible it prints why and exits with 0, or with 3 under IMAGE_TESTS=required.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${1:-python3}

@@ -1,4 +1,4 @@
-"""Servers that live tests share: one on the replay engine, one on openvino with random weights; each starts once."""
+"""Servers shared by live tests: one with the replay engine, one with openvino and random weights; each starts once."""
 
 from __future__ import annotations
 

@@ -8,15 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.folders import ROOT
+from tests.support.sources import PACKAGES
 
-FOLDERS = {
-    "qwen_triton": "backend_src/qwen_triton",
-    "qwen_triton_client": "client/qwen_triton_client",
-    "qwen_triton_openai": "client/qwen_triton_openai",
-    "qwen_triton_build": "build_scripts/qwen_triton_build",
-    "qwen_triton_bench": "client/qwen_triton_bench",
-}
 MAY_IMPORT = {
     "qwen_triton": set[str](),
     "qwen_triton_client": {"qwen_triton"},
@@ -32,12 +25,12 @@ CORE = [
 
 
 def modules(package: str) -> list[Path]:
-    return sorted((ROOT / FOLDERS[package]).rglob("*.py"))
+    return sorted((PACKAGES[package]).rglob("*.py"))
 
 
 def imported(file: Path) -> Iterator[str]:
     """Absolute dotted names of what a module imports, at any depth of its code, the imported names included."""
-    package, folder = next((p, ROOT / f) for p, f in FOLDERS.items() if ROOT / f in file.parents)
+    package, folder = next((p, f) for p, f in PACKAGES.items() if f in file.parents)
     here = [package, *file.relative_to(folder).parts[:-1]]
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -52,25 +45,25 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def name(file: Path) -> str:
-    package = next(p for p, f in FOLDERS.items() if ROOT / f in file.parents)
-    return f"{package}/{file.relative_to(ROOT / FOLDERS[package])}"
+    package = next(p for p, f in PACKAGES.items() if f in file.parents)
+    return f"{package}/{file.relative_to(PACKAGES[package])}"
 
 
-FILES = [file for package in FOLDERS for file in modules(package)]
+FILES = [file for package in PACKAGES for file in modules(package)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_a_package_imports_only_from_packages_before_it(file: Path) -> None:
     """The core knows nobody; a client knows the core; what builds and serves knows them; the benchmark knows all."""
     package = name(file).split("/")[0]
-    others = {found.split(".")[0] for found in imported(file)} & set(FOLDERS) - {package}
+    others = {found.split(".")[0] for found in imported(file)} & set(PACKAGES) - {package}
     assert others <= MAY_IMPORT[package]
 
 
 @pytest.mark.parametrize("file", modules("qwen_triton"), ids=name)
 def test_a_room_of_the_core_imports_only_from_its_left(file: Path) -> None:
     """No circles, no shortcuts: the order of the design is the order of the imports."""
-    room = file.relative_to(ROOT / FOLDERS["qwen_triton"]).parts[0].removesuffix(".py")
+    room = file.relative_to(PACKAGES["qwen_triton"]).parts[0].removesuffix(".py")
     if room == "__init__":
         return
     rooms = {found.split(".")[1] for found in imported(file) if found.startswith("qwen_triton.")}
@@ -78,7 +71,7 @@ def test_a_room_of_the_core_imports_only_from_its_left(file: Path) -> None:
     assert not right, f"{room} imports {sorted(right)} from its right"
 
 
-@pytest.mark.parametrize("package", FOLDERS)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_modules_import_each_other_in_no_circle(package: str) -> None:
     """Within a package too."""
     dotted = {name(f).removesuffix(".py").removesuffix("/__init__").replace("/", "."): f for f in modules(package)}
@@ -97,10 +90,10 @@ def _module(found: str, known: dict[str, Path]) -> str | None:
     return next((m for m in (".".join(parts[:n]) for n in range(len(parts), 1, -1)) if m in known), None)
 
 
-@pytest.mark.parametrize("package", FOLDERS)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_folder_holds_a_few_modules_and_says_what_it_is(package: str) -> None:
     """3 to 12 modules or folders; one sentence at least of what it is, what it does not know and what it imports."""
-    for face in (ROOT / FOLDERS[package]).rglob("__init__.py"):
+    for face in (PACKAGES[package]).rglob("__init__.py"):
         held = [p for p in face.parent.iterdir() if p != face and (p.suffix == ".py" or (p / "__init__.py").is_file())]
         assert 1 <= len(held) <= 13, face
         doc = ast.get_docstring(ast.parse(face.read_text())) or ""

@@ -1,4 +1,4 @@
-"""Pages as a real browser shows them: headless Chromium, as its command line offers it."""
+"""Renders a page in headless Chromium through its command line, and returns the DOM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INSTALL_S = 600
 
 
 def chromium() -> str:
-    """The browser's path, installed once where it is missing; the test fails where that cannot be."""
+    """The browser's path; installs it if missing. The test fails if it cannot be installed."""
     if shutil.which("chromium") is None:
         done = subprocess.run([_INSTALL], capture_output=True, text=True, timeout=_INSTALL_S, check=False)
         if done.returncode:
@@ -26,7 +26,7 @@ def chromium() -> str:
 
 
 def dump_dom(file: Path, width: int) -> tuple[str, str]:
-    """The page's DOM after it has loaded in a window of that width, and what the browser logged (console included)."""
+    """The page's DOM after loading in a window `width` pixels wide, and the browser's log, console included."""
     with tempfile.TemporaryDirectory() as profile:
         done = subprocess.run(
             [

@@ -1,4 +1,4 @@
-"""Conversations for the chat template tests: what people send, each with a name, tools and template options."""
+"""Conversations for the tests of chat templates, each with a name, tools and template options."""
 
 from __future__ import annotations
 

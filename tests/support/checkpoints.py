@@ -1,7 +1,7 @@
-"""Small checkpoints with seeded random weights, made with numpy alone, the same on every machine.
+"""Small checkpoints with seeded random weights, generated with numpy alone and equal on every machine.
 
-The layers are scaled up: a tied model whose layers add little repeats its last token for ever, and then equal greedy
-output proves nothing. Biases and norms are random too, so that an error there shows.
+The layers are scaled up, because a tied model whose layers add little repeats its last token forever, and then equal
+greedy output proves nothing. Biases and norms are random too, so that an error in them shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parsers of TensorRT-LLM's tools, rebuilt from contract data: a line that a tool would refuse raises ValueError."""
+"""Rebuilds the argument parsers of TensorRT-LLM's tools from contract data; a command that a tool refuses raises ValueError."""
 
 from __future__ import annotations
 

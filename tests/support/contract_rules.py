@@ -1,4 +1,4 @@
-"""The contract's constraints that bear on Qwen, read anew from their text; and what a conversion line makes."""
+"""Constraints of TensorRT-LLM's tools that concern Qwen, implemented a second time from their text, as an oracle for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engine folders as trtllm-build leaves them, from examples that its own classes wrote; the plans are a few bytes."""
+"""Writes engine folders like trtllm-build's: config.json from examples of its own classes, plans of a few bytes."""
 
 from __future__ import annotations
 

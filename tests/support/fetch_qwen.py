@@ -1,10 +1,10 @@
-"""Puts Qwen's real tokenizers and chat templates into `.cache/qwen/`, from ordinary packages.
+"""Builds Qwen's real tokenizers and chat templates in `.cache/qwen/` from packages of the package index.
 
     python -m tests.support.fetch_qwen [--output DIR]
 
 The vocabulary is `qwen.tiktoken` of the package dashscope, the chat templates are those of the package trl (both
-Apache-2.0; the vocabulary is by the Qwen team, Alibaba Group). From them the files of the published checkpoints are
-rebuilt and held against their known sha256. Nothing of it is committed. A folder that is complete is left alone.
+Apache-2.0; the vocabulary is by the Qwen team, Alibaba Group). The files of the published checkpoints are rebuilt from
+them and checked against their known sha256. Nothing of it is committed. A complete folder is left unchanged.
 """
 
 from __future__ import annotations
@@ -235,7 +235,10 @@ def _write(path: Path, content: dict[str, Any], end: str = "") -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="fetch Qwen's tokenizers and chat templates for the tests")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.support.fetch_qwen",
+        description="fetch Qwen's tokenizers and chat templates for the tests",
+    )
     parser.add_argument("--output", type=Path, default=CACHE)
     print(fetch(parser.parse_args().output))
 

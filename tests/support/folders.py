@@ -1,4 +1,4 @@
-"""Where the repository, the tests' data and the stand-in models lie; tests ask here, so that they may move."""
+"""Paths of the repository, the tests' data and the stand-in models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Random token streams that are hard on a detokenizer: split characters, invalid bytes, control tokens, any script."""
+"""Random token streams with split characters, invalid bytes, control tokens and many scripts, to stress a detokenizer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Filling config.pbtxt files the old way: a filler of our own that follows the rules of stock's fill_template.py.
+"""Fills config.pbtxt files by the rules of stock's fill_template.py.
 
-Pairs are split on commas, key and value on the colon; what is not named stays `${…}`; max_queue_size is 0 unless named.
+Pairs are split at commas, key and value at the colon; unnamed placeholders stay `${…}`; max_queue_size is 0 unless named.
 Until 0.15 there is no escape and unknown keys pass silently; from 0.16 a backslash escapes `,` `:` and itself; from 0.19
 each key must occur in the file.
 """

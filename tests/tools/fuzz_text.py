@@ -1,6 +1,9 @@
-"""Random streams against one-shot decode, as many as asked for: python -m tests.tools.fuzz_text --streams 1000000
+"""Compares streamed with one-shot decoding on random token streams, under random and all possible cuts.
 
-What the tests do with 100,000 streams; here the seed is new each time, and it is printed.
+    python -m tests.tools.fuzz_text --streams 1000000 [--seed N]
+
+The unit tests do the same for 100,000 streams with a fixed seed; here the seed is random unless given, and printed.
+Exit code 1 if any stream differs.
 """
 
 from __future__ import annotations
@@ -20,21 +23,23 @@ from tests.support.random_streams import RandomStreams, all_cuts
 def differences(
     tokenizer: Tokenizer, streams: RandomStreams, ids: list[int], skip: bool
 ) -> list[Sequence[Sequence[int]]]:
-    """The cuts of one stream that do not join to its one-shot decode."""
+    """The cuts of one stream whose texts, concatenated, differ from its one-shot decode."""
     whole = tokenizer.decode(ids, skip)
     cuts = [list(streams.cut(ids)), *(all_cuts(ids) if len(ids) <= 4 else ())]
     return [cut for cut in cuts if joined(tokenizer, cut, skip) != whole]
 
 
 def joined(tokenizer: Tokenizer, chunks: Iterable[Sequence[int]], skip: bool) -> str:
-    """The pieces of one cut, one after the other."""
+    """The texts of one cut, concatenated."""
     detokenizer = Detokenizer(tokenizer, skip)
     return "".join([detokenizer.feed(ids) for ids in chunks] + [detokenizer.flush()])
 
 
 def main() -> int:
-    """The command line; 1 if anything differed."""
-    parser = argparse.ArgumentParser(description="compare streamed with one-shot decoding")
+    """Runs the command line. Returns the exit code, 1 if anything differed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.tools.fuzz_text", description="compare streamed with one-shot decoding"
+    )
     parser.add_argument("--streams", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     options = parser.parse_args()

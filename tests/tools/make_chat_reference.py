@@ -1,10 +1,10 @@
-"""Writes what transformers makes of every conversation to tests/data/chat_template_cases.json.
+"""Writes the prompts that transformers renders for every test conversation to tests/data/chat_template_cases.json.
 
-    pip install transformers==5.23.0        (needs no torch; any environment, it is not one of ours)
+    pip install transformers==5.23.0        # in any environment; needs no torch
     PYTHONPATH=backend_src python -m tests.tools.make_chat_reference
 
-The tests compare with the stored file, so they do not need transformers. Control tokens inside messages are parsed by
-transformers; that is our `allow_control_tokens`.
+The tests compare with the stored file, so they do not need transformers. transformers parses control tokens inside
+messages; that corresponds to `allow_control_tokens`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPLATES = {"qwen3-instruct-2507": ("qwen3", "qwen3_instruct_2507.jinja")}
 
 
 def case(tokenizer: Any, conversation: Conversation, template: str | None) -> dict[str, Any]:
-    """The text and ids of one conversation, by the calls that a user of transformers makes."""
+    """The text and ids of one conversation, rendered with the calls that a user of transformers makes."""
     going_on = conversation.options.get("continue_final_message", False)
     arguments = {
         "tools": conversation.tools or None,
@@ -37,7 +37,7 @@ def case(tokenizer: Any, conversation: Conversation, template: str | None) -> di
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     import transformers
 
     folder = fetch()
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _compact(lines: str) -> str:
-    """One line a case instead of one line an id."""
+    """One line per case instead of one line per id."""
     return lines.replace(",\n", ", ").replace("[\n", "[").replace("\n]", "]").replace('}, "', '},\n"')
 
 

@@ -1,9 +1,9 @@
-"""Makes tests/data/demo_greedy.json: what transformers in f32 answers to held-out prompts with the demo checkpoint.
+"""Writes tests/data/demo_greedy.json: greedy answers of transformers in f32 to held-out prompts, with the demo checkpoint.
 
     pip install torch==2.13.0 transformers && python -m tests.tools.make_demo_reference
 
-Two prompts of every task and language. Those on whose way two tokens are within `MIN_GAP` of each other are left out:
-there rounding decides, on any engine.
+Two prompts per task and language. Prompts where the log probs of the two likeliest tokens ever differ by less than `MIN_GAP`
+are left out, because there rounding decides, on any engine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def answer(model: Any, tokenizer: Any, conversation: Conversation) -> dict[str, Any]:
-    """The prompt's ids, the greedy ids up to the end, and the smallest distance of log probs of first and second."""
+    """The prompt's ids, the greedy ids up to the end, and the smallest gap in log probs of the two likeliest tokens."""
     example = conversation.example
     options = {"enable_thinking": True} if conversation.thinking else {}
     text = tokenizer.apply_chat_template(

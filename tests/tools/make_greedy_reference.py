@@ -1,8 +1,9 @@
-"""Makes tests/data/openvino_greedy.json: what transformers in f32 answers for the checkpoints of tests/checkpoints.py.
+"""Writes tests/data/openvino_greedy.json: greedy answers of transformers in f32 for the checkpoints of support/checkpoints.py.
 
     pip install torch==2.13.0 transformers && python -m tests.tools.make_greedy_reference
 
-Prompts on whose way two tokens are within `MIN_GAP` of each other are left out: there rounding decides, on any engine.
+Prompts where the log probs of the two likeliest tokens ever differ by less than `MIN_GAP` are left out, because there
+rounding decides, on any engine.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def reference(model: Any) -> dict[str, Any]:
 
 
 def answer(model: Any, index: int, prompt: list[int]) -> dict[str, Any]:
-    """Greedy ids, their log probs, and the smallest distance between the first and the second choice."""
+    """Greedy ids, their log probs, and the smallest gap between the two likeliest tokens."""
     ids = generate(model, prompt)
     with torch.no_grad():
         scores = model(torch.tensor([prompt + ids.tolist()])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)

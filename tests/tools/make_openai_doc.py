@@ -1,4 +1,4 @@
-"""Writes the shim's table of parameters into docs/openai.md.
+"""Writes the shim's table of parameters into docs/openai.md; tests/project/test_openai_doc.py checks that it is current.
 
 python -m tests.tools.make_openai_doc
 """
@@ -13,7 +13,7 @@ BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->"
 
 
 def completed(text: str) -> str:
-    """The document with the table as the code has it now."""
+    """The document with the table that the code describes."""
     before, rest = text.split(BEGIN)
     return before + BEGIN + parameter_table() + END + rest.split(END)[1]
 

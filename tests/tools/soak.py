@@ -145,7 +145,9 @@ def _print_result(
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="mixed traffic against a real server, every answer checked")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.tools.soak", description="mixed traffic against a real server, every answer checked"
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=64, help="requests of one round, all at once")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))

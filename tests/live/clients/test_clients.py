@@ -23,6 +23,7 @@ from qwen_triton.types import Usage
 from qwen_triton_build.deployment.schema import Server
 from qwen_triton_client import Session
 from tests.live.conftest import Serve
+from tests.support.interrupts import interruptible_children
 from tests.support.live.servers import LiveServer
 from tests.support.live.stock_repository import stock_server
 
@@ -164,7 +165,8 @@ def test_generate_ends_at_ctrl_c_and_cancels(server: LiveServer) -> None:
     """What came stays printed, exit code 130, the engine is free."""
     command = [sys.executable, "-m", "qwen_triton_build.cli", "generate", "hi", "--url", server.grpc]
     flags = ["--ignore-eos", "--max-tokens", "5000"]
-    process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
+    with interruptible_children():
+        process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.read(7) == "<think>"
     process.send_signal(signal.SIGINT)
@@ -191,9 +193,10 @@ class _Terminal:
     def __init__(self, *arguments: str, state: Path) -> None:
         command = [sys.executable, "-m", "qwen_triton_build.cli", "chat", *arguments]
         environment = os.environ | {"TERM": "xterm", "XDG_STATE_HOME": str(state)}
-        self.pid, self._terminal = pty.fork()
-        if self.pid == 0:
-            os.execvpe(command[0], command, environment)
+        with interruptible_children():
+            self.pid, self._terminal = pty.fork()
+            if self.pid == 0:
+                os.execvpe(command[0], command, environment)
         self._read, self._seen = b"", 0
 
     def type(self, text: str) -> None:

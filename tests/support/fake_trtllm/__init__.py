@@ -1,4 +1,4 @@
-"""A TensorRT-LLM that builds nothing: its commands take exactly the contract's flags and leave what the real ones leave.
+"""A fake TensorRT-LLM: its commands accept exactly the contract's flags and write the files that the real ones write.
 
     fake = install(folder, "0.14.0", gpus=2)      # bin/, examples/, a Python with the package tensorrt_llm
     subprocess.run([... "build" ...], env=fake.environment(build="hang"))

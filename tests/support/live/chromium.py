@@ -1,4 +1,4 @@
-"""A real headless Chromium for live tests. Where there is none the test fails and says how to get one."""
+"""A headless Chromium driven by Selenium, for live tests. Without one the test fails and says how to install it."""
 
 from __future__ import annotations
 

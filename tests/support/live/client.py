@@ -1,7 +1,7 @@
-"""The ways to ask a Triton model, for live tests: generate, generate_stream, KServe infer and gRPC streams.
+"""Requests to a Triton model by every endpoint, for live tests: generate, generate_stream, KServe infer, gRPC streams.
 
-Inputs are plain values by tensor name; a scalar is one row's value, a list fills a tensor of any length. What comes
-back is plain too: {name: value}, a single value where a tensor holds one.
+Inputs are plain values by tensor name; a scalar is one row's value, a list fills a tensor of any length. Results are plain
+too: {name: value}, a single value where a tensor has one element.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Many callers at once, in one thread: gRPC streams and HTTP event streams, each of which may leave in mid-answer.
+"""Many concurrent clients in one thread: gRPC streams and HTTP event streams, each of which may disconnect in mid-answer.
 
     heard = together([Grpc(server, BLS, {"text_input": "hello"}), Http(server, BLS, {"text_input": "hello"})])
 
-Bytes are kept as they came, so that a broken character shows; nothing here decodes a piece by itself.
+Bytes are kept as received, so that a broken character shows: no chunk is decoded by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`qwen-triton serve` as an operator runs it: a process of its own, with all that it leaves behind in sight."""
+"""Starts `qwen-triton serve` as a process, as an operator does, and finds what it leaves behind."""
 
 from __future__ import annotations
 

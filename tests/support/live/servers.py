@@ -1,9 +1,9 @@
-"""Real servers for live tests: a deployment in, a running tritonserver out, on free ports, ended by its process id.
+"""Starts a real tritonserver for a deployment, for live tests: on free ports, stopped by its process id.
 
     with serving({"model": ..., "engine": {"kind": "replay"}}, folder) as server:
         generate(server, "ensemble", text_input="hello", max_tokens=4)
 
-The server is rendered and started by the project's own code, as `qwen-triton serve` does it, without the command.
+The repository is rendered and the server started by the code behind `qwen-triton serve`, without the command.
 """
 
 from __future__ import annotations

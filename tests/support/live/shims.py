@@ -1,4 +1,4 @@
-"""The shim as a process in front of a live server, for tests: on a free port, ended by SIGTERM, its exit code checked."""
+"""Starts the shim as a process in front of a live server: on a free port, stopped by SIGTERM, its exit code checked."""
 
 from __future__ import annotations
 

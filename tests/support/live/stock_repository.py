@@ -1,4 +1,4 @@
-"""A model repository with stock's `ensemble` as its callers see it: v0.14.0's inputs and outputs, a stand-in behind."""
+"""A model repository with stock's `ensemble` as clients see it: v0.14.0's inputs and outputs, answered by a stand-in."""
 
 from __future__ import annotations
 

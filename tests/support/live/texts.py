@@ -1,4 +1,4 @@
-"""Random texts and token streams for whole lines, each with the text that a caller must receive."""
+"""Random texts and token streams for live tests, each with the text that a client must receive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what must become true within a bound."""
+"""Waits for a condition with a time limit."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from qwen_triton_build.cli import main
 from tests.support.fake_trtllm import FakeTensorRtLlm, install
+from tests.support.interrupts import interruptible_children
 
 CONFIG = {"model_type": "qwen2", "num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8} | {
     "hidden_size": 5120,
@@ -218,7 +219,8 @@ def test_a_build_that_is_killed_is_resumed(workshop: Workshop) -> None:
 def test_a_build_that_is_stopped_cleans_up(number: signal.Signals, fault: str, workshop: Workshop) -> None:
     """Ctrl-C and SIGTERM: the tool ends, what it was writing is removed, the exit code is not 0."""
     environment = workshop.fake.environment(build=fault)
-    running = subprocess.Popen(workshop.command(), env=environment, stderr=subprocess.PIPE, text=True)
+    with interruptible_children():
+        running = subprocess.Popen(workshop.command(), env=environment, stderr=subprocess.PIPE, text=True)
     hanging = _until(lambda: next(iter(workshop.engine.parent.glob(".e.partial-*/hanging")), None))
     running.send_signal(number)
     _, told = running.communicate(timeout=WAIT_S)

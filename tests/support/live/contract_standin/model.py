@@ -1,7 +1,7 @@
-"""A stand-in for NVIDIA's C++ backend behind an ensemble: gives exactly the outputs that its config.pbtxt declares.
+"""A stand-in for NVIDIA's C++ backend behind an ensemble: returns exactly the outputs that its config.pbtxt declares.
 
-It echoes the prompt's ids, one a response where it is decoupled; outputs that it has nothing for are zeros, as NVIDIA's
-are. An input that its config does not declare never reaches it: Triton refuses it.
+It echoes the prompt's ids, one per response if it is decoupled; outputs without a value are zeros, as NVIDIA's are. Inputs
+that its config does not declare never reach it, because Triton refuses them.
 """
 
 import json

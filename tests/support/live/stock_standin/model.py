@@ -1,6 +1,6 @@
-"""A stand-in for a stock text model (v0.14.0's contract): one word a response, no end, no counts.
+"""A stand-in for a stock text model (v0.14.0's contract): one word per response, no finish reason, no counts.
 
-It echoes text_input; the prompt «inputs» is answered with the names and values it was sent.
+It echoes text_input; the prompt «inputs» is answered with the names and values of its inputs.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""A backend named `tensorrtllm` for machines without NVIDIA's: the replay engine behind the same name and contract.
+"""A backend named `tensorrtllm` for machines without NVIDIA's: the replay engine with the same name and contract.
 
-Rank 0 answers. The other ranks do as NVIDIA's workers do: their initialisation does not return, so that their server
-never opens its ports; they end when they are ended. Used as a Python-based backend: backends/tensorrtllm/model.py.
+Rank 0 answers. The other ranks behave like NVIDIA's workers: their initialisation does not return, so that their server
+never opens its ports; they run until terminated. Used as a Python-based backend: backends/tensorrtllm/model.py.
 """
 
 from __future__ import annotations
