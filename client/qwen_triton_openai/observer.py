@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 
 class Observer(Protocol):
@@ -14,7 +14,7 @@ class Observer(Protocol):
     def asked(self, model: str, streamed: bool, n: int) -> None:
         """The request is right and on its way to the model that is served as `model`; `n` sequences for each prompt."""
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def heard(self, pieces: Sequence[TextPiece]) -> None:
         """New pieces; none at the end of the answer. The last piece of each sequence has the counts."""
 
 
@@ -28,6 +28,6 @@ class Observers:
         for observer in self._observers:
             observer.asked(model, streamed, n)
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def heard(self, pieces: Sequence[TextPiece]) -> None:
         for observer in self._observers:
             observer.heard(pieces)

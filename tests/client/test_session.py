@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import InferResult, service_pb2
 
 from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Reasoning
 from qwen_triton.chat.reader import ChatReader
@@ -17,9 +17,9 @@ from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, Inval
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
 from qwen_triton.tensors import contract
-from qwen_triton.tensors.arrays import Array, Arrays, encode_strings
+from qwen_triton.tensors.arrays import NUMPY, Array, Arrays, encode_raw, encode_strings
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
-from qwen_triton.tensors.text_outputs import Piece, decode_pieces
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body, decode_text_outputs
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer
@@ -27,8 +27,8 @@ from qwen_triton_client.parameters import PARAMETERS, build_request
 from qwen_triton_client.session import open_wire
 from qwen_triton_client.text_answer import TextAnswer
 from qwen_triton_client.transport.ensemble import EnsembleReply
-from qwen_triton_client.transport.grpc import GrpcWire, decode_infer
-from qwen_triton_client.transport.http import HttpWire, decode_body, encode_body
+from qwen_triton_client.transport.grpc import GrpcWire
+from qwen_triton_client.transport.http import HttpWire, encode_body
 from qwen_triton_client.transport.model import DeclaredInput, DeclaredModel, decode_config
 from qwen_triton_client.transport.transport import wire_error
 
@@ -52,19 +52,25 @@ SAMPLES: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+def raw(arrays: Arrays) -> dict[str, bytes]:
+    """Arrays as Triton sends them, with the types that our models declare."""
+    dtypes = {t.name: NUMPY[t.dtype] for t in contract.BLS_OUTPUTS}
+    return {name: encode_raw(array.astype(dtypes[name])) for name, array in arrays.items()}
+
+
 class Played:
-    """A reply that gives what it was made with; waits before each once it was told to."""
+    """A reply of responses with these arrays; raises Cancelled once it was cancelled, `error` at the end."""
 
     def __init__(self, *responses: Arrays, error: Exception | None = None) -> None:
         self._responses = responses
         self._error = error
         self.cancelled = threading.Event()
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
         for response in self._responses:
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            yield response
+            yield decode_text_outputs(raw(response))
         if self._error:
             raise self._error
 
@@ -214,15 +220,15 @@ def test_stock_s_answers_have_no_end_and_no_usage() -> None:
 
 def test_log_probs_of_both_kinds() -> None:
     """Ours as OpenAI's content, stock's as numbers a sequence."""
-    ours = decode_pieces({**piece("a"), "logprobs": encode_strings([['[{"token": "a", "logprob": -1}]']])})
-    assert ours[0].logprobs == ({"token": "a", "logprob": -1},)
+    ours = decode_text_outputs(raw({**piece("a"), "logprobs": encode_strings([['[{"token": "a", "logprob": -1}]']])}))
+    assert ours[0].logprobs == [{"token": "a", "logprob": -1}]
     stock = {"text_output": encode_strings([["a", "b"]]), "output_log_probs": np.array([[[-1.0, -2.0], [-3.0, -4.0]]])}
-    assert [p.logprobs for p in decode_pieces(stock)] == [
-        ({"logprob": -1.0}, {"logprob": -2.0}),
-        ({"logprob": -3.0}, {"logprob": -4.0}),
+    assert [p.logprobs for p in decode_text_outputs(raw(stock))] == [
+        [{"logprob": -1.0}, {"logprob": -2.0}],
+        [{"logprob": -3.0}, {"logprob": -4.0}],
     ]
     empty = {"text_output": encode_strings([["a"]]), "output_log_probs": np.zeros((1, 1, 0))}
-    assert decode_pieces(empty) == [Piece("a")]
+    assert decode_text_outputs(raw(empty)) == [TextPiece("a")]
 
 
 def test_thinking_and_calls_are_told_apart_in_pieces() -> None:
@@ -246,23 +252,24 @@ def test_grpc_messages_hold_the_arrays() -> None:
     message = service_pb2.ModelInferRequest.FromString(data)
     assert (message.id, message.model_name, [o.name for o in message.outputs]) == ("id-1", "m", ["text_output"])
     response = service_pb2.ModelInferResponse()
-    for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=True):
+    for tensor, contents in zip(message.inputs, message.raw_input_contents, strict=True):
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        response.raw_output_contents.append(raw)
-    assert {n: a.tolist() for n, a in decode_infer(response).items()} == {n: a.tolist() for n, a in arrays.items()}
+        response.raw_output_contents.append(contents)
+    result = InferResult(response)
+    assert {o.name: result.as_numpy(o.name).tolist() for o in response.outputs} == {
+        n: a.tolist() for n, a in arrays.items()
+    }
 
 
 def test_json_bodies_hold_the_arrays() -> None:
-    """One value for one, a list for many; answers become arrays of one row."""
+    """One value for one, a list for many; answers are read as pieces."""
     arrays = encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63, "ignore_eos": True}, prompt="中文"))
     body = {"text_input": "中文", "stop_words": ["é", "中"], "seed": 2**63, "ignore_eos": True, "id": "i"}
     assert encode_body(arrays, "i") == body
-    read = decode_body({"model_name": "m", "text_output": ["a", "b"], "num_output_tokens": [1, 2], "sequence_index": 0})
-    assert {n: a.tolist() for n, a in read.items()} == {
-        "text_output": [["a", "b"]],
-        "num_output_tokens": [[1, 2]],
-        "sequence_index": [[0]],
-    }
+    read = decode_text_body(
+        {"model_name": "m", "text_output": ["a", "b"], "num_output_tokens": [1, 2], "sequence_index": 0}
+    )
+    assert [(p.text, p.usage, p.sequence) for p in read] == [("a", Usage(0, 1), 0), ("b", Usage(0, 2), 1)]
 
 
 def test_errors_keep_their_kind() -> None:

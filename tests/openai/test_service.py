@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qwen_triton.errors import EngineError, InvalidRequest
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.endpoints.body import BODIES
 from qwen_triton_openai.middleware.drain import Drain, DrainGate
 from qwen_triton_openai.settings import ShimSettings
@@ -154,7 +154,7 @@ def test_the_document_has_every_parameter() -> None:
 
 def test_leaving_in_order() -> None:
     """Not ready at once, new work while the notice runs, then none, and what was accepted finishes."""
-    triton = FakeTriton([Piece("x")], endless=True)
+    triton = FakeTriton([TextPiece("x")], endless=True)
 
     async def run() -> None:
         drain = Drain()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from ..tensors.arrays import Array, Arrays
+from ..tensors.arrays import Arrays, encode_raw
 
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 """A call with streams both ways: requests, and the answers to all of them by their ids."""
@@ -98,18 +98,12 @@ def encode_infer_request(
     message = _REQUEST(model_name=model, id=request_id)
     for name, array in arrays.items():
         message.inputs.add(name=name, datatype=_DATATYPES[array.dtype], shape=array.shape)
-        message.raw_input_contents.append(_raw(array))
+        message.raw_input_contents.append(encode_raw(array))
     for name in outputs:
         message.outputs.add(name=name)
     for key, value in (parameters or {}).items():
         message.parameters.add(key=key, value=_parameter(value))
     return bytes(message.SerializeToString())
-
-
-def _raw(array: Array) -> bytes:
-    if array.dtype != np.object_:
-        return array.tobytes()
-    return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
 
 
 def _parameter(value: Parameter) -> Any:

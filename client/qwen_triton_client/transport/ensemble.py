@@ -14,8 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.contract import TENSORRT_LLM
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from .transport import Reply, Wire
 
@@ -31,7 +32,7 @@ class EnsembleReply:
         self._wire = wire
         self._request_id = request_id
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
         return iter(self._reply)
 
     def cancel(self) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
-from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.tensors.arrays import Array
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs
 
 from .model import DeclaredInput, DeclaredModel
 from .transport import unreachable, wire_error
@@ -20,23 +21,19 @@ _ANY_SIZE = -1
 _CALL_S = 10.0
 
 
-def decode_infer(response: Any) -> dict[str, Array]:
-    """{name: array} of a ModelInferResponse."""
-    result = InferResult(response)
-    return {output.name: result.as_numpy(output.name) for output in response.outputs}
-
-
 class _GrpcReply:
     def __init__(self, call: Any, url: str) -> None:
         self._call = call
         self._url = url
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
         try:
             for message in self._call:
                 if message.error_message:
                     raise error_of(message.error_message)
-                yield decode_infer(message.infer_response)
+                response = message.infer_response
+                raw = {t.name: c for t, c in zip(response.outputs, response.raw_output_contents, strict=True)}
+                yield decode_text_outputs(raw)
         except grpc.RpcError as error:
             raise _from_rpc(error, self._url) from None
 

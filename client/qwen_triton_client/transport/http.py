@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
-import numpy as np
 
 from qwen_triton.errors import Cancelled
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.tensors.arrays import Array
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body
 
 from .model import DeclaredModel, decode_config
 from .transport import unreachable, wire_error
@@ -29,19 +29,6 @@ def encode_body(arrays: Mapping[str, Array], request_id: str = "") -> dict[str, 
     return body
 
 
-def decode_body(body: Mapping[str, Any]) -> dict[str, Array]:
-    """The answer's JSON as arrays of one row; texts stay str."""
-    return {
-        name: np.array([value if isinstance(value, list) else [value]], dtype=_dtype(value))
-        for name, value in body.items()
-        if name not in ("model_name", "model_version", "id", "error")
-    }
-
-
-def _dtype(value: Any) -> Any:
-    return np.object_ if isinstance(value[0] if isinstance(value, list) and value else value, str) else None
-
-
 class _HttpReply:
     def __init__(self, client: httpx.Client, request: httpx.Request, url: str) -> None:
         self._client = client
@@ -50,7 +37,7 @@ class _HttpReply:
         self._response: httpx.Response | None = None
         self._cancelled = False
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
         try:
             yield from self._responses()
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -65,7 +52,7 @@ class _HttpReply:
         if self._response is not None:
             self._response.close()
 
-    def _responses(self) -> Iterator[Arrays]:
+    def _responses(self) -> Iterator[list[TextPiece]]:
         if self._cancelled:
             raise Cancelled("the request was cancelled")
         response = self._response = self._client.send(self._request, stream=True)
@@ -75,7 +62,7 @@ class _HttpReply:
         else:
             bodies = iter([response.read().decode("utf-8", "replace")])
         for text in bodies:
-            yield decode_body(_checked(text, response.status_code))
+            yield decode_text_body(_checked(text, response.status_code))
 
 
 class HttpWire:

@@ -7,15 +7,16 @@ from typing import Any, Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.error_text import error_of
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.tensors.arrays import Array
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from .model import DeclaredModel
 
 
 class Reply(Protocol):
-    """The responses to one request, as arrays by output name; `cancel` ends them from any thread."""
+    """The responses to one request, each as its pieces; `cancel` ends them from any thread."""
 
-    def __iter__(self) -> Iterator[Arrays]: ...
+    def __iter__(self) -> Iterator[list[TextPiece]]: ...
 
     def cancel(self) -> None: ...
 

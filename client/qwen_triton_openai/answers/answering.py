@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
 from ..errors import ApiError, Json, from_line
@@ -30,7 +30,7 @@ CLIENT_CLOSED_REQUEST = 499
 class Writer(Protocol):
     """A kind of completion as server-sent events."""
 
-    def write(self, pieces: Sequence[Piece]) -> bytes: ...
+    def write(self, pieces: Sequence[TextPiece]) -> bytes: ...
     def end(self) -> bytes: ...
 
 
@@ -45,7 +45,7 @@ class Answering:
     def cancel(self) -> None:
         self._generation.cancel()
 
-    async def read(self) -> list[Piece]:
+    async def read(self) -> list[TextPiece]:
         """The next pieces, none at the end. Raises ApiError."""
         try:
             pieces = await self._generation.read()
@@ -57,14 +57,14 @@ class Answering:
         self._observer.heard(pieces)
         return pieces
 
-    async def read_all(self) -> list[Piece]:
-        found: list[Piece] = []
+    async def read_all(self) -> list[TextPiece]:
+        found: list[TextPiece] = []
         while pieces := await self.read():
             found += pieces
         return found
 
 
-async def whole(request: Request, answering: Answering, body: Callable[[list[Piece]], Any]) -> Response:
+async def whole(request: Request, answering: Answering, body: Callable[[list[TextPiece]], Any]) -> Response:
     """The answer in one JSON body."""
     async with watching(request.receive, answering.cancel) as gone:
         try:
@@ -114,7 +114,7 @@ class EventStream(Response):
             pieces = await self._next(send)
         await send({"type": "http.response.body", "body": self._writer.end(), "more_body": False})
 
-    async def _next(self, send: Send) -> list[Piece]:
+    async def _next(self, send: Send) -> list[TextPiece]:
         if not self._keep_alive_s:
             return await self._answering.read()
         reading = asyncio.ensure_future(self._answering.read())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 
 class UsageCount:
@@ -15,11 +15,10 @@ class UsageCount:
         self._prompts: dict[int, tuple[int, int]] = {}
         self._completions: dict[int, int] = {}
 
-    def take(self, piece: Piece) -> None:
-        if piece.completion_tokens is not None:
-            self._completions[piece.sequence] = piece.completion_tokens
-        if piece.prompt_tokens is not None:
-            self._prompts[piece.sequence // self._n] = piece.prompt_tokens, piece.cached_tokens
+    def take(self, piece: TextPiece) -> None:
+        if (usage := piece.usage) is not None:
+            self._completions[piece.sequence] = usage.completion_tokens
+            self._prompts[piece.sequence // self._n] = usage.prompt_tokens, usage.cached_tokens
 
     def as_json(self) -> dict[str, Any]:
         prompt = sum(tokens for tokens, _ in self._prompts.values())

@@ -10,7 +10,7 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTrito
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response
 from qwen_triton.kserve.status import StatusCode
-from qwen_triton.tensors.pieces import Piece, decode_pieces, merge_pieces
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs, merge_pieces
 
 from .grpc_pool import GrpcPool, Metadata
 from .grpc_socket import GrpcSocket
@@ -39,7 +39,7 @@ class GrpcGeneration:
 
     def __init__(self) -> None:
         self._messages: list[bytes] = []
-        self._pieces: list[Piece] = []
+        self._pieces: list[TextPiece] = []
         self._error: QwenTritonError | None = None
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
@@ -49,7 +49,7 @@ class GrpcGeneration:
         """Sends the request, a KServe message. Raises Unavailable."""
         self._call = await pool.open(STREAM_INFER, metadata, request, self)
 
-    async def read(self) -> list[Piece]:
+    async def read(self) -> list[TextPiece]:
         while True:
             if self._messages:
                 self._decode()
@@ -98,7 +98,7 @@ class GrpcGeneration:
             if response.error:
                 self._finish(error_of(response.error))
                 break
-            self._pieces += decode_pieces(response.outputs)
+            self._pieces += decode_text_outputs(response.outputs)
         if len(self._pieces) > 1:
             self._pieces = merge_pieces(self._pieces)
 
@@ -106,7 +106,7 @@ class GrpcGeneration:
 class Generation(Protocol):
     """One request under way at the text model."""
 
-    async def read(self) -> list[Piece]:
+    async def read(self) -> list[TextPiece]:
         """What has arrived, waiting for some; empty at the end. Raises a QwenTritonError."""
 
     def cancel(self) -> None:
@@ -121,8 +121,8 @@ class PromptGenerations:
         self._n = n
         self._reads = {asyncio.ensure_future(g.read()): p for p, g in enumerate(generations)}
 
-    async def read(self) -> list[Piece]:
-        found: list[Piece] = []
+    async def read(self) -> list[TextPiece]:
+        found: list[TextPiece] = []
         while self._reads and not found:
             done, _ = await asyncio.wait(self._reads, return_when=asyncio.FIRST_COMPLETED)
             for reading in done:
@@ -139,7 +139,7 @@ class PromptGenerations:
             reading.add_done_callback(_forget)
 
 
-def _forget(reading: asyncio.Future[list[Piece]]) -> None:
+def _forget(reading: asyncio.Future[list[TextPiece]]) -> None:
     """Nobody asks any more how it ended."""
     if not reading.cancelled():
         reading.exception()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest, SamplingParams
 
 from ..settings import ShimSettings
@@ -33,7 +33,7 @@ class Pulse:
     def asked(self, model: str, streamed: bool, n: int) -> None:
         """Nothing is heard yet."""
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def heard(self, pieces: Sequence[TextPiece]) -> None:
         if pieces:
             self._last = time.monotonic()
 

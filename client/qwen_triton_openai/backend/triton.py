@@ -15,8 +15,8 @@ from qwen_triton.errors import EngineError, QwenTritonError
 from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_infer_request
 from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.contract import BLS
-from qwen_triton.tensors.pieces import LOGPROBS, OUTPUTS
 from qwen_triton.tensors.text_inputs import encode_generate
+from qwen_triton.tensors.text_outputs import LOGPROBS, TEXT_OUTPUTS
 from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, line_error
@@ -63,7 +63,7 @@ class GrpcTriton:
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
             request = replace(request, stream=False)  # its whole answer is one piece
-        outputs = OUTPUTS if request.sampling.logprobs is None else (*OUTPUTS, LOGPROBS)
+        outputs = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, LOGPROBS)
         message = encode_infer_request(model, encode_generate(request), outputs, request_id)
         generation = GrpcGeneration()
         await generation.begin(self._pool, message, metadata)
@@ -76,7 +76,7 @@ class GrpcTriton:
                 config = (await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=model))).config
             except grpc.aio.AioRpcError as error:
                 raise _line_error(error) from None
-            if lacking := sorted({*OUTPUTS, LOGPROBS} - {output.name for output in config.output}):
+            if lacking := sorted({*TEXT_OUTPUTS, LOGPROBS} - {output.name for output in config.output}):
                 raise EngineError(
                     f"the Triton model {model} has no {', '.join(lacking)}; serve {BLS} under this name "
                     f"(openai.models, --model NAME={BLS})"

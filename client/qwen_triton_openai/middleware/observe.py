@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..answers.usage import UsageCount
 from ..errors import ApiError
@@ -138,7 +138,7 @@ class RequestRecord:
         if self.on_asked is not None:
             self.on_asked(self)
 
-    def heard(self, pieces: Sequence[Piece]) -> None:
+    def heard(self, pieces: Sequence[TextPiece]) -> None:
         if not pieces:
             return
         now = time.monotonic()
@@ -149,7 +149,7 @@ class RequestRecord:
         self.last_at = now
         for piece in pieces:
             self.heard_pieces += piece.merged
-            if piece.completion_tokens is not None and self._count is not None:
+            if piece.usage is not None and self._count is not None:
                 self._count.take(piece)
 
     @property
