@@ -11,7 +11,7 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import FinishReason, Usage
 
-from .transport.transport import Reply
+from .transport.transport import ResponseStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class TextAnswer:
     `cancel()` ends it from any thread; so does leaving a `with` block early. Then iteration ends without an error.
     """
 
-    def __init__(self, reply: Reply, sequences: int = 1, accumulated: bool = False) -> None:
-        self._reply = reply
+    def __init__(self, responses: ResponseStream, sequences: int = 1, accumulated: bool = False) -> None:
+        self._responses = responses
         self._told = [_Told() for _ in range(sequences)]
         self._accumulated = accumulated
         self._cancelled = False
@@ -66,7 +66,7 @@ class TextAnswer:
 
     def pieces(self) -> Iterator[TextPiece]:
         try:
-            for pieces in self._reply:
+            for pieces in self._responses:
                 for piece in pieces:
                     self._of(piece.sequence).add(piece, self._accumulated)
                     yield piece
@@ -77,7 +77,7 @@ class TextAnswer:
 
     def cancel(self) -> None:
         self._cancelled = True
-        self._reply.cancel()
+        self._responses.cancel()
 
     @property
     def result(self) -> Result:

@@ -14,6 +14,7 @@ from tritonclient.grpc import InferResult, service_pb2
 from qwen_triton.chat.deltas import CallArguments, CallBegin, Content, Reasoning
 from qwen_triton.chat.reader import ChatReader
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
+from qwen_triton.kserve.declared_model import DeclaredInput, DeclaredModel, decode_model_config_json
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
 from qwen_triton.tensors import contract
@@ -24,18 +25,18 @@ from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer
 from qwen_triton_client.parameters import PARAMETERS, build_request
-from qwen_triton_client.session import open_wire
+from qwen_triton_client.session import open_transport
 from qwen_triton_client.text_answer import TextAnswer
-from qwen_triton_client.transport.ensemble import EnsembleReply
-from qwen_triton_client.transport.grpc import GrpcWire
-from qwen_triton_client.transport.http import HttpWire, encode_body
-from qwen_triton_client.transport.model import DeclaredInput, DeclaredModel, decode_config
-from qwen_triton_client.transport.transport import wire_error
+from qwen_triton_client.transport.ensemble import EnsembleResponses
+from qwen_triton_client.transport.grpc import GrpcTransport
+from qwen_triton_client.transport.http import HttpTransport, encode_body
+from qwen_triton_client.transport.model_inputs import fit_arrays, wanted_outputs
+from qwen_triton_client.transport.transport import transport_error
 
 
 def declared(tensors: Sequence[contract.Tensor], required: Sequence[str] = ()) -> DeclaredModel:
     inputs = {t.name: DeclaredInput(t.dtype, t.name not in required) for t in tensors}
-    return DeclaredModel("m", inputs, frozenset(("text_output", "sequence_index")))
+    return DeclaredModel("m", inputs, ("text_output", "sequence_index"))
 
 
 OURS = declared(contract.BLS_INPUTS)
@@ -91,7 +92,7 @@ def test_each_parameter_reaches_the_model_s_request(parameter: Any) -> None:
     value = SAMPLES.get(parameter.name, 3)
     request = build_request({parameter.name: value}, prompt="x")
     assert request != GenerateRequest(prompt="x") or parameter.name in ("n", "beam_width")
-    assert decode_generate(OURS.fit(encode_generate(request))) == [request]
+    assert decode_generate(fit_arrays(encode_generate(request), OURS)) == [request]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,9 @@ def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], message: st
 
 def test_stock_models_get_stock_s_names() -> None:
     """Ours that stock has under another name go under that; types are the declared ones."""
-    arrays = STOCK.fit(encode_generate(build_request({"seed": 7, "min_tokens": 2, "max_tokens": 9}, prompt="x")))
+    arrays = fit_arrays(
+        encode_generate(build_request({"seed": 7, "min_tokens": 2, "max_tokens": 9}, prompt="x")), STOCK
+    )
     assert {n: (a.dtype.name, a.tolist()) for n, a in arrays.items()} == {
         "text_input": ("object", [[b"x"]]),
         "max_tokens": ("int32", [[9]]),
@@ -136,28 +139,28 @@ def test_stock_models_get_stock_s_names() -> None:
 def test_what_a_stock_model_cannot_take_is_refused(request_: GenerateRequest, message: str) -> None:
     """With the name of what is at fault, not sent and ignored."""
     with pytest.raises(InvalidRequest, match=message):
-        STOCK.fit(encode_generate(request_))
+        fit_arrays(encode_generate(request_), STOCK)
 
 
 def test_words_that_an_old_model_wants_sent_are_sent_empty() -> None:
     """Stock before v0.14 had bad_words and stop_words as required inputs; '' is its way to say none."""
     old = declared(contract.ENSEMBLE_INPUTS, required=("bad_words", "stop_words"))
-    arrays = old.fit(encode_generate(build_request({"stop": "x"}, prompt="x")))
+    arrays = fit_arrays(encode_generate(build_request({"stop": "x"}, prompt="x")), old)
     assert arrays["bad_words"].tolist() == [[b""]]
     assert arrays["stop_words"].tolist() == [[b"x"]]
 
 
 def test_a_model_without_batches_gets_arrays_without_rows() -> None:
     """max_batch_size 0 in its configuration."""
-    model = decode_config(
+    model = decode_model_config_json(
         {
             "name": "m",
             "input": [{"name": "text_input", "data_type": "TYPE_STRING"}],
             "output": [{"name": "text_output"}],
         }
     )
-    assert model.fit(encode_generate(GenerateRequest(prompt="x")))["text_input"].tolist() == [b"x"]
-    assert model.wanted(["text_output", "logprobs"]) == ["text_output"]
+    assert fit_arrays(encode_generate(GenerateRequest(prompt="x")), model)["text_input"].tolist() == [b"x"]
+    assert wanted_outputs(["text_output", "logprobs"], model) == ["text_output"]
 
 
 def test_an_answer_is_its_pieces() -> None:
@@ -247,7 +250,7 @@ def test_thinking_and_calls_are_told_apart_in_pieces() -> None:
 
 def test_grpc_messages_hold_the_arrays() -> None:
     """What is written as raw bytes is read back as it was."""
-    arrays = OURS.fit(encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63}, prompt="中文")))
+    arrays = fit_arrays(encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63}, prompt="中文")), OURS)
     data = encode_infer_request(OURS.name, arrays, ["text_output"], "id-1")
     message = service_pb2.ModelInferRequest.FromString(data)
     assert (message.id, message.model_name, [o.name for o in message.outputs]) == ("id-1", "m", ["text_output"])
@@ -275,8 +278,8 @@ def test_json_bodies_hold_the_arrays() -> None:
 def test_errors_keep_their_kind() -> None:
     """By gRPC code or HTTP status."""
     kinds = {"INVALID_ARGUMENT": InvalidRequest, 404: InvalidRequest, 503: Unavailable, "CANCELLED": Cancelled}
-    assert {code: type(wire_error(code, "x")) for code in kinds} == kinds
-    assert type(wire_error("INTERNAL", "x")) is type(wire_error(500, "x")) is EngineError
+    assert {code: type(transport_error(code, "x")) for code in kinds} == kinds
+    assert type(transport_error("INTERNAL", "x")) is type(transport_error(500, "x")) is EngineError
 
 
 @pytest.mark.parametrize(
@@ -304,13 +307,19 @@ def test_a_text_without_a_code_tells_its_kind(text: str, kind: type[Exception]) 
 
 def test_an_address_says_which_way() -> None:
     """gRPC unless it says http; anything else is refused."""
-    for url, kind in (("a:1", GrpcWire), ("grpcs://a:1", GrpcWire), ("http://a:1", HttpWire), ("https://a", HttpWire)):
-        wire = open_wire(url)
-        assert isinstance(wire, kind)
-        wire.close()
+    kinds = {
+        "a:1": GrpcTransport,
+        "grpcs://a:1": GrpcTransport,
+        "http://a:1": HttpTransport,
+        "https://a": HttpTransport,
+    }
+    for url, kind in kinds.items():
+        transport = open_transport(url)
+        assert isinstance(transport, kind)
+        transport.close()
     for url in ("localhost", "ftp://a:1"):
         with pytest.raises(ConfigurationError, match="expected HOST:PORT"):
-            open_wire(url)
+            open_transport(url)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9", "http://127.0.0.1:9"])
@@ -340,7 +349,7 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
 
 
 class StopsFirst(Played):
-    """A reply and the wire that it came by; notes what is asked of them, in order."""
+    """A reply and the transport that it came by; notes what is asked of them, in order."""
 
     def __init__(self) -> None:
         super().__init__(piece("a"))
@@ -360,6 +369,6 @@ class StopsFirst(Played):
 
 def test_an_ensemble_is_stopped_before_its_stream_is_cancelled() -> None:
     """The server may abort when a stream is cancelled while its ensemble still answers."""
-    wire: Any = StopsFirst()
-    EnsembleReply(wire, wire, "7").cancel()
-    assert wire.asked == ["tensorrt_llm 7 stop=True", "cancel"]
+    transport: Any = StopsFirst()
+    EnsembleResponses(transport, transport, "7").cancel()
+    assert transport.asked == ["tensorrt_llm 7 stop=True", "cancel"]

@@ -1,4 +1,7 @@
-"""A ModelStreamInfer call that carries one request: messages as they come, pieces when somebody asks for them."""
+"""Generations: requests under way at the text model, each a ModelStreamInfer call of its own.
+
+Messages are kept as they come and decoded when the reader asks for pieces.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,13 @@ from .grpc_pool import GrpcPool, Metadata
 from .grpc_socket import GrpcSocket
 
 _NOT_NOW = (StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED)
+_UNDECODED = 64
+"""Messages that are kept as they came; more are decoded and merged, so that what waits for a slow reader is little more
+than its text."""
 
 
-_PILE = 64
-"""Messages that are kept as they came; more are made pieces and put together, so that a pile is little but its text."""
-
-
-def line_error(code: int, text: str) -> QwenTritonError:
-    """A gRPC status as the error that was raised behind it."""
+def call_error(code: StatusCode, text: str) -> QwenTritonError:
+    """The error that the model raised, by the gRPC status of its call."""
     if code == StatusCode.INVALID_ARGUMENT:
         return InvalidRequest(text)
     if code in _NOT_NOW:
@@ -34,8 +36,8 @@ def line_error(code: int, text: str) -> QwenTritonError:
 
 
 class GrpcGeneration:
-    """A `Generation`, read by one task. What its reader has not asked for is kept here, at the most the text of its own
-    answer; other requests are not held up by a slow one."""
+    """A `Generation` and a `StreamListener`. What its reader has not asked for is kept, at most the text of its answer: a
+    slow reader does not hold up other requests."""
 
     def __init__(self) -> None:
         self._messages: list[bytes] = []
@@ -66,21 +68,21 @@ class GrpcGeneration:
 
     def cancel(self) -> None:
         if self._call is not None:
-            socket, call = self._call
-            socket.reset(call)
+            socket, stream_id = self._call
+            socket.reset(stream_id)
         if not self._ended:
             self._messages, self._pieces = [], []
             self._finish(Cancelled("the request was taken back"))
 
-    def take(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         self._messages.append(message)
-        if len(self._messages) >= _PILE:
+        if len(self._messages) >= _UNDECODED:
             self._decode()
         self._wake()
 
-    def end(self, code: StatusCode, text: str) -> None:
+    def on_end(self, code: StatusCode, text: str) -> None:
         if not self._ended:
-            self._finish(None if code == StatusCode.OK else line_error(code, text))
+            self._finish(None if code == StatusCode.OK else call_error(code, text))
 
     def _finish(self, error: QwenTritonError | None) -> None:
         self._ended, self._error = True, error
@@ -91,7 +93,7 @@ class GrpcGeneration:
             self._waiting.set_result(None)
 
     def _decode(self) -> None:
-        """Messages to pieces, up to one that says what went wrong: that is the end, behind what came before it."""
+        """Messages to pieces, up to one with an error: that is the end, behind the pieces before it."""
         messages, self._messages = self._messages, []
         for data in messages:
             response = decode_stream_response(data)
@@ -104,17 +106,17 @@ class GrpcGeneration:
 
 
 class Generation(Protocol):
-    """One request under way at the text model."""
+    """One request under way at the text model, read by one task."""
 
     async def read(self) -> list[TextPiece]:
-        """What has arrived, waiting for some; empty at the end. Raises a QwenTritonError."""
+        """The pieces that have arrived, waiting for the first; none at the end. Raises a QwenTritonError."""
 
     def cancel(self) -> None:
-        """Takes the request back; does nothing once it has ended."""
+        """Cancels the request; does nothing once it has ended."""
 
 
 class PromptGenerations:
-    """The generations of several prompts, `n` sequences each: sequence s of prompt p is sequence p * n + s here."""
+    """A `Generation` of several prompts, `n` sequences each: sequence s of prompt p is sequence p * n + s here."""
 
     def __init__(self, generations: Sequence[Generation], n: int) -> None:
         self._generations = generations
@@ -140,6 +142,6 @@ class PromptGenerations:
 
 
 def _forget(reading: asyncio.Future[list[TextPiece]]) -> None:
-    """Nobody asks any more how it ended."""
+    """Retrieves the error of a read that has no reader, which asyncio would log."""
     if not reading.cancelled():
         reading.exception()

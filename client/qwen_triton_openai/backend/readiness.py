@@ -1,4 +1,4 @@
-"""Whether a model generates: seen in the answers that pass, asked for one token when none has passed lately."""
+"""Readiness of a model: seen in the answers that pass, probed with a request for one token when none has passed lately."""
 
 from __future__ import annotations
 
