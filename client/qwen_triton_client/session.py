@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
+from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import LOGPROB_OUTPUTS, TEXT_OUTPUTS
@@ -27,38 +28,38 @@ from qwen_triton.types import GenerateRequest
 from .chat_answer import ChatAnswer, ChatResult
 from .parameters import build_request
 from .text_answer import Result, TextAnswer
-from .transport.ensemble import EnsembleReply
-from .transport.grpc import GrpcWire
-from .transport.http import HttpWire
-from .transport.model import DeclaredModel
-from .transport.transport import Wire
+from .transport.ensemble import EnsembleResponses
+from .transport.grpc import GrpcTransport
+from .transport.http import HttpTransport
+from .transport.model_inputs import fit_arrays, wanted_outputs
+from .transport.transport import ResponseStream, Transport
 
 DEFAULT_URL = "localhost:8001"
 
 
-def open_wire(url: str) -> Wire:
-    """gRPC for HOST:PORT, grpc:// and grpcs://, HTTP for http:// and https://."""
+def open_transport(url: str) -> Transport:
+    """gRPC for HOST:PORT, grpc:// and grpcs://; HTTP for http:// and https://. Raises ConfigurationError for others."""
     scheme, _, rest = url.rpartition("://")
     if scheme in ("http", "https"):
-        return HttpWire(url)
+        return HttpTransport(url)
     if scheme not in ("", "grpc", "grpcs") or ":" not in rest:
         raise ConfigurationError(f"{url}: expected HOST:PORT for gRPC, or http://HOST:PORT")
-    return GrpcWire(rest.rstrip("/"), secure=scheme == "grpcs")
+    return GrpcTransport(rest.rstrip("/"), secure=scheme == "grpcs")
 
 
 class Session:
     """A connection to one model; `model` None = tensorrt_llm_bls where it is ready, else ensemble."""
 
     def __init__(self, url: str = DEFAULT_URL, model: str | None = None) -> None:
-        self._wire = open_wire(url)
+        self._transport = open_transport(url)
         self._model_name = model
         self._model: DeclaredModel | None = None
 
     @property
     def model(self) -> DeclaredModel:
-        """What the model declares, asked once. Raises Unavailable when nobody answers or no such model is ready."""
+        """What the model declares; asked once. Raises Unavailable when nobody answers or no such model is ready."""
         if self._model is None:
-            self._model = self._wire.describe(self._model_name or self._find_model())
+            self._model = self._transport.describe(self._model_name or self._find_model())
         return self._model
 
     def generate(self, prompt: str | Sequence[int], **parameters: Any) -> Result:
@@ -102,17 +103,19 @@ class Session:
 
     def send(self, request: GenerateRequest, request_id: str = "") -> TextAnswer:
         """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""
-        arrays = self.model.fit(encode_generate(request))
+        model = self.model
+        arrays = fit_arrays(encode_generate(request), model)
         names = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)
+        outputs = wanted_outputs(names, model)
         request_id = request_id or uuid.uuid4().hex
-        reply = self._wire.send(self.model, arrays, self.model.wanted(names), request_id, request.stream)
-        if TENSORRT_LLM in self.model.steps:
-            reply = EnsembleReply(reply, self._wire, request_id)
+        responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, request.stream)
+        if TENSORRT_LLM in model.steps:
+            responses = EnsembleResponses(responses, self._transport, request_id)
         sampling = request.sampling
-        return TextAnswer(reply, max(sampling.n, sampling.beam_width), bool(request.accumulate) and request.stream)
+        return TextAnswer(responses, max(sampling.n, sampling.beam_width), bool(request.accumulate) and request.stream)
 
     def close(self) -> None:
-        self._wire.close()
+        self._transport.close()
 
     def __enter__(self) -> Session:
         return self
@@ -124,7 +127,7 @@ class Session:
 
     def _find_model(self) -> str:
         for name in (BLS, ENSEMBLE):
-            if self._wire.ready(name):
+            if self._transport.ready(name):
                 return name
         raise Unavailable(f"neither {BLS} nor {ENSEMBLE} is ready there; name the model")
 

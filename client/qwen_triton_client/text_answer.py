@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest
-from qwen_triton.tensors.text_outputs import Piece, decode_pieces
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import FinishReason, Usage
 
-from .transport.transport import Reply
+from .transport.transport import ResponseStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class Result:
 class _Told:
     texts: list[str] = field(default_factory=list)
     logprobs: list[Mapping[str, Any]] = field(default_factory=list)
-    end: Piece | None = None
+    end: TextPiece | None = None
 
-    def add(self, piece: Piece, accumulated: bool) -> None:
+    def add(self, piece: TextPiece, accumulated: bool) -> None:
         if accumulated:
             self.texts.clear()
         self.texts.append(piece.text)
-        self.logprobs += piece.logprobs
+        self.logprobs += piece.logprobs or ()
         self.end = piece if piece.finish else self.end
 
     def result(self, cancelled: bool) -> Result:
-        end = self.end or Piece("", finish="cancelled" if cancelled else None)
+        end = self.end or TextPiece("", finish="cancelled" if cancelled else None)
         return Result("".join(self.texts), end.finish, end.usage, end.stop_reason, tuple(self.logprobs))
 
 
@@ -52,8 +52,8 @@ class TextAnswer:
     `cancel()` ends it from any thread; so does leaving a `with` block early. Then iteration ends without an error.
     """
 
-    def __init__(self, reply: Reply, sequences: int = 1, accumulated: bool = False) -> None:
-        self._reply = reply
+    def __init__(self, responses: ResponseStream, sequences: int = 1, accumulated: bool = False) -> None:
+        self._responses = responses
         self._told = [_Told() for _ in range(sequences)]
         self._accumulated = accumulated
         self._cancelled = False
@@ -64,10 +64,10 @@ class TextAnswer:
             raise InvalidRequest("several answers at once: iterate over pieces()", "n")
         return (piece.text for piece in self.pieces() if piece.text)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         try:
-            for arrays in self._reply:
-                for piece in decode_pieces(arrays):
+            for pieces in self._responses:
+                for piece in pieces:
                     self._of(piece.sequence).add(piece, self._accumulated)
                     yield piece
         except Cancelled:
@@ -77,7 +77,7 @@ class TextAnswer:
 
     def cancel(self) -> None:
         self._cancelled = True
-        self._reply.cancel()
+        self._responses.cancel()
 
     @property
     def result(self) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 
 class Observer(Protocol):
@@ -14,7 +14,7 @@ class Observer(Protocol):
     def on_request(self, model: str, streamed: bool, n: int) -> None:
         """The request is valid and about to be sent. `model`: its served name; `n`: sequences of each prompt."""
 
-    def on_pieces(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[TextPiece]) -> None:
         """New pieces of the answer; an empty list at its end. A sequence's last piece has the token counts."""
 
 
@@ -28,6 +28,6 @@ class Observers:
         for observer in self._observers:
             observer.on_request(model, streamed, n)
 
-    def on_pieces(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[TextPiece]) -> None:
         for observer in self._observers:
             observer.on_pieces(pieces)

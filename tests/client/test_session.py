@@ -9,31 +9,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import InferResult, service_pb2
 
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
+from qwen_triton.kserve.declared_model import DeclaredInput, DeclaredModel, decode_model_config_json
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
 from qwen_triton.tensors import contract
-from qwen_triton.tensors.arrays import Array, Arrays, encode_strings
+from qwen_triton.tensors.arrays import NUMPY, Array, Arrays, encode_raw, encode_strings
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
-from qwen_triton.tensors.text_outputs import Piece, decode_pieces
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body, decode_text_outputs
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer
 from qwen_triton_client.parameters import PARAMETERS, build_request
-from qwen_triton_client.session import open_wire
+from qwen_triton_client.session import open_transport
 from qwen_triton_client.text_answer import TextAnswer
-from qwen_triton_client.transport.ensemble import EnsembleReply
-from qwen_triton_client.transport.grpc import GrpcWire, decode_infer
-from qwen_triton_client.transport.http import HttpWire, decode_body, encode_body
-from qwen_triton_client.transport.model import DeclaredInput, DeclaredModel, decode_config
-from qwen_triton_client.transport.transport import wire_error
+from qwen_triton_client.transport.ensemble import EnsembleResponses
+from qwen_triton_client.transport.grpc import GrpcTransport
+from qwen_triton_client.transport.http import HttpTransport, encode_body
+from qwen_triton_client.transport.model_inputs import fit_arrays, wanted_outputs
+from qwen_triton_client.transport.transport import transport_error
 
 
 def declared(tensors: Sequence[contract.Tensor], required: Sequence[str] = ()) -> DeclaredModel:
     inputs = {t.name: DeclaredInput(t.dtype, t.name not in required) for t in tensors}
-    return DeclaredModel("m", inputs, frozenset(("text_output", "sequence_index")))
+    return DeclaredModel("m", inputs, ("text_output", "sequence_index"))
 
 
 OURS = declared(contract.BLS_INPUTS)
@@ -50,19 +51,25 @@ SAMPLES: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+def raw(arrays: Arrays) -> dict[str, bytes]:
+    """Arrays as Triton sends them, with the types that our models declare."""
+    dtypes = {t.name: NUMPY[t.dtype] for t in contract.BLS_OUTPUTS}
+    return {name: encode_raw(array.astype(dtypes[name])) for name, array in arrays.items()}
+
+
 class Played:
-    """A reply that gives what it was made with; waits before each once it was told to."""
+    """A reply of responses with these arrays; raises Cancelled once it was cancelled, `error` at the end."""
 
     def __init__(self, *responses: Arrays, error: Exception | None = None) -> None:
         self._responses = responses
         self._error = error
         self.cancelled = threading.Event()
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
         for response in self._responses:
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            yield response
+            yield decode_text_outputs(raw(response))
         if self._error:
             raise self._error
 
@@ -83,7 +90,7 @@ def test_each_parameter_reaches_the_model_s_request(parameter: Any) -> None:
     value = SAMPLES.get(parameter.name, 3)
     request = build_request({parameter.name: value}, prompt="x")
     assert request != GenerateRequest(prompt="x") or parameter.name in ("n", "beam_width")
-    assert decode_generate(OURS.fit(encode_generate(request))) == [request]
+    assert decode_generate(fit_arrays(encode_generate(request), OURS)) == [request]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,9 @@ def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], message: st
 
 def test_stock_models_get_stock_s_names() -> None:
     """Ours that stock has under another name go under that; types are the declared ones."""
-    arrays = STOCK.fit(encode_generate(build_request({"seed": 7, "min_tokens": 2, "max_tokens": 9}, prompt="x")))
+    arrays = fit_arrays(
+        encode_generate(build_request({"seed": 7, "min_tokens": 2, "max_tokens": 9}, prompt="x")), STOCK
+    )
     assert {n: (a.dtype.name, a.tolist()) for n, a in arrays.items()} == {
         "text_input": ("object", [[b"x"]]),
         "max_tokens": ("int32", [[9]]),
@@ -128,28 +137,28 @@ def test_stock_models_get_stock_s_names() -> None:
 def test_what_a_stock_model_cannot_take_is_refused(request_: GenerateRequest, message: str) -> None:
     """With the name of what is at fault, not sent and ignored."""
     with pytest.raises(InvalidRequest, match=message):
-        STOCK.fit(encode_generate(request_))
+        fit_arrays(encode_generate(request_), STOCK)
 
 
 def test_words_that_an_old_model_wants_sent_are_sent_empty() -> None:
     """Stock before v0.14 had bad_words and stop_words as required inputs; '' is its way to say none."""
     old = declared(contract.ENSEMBLE_INPUTS, required=("bad_words", "stop_words"))
-    arrays = old.fit(encode_generate(build_request({"stop": "x"}, prompt="x")))
+    arrays = fit_arrays(encode_generate(build_request({"stop": "x"}, prompt="x")), old)
     assert arrays["bad_words"].tolist() == [[b""]]
     assert arrays["stop_words"].tolist() == [[b"x"]]
 
 
 def test_a_model_without_batches_gets_arrays_without_rows() -> None:
     """max_batch_size 0 in its configuration."""
-    model = decode_config(
+    model = decode_model_config_json(
         {
             "name": "m",
             "input": [{"name": "text_input", "data_type": "TYPE_STRING"}],
             "output": [{"name": "text_output"}],
         }
     )
-    assert model.fit(encode_generate(GenerateRequest(prompt="x")))["text_input"].tolist() == [b"x"]
-    assert model.wanted(["text_output", "logprobs"]) == ["text_output"]
+    assert fit_arrays(encode_generate(GenerateRequest(prompt="x")), model)["text_input"].tolist() == [b"x"]
+    assert wanted_outputs(["text_output", "logprobs"], model) == ["text_output"]
 
 
 def test_an_answer_is_its_pieces() -> None:
@@ -212,48 +221,49 @@ def test_stock_s_answers_have_no_end_and_no_usage() -> None:
 
 def test_log_probs_of_both_kinds() -> None:
     """Ours as OpenAI's content, stock's as numbers a sequence."""
-    ours = decode_pieces({**piece("a"), "logprobs": encode_strings([['[{"token": "a", "logprob": -1}]']])})
-    assert ours[0].logprobs == ({"token": "a", "logprob": -1},)
+    ours = decode_text_outputs(raw({**piece("a"), "logprobs": encode_strings([['[{"token": "a", "logprob": -1}]']])}))
+    assert ours[0].logprobs == [{"token": "a", "logprob": -1}]
     stock = {"text_output": encode_strings([["a", "b"]]), "output_log_probs": np.array([[[-1.0, -2.0], [-3.0, -4.0]]])}
-    assert [p.logprobs for p in decode_pieces(stock)] == [
-        ({"logprob": -1.0}, {"logprob": -2.0}),
-        ({"logprob": -3.0}, {"logprob": -4.0}),
+    assert [p.logprobs for p in decode_text_outputs(raw(stock))] == [
+        [{"logprob": -1.0}, {"logprob": -2.0}],
+        [{"logprob": -3.0}, {"logprob": -4.0}],
     ]
     empty = {"text_output": encode_strings([["a"]]), "output_log_probs": np.zeros((1, 1, 0))}
-    assert decode_pieces(empty) == [Piece("a")]
+    assert decode_text_outputs(raw(empty)) == [TextPiece("a")]
 
 
 def test_grpc_messages_hold_the_arrays() -> None:
     """What is written as raw bytes is read back as it was."""
-    arrays = OURS.fit(encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63}, prompt="中文")))
+    arrays = fit_arrays(encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63}, prompt="中文")), OURS)
     data = encode_infer_request(OURS.name, arrays, ["text_output"], "id-1")
     message = service_pb2.ModelInferRequest.FromString(data)
     assert (message.id, message.model_name, [o.name for o in message.outputs]) == ("id-1", "m", ["text_output"])
     response = service_pb2.ModelInferResponse()
-    for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=True):
+    for tensor, contents in zip(message.inputs, message.raw_input_contents, strict=True):
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        response.raw_output_contents.append(raw)
-    assert {n: a.tolist() for n, a in decode_infer(response).items()} == {n: a.tolist() for n, a in arrays.items()}
+        response.raw_output_contents.append(contents)
+    result = InferResult(response)
+    assert {o.name: result.as_numpy(o.name).tolist() for o in response.outputs} == {
+        n: a.tolist() for n, a in arrays.items()
+    }
 
 
 def test_json_bodies_hold_the_arrays() -> None:
-    """One value for one, a list for many; answers become arrays of one row."""
+    """One value for one, a list for many; answers are read as pieces."""
     arrays = encode_generate(build_request({"stop": ["é", "中"], "seed": 2**63, "ignore_eos": True}, prompt="中文"))
     body = {"text_input": "中文", "stop_words": ["é", "中"], "seed": 2**63, "ignore_eos": True, "id": "i"}
     assert encode_body(arrays, "i") == body
-    read = decode_body({"model_name": "m", "text_output": ["a", "b"], "num_output_tokens": [1, 2], "sequence_index": 0})
-    assert {n: a.tolist() for n, a in read.items()} == {
-        "text_output": [["a", "b"]],
-        "num_output_tokens": [[1, 2]],
-        "sequence_index": [[0]],
-    }
+    read = decode_text_body(
+        {"model_name": "m", "text_output": ["a", "b"], "num_output_tokens": [1, 2], "sequence_index": 0}
+    )
+    assert [(p.text, p.usage, p.sequence) for p in read] == [("a", Usage(0, 1), 0), ("b", Usage(0, 2), 1)]
 
 
 def test_errors_keep_their_kind() -> None:
     """By gRPC code or HTTP status."""
     kinds = {"INVALID_ARGUMENT": InvalidRequest, 404: InvalidRequest, 503: Unavailable, "CANCELLED": Cancelled}
-    assert {code: type(wire_error(code, "x")) for code in kinds} == kinds
-    assert type(wire_error("INTERNAL", "x")) is type(wire_error(500, "x")) is EngineError
+    assert {code: type(transport_error(code, "x")) for code in kinds} == kinds
+    assert type(transport_error("INTERNAL", "x")) is type(transport_error(500, "x")) is EngineError
 
 
 @pytest.mark.parametrize(
@@ -281,13 +291,19 @@ def test_a_text_without_a_code_tells_its_kind(text: str, kind: type[Exception]) 
 
 def test_an_address_says_which_way() -> None:
     """gRPC unless it says http; anything else is refused."""
-    for url, kind in (("a:1", GrpcWire), ("grpcs://a:1", GrpcWire), ("http://a:1", HttpWire), ("https://a", HttpWire)):
-        wire = open_wire(url)
-        assert isinstance(wire, kind)
-        wire.close()
+    kinds = {
+        "a:1": GrpcTransport,
+        "grpcs://a:1": GrpcTransport,
+        "http://a:1": HttpTransport,
+        "https://a": HttpTransport,
+    }
+    for url, kind in kinds.items():
+        transport = open_transport(url)
+        assert isinstance(transport, kind)
+        transport.close()
     for url in ("localhost", "ftp://a:1"):
         with pytest.raises(ConfigurationError, match="expected HOST:PORT"):
-            open_wire(url)
+            open_transport(url)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9", "http://127.0.0.1:9"])
@@ -317,7 +333,7 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
 
 
 class StopsFirst(Played):
-    """A reply and the wire that it came by; notes what is asked of them, in order."""
+    """A reply and the transport that it came by; notes what is asked of them, in order."""
 
     def __init__(self) -> None:
         super().__init__(piece("a"))
@@ -337,6 +353,6 @@ class StopsFirst(Played):
 
 def test_an_ensemble_is_stopped_before_its_stream_is_cancelled() -> None:
     """The server may abort when a stream is cancelled while its ensemble still answers."""
-    wire: Any = StopsFirst()
-    EnsembleReply(wire, wire, "7").cancel()
-    assert wire.asked == ["tensorrt_llm 7 stop=True", "cancel"]
+    transport: Any = StopsFirst()
+    EnsembleResponses(transport, transport, "7").cancel()
+    assert transport.asked == ["tensorrt_llm 7 stop=True", "cancel"]

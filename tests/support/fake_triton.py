@@ -12,23 +12,23 @@ from starlette.testclient import TestClient
 
 from qwen_triton.errors import Cancelled, QwenTritonError
 from qwen_triton.tensors.arrays import Arrays
-from qwen_triton.tensors.pieces import Piece
-from qwen_triton.types import GenerateRequest
+from qwen_triton.tensors.text_outputs import TextPiece
+from qwen_triton.types import FinishReason, GenerateRequest, Usage
 from qwen_triton_openai.app import create_app
 from qwen_triton_openai.settings import ShimSettings
 
 MODEL = "qwen"
-Said = Sequence[Piece | Exception]
+Said = Sequence[TextPiece | Exception]
 
 
-def answer(text: str, finish: str = "stop", sequence: int = 0, **more: Any) -> Piece:
-    """A whole answer of three tokens to a prompt of five."""
-    return Piece(text, sequence, finish, prompt_tokens=5, completion_tokens=3, **more)
+def answer(text: str, finish: FinishReason = "stop", sequence: int = 0, cached: int = 0, **more: Any) -> TextPiece:
+    """A whole answer of three tokens to a prompt of five, `cached` of them found in a cache."""
+    return TextPiece(text, sequence, finish, usage=Usage(5, 3, cached), **more)
 
 
-def cut(text: str, size: int, finish: str = "stop") -> list[Piece]:
+def cut(text: str, size: int, finish: FinishReason = "stop") -> list[TextPiece]:
     """An answer in pieces of `size` characters, its end with the last."""
-    pieces = [Piece(text[i : i + size]) for i in range(0, len(text), size)]
+    pieces = [TextPiece(text[i : i + size]) for i in range(0, len(text), size)]
     return [*pieces, answer("", finish)]
 
 
@@ -44,7 +44,7 @@ class FakeGeneration:
     def cancelled(self) -> bool:
         return self._taken_back.is_set()
 
-    async def read(self) -> list[Piece]:
+    async def read(self) -> list[TextPiece]:
         if self._said:
             next_one = self._said.pop(0)
             if isinstance(next_one, Exception):

@@ -10,7 +10,7 @@ from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamR
 from h2.settings import SettingCodes
 
 from qwen_triton.kserve.connection import GrpcConnection
-from qwen_triton.kserve.status import Event as CallEvent
+from qwen_triton.kserve.events import Event as CallEvent
 
 HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
 

@@ -1,8 +1,8 @@
-"""Many calls over one connection. The package h2 speaks HTTP/2, but for the DATA frames that come in.
+"""gRPC calls over one HTTP/2 connection, as a protocol without a socket: bytes in, events out.
 
-Those are cut out of the bytes here, some hundred a read: h2 takes 120 µs for what takes 10. So their flow control is
-kept here too: windows are opened as wide as they go and filled up by hand. And a server's goodbye (GOAWAY) is heard
-here, since h2 would then take nothing more, where the calls under way may still be answered.
+The package h2 speaks HTTP/2, but for two kinds of frames that come in. DATA frames are cut out of the bytes here, because
+h2 makes several objects of each; so their flow control is kept here too: windows are opened as wide as they go and
+refilled by hand. GOAWAY is read here, because h2 takes no frame after it, where calls under way are still answered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from h2.exceptions import NoAvailableStreamIDError, ProtocolError, TooManyStream
 from h2.settings import SettingCodes, Settings
 
 from ..errors import Unavailable
+from .events import Ended, Event, Message
 from .framing import (
     DATA,
     END_STREAM,
@@ -28,43 +29,43 @@ from .framing import (
     CompressedMessage,
     FrameCutter,
     MessageCutter,
-    decode_goodbye,
+    decode_goaway,
     encode_message,
     encode_window_update,
     payload,
 )
-from .status import Ended, Event, Message, StatusCode, status_of_headers, status_of_reset
+from .status import StatusCode, status_of_headers, status_of_reset
 
 _WINDOW = (1 << 31) - 1
 _REFILL = 1 << 22
-"""Bytes taken before the server is told: rarely, and long before a window is empty."""
+"""Bytes received before a window is refilled: seldom, and long before it is empty."""
 
 
-class _Call:
-    """What waits to be sent, what has come of a message, and the headers of the answer so far."""
+class _Stream:
+    """One call: what waits to be sent, the part of a message that has come, and the headers of the answer so far."""
 
-    __slots__ = ("cutter", "half_closed", "half_closing", "headers", "taken", "waiting")
+    __slots__ = ("cutter", "half_closed", "half_closing", "headers", "received", "waiting")
 
     def __init__(self) -> None:
         self.cutter = MessageCutter()
         self.waiting: deque[memoryview] = deque()
         self.half_closing = self.half_closed = False
         self.headers: dict[bytes, bytes] = {}
-        self.taken = 0
+        self.received = 0
 
 
 class GrpcConnection:
-    """The client's end. Whoever owns the socket sends `data_to_send()` after any other method, and `receive`s.
+    """The client's end. The owner of the socket sends `data_to_send()` after any other method, and calls `receive`.
 
-    Not for several threads at once. A call that has ended or was reset takes nothing more, silently: its owner may not
-    know yet. `authority` is HOST:PORT as the server is to see it.
+    Not for several threads at once. Methods do nothing for a call that has ended or was reset, because its owner may not
+    know yet. `host` is HOST:PORT as the server is to see it (`authority`).
     """
 
-    def __init__(self, authority: str, scheme: str = "http") -> None:
-        self._target = [(":scheme", scheme), (":authority", authority)]
-        self._calls: dict[int, _Call] = {}
+    def __init__(self, host: str, scheme: str = "http") -> None:
+        self._target = [(":scheme", scheme), (":authority", host)]
+        self._streams: dict[int, _Stream] = {}
         self._frames = FrameCutter()
-        self._taken = 0
+        self._received = 0
         self._updates = b""
         self._over = ""
         self._http2 = H2Connection(H2Configuration(client_side=True))
@@ -75,163 +76,177 @@ class GrpcConnection:
         self._http2.increment_flow_control_window(_WINDOW - 65_535)
 
     @property
-    def calls(self) -> int:
-        """Calls under way."""
-        return len(self._calls)
+    def open_calls(self) -> int:
+        """How many calls are under way."""
+        return len(self._streams)
 
     @property
     def usable(self) -> bool:
-        """Whether calls can be opened: not after the server has said goodbye, nor once the connection is lost."""
+        """Whether calls can be opened: not after the server's GOAWAY, nor once the connection is lost."""
         return not self._over
 
     def open(self, path: str, metadata: Iterable[tuple[str, str]] = ()) -> int:
-        """Begins a call («/package.Service/Method») and names it. Raises Unavailable when the server takes no more."""
+        """Begins a call of `path` («/package.Service/Method»); returns its stream id. Raises Unavailable when the server
+        takes no more of them."""
         if self._over:
             raise Unavailable(self._over)
         try:
-            call = self._http2.get_next_available_stream_id()
+            stream_id = self._http2.get_next_available_stream_id()
             headers = [(":method", "POST"), *self._target, (":path", path), ("te", "trailers")]
-            self._http2.send_headers(call, [*headers, ("content-type", "application/grpc"), *metadata])
+            self._http2.send_headers(stream_id, [*headers, ("content-type", "application/grpc"), *metadata])
         except TooManyStreamsError:
             limit = self._http2.remote_settings.max_concurrent_streams
             raise Unavailable(f"the server takes {limit} calls at once on a connection; try again later") from None
         except NoAvailableStreamIDError:
-            self._over = "the connection has no more numbers for calls"
+            self._over = "the connection has no more stream ids"
             raise Unavailable(self._over) from None
-        self._calls[call] = _Call()
-        return call
+        self._streams[stream_id] = _Stream()
+        return stream_id
 
-    def send(self, call: int, message: bytes) -> None:
+    def send(self, stream_id: int, message: bytes) -> None:
         """Sends a message, as soon as the server has room for it."""
-        if call in self._calls:
-            self._calls[call].waiting.append(memoryview(encode_message(message)))
-            self._flush(call)
+        if stream_id in self._streams:
+            self._streams[stream_id].waiting.append(memoryview(encode_message(message)))
+            self._flush(stream_id)
 
-    def half_close(self, call: int) -> None:
-        """Says that no more messages follow those that were sent."""
-        if call in self._calls:
-            self._calls[call].half_closing = True
-            self._flush(call)
+    def half_close(self, stream_id: int) -> None:
+        """Ends the client's side: no message follows those that were sent."""
+        if stream_id in self._streams:
+            self._streams[stream_id].half_closing = True
+            self._flush(stream_id)
 
-    def reset(self, call: int) -> None:
-        """Breaks a call off: the server sees it cancelled. Nothing comes for it any more, not even its end."""
-        if self._calls.pop(call, None) is not None:
-            self._reset(call, ErrorCodes.CANCEL)
+    def reset(self, stream_id: int) -> None:
+        """Breaks a call off: the server sees it cancelled. No event follows, not even its end."""
+        if self._streams.pop(stream_id, None) is not None:
+            self._reset(stream_id, ErrorCodes.CANCEL)
 
     def data_to_send(self) -> bytes:
-        """What is to be written now; each byte once."""
+        """The bytes to be written now; each is returned once."""
         updates, self._updates = self._updates, b""
         return updates + self._http2.data_to_send()
 
     def receive(self, data: bytes) -> list[Event]:
-        """What these bytes bring. A breach of HTTP/2 ends the connection, and all calls with it."""
+        """The events in these bytes of the server. A breach of HTTP/2 ends the connection and all its calls."""
         events: list[Event] = []
         try:
-            self._take(data, events)
+            self._receive_frames(data, events)
         except ProtocolError as error:
-            self._give_up(f"the server broke HTTP/2's rules: {error}", events)
+            self._end_calls(f"the server broke HTTP/2's rules: {error}", events)
         return events
 
     def lost(self, reason: str) -> list[Event]:
-        """The connection has ended: the ends of all calls."""
+        """Tells that the connection has ended; returns the ends of all calls, UNAVAILABLE for `reason`."""
         events: list[Event] = []
-        self._give_up(reason, events)
+        self._end_calls(reason, events)
         return events
 
-    def _take(self, data: bytes, events: list[Event]) -> None:
+    def _receive_frames(self, data: bytes, events: list[Event]) -> None:
         others = bytearray()
         for kind, frame in self._frames.feed(data):
             if kind == DATA:
-                self._take_data(frame, events)
+                self._receive_data(frame, events)
             elif kind == GOAWAY:
-                self._take_goodbye(frame, events)
+                self._receive_goaway(frame, events)
             else:
                 others += frame
         if others:
-            self._follow(bytes(others), events)
-        self._taken = self._refill(0, self._taken)
+            self._receive_others(bytes(others), events)
+        self._received = self._refill(0, self._received)
 
-    def _take_data(self, frame: bytes, events: list[Event]) -> None:
+    def _receive_data(self, frame: bytes, events: list[Event]) -> None:
         size = len(frame) - HEADER
-        self._taken += size
-        number = int.from_bytes(frame[5:HEADER], "big")
-        call = self._calls.get(number)
-        if call is None:
+        self._received += size
+        stream_id = int.from_bytes(frame[5:HEADER], "big")
+        stream = self._streams.get(stream_id)
+        if stream is None:
             return
         try:
-            for message in call.cutter.feed(payload(frame)):
-                events.append(Message(number, message))
+            for message in stream.cutter.feed(payload(frame)):
+                events.append(Message(stream_id, message))
         except CompressedMessage:
-            self._break_off(number, "a compressed message came, which was not offered", events)
+            self._break_off(stream_id, "a compressed message came, which was not offered", events)
             return
         if frame[4] & END_STREAM:
-            self._break_off(number, "the call ended without a gRPC status", events)
+            self._break_off(stream_id, "the call ended without a gRPC status", events)
             return
-        call.taken = self._refill(number, call.taken + size)
+        stream.received = self._refill(stream_id, stream.received + size)
 
-    def _refill(self, stream: int, taken: int) -> int:
-        """Tells the server that bytes were read, once they are many; h2 did not see them. Returns what is not told."""
-        if taken < _REFILL:
-            return taken
-        self._updates += encode_window_update(stream, taken)
+    def _refill(self, stream_id: int, received: int) -> int:
+        """Widens a window by the bytes received, once they are many; h2 did not see them. Returns those not refilled."""
+        if received < _REFILL:
+            return received
+        self._updates += encode_window_update(stream_id, received)
         return 0
 
-    def _follow(self, data: bytes, events: list[Event]) -> None:
-        """Gives h2 what is not DATA, and what waits the room that came with it."""
+    def _receive_others(self, data: bytes, events: list[Event]) -> None:
+        """Gives h2 the other frames; sends what waited for the room that came with them."""
         for event in self._http2.receive_data(data):
-            self._take_event(event, events)
-        for call in [number for number, call in self._calls.items() if call.waiting]:
-            self._flush(call)
+            self._convert_event(event, events)
+        for stream_id in [stream_id for stream_id, stream in self._streams.items() if stream.waiting]:
+            self._flush(stream_id)
 
-    def _take_event(self, event: HttpEvent, events: list[Event]) -> None:
+    def _convert_event(self, event: HttpEvent, events: list[Event]) -> None:
         if isinstance(event, ResponseReceived | TrailersReceived):
-            if (call := self._calls.get(event.stream_id or 0)) is not None:
-                call.headers.update((bytes(name), bytes(value)) for name, value in event.headers or ())
+            if (stream := self._streams.get(event.stream_id or 0)) is not None:
+                stream.headers.update((bytes(name), bytes(value)) for name, value in event.headers or ())
         elif isinstance(event, StreamEnded | StreamReset):
-            self._take_end(event, events)
+            self._end_stream(event, events)
 
-    def _take_end(self, event: StreamEnded | StreamReset, events: list[Event]) -> None:
-        number = event.stream_id or 0
-        call = self._calls.pop(number, None)
-        if call is None:
+    def _end_stream(self, event: StreamEnded | StreamReset, events: list[Event]) -> None:
+        stream_id = event.stream_id or 0
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
             return
         if isinstance(event, StreamReset):
-            events.append(Ended(number, *status_of_reset(event.error_code or 0)))
+            events.append(Ended(stream_id, *status_of_reset(event.error_code or 0)))
             return
-        if not call.half_closed:
-            self._reset(number, ErrorCodes.NO_ERROR)
-        events.append(Ended(number, *status_of_headers(call.headers)))
+        if not stream.half_closed:
+            self._reset(stream_id, ErrorCodes.NO_ERROR)
+        events.append(Ended(stream_id, *status_of_headers(stream.headers)))
 
-    def _break_off(self, number: int, reason: str, events: list[Event]) -> None:
-        self.reset(number)
-        events.append(Ended(number, StatusCode.INTERNAL, reason))
+    def _break_off(self, stream_id: int, reason: str, events: list[Event]) -> None:
+        self.reset(stream_id)
+        events.append(Ended(stream_id, StatusCode.INTERNAL, reason))
 
-    def _reset(self, number: int, error: ErrorCodes) -> None:
+    def _reset(self, stream_id: int, error: ErrorCodes) -> None:
         with contextlib.suppress(ProtocolError):  # the server's own reset, or the connection's end, came before
-            self._http2.reset_stream(number, error)
+            self._http2.reset_stream(stream_id, error)
 
-    def _take_goodbye(self, frame: bytes, events: list[Event]) -> None:
-        last, said = decode_goodbye(frame)
-        self._give_up(f"the server closes the connection: {said or 'no reason given'}", events, after=last)
+    def _receive_goaway(self, frame: bytes, events: list[Event]) -> None:
+        last, reason = decode_goaway(frame)
+        self._end_calls(f"the server closes the connection: {reason or 'no reason given'}", events, after=last)
 
-    def _give_up(self, reason: str, events: list[Event], after: int = 0) -> None:
-        """No call can be opened any more, and those with a number above `after` have ended."""
+    def _end_calls(self, reason: str, events: list[Event], after: int = 0) -> None:
+        """No call can be opened any more, and those with a stream id above `after` have ended."""
         self._over = self._over or reason
-        for number in [number for number in self._calls if number > after]:
-            del self._calls[number]
-            events.append(Ended(number, StatusCode.UNAVAILABLE, reason))
+        for stream_id in [stream_id for stream_id in self._streams if stream_id > after]:
+            del self._streams[stream_id]
+            events.append(Ended(stream_id, StatusCode.UNAVAILABLE, reason))
 
-    def _flush(self, number: int) -> None:
-        """As much of a call's messages as the server's windows take; then, if there are no more, their end."""
-        http2, call = self._http2, self._calls[number]
-        while call.waiting:
-            room = min(http2.local_flow_control_window(number), http2.max_outbound_frame_size)
+    def _flush(self, stream_id: int) -> None:
+        """Sends as much of a call's messages as the server's windows take; behind the last, their end."""
+        http2, stream = self._http2, self._streams[stream_id]
+        while stream.waiting:
+            room = min(http2.local_flow_control_window(stream_id), http2.max_outbound_frame_size)
             if room <= 0:
                 return
-            data = call.waiting.popleft()
+            data = stream.waiting.popleft()
             if len(data) > room:
-                call.waiting.appendleft(data[room:])
-            http2.send_data(number, bytes(data[:room]))
-        if call.half_closing and not call.half_closed:
-            call.half_closed = True
-            http2.end_stream(number)
+                stream.waiting.appendleft(data[room:])
+            http2.send_data(stream_id, bytes(data[:room]))
+        if stream.half_closing and not stream.half_closed:
+            stream.half_closed = True
+            http2.end_stream(stream_id)
+
+
+def authority(host: str, port: int) -> str:
+    """HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_authority(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT, an IPv6 address in brackets. Raises ValueError for anything else."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or "/" in host:
+        raise ValueError(f"expected HOST:PORT, got {text!r}")
+    return host.strip("[]"), int(port)

@@ -1,7 +1,7 @@
-"""What kind of error a text from Triton is, for the ways that bring no code: gRPC streams, and HTTP, which always says 400.
+"""Finds the kind of an error by its text, where Triton sends no code: on gRPC streams, and over HTTP (always 400).
 
-Asking for codes on gRPC streams (metadata `triton_grpc_error`) is no way out: a stream that ended so makes tritonserver
-2.51.0 end with a segmentation fault when its connection is closed.
+Codes on gRPC streams (metadata `triton_grpc_error`) cannot be asked for, because a stream that ended with one makes
+tritonserver 2.51.0 end with a segmentation fault when its connection is closed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ _FIELD = re.compile(r"[A-Za-z_][\w.\[\]]*: ")
 _UNAVAILABLE = ("try again", "shutting down", "maximum queue size", "timeout expired", "not ready", "unavailable")
 _INVALID = ("Request for unknown model", "inference input", "inference request", "expected ", "unexpected ")
 _CANCELLED = "request was cancelled"
-_OURS = "internal error;"
+_INTERNAL = "internal error;"
 
 
 def error_of(text: str) -> QwenTritonError:
-    """The error that was raised behind it, with the same text. What is recognised as neither the caller's fault nor as
-    passing is EngineError."""
-    said = _ENSEMBLE.sub("", text)
-    if said.startswith(_OURS):
+    """The error that the server raised, with the same text; EngineError where the text has no sign of another kind."""
+    reason = _ENSEMBLE.sub("", text)
+    if reason.startswith(_INTERNAL):
         return EngineError(text)
-    if _CANCELLED in said:
+    if _CANCELLED in reason:
         return Cancelled(text)
-    if any(words in said for words in _UNAVAILABLE):
+    if any(words in reason for words in _UNAVAILABLE):
         return Unavailable(text)
-    if _FIELD.match(said) or any(words in said for words in _INVALID):
+    if _FIELD.match(reason) or any(words in reason for words in _INVALID):
         return InvalidRequest(text)
     return EngineError(text)

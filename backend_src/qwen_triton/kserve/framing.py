@@ -1,6 +1,6 @@
-"""Bytes as they arrive, cut into HTTP/2 frames, and the DATA of a call into gRPC messages. Hot: no object a frame.
+"""Cuts a connection's bytes into HTTP/2 frames, and the DATA of a call into gRPC messages. Hot: no object for a frame.
 
-Neither knows what a frame other than DATA says, nor what a message means.
+Knows nothing of what a frame other than DATA and GOAWAY says, nor of what a message means.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ END_STREAM = 0x1
 HEADER = 9
 """Bytes before a frame's payload: length (3), type, flags, stream (4)."""
 _LARGEST = HEADER + (1 << 14)
-"""Of a frame: HTTP/2's own bound, which nothing here raises."""
+"""Bytes of a frame: HTTP/2's initial bound, which no setting of ours raises."""
 _PADDED = 0x8
 _PREFIX = 5
 """Bytes before a message: whether it is compressed (1), its length (4)."""
@@ -27,7 +27,7 @@ class CompressedMessage(Exception):
 
 
 def encode_message(message: bytes) -> bytes:
-    """A message as it stands in DATA."""
+    """A message with its prefix, as the content of DATA frames."""
     return struct.pack(">BI", 0, len(message)) + message
 
 
@@ -41,19 +41,20 @@ def payload(frame: bytes) -> bytes:
     return frame[HEADER + 1 : len(frame) - frame[HEADER]] if frame[4] & _PADDED else frame[HEADER:]
 
 
-def decode_goodbye(frame: bytes) -> tuple[int, str]:
-    """A GOAWAY frame: the last call that the server looked at, and what it says."""
+def decode_goaway(frame: bytes) -> tuple[int, str]:
+    """A GOAWAY frame: the last stream id that the server still answers, and its reason."""
     last = int.from_bytes(frame[HEADER : HEADER + 4], "big") & 0x7FFFFFFF
     return last, frame[HEADER + 8 :].decode("utf-8", "replace")
 
 
 class FrameCutter:
-    """A connection's bytes as frames: (type, the whole frame). Raises FrameTooLargeError for what cannot be one."""
+    """Cuts a connection's bytes into frames."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """(type, the whole frame) of each that `data` completes. Raises FrameTooLargeError for what cannot be one."""
         data = self._rest + data if self._rest else data
         at, end = 0, len(data)
         while at + HEADER <= end:
@@ -68,7 +69,7 @@ class FrameCutter:
 
 
 class MessageCutter:
-    """A call's DATA as messages. What waits for its end is joined once, however many frames it comes in."""
+    """Cuts a call's DATA into messages. The frames of a long message are joined once, when all have come."""
 
     __slots__ = ("_held", "_parts", "_wanted")
 
@@ -87,7 +88,7 @@ class MessageCutter:
             data = b"".join(self._parts)
             self._parts = []
         elif data[:1] == b"\0" and len(data) == _PREFIX + int.from_bytes(data[1:_PREFIX], "big"):
-            return [data[_PREFIX:]]  # one message in one frame, as nearly all come
+            return [data[_PREFIX:]]  # one message in one frame: most of a stream
         return self._cut(data)
 
     def _cut(self, data: bytes) -> list[bytes]:

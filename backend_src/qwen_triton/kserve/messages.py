@@ -1,7 +1,6 @@
-"""KServe's infer messages, as Triton's gRPC takes and gives them: arrays to bytes, bytes to raw outputs.
+"""KServe's infer messages over Triton's gRPC: encodes requests of arrays, decodes responses to raw outputs.
 
-Their fields are described here, those that are used, so that neither gRPC's code nor Triton's client is needed. What
-an answer's tensors mean, and their shapes, is for its reader to know.
+Responses keep their outputs as bytes: what they mean, and their shapes, is for the reader to know.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from ..tensors.arrays import Array, Arrays
+from ..tensors.arrays import Arrays, encode_raw
+from .protobuf import message_classes
 
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
-"""A call with streams both ways: requests, and the answers to all of them by their ids."""
+"""A call with streams both ways: requests, and the responses to all of them, told apart by their ids."""
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-"""One request, one answer."""
+"""One request, one response."""
 
 Parameter = bool | int | str
 
-_DATATYPES = {
+DATATYPES = {
     np.dtype(np.object_): "BYTES",
     np.dtype(np.bool_): "BOOL",
     np.dtype(np.int32): "INT32",
@@ -54,32 +53,17 @@ _FIELDS = {
 """Messages with their fields' numbers and types («*»: repeated), as in KServe's grpc_predict_v2.proto."""
 
 
-def _message_classes() -> dict[str, Any]:
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="kserve", package="kserve", syntax="proto3")
-    for name, fields in _FIELDS.items():
-        message = file.message_type.add(name=name)
-        for field_name, (number, kind) in fields.items():
-            label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
-            added = message.field.add(name=field_name, number=number, label=label)
-            kind = kind.removesuffix("*")
-            if kind in _FIELDS:
-                added.type, added.type_name = field.TYPE_MESSAGE, f".kserve.{kind}"
-            else:
-                added.type = field.Type.Value(f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"kserve.{name}")) for name in _FIELDS}
-
-
-_CLASSES = _message_classes()
+_CLASSES = message_classes("kserve", _FIELDS)
 _REQUEST, _RESPONSE, _STREAM_RESPONSE = (
     _CLASSES[name] for name in ("InferRequest", "InferResponse", "StreamInferResponse")
 )
 
 
 class InferResponse(NamedTuple):
-    """One response: its raw outputs by name, or an error. `final`: the request's last, where that was asked for."""
+    """One response: raw tensor contents by output name, or an error.
+
+    `final`: the last of its request; set where the request has the parameter `triton_enable_empty_final_response`.
+    """
 
     request_id: str
     outputs: dict[str, bytes]
@@ -94,22 +78,19 @@ def encode_infer_request(
     request_id: str = "",
     parameters: Mapping[str, Parameter] | None = None,
 ) -> bytes:
-    """A request; without `outputs` all are answered. BYTES tensors are object arrays of bytes."""
+    """A request for these outputs, or for all of the model's. BYTES tensors are object arrays of bytes.
+
+    `parameters`: those of the request; `FINAL_RESPONSE` among them asks for a marked last response.
+    """
     message = _REQUEST(model_name=model, id=request_id)
     for name, array in arrays.items():
-        message.inputs.add(name=name, datatype=_DATATYPES[array.dtype], shape=array.shape)
-        message.raw_input_contents.append(_raw(array))
+        message.inputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
+        message.raw_input_contents.append(encode_raw(array))
     for name in outputs:
         message.outputs.add(name=name)
     for key, value in (parameters or {}).items():
         message.parameters.add(key=key, value=_parameter(value))
     return bytes(message.SerializeToString())
-
-
-def _raw(array: Array) -> bytes:
-    if array.dtype != np.object_:
-        return array.tobytes()
-    return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
 
 
 def _parameter(value: Parameter) -> Any:
@@ -118,19 +99,19 @@ def _parameter(value: Parameter) -> Any:
 
 
 def decode_infer_response(data: bytes) -> InferResponse:
-    """The answer of an INFER call."""
+    """The response of an INFER call."""
     return _decode(_RESPONSE.FromString(data), "")
 
 
 def decode_stream_response(data: bytes) -> InferResponse:
-    """An answer of a STREAM_INFER call. An error has the id of its request, or none where it is the stream's."""
+    """A response of a STREAM_INFER call. An error has the id of its request, or none where it is the stream's. Hot."""
     message = _STREAM_RESPONSE.FromString(data)
     return _decode(message.infer_response, message.error_message)
 
 
 def _decode(response: Any, error: str) -> InferResponse:
     tensors, contents = response.outputs, response.raw_output_contents
-    if len(tensors) == len(contents) == 1:  # most pieces of a stream, at a third of the time
+    if len(tensors) == len(contents) == 1:  # most responses of a stream; the general way takes three times as long
         outputs = {tensors[0].name: contents[0]}
     else:
         outputs = {t.name: raw for t, raw in zip(tensors, contents, strict=True)}

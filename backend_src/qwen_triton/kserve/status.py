@@ -1,17 +1,16 @@
-"""How a call ended: gRPC's codes, and what stands for them when the end did not come from gRPC itself."""
+"""Status of a gRPC call: the codes, and those that stand for an end which did not come from gRPC itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from h2.errors import ErrorCodes
 
 
 class StatusCode(IntEnum):
-    """gRPC's, by its numbers."""
+    """gRPC's status codes by their numbers."""
 
     OK = 0
     CANCELLED = 1
@@ -48,11 +47,11 @@ _OF_RESET = {
     ErrorCodes.ENHANCE_YOUR_CALM: StatusCode.RESOURCE_EXHAUSTED,
     ErrorCodes.INADEQUATE_SECURITY: StatusCode.PERMISSION_DENIED,
 }
-"""What gRPC's HTTP/2 mapping says of them; anything else is INTERNAL (a reset) or UNKNOWN (an HTTP status)."""
+"""As in gRPC's HTTP/2 mapping; any other reset is INTERNAL, any other HTTP status UNKNOWN."""
 
 
 def status_of_headers(headers: Mapping[bytes, bytes]) -> tuple[StatusCode, str]:
-    """Of the headers that ended a call: its trailers, or the only headers of an answer without messages."""
+    """Code and message of the headers that ended a call: its trailers, or the only headers of an answer without messages."""
     code = headers.get(b"grpc-status")
     if code is None:
         http = headers.get(b":status", b"200")
@@ -66,7 +65,7 @@ def status_of_headers(headers: Mapping[bytes, bytes]) -> tuple[StatusCode, str]:
 
 
 def status_of_reset(error: int) -> tuple[StatusCode, str]:
-    """Of an RST_STREAM frame's error code."""
+    """Code and message of an RST_STREAM frame's error code."""
     try:
         named = ErrorCodes(error)
     except ValueError:
@@ -74,19 +73,17 @@ def status_of_reset(error: int) -> tuple[StatusCode, str]:
     return _OF_RESET.get(named, StatusCode.INTERNAL), f"the call was reset with {named.name}"
 
 
-class Message(NamedTuple):
-    """A message of a call."""
+class CallError(Exception):
+    """A call that did not end with OK."""
 
-    call: int
-    data: bytes
-
-
-class Ended(NamedTuple):
-    """A call's end; nothing comes for it any more."""
-
-    call: int
-    code: StatusCode
-    message: str
+    def __init__(self, code: StatusCode, message: str) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
 
 
-Event = Message | Ended
+class ConnectError(CallError):
+    """No connection could be made; the message is the reason («connection refused»)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(StatusCode.UNAVAILABLE, reason)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..chat.reader import opens_thinking
-from ..tensors.arrays import Array, encode_padded, encode_strings
-from ..tensors.usage import encode_counts, encode_ends, encode_place
+from ..tensors.arrays import Array
+from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
@@ -49,57 +46,43 @@ class TextEncoder:
         return stream
 
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
-        accumulated = self._rows[choice.row].accumulate
-        echo = self._echoes.get(choice.row, "") if choice.first or accumulated else ""
-        arrays = {"text_output": encode_strings([[echo + piece.text]])}
-        if not choice.only:
-            arrays |= encode_place(choice.row, choice.sequence)
-        if self._logprobs:
-            arrays["output_log_probs"] = np.array([[piece.log_probs]], dtype=np.float32)
-            arrays["logprobs"] = encode_strings([[encode_logprobs(piece, self._tokenizer)]])
-        if choice.first and self._thinking[choice.row]:
-            arrays["reasoning_opened"] = np.array([[True]])
-        if piece.finish is None and self._rows[choice.row].count_pieces:
-            arrays |= encode_counts([[self._streams[choice.row, choice.sequence].usage]])
-        if piece.finish is not None:
-            arrays |= encode_ends([[piece]]) | {"stop_reason": _stop_reasons([[piece]])}
-            if self._logprobs:
-                arrays["cum_log_probs"] = np.array([[piece.cum_log_prob or 0.0]], np.float32)
-        return arrays
+        row = self._rows[choice.row]
+        echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
+        return encode_text_piece(
+            piece._replace(text=echo + piece.text) if echo else piece,
+            None if choice.only else (choice.row, choice.sequence),
+            usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
+            logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs else None,
+            reasoning_opened=choice.first and self._thinking[choice.row],
+        )
 
     def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
-        texts = [[self._echoes.get(r, "") + "".join(a.text) for a in row] for r, row in enumerate(full)]
-        ends = [[a.end for a in row] for row in full]
-        arrays = {
-            "text_output": encode_strings(texts),
-            "batch_index": np.arange(len(full), dtype=np.int32).reshape(-1, 1),
-            "sequence_index": np.zeros((len(full), 1), dtype=np.int32),
-            **encode_ends(ends),
-            "stop_reason": _stop_reasons(ends),
-            "reasoning_opened": np.array(self._thinking).reshape(-1, 1),
-        }
-        if self._logprobs:
-            arrays["cum_log_probs"] = np.array([[a.cum_log_prob for a in row] for row in full], np.float32)
-            arrays["output_log_probs"] = encode_padded([[a.log_probs for a in row] for row in full], np.float32, 0)
-            arrays["logprobs"] = encode_strings([[encode_logprobs(a, self._tokenizer) for a in row] for row in full])
-        return arrays
+        chunks = [[_whole(a, self._echoes.get(r, "")) for a in row] for r, row in enumerate(full)]
+        logprobs = (
+            [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if self._logprobs else None
+        )
+        return encode_text_whole(chunks, self._thinking, logprobs)
 
 
-def _stop_reasons(rows: Sequence[Sequence[TextChunk | None]]) -> Array:
-    return encode_strings([[json.dumps(e.stop_reason if e else None, ensure_ascii=False) for e in r] for r in rows])
-
-
-def encode_logprobs(answer: TextChunk | SequenceAnswer, tokenizer: Tokenizer) -> str:
-    """OpenAI's `logprobs.content` of a chunk or an answer, as JSON; an empty list where it has no log probs."""
-    tops = answer.top_log_probs or [()] * len(answer.log_probs)
-    return json.dumps(
-        [
-            _token(i, log_prob, tokenizer) | {"top_logprobs": [_token(t, p, tokenizer) for t, p in top]}
-            for i, log_prob, top in zip(answer.token_ids, answer.log_probs, tops, strict=False)
-        ],
-        ensure_ascii=False,
+def _whole(answer: SequenceAnswer, echo: str) -> TextChunk:
+    """A whole answer as one chunk; that of a sequence that never began has no end."""
+    return (answer.end or TextChunk())._replace(
+        text=echo + "".join(answer.text),
+        token_ids=answer.token_ids,
+        log_probs=answer.log_probs,
+        top_log_probs=answer.top_log_probs,
+        cum_log_prob=answer.cum_log_prob,
     )
+
+
+def token_logprobs(chunk: TextChunk, tokenizer: Tokenizer) -> TokenLogprobs:
+    """OpenAI's `logprobs.content` of a chunk: one entry for each token with a log prob."""
+    tops = chunk.top_log_probs or [()] * len(chunk.log_probs)
+    return [
+        _token(i, log_prob, tokenizer) | {"top_logprobs": [_token(t, p, tokenizer) for t, p in top]}
+        for i, log_prob, top in zip(chunk.token_ids, chunk.log_probs, tops, strict=False)
+    ]
 
 
 def _token(token_id: int, log_prob: float, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -76,6 +76,23 @@ def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
     return array
 
 
+def encode_raw(array: Array) -> bytes:
+    """A tensor's contents as they go over the wire: little-endian values, each string (bytes) behind its length."""
+    if array.dtype != np.object_:
+        return array.tobytes()
+    return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
+
+
+def decode_strings(raw: bytes) -> list[str]:
+    """The strings of a raw BYTES tensor; bytes that are not UTF-8 become U+FFFD."""
+    strings, at = [], 0
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
+        strings.append(raw[at + 4 : end].decode("utf-8", "replace"))
+        at = end
+    return strings
+
+
 def check_input(tensor: Tensor, array: Array) -> None:
     """Raises InvalidRequest when an array's rank is not the tensor's (Triton checks types and fixed dimensions)."""
     rank = 1 + len(tensor.dims if tensor.reshape is None else tensor.reshape)

@@ -1,28 +1,41 @@
-"""A model's output arrays as pieces of text, each of one sequence."""
+"""Text answers as output tensors of a text model, and back: `decode_text_outputs` reads what the encoders write.
+
+Session, shim and benchmark read with the one decoder here. It takes stock's answers too, which lack most outputs.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ..types import FinishReason, Usage
-from .arrays import Arrays
+import numpy as np
 
-TEXT_OUTPUTS = (
-    "text_output", "sequence_index", "finish_reason", "stop_reason",
-    "num_input_tokens", "num_output_tokens", "num_cached_tokens", "reasoning_opened",
-)  # fmt: skip
-LOGPROB_OUTPUTS = ("logprobs", "output_log_probs", "cum_log_probs")
-"""`logprobs` is ours and says more; stock's two are read where it is missing."""
+from ..types import FinishReason, TextChunk, Usage
+from .arrays import Array, decode_strings, encode_padded, encode_strings
+from .contract import BLS_OUTPUTS
+from .usage import END_OUTPUTS, decode_end, encode_counts, encode_ends, encode_place, value_at
+
+TEXT = "text_output"
+LOGPROBS = "logprobs"
+TEXT_OUTPUTS = (TEXT, "sequence_index", *END_OUTPUTS, "stop_reason", "reasoning_opened")
+"""A streamed response holds only those that have something to say."""
+LOGPROB_OUTPUTS = (LOGPROBS, "output_log_probs")
+"""`output_log_probs` is stock's; it is read where a model has no `logprobs`, which says more."""
+
+TokenLogprobs = Sequence[Mapping[str, Any]]
+"""OpenAI's `logprobs.content`: token, bytes, logprob and top_logprobs of each token."""
 
 
-class Piece(NamedTuple):
-    """New text of one sequence. `finish` and `usage` are set on its last piece, by models that tell them.
+class TextPiece(NamedTuple):
+    """New text of one sequence, as a client of a text model reads it.
 
-    `logprobs` is OpenAI's `logprobs.content`, or {"logprob": x} alone for each token where the model tells no more.
+    `usage` is set on the last piece, and on every piece where the request asks for counts (`count_pieces`).
+    `logprobs` is OpenAI's `logprobs.content`, or {"logprob": x} alone for each token of a stock model.
     `stop_reason` is the stop string or token id that ended the answer, None for the model's own end.
-    `reasoning_opened`: the prompt ended within a <think> block; the first piece has it.
+    `reasoning_opened`: the prompt ended within a <think> block; only the first piece says so.
+    `merged`: how many responses the piece was merged from.
     """
 
     text: str
@@ -30,55 +43,145 @@ class Piece(NamedTuple):
     finish: FinishReason | None = None
     stop_reason: str | int | None = None
     usage: Usage | None = None
-    logprobs: tuple[Mapping[str, Any], ...] = ()
+    logprobs: list[dict[str, Any]] | None = None
     reasoning_opened: bool = False
+    merged: int = 1
 
 
-def decode_pieces(arrays: Arrays) -> list[Piece]:
-    """The pieces of one response, whole or streamed; a response without text_output (an empty final one) has none."""
-    texts = _flat(arrays, "text_output")
-    place = _flat(arrays, "sequence_index")
-    return [
-        Piece(
-            _text(text),
-            int(place[0]) if len(texts) == 1 and place else index,
-            cast("FinishReason | None", _text(_at(arrays, "finish_reason", index, b"")) or None),
-            json.loads(_text(_at(arrays, "stop_reason", index, b"")) or "null"),
-            _usage(arrays, index),
-            tuple(_logprobs(arrays, index)),
-            bool(_at(arrays, "reasoning_opened", 0, False)),
-        )
-        for index, text in enumerate(texts)
-    ]
+def encode_text_piece(
+    chunk: TextChunk,
+    place: tuple[int, int] | None = None,
+    *,
+    usage: Usage | None = None,
+    logprobs: TokenLogprobs | None = None,
+    reasoning_opened: bool = False,
+) -> dict[str, Array]:
+    """A streamed response: arrays of one row and one sequence, only those that have something to say. Hot.
+
+    `place` is (row, sequence) where the request has several sequences. `usage`: the counts so far, for a chunk that is
+    not the last. `logprobs`: None where the request asks for none.
+    """
+    arrays = {TEXT: encode_strings([[chunk.text]])}
+    if place is not None:
+        arrays |= encode_place(*place)
+    if logprobs is not None:
+        arrays["output_log_probs"] = np.array([[chunk.log_probs]], dtype=np.float32)
+        arrays[LOGPROBS] = encode_strings([[_dump(logprobs)]])
+    if reasoning_opened:
+        arrays["reasoning_opened"] = np.array([[True]])
+    if chunk.finish is not None:
+        arrays |= encode_ends([[chunk]]) | {"stop_reason": encode_strings([[_dump(chunk.stop_reason)]])}
+        if logprobs is not None:
+            arrays["cum_log_probs"] = np.array([[chunk.cum_log_prob or 0.0]], np.float32)
+    elif usage is not None:
+        arrays |= encode_counts([[usage]])
+    return arrays
 
 
-def _usage(arrays: Arrays, index: int) -> Usage | None:
-    if not _at(arrays, "finish_reason", index, b"") or "num_output_tokens" not in arrays:
+def encode_text_whole(
+    rows: Sequence[Sequence[TextChunk]],
+    reasoning_opened: Sequence[bool],
+    logprobs: Sequence[Sequence[TokenLogprobs]] | None = None,
+) -> dict[str, Array]:
+    """Whole answers as arrays [rows, n, …]: one chunk for each sequence, as many in every row.
+
+    `reasoning_opened` is that of each row. `logprobs`: of each sequence, None where the request asks for none.
+    """
+    arrays = {
+        TEXT: encode_strings([[chunk.text for chunk in row] for row in rows]),
+        "batch_index": np.arange(len(rows), dtype=np.int32).reshape(-1, 1),
+        "sequence_index": np.zeros((len(rows), 1), dtype=np.int32),
+        **encode_ends(rows),
+        "stop_reason": encode_strings([[_dump(chunk.stop_reason) for chunk in row] for row in rows]),
+        "reasoning_opened": np.array(reasoning_opened).reshape(-1, 1),
+    }
+    if logprobs is not None:
+        arrays["cum_log_probs"] = np.array([[chunk.cum_log_prob for chunk in row] for row in rows], np.float32)
+        arrays["output_log_probs"] = encode_padded([[chunk.log_probs for chunk in row] for row in rows], np.float32, 0)
+        arrays[LOGPROBS] = encode_strings([[_dump(content) for content in row] for row in logprobs])
+    return arrays
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def decode_text_outputs(outputs: Mapping[str, bytes]) -> list[TextPiece]:
+    """The pieces of one response, streamed or whole; none of a response without text_output (an empty final one).
+
+    `outputs`: raw tensor contents by output name, of one row. Hot.
+    """
+    text = outputs.get(TEXT, b"")
+    if len(outputs) == 1 and len(text) == 4 + int.from_bytes(text[:4], "little"):  # one string, as nearly all have
+        return [TextPiece(text[4:].decode("utf-8", "replace"))]
+    return _pieces({name: _DECODERS[name](raw) for name, raw in outputs.items() if name in _DECODERS})
+
+
+def decode_text_body(body: Mapping[str, Any]) -> list[TextPiece]:
+    """The same of a response of Triton's generate endpoints: JSON values, or lists of them, by output name."""
+    text = body.get(TEXT)
+    if isinstance(text, str) and _BESIDE_TEXT.isdisjoint(body):
+        return [TextPiece(text)]
+    return _pieces({name: value if isinstance(value, list) else [value] for name, value in body.items()})
+
+
+def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
+    texts = values.get(TEXT, ())
+    first = value_at(values, "sequence_index", 0, 0)
+    pieces = []
+    for index, text in enumerate(texts):
+        finish, usage = decode_end(values, index)
+        reason = value_at(values, "stop_reason", index, "")
+        stop_reason = json.loads(reason) if reason else None
+        logprobs = _logprobs(values, index, len(texts))
+        opened = bool(value_at(values, "reasoning_opened", 0, False))
+        pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened))
+    return pieces
+
+
+def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -> list[dict[str, Any]] | None:
+    if content := value_at(values, LOGPROBS, index, ""):
+        return list(json.loads(content))
+    flat = values.get("output_log_probs")
+    if not flat:
         return None
-    return Usage(
-        int(_at(arrays, "num_input_tokens", 0, 0)),
-        int(_at(arrays, "num_output_tokens", index, 0)),
-        int(_at(arrays, "num_cached_tokens", 0, 0)),
+    size = len(flat) // sequences
+    return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
+
+
+def _numbers(form: str) -> Callable[[bytes], Sequence[Any]]:
+    size = struct.calcsize(f"<{form}")
+    return lambda raw: struct.unpack(f"<{len(raw) // size}{form}", raw)
+
+
+_OF_TYPE: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
+    "TYPE_STRING": decode_strings,
+    "TYPE_INT32": _numbers("i"),
+    "TYPE_FP32": _numbers("f"),
+    "TYPE_BOOL": _numbers("?"),
+}
+_DECODERS = {t.name: _OF_TYPE[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)}
+_BESIDE_TEXT = frozenset(_DECODERS) - {TEXT}
+
+
+def merge_pieces(pieces: Sequence[TextPiece]) -> list[TextPiece]:
+    """One piece for each sequence, in the order of their first: the text and log probs of all, the latest counts."""
+    merged: dict[int, TextPiece] = {}
+    for piece in pieces:
+        earlier = merged.get(piece.sequence)
+        merged[piece.sequence] = piece if earlier is None else _merge(earlier, piece)
+    return list(merged.values())
+
+
+def _merge(first: TextPiece, second: TextPiece) -> TextPiece:
+    untold = first.logprobs is None and second.logprobs is None
+    return TextPiece(
+        first.text + second.text,
+        first.sequence,
+        second.finish,
+        second.stop_reason,
+        second.usage or first.usage,
+        None if untold else [*(first.logprobs or ()), *(second.logprobs or ())],
+        first.reasoning_opened or second.reasoning_opened,
+        first.merged + second.merged,
     )
-
-
-def _logprobs(arrays: Arrays, index: int) -> list[dict[str, Any]]:
-    if told := _text(_at(arrays, "logprobs", index, b"")):
-        return list(json.loads(told))
-    if "output_log_probs" not in arrays:
-        return []
-    row = arrays["output_log_probs"].reshape(len(_flat(arrays, "text_output")), -1)[index]
-    return [{"logprob": float(value)} for value in row]
-
-
-def _flat(arrays: Arrays, name: str) -> list[Any]:
-    return list(arrays[name].reshape(-1).tolist()) if name in arrays else []
-
-
-def _at(arrays: Arrays, name: str, index: int, otherwise: Any) -> Any:
-    values = _flat(arrays, name)
-    return values[index] if index < len(values) else otherwise
-
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "replace")

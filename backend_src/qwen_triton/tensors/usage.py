@@ -1,14 +1,19 @@
-"""How answers ended and what they cost, as arrays: alike for answers in text and in token ids."""
+"""Ends and token counts of answers as tensors, alike for answers in text and in token ids.
+
+Encodes them as arrays and decodes them from flat lists of values. Knows nothing of what an answer says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..types import TextChunk, Usage
+from ..types import FinishReason, TextChunk, Usage
 from .arrays import Array, encode_strings
 
+END_OUTPUTS = ("finish_reason", "num_input_tokens", "num_output_tokens", "num_cached_tokens")
 _NONE = Usage(0, 0)
 
 
@@ -28,8 +33,27 @@ def encode_counts(usage: Sequence[Sequence[Usage]]) -> dict[str, Array]:
     }
 
 
+def decode_end(values: Mapping[str, Sequence[Any]], index: int = 0) -> tuple[FinishReason | None, Usage | None]:
+    """Finish reason and token counts of sequence `index` of one row; None for what the response does not have.
+
+    `values`: the outputs' values by name, flat. The counts of a response without a finish reason are those so far. A
+    model that counts its answers but not its prompts leaves `prompt_tokens` at 0.
+    """
+    finish = value_at(values, "finish_reason", index, "") or None
+    if "num_output_tokens" not in values:
+        return finish, None
+    prompt, completion = value_at(values, "num_input_tokens", 0, 0), value_at(values, "num_output_tokens", index, 0)
+    return finish, Usage(prompt, completion, value_at(values, "num_cached_tokens", 0, 0))
+
+
+def value_at(values: Mapping[str, Sequence[Any]], name: str, index: int, default: Any) -> Any:
+    """Value `index` of an output; `default` where there is no such output or it is shorter."""
+    found = values.get(name, ())
+    return found[index] if index < len(found) else default
+
+
 def encode_place(row: int, sequence: int) -> dict[str, Array]:
-    """Which prompt and which of its sequences a streamed piece belongs to."""
+    """batch_index and sequence_index [1, 1] of a streamed response: its prompt, and the sequence of that prompt."""
     return {
         "batch_index": np.array([[row]], dtype=np.int32),
         "sequence_index": np.array([[sequence]], dtype=np.int32),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tritonclient.grpc import service_pb2
 
 from qwen_triton.kserve.connection import GrpcConnection
-from qwen_triton.kserve.status import Event, Message
+from qwen_triton.kserve.events import Event, Message
 
 from ..prompts.prompt import Prompt
 from .model_facts import SERVICE, ModelFacts

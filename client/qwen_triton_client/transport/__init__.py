@@ -1,4 +1,4 @@
-"""How a session reaches a Triton: gRPC or HTTP, what a model declares, and how an answer of an ensemble is cancelled.
+"""Transports of a session: gRPC and HTTP, a request fitted to a model, cancelling a request of an ensemble.
 
 Knows no text and no chat. Imports from the core's errors, tensors and kserve.
 """

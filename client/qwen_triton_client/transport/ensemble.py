@@ -1,8 +1,8 @@
-"""Cancelling a request of an ensemble: the server does not tell the ensemble's steps that the caller has left.
+"""Cancels requests of an ensemble, whose steps the server does not tell that the client has left.
 
-So the engine model is asked as stock's callers ask it: a second request with the same id and `stop` = true. It goes
-first, and the stream is let go of when the answer's end has come back: tritonserver 2.51 can abort when a gRPC stream
-is cancelled while its ensemble still answers.
+The engine model is told in stock's way: a second request with the same id and `stop` = true. It goes first, and the
+stream is cancelled some time later, because tritonserver 2.51 can abort when a gRPC stream is cancelled while its
+ensemble still answers.
 """
 
 from __future__ import annotations
@@ -14,42 +14,47 @@ from collections.abc import Iterator
 import numpy as np
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.contract import TENSORRT_LLM
+from qwen_triton.tensors.text_outputs import TextPiece
 
-from .transport import Reply, Wire
+from .model_inputs import fit_arrays, wanted_outputs
+from .transport import ResponseStream, Transport
 
 SETTLED_S = 0.1
-"""From the engine's last tokens to the end of the ensemble's answer: some milliseconds, more on a busy server."""
+"""Wait before the stream is cancelled. The ensemble's answer ends milliseconds after the engine's, later on a busy
+server."""
 
 
-class EnsembleReply:
-    """A reply whose `cancel` reaches the engine as well."""
+class EnsembleResponses:
+    """A `ResponseStream` whose `cancel` reaches the engine as well."""
 
-    def __init__(self, reply: Reply, wire: Wire, request_id: str) -> None:
-        self._reply = reply
-        self._wire = wire
+    def __init__(self, responses: ResponseStream, transport: Transport, request_id: str) -> None:
+        self._responses = responses
+        self._transport = transport
         self._request_id = request_id
 
-    def __iter__(self) -> Iterator[Arrays]:
-        return iter(self._reply)
+    def __iter__(self) -> Iterator[list[TextPiece]]:
+        return iter(self._responses)
 
     def cancel(self) -> None:
         try:
-            with contextlib.suppress(QwenTritonError):  # an engine that has no `stop`, or has ended the request already
-                _stop(self._wire, self._request_id)
+            with contextlib.suppress(QwenTritonError):  # the engine has no `stop`, or has ended the request already
+                _stop(self._transport, self._request_id)
                 time.sleep(SETTLED_S)
         finally:
-            self._reply.cancel()
+            self._responses.cancel()
 
 
-def _stop(wire: Wire, request_id: str) -> None:
-    engine = wire.describe(TENSORRT_LLM)
+def _stop(transport: Transport, request_id: str) -> None:
+    engine = transport.describe(TENSORRT_LLM)
     arrays: dict[str, Array] = {
         "input_ids": np.zeros((1, 1), np.int32),
         "input_lengths": np.ones((1, 1), np.int32),
         "request_output_len": np.ones((1, 1), np.int32),
         "stop": np.ones((1, 1), np.bool_),
     }
-    for _ in wire.send(engine, engine.fit(arrays), engine.wanted(["output_ids"]), request_id, stream=True):
+    for _ in transport.send(
+        engine, fit_arrays(arrays, engine), wanted_outputs(["output_ids"], engine), request_id, stream=True
+    ):
         pass

@@ -1,98 +1,109 @@
-"""Triton over gRPC: one stream a request, so that one can be cancelled without the others."""
+"""Transport over Triton's gRPC. Each request has a stream of its own, so that it can be cancelled without the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+import ssl
+from collections.abc import Iterator, Sequence
 
-import grpc
-from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
-
-from qwen_triton.errors import QwenTritonError
+from qwen_triton.errors import ConfigurationError, QwenTritonError, Unavailable
+from qwen_triton.kserve.client import GrpcClient, MessageStream
+from qwen_triton.kserve.connection import split_authority
+from qwen_triton.kserve.declared_model import MODEL_CONFIG, DeclaredModel, decode_model_config
 from qwen_triton.kserve.error_text import error_of
-from qwen_triton.kserve.messages import encode_infer_request
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.kserve.messages import (
+    INFER,
+    STREAM_INFER,
+    decode_infer_response,
+    decode_stream_response,
+    encode_infer_request,
+)
+from qwen_triton.kserve.questions import (
+    MODEL_READY,
+    SERVER_METADATA,
+    decode_ready,
+    decode_server_name,
+    encode_model_name,
+)
+from qwen_triton.kserve.status import CallError, ConnectError
+from qwen_triton.tensors.arrays import Arrays
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs
 
-from .model import DeclaredInput, DeclaredModel
-from .transport import unreachable, wire_error
+from .transport import transport_error, unreachable
 
-_ANY_SIZE = -1
-_CALL_S = 10.0
-
-
-def decode_infer(response: Any) -> dict[str, Array]:
-    """{name: array} of a ModelInferResponse."""
-    result = InferResult(response)
-    return {output.name: result.as_numpy(output.name) for output in response.outputs}
+_QUESTION_S = 10.0
+_INFER_S = 60.0
 
 
-class _GrpcReply:
-    def __init__(self, call: Any, url: str) -> None:
+class GrpcResponses:
+    """A `ResponseStream` of a STREAM_INFER call; or one that raises the error for which there is no call."""
+
+    def __init__(self, call: MessageStream | QwenTritonError, url: str) -> None:
         self._call = call
         self._url = url
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
+        if isinstance(self._call, QwenTritonError):
+            raise self._call
         try:
             for message in self._call:
-                if message.error_message:
-                    raise error_of(message.error_message)
-                yield decode_infer(message.infer_response)
-        except grpc.RpcError as error:
-            raise _from_rpc(error, self._url) from None
+                response = decode_stream_response(message)
+                if response.error:
+                    raise error_of(response.error)
+                yield decode_text_outputs(response.outputs)
+        except CallError as error:
+            raise _converted(error, self._url) from None
 
     def cancel(self) -> None:
-        self._call.cancel()
+        if isinstance(self._call, MessageStream):
+            self._call.cancel()
 
 
-class GrpcWire:
-    """One channel. `secure`: TLS with the system's certificates. `url` is HOST:PORT."""
+class GrpcTransport:
+    """`url` is HOST:PORT. `secure`: TLS with the system's certificates. Raises ConfigurationError for a wrong `url`."""
 
     def __init__(self, url: str, secure: bool = False) -> None:
-        options = [("grpc.max_send_message_length", _ANY_SIZE), ("grpc.max_receive_message_length", _ANY_SIZE)]
-        credentials = grpc.ssl_channel_credentials() if secure else None
+        try:
+            host, port = split_authority(url)
+        except ValueError as error:
+            raise ConfigurationError(f"{error} for gRPC, or http://HOST:PORT") from None
         self._url = url
-        self._channel = (
-            grpc.secure_channel(url, credentials, options) if credentials else grpc.insecure_channel(url, options)
-        )
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._client = GrpcClient(host, port, ssl.create_default_context() if secure else None)
 
     def ready(self, model: str) -> bool:
-        request = service_pb2.ModelReadyRequest(name=model)
-        return bool(self._ask(self._stub.ModelReady, request).ready)
+        return decode_ready(self._ask(MODEL_READY, encode_model_name(model)))
+
+    def server(self) -> str:
+        return decode_server_name(self._ask(SERVER_METADATA, b""))
 
     def describe(self, model: str) -> DeclaredModel:
-        config = self._ask(self._stub.ModelConfig, service_pb2.ModelConfigRequest(name=model)).config
-        dtypes = config.input[0].DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number
-        return DeclaredModel(
-            config.name,
-            {i.name: DeclaredInput(dtypes[i.data_type].name, i.optional) for i in config.input},
-            frozenset(o.name for o in config.output),
-            config.max_batch_size > 0,
-            tuple(step.model_name for step in config.ensemble_scheduling.step),
-        )
+        return decode_model_config(self._ask(MODEL_CONFIG, encode_model_name(model)))
+
+    def infer(self, model: str, arrays: Arrays, outputs: Sequence[str]) -> dict[str, bytes]:
+        return decode_infer_response(self._ask(INFER, encode_infer_request(model, arrays, outputs), _INFER_S)).outputs
 
     def send(
-        self, model: DeclaredModel, arrays: Mapping[str, Array], outputs: Sequence[str], request_id: str, stream: bool
-    ) -> _GrpcReply:
-        del stream  # one call serves both: the server closes it behind the last response
-        data = encode_infer_request(model.name, arrays, outputs, request_id)
-        return _GrpcReply(
-            self._stub.ModelStreamInfer(iter([service_pb2.ModelInferRequest.FromString(data)])), self._url
-        )
+        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, stream: bool
+    ) -> GrpcResponses:
+        del stream  # one call serves both: the server ends it behind the last response
+        request = encode_infer_request(model.name, arrays, outputs, request_id)
+        try:
+            return GrpcResponses(self._client.stream(STREAM_INFER, request), self._url)
+        except CallError as error:
+            return GrpcResponses(_converted(error, self._url), self._url)
+        except Unavailable as error:
+            return GrpcResponses(error, self._url)
 
     def close(self) -> None:
-        self._channel.close()
+        self._client.close()
 
-    def _ask(self, method: Any, request: Any) -> Any:
+    def _ask(self, path: str, message: bytes, timeout_s: float = _QUESTION_S) -> bytes:
         try:
-            return method(request, timeout=_CALL_S)
-        except grpc.RpcError as error:
-            raise _from_rpc(error, self._url) from None
+            return self._client.unary(path, message, timeout_s)
+        except CallError as error:
+            raise _converted(error, self._url) from None
 
 
-def _from_rpc(error: grpc.RpcError, url: str) -> QwenTritonError:
-    call = cast(grpc.Call, error)
-    code, details = call.code().name, call.details() or ""
-    if code == "UNAVAILABLE" and "connect" in details.lower():
-        return unreachable(url, "connection refused")
-    return wire_error(code, details)
+def _converted(error: CallError, url: str) -> QwenTritonError:
+    if isinstance(error, ConnectError):
+        return unreachable(url, error.message)
+    return transport_error(error.code.name, error.message)

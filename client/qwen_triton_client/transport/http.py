@@ -1,27 +1,31 @@
-"""Triton over HTTP: its generate endpoints, which stream and serve decoupled models; tritonclient's HTTP does neither."""
+"""Transport over Triton's HTTP: its generate endpoints, which alone stream and serve decoupled models."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
-import numpy as np
 
 from qwen_triton.errors import Cancelled
-from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.kserve.declared_model import DeclaredModel, decode_model_config_json
+from qwen_triton.kserve.messages import DATATYPES
+from qwen_triton.tensors.arrays import Arrays, encode_raw
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body
 
-from .model import DeclaredModel, decode_config
-from .transport import unreachable, wire_error
+from .transport import transport_error, unreachable
 
 _CONNECT_S = 10.0
+_INFER_S = 60.0
 _EVENT = "data: "
+_HEAD_LENGTH = "Inference-Header-Content-Length"
+_SIZE = "binary_data_size"
 _SHOWN = 200
 
 
-def encode_body(arrays: Mapping[str, Array], request_id: str = "") -> dict[str, Any]:
-    """One row's arrays as the generate endpoint's JSON: a value, or a list of values."""
+def encode_body(arrays: Arrays, request_id: str = "") -> dict[str, Any]:
+    """Arrays of one row as the generate endpoints' JSON: a value, or a list of values."""
     body: dict[str, Any] = {"id": request_id} if request_id else {}
     for name, array in arrays.items():
         values = [v.decode("utf-8") if isinstance(v, bytes) else v for v in array.reshape(-1).tolist()]
@@ -29,20 +33,30 @@ def encode_body(arrays: Mapping[str, Array], request_id: str = "") -> dict[str, 
     return body
 
 
-def decode_body(body: Mapping[str, Any]) -> dict[str, Array]:
-    """The answer's JSON as arrays of one row; texts stay str."""
-    return {
-        name: np.array([value if isinstance(value, list) else [value]], dtype=_dtype(value))
-        for name, value in body.items()
-        if name not in ("model_name", "model_version", "id", "error")
-    }
+def encode_binary_request(arrays: Arrays, outputs: Sequence[str]) -> tuple[bytes, bytes]:
+    """An infer request by Triton's binary tensor extension: its JSON, and the raw contents that follow it."""
+    contents = {name: encode_raw(array) for name, array in arrays.items()}
+    inputs = [
+        {"name": n, "datatype": DATATYPES[a.dtype], "shape": a.shape, "parameters": {_SIZE: len(contents[n])}}
+        for n, a in arrays.items()
+    ]
+    wanted = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    return json.dumps({"inputs": inputs, "outputs": wanted}).encode(), b"".join(contents.values())
 
 
-def _dtype(value: Any) -> Any:
-    return np.object_ if isinstance(value[0] if isinstance(value, list) and value else value, str) else None
+def decode_binary_response(body: bytes, head_length: int) -> dict[str, bytes]:
+    """Raw outputs by name; `head_length`: the bytes of JSON before them."""
+    found, at = {}, head_length
+    for output in json.loads(body[:head_length])["outputs"]:
+        size = output["parameters"][_SIZE]
+        found[output["name"]] = body[at : at + size]
+        at += size
+    return found
 
 
-class _HttpReply:
+class HttpResponses:
+    """A `ResponseStream` of a generate endpoint; the request is sent when it is read."""
+
     def __init__(self, client: httpx.Client, request: httpx.Request, url: str) -> None:
         self._client = client
         self._request = request
@@ -50,7 +64,7 @@ class _HttpReply:
         self._response: httpx.Response | None = None
         self._cancelled = False
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[list[TextPiece]]:
         try:
             yield from self._responses()
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -65,7 +79,7 @@ class _HttpReply:
         if self._response is not None:
             self._response.close()
 
-    def _responses(self) -> Iterator[Arrays]:
+    def _responses(self) -> Iterator[list[TextPiece]]:
         if self._cancelled:
             raise Cancelled("the request was cancelled")
         response = self._response = self._client.send(self._request, stream=True)
@@ -75,11 +89,11 @@ class _HttpReply:
         else:
             bodies = iter([response.read().decode("utf-8", "replace")])
         for text in bodies:
-            yield decode_body(_checked(text, response.status_code))
+            yield decode_text_body(_checked(text, response.status_code))
 
 
-class HttpWire:
-    """One pool of connections. `url` is http://HOST:PORT or https://…."""
+class HttpTransport:
+    """A pool of connections. `url` is http://HOST:PORT or https://…."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -90,15 +104,32 @@ class HttpWire:
 
     def describe(self, model: str) -> DeclaredModel:
         response = self._get(f"/v2/models/{model}/config")
-        return decode_config(_checked(response.text, response.status_code))
+        return decode_model_config_json(_checked(response.text, response.status_code))
+
+    def server(self) -> str:
+        response = self._get("/v2")
+        body = _checked(response.text, response.status_code)
+        return f"{body['name']} {body['version']}"
+
+    def infer(self, model: str, arrays: Arrays, outputs: Sequence[str]) -> dict[str, bytes]:
+        head, contents = encode_binary_request(arrays, outputs)
+        headers = {_HEAD_LENGTH: str(len(head))}
+        try:
+            url = f"/v2/models/{model}/infer"
+            response = self._client.post(url, content=head + contents, headers=headers, timeout=_INFER_S)
+        except httpx.HTTPError as error:
+            raise unreachable(self._url, str(error) or type(error).__name__) from None
+        if response.status_code != 200:
+            _checked(response.text, response.status_code)
+        return decode_binary_response(response.content, int(response.headers[_HEAD_LENGTH]))
 
     def send(
-        self, model: DeclaredModel, arrays: Mapping[str, Array], outputs: Sequence[str], request_id: str, stream: bool
-    ) -> _HttpReply:
-        del outputs  # the generate endpoints give all a model has
+        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, stream: bool
+    ) -> HttpResponses:
+        del outputs  # the generate endpoints answer with all that a model has
         path = f"/v2/models/{model.name}/{'generate_stream' if stream else 'generate'}"
         request = self._client.build_request("POST", path, json=encode_body(arrays, request_id))
-        return _HttpReply(self._client, request, self._url)
+        return HttpResponses(self._client, request, self._url)
 
     def close(self) -> None:
         self._client.close()
@@ -111,11 +142,11 @@ class HttpWire:
 
 
 def _checked(text: str, status: int) -> dict[str, Any]:
-    """The JSON object of an answer; raises what its error says."""
+    """The JSON object of a response. Raises the error that it tells."""
     try:
         body = json.loads(text)
     except ValueError:
-        raise wire_error(status, text[:_SHOWN]) from None
+        raise transport_error(status, text[:_SHOWN]) from None
     if not isinstance(body, dict) or "error" in body:
-        raise wire_error(status, body.get("error") if isinstance(body, dict) else text[:_SHOWN])
+        raise transport_error(status, body.get("error") if isinstance(body, dict) else text[:_SHOWN])
     return body

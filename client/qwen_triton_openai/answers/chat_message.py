@@ -8,7 +8,7 @@ from typing import Any
 from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.reasoning import ReasoningParser
 from qwen_triton.chat.tool_calls import ToolCallParser
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 
 class ChatChoice:
@@ -22,7 +22,7 @@ class ChatChoice:
         self._calls = ToolCallParser(stream_arguments=streamed) if tools else None
         self._begun = begun
 
-    def feed(self, piece: Piece) -> list[Delta]:
+    def feed(self, piece: TextPiece) -> list[Delta]:
         """The deltas that are certain after this piece; with the last piece of the choice, all that remain."""
         if self._reasoning is None:
             self._reasoning = ReasoningParser(piece.reasoning_opened)

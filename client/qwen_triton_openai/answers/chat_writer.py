@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from qwen_triton.chat.deltas import Content, Delta, ToolCallArguments, ToolCallStart
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from .chat_message import ChatChoice, new_call_id
 from .chunks import DONE, ChunkFrame
@@ -49,14 +49,14 @@ class ChatWriter:
         self._choices: dict[int, ChatChoice] = {}
         self._around: dict[int, list[bytes]] = {}
 
-    def write(self, pieces: Sequence[Piece]) -> bytes:
+    def write(self, pieces: Sequence[TextPiece]) -> bytes:
         return b"".join([chunk for piece in pieces for chunk in self._piece(piece)])
 
     def end(self) -> bytes:
         """The usage chunk, if requested, and the end mark."""
         return (self._frame.chunk(b"", self._usage.as_json()) if self._last_usage else b"") + DONE
 
-    def _piece(self, piece: Piece) -> list[bytes]:
+    def _piece(self, piece: TextPiece) -> list[bytes]:
         out: list[bytes] = []
         self._usage.add(piece)
         choice = self._choices.get(piece.sequence)
@@ -81,7 +81,7 @@ class ChatWriter:
             around = self._around[index] = self._chunk(index, _delta(Content(""))).split(_NO_TEXT)
         return around[0] + _TEXT + orjson.dumps(delta.text) + around[1]
 
-    def _with_logprobs(self, piece: Piece, deltas: Sequence[Delta]) -> list[bytes]:
+    def _with_logprobs(self, piece: TextPiece, deltas: Sequence[Delta]) -> list[bytes]:
         """Chunks of a piece with log probs or usage; its log probs go with its first delta, or with an empty one."""
         encoded = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs else [])
         logprobs: Any = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
@@ -92,7 +92,7 @@ class ChatWriter:
         choice = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}' % (index, delta, shown)
         return self._frame.chunk(choice, self._so_far())
 
-    def _finish(self, piece: Piece, reason: str) -> bytes:
+    def _finish(self, piece: TextPiece, reason: str) -> bytes:
         end = orjson.dumps({"logprobs": None, "finish_reason": reason, "stop_reason": piece.stop_reason})
         return self._frame.chunk(b'{"index":%d,"delta":{},%b' % (piece.sequence, end[1:]), self._so_far())
 

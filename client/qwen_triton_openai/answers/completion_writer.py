@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from .chunks import DONE, ChunkFrame
 from .usage import UsageCount
@@ -27,14 +27,14 @@ class CompletionWriter:
         self._each_usage = each
         self._logprobs: dict[int, LegacyLogprobs] = {}
 
-    def write(self, pieces: Sequence[Piece]) -> bytes:
+    def write(self, pieces: Sequence[TextPiece]) -> bytes:
         return b"".join([self._chunk(piece) for piece in pieces])
 
     def end(self) -> bytes:
         """The usage chunk, if requested, and the end mark."""
         return (self._frame.chunk(b"", self._usage.as_json()) if self._last_usage else b"") + DONE
 
-    def _chunk(self, piece: Piece) -> bytes:
+    def _chunk(self, piece: TextPiece) -> bytes:
         self._usage.add(piece)
         end = b'"finish_reason":null}'
         if piece.finish:
@@ -44,7 +44,7 @@ class CompletionWriter:
         choice = b'{"index":%d,"text":%b,"logprobs":%b,%b' % (piece.sequence, text, logprobs, end)
         return self._frame.chunk(choice, self._usage.as_json() if self._each_usage else None)
 
-    def _legacy(self, piece: Piece) -> dict[str, Any]:
+    def _legacy(self, piece: TextPiece) -> dict[str, Any]:
         tokens = self._logprobs.setdefault(piece.sequence, LegacyLogprobs())
         return tokens.convert(piece.logprobs or ())
 

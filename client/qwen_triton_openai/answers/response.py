@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
 from ..errors import ApiError, Json, to_api_error
@@ -30,7 +30,7 @@ CLIENT_CLOSED_REQUEST = 499
 class Writer(Protocol):
     """Encodes one kind of completion as server-sent events."""
 
-    def write(self, pieces: Sequence[Piece]) -> bytes:
+    def write(self, pieces: Sequence[TextPiece]) -> bytes:
         """The events of these pieces; may be empty."""
 
     def end(self) -> bytes:
@@ -51,7 +51,7 @@ class AnswerReader:
     def cancel(self) -> None:
         self._generation.cancel()
 
-    async def read(self) -> list[Piece]:
+    async def read(self) -> list[TextPiece]:
         """The next pieces; an empty list at the end. Raises ApiError."""
         try:
             pieces = await self._generation.read()
@@ -63,15 +63,15 @@ class AnswerReader:
         self._observer.on_pieces(pieces)
         return pieces
 
-    async def read_all(self) -> list[Piece]:
+    async def read_all(self) -> list[TextPiece]:
         """All pieces until the end. Raises ApiError."""
-        every: list[Piece] = []
+        every: list[TextPiece] = []
         while pieces := await self.read():
             every += pieces
         return every
 
 
-async def whole(request: Request, reader: AnswerReader, body: Callable[[list[Piece]], Any]) -> Response:
+async def whole(request: Request, reader: AnswerReader, body: Callable[[list[TextPiece]], Any]) -> Response:
     """The answer as one JSON object, which `body` makes of all pieces. Raises ApiError."""
     async with watch_disconnect(request.receive, reader.cancel) as gone:
         try:
@@ -126,7 +126,7 @@ class EventStream(Response):
             pieces = await self._next(send)
         await send({"type": "http.response.body", "body": self._writer.end(), "more_body": False})
 
-    async def _next(self, send: Send) -> list[Piece]:
+    async def _next(self, send: Send) -> list[TextPiece]:
         if not self._keep_alive_s:
             return await self._reader.read()
         reading = asyncio.ensure_future(self._reader.read())

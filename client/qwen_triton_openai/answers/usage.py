@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 
 class UsageCount:
@@ -15,12 +15,11 @@ class UsageCount:
         self._prompts: dict[int, tuple[int, int]] = {}
         self._completions: dict[int, int] = {}
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: TextPiece) -> None:
         """Takes over the counts of a piece, if it has any: each replaces the sequence's former one."""
-        if piece.completion_tokens is not None:
-            self._completions[piece.sequence] = piece.completion_tokens
-        if piece.prompt_tokens is not None:
-            self._prompts[piece.sequence // self._n] = piece.prompt_tokens, piece.cached_tokens
+        if (usage := piece.usage) is not None:
+            self._completions[piece.sequence] = usage.completion_tokens
+            self._prompts[piece.sequence // self._n] = usage.prompt_tokens, usage.cached_tokens
 
     def as_json(self) -> dict[str, Any]:
         """OpenAI's usage object."""

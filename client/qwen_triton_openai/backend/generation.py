@@ -1,4 +1,7 @@
-"""A ModelStreamInfer call that carries one request: messages as they come, pieces when somebody asks for them."""
+"""Generations: requests under way at the text model, each a ModelStreamInfer call of its own.
+
+Messages are kept as they come and decoded when the reader asks for pieces.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,19 @@ from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTrito
 from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response
 from qwen_triton.kserve.status import StatusCode
-from qwen_triton.tensors.pieces import Piece, decode_pieces, merge_pieces
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs, merge_pieces
 
 from .grpc_pool import GrpcPool, Metadata
 from .grpc_socket import GrpcSocket
 
 _NOT_NOW = (StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED)
+_UNDECODED = 64
+"""Messages that are kept as they came; more are decoded and merged, so that what waits for a slow reader is little more
+than its text."""
 
 
-_PILE = 64
-"""Messages that are kept as they came; more are made pieces and put together, so that a pile is little but its text."""
-
-
-def line_error(code: int, text: str) -> QwenTritonError:
-    """A gRPC status as the error that was raised behind it."""
+def call_error(code: StatusCode, text: str) -> QwenTritonError:
+    """The error that the model raised, by the gRPC status of its call."""
     if code == StatusCode.INVALID_ARGUMENT:
         return InvalidRequest(text)
     if code in _NOT_NOW:
@@ -34,12 +36,12 @@ def line_error(code: int, text: str) -> QwenTritonError:
 
 
 class GrpcGeneration:
-    """A `Generation`, read by one task. What its reader has not asked for is kept here, at the most the text of its own
-    answer; other requests are not held up by a slow one."""
+    """A `Generation` and a `StreamListener`. What its reader has not asked for is kept, at most the text of its answer: a
+    slow reader does not hold up other requests."""
 
     def __init__(self) -> None:
         self._messages: list[bytes] = []
-        self._pieces: list[Piece] = []
+        self._pieces: list[TextPiece] = []
         self._error: QwenTritonError | None = None
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
@@ -49,7 +51,7 @@ class GrpcGeneration:
         """Sends the request, a KServe message. Raises Unavailable."""
         self._call = await pool.open(STREAM_INFER, metadata, request, self)
 
-    async def read(self) -> list[Piece]:
+    async def read(self) -> list[TextPiece]:
         while True:
             if self._messages:
                 self._decode()
@@ -66,21 +68,21 @@ class GrpcGeneration:
 
     def cancel(self) -> None:
         if self._call is not None:
-            socket, call = self._call
-            socket.reset(call)
+            socket, stream_id = self._call
+            socket.reset(stream_id)
         if not self._ended:
             self._messages, self._pieces = [], []
             self._finish(Cancelled("the request was taken back"))
 
-    def take(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         self._messages.append(message)
-        if len(self._messages) >= _PILE:
+        if len(self._messages) >= _UNDECODED:
             self._decode()
         self._wake()
 
-    def end(self, code: StatusCode, text: str) -> None:
+    def on_end(self, code: StatusCode, text: str) -> None:
         if not self._ended:
-            self._finish(None if code == StatusCode.OK else line_error(code, text))
+            self._finish(None if code == StatusCode.OK else call_error(code, text))
 
     def _finish(self, error: QwenTritonError | None) -> None:
         self._ended, self._error = True, error
@@ -91,38 +93,38 @@ class GrpcGeneration:
             self._waiting.set_result(None)
 
     def _decode(self) -> None:
-        """Messages to pieces, up to one that says what went wrong: that is the end, behind what came before it."""
+        """Messages to pieces, up to one with an error: that is the end, behind the pieces before it."""
         messages, self._messages = self._messages, []
         for data in messages:
             response = decode_stream_response(data)
             if response.error:
                 self._finish(error_of(response.error))
                 break
-            self._pieces += decode_pieces(response.outputs)
+            self._pieces += decode_text_outputs(response.outputs)
         if len(self._pieces) > 1:
             self._pieces = merge_pieces(self._pieces)
 
 
 class Generation(Protocol):
-    """One request under way at the text model."""
+    """One request under way at the text model, read by one task."""
 
-    async def read(self) -> list[Piece]:
-        """What has arrived, waiting for some; empty at the end. Raises a QwenTritonError."""
+    async def read(self) -> list[TextPiece]:
+        """The pieces that have arrived, waiting for the first; none at the end. Raises a QwenTritonError."""
 
     def cancel(self) -> None:
-        """Takes the request back; does nothing once it has ended."""
+        """Cancels the request; does nothing once it has ended."""
 
 
 class PromptGenerations:
-    """The generations of several prompts, `n` sequences each: sequence s of prompt p is sequence p * n + s here."""
+    """A `Generation` of several prompts, `n` sequences each: sequence s of prompt p is sequence p * n + s here."""
 
     def __init__(self, generations: Sequence[Generation], n: int) -> None:
         self._generations = generations
         self._n = n
         self._reads = {asyncio.ensure_future(g.read()): p for p, g in enumerate(generations)}
 
-    async def read(self) -> list[Piece]:
-        found: list[Piece] = []
+    async def read(self) -> list[TextPiece]:
+        found: list[TextPiece] = []
         while self._reads and not found:
             done, _ = await asyncio.wait(self._reads, return_when=asyncio.FIRST_COMPLETED)
             for reading in done:
@@ -139,7 +141,7 @@ class PromptGenerations:
             reading.add_done_callback(_forget)
 
 
-def _forget(reading: asyncio.Future[list[Piece]]) -> None:
-    """Nobody asks any more how it ended."""
+def _forget(reading: asyncio.Future[list[TextPiece]]) -> None:
+    """Retrieves the error of a read that has no reader, which asyncio would log."""
     if not reading.cancelled():
         reading.exception()

@@ -1,4 +1,5 @@
-"""Calls to one gRPC server. One connection carries them all; another is made when it is lost, leaving or full."""
+"""Connections to one gRPC server on the event loop. One carries all calls; another is made when it is lost, leaving
+or full."""
 
 from __future__ import annotations
 
@@ -6,8 +7,11 @@ import asyncio
 from collections.abc import Sequence
 
 from qwen_triton.errors import ConfigurationError, Unavailable
+from qwen_triton.kserve.connection import split_authority
+from qwen_triton.kserve.events import StreamListener
+from qwen_triton.kserve.status import CallError, StatusCode
 
-from .grpc_socket import GrpcSocket, Listener
+from .grpc_socket import GrpcSocket
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -22,8 +26,10 @@ class GrpcPool:
         self._sockets: list[GrpcSocket] = []
         self._connecting = asyncio.Lock()
 
-    async def open(self, path: str, metadata: Metadata, message: bytes, listener: Listener) -> tuple[GrpcSocket, int]:
-        """Begins a call of one message: where it is under way, and its number there. Raises Unavailable."""
+    async def open(
+        self, path: str, metadata: Metadata, message: bytes, listener: StreamListener
+    ) -> tuple[GrpcSocket, int]:
+        """Begins a call of one message; returns its connection and its stream id there. Raises Unavailable."""
         if (opened := self._try_open(path, metadata, message, listener)) is not None:
             return opened
         async with self._connecting:
@@ -32,12 +38,28 @@ class GrpcPool:
             self._sockets.append(await GrpcSocket.connect(self._host, self._port, _CONNECT_S))
             return self._sockets[-1], self._sockets[-1].open(path, metadata, message, listener)
 
+    async def unary(self, path: str, message: bytes, timeout_s: float | None = None) -> bytes:
+        """The answer of a call that has one. Raises CallError, DEADLINE_EXCEEDED after `timeout_s`; Unavailable."""
+        try:
+            return await asyncio.wait_for(self._unary(path, message), timeout_s)
+        except asyncio.TimeoutError:
+            raise CallError(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
+
+    async def _unary(self, path: str, message: bytes) -> bytes:
+        answer = _UnaryAnswer()
+        socket, stream_id = await self.open(path, (), message, answer)
+        try:
+            return await answer.future
+        finally:
+            socket.reset(stream_id)  # does nothing once the call has ended
+
     def close(self) -> None:
+        """Breaks off all calls."""
         for socket in self._sockets:
             socket.close()
 
     def _try_open(
-        self, path: str, metadata: Metadata, message: bytes, listener: Listener
+        self, path: str, metadata: Metadata, message: bytes, listener: StreamListener
     ) -> tuple[GrpcSocket, int] | None:
         """None when there is no connection with room."""
         if not all(socket.usable for socket in self._sockets):
@@ -50,9 +72,31 @@ class GrpcPool:
         return None
 
 
+class _UnaryAnswer:
+    """A `StreamListener` whose future gets the only message, or the error that the call ended with."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._messages: list[bytes] = []
+
+    def on_message(self, message: bytes) -> None:
+        self._messages.append(message)
+
+    def on_end(self, code: StatusCode, text: str) -> None:
+        if self.future.done():  # nobody waits any more
+            return
+        if code != StatusCode.OK:
+            self.future.set_exception(CallError(code, text))
+        elif len(self._messages) == 1:
+            self.future.set_result(self._messages[0])
+        else:
+            reason = f"a call that has one answer ended with {len(self._messages)}"
+            self.future.set_exception(CallError(StatusCode.INTERNAL, reason))
+
+
 def host_port(url: str) -> tuple[str, int]:
     """Raises ConfigurationError for anything but HOST:PORT, an IPv6 address in brackets."""
-    host, colon, port = url.rpartition(":")
-    if not colon or not host or not port.isdigit() or "/" in host:
-        raise ConfigurationError(f"triton_url: expected HOST:PORT of Triton's gRPC, got {url!r}")
-    return host.strip("[]"), int(port)
+    try:
+        return split_authority(url)
+    except ValueError:
+        raise ConfigurationError(f"triton_url: expected HOST:PORT of Triton's gRPC, got {url!r}") from None

@@ -1,4 +1,4 @@
-"""Whether a model generates: seen in the answers that pass, asked for one token when none has passed lately."""
+"""Readiness of a model: seen in the answers that pass, probed with a request for one token when none has passed lately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest, SamplingParams
 
 from ..settings import ShimSettings
@@ -33,7 +33,7 @@ class ModelReadiness:
     def on_request(self, model: str, streamed: bool, n: int) -> None:
         """Nothing is heard yet."""
 
-    def on_pieces(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[TextPiece]) -> None:
         if pieces:
             self._last = time.monotonic()
 

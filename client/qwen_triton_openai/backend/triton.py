@@ -1,28 +1,26 @@
-"""Triton over gRPC, as much of it as the shim needs. One stream for each request: ending it cancels the request.
-
-The streams have a client of their own (see grpc_pool): the grpc package wakes two threads and three tasks for a message.
-"""
+"""A Triton behind the shim, over gRPC. Each request has a stream of its own: ending it cancels the request."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Protocol
 
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
-
-from qwen_triton.errors import EngineError, QwenTritonError
+from qwen_triton.errors import EngineError, QwenTritonError, Unavailable
+from qwen_triton.kserve.declared_model import MODEL_CONFIG, decode_model_config
 from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_infer_request
+from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready, encode_model_name
+from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.contract import BLS
-from qwen_triton.tensors.pieces import LOGPROBS, OUTPUTS
 from qwen_triton.tensors.text_inputs import encode_generate
+from qwen_triton.tensors.text_outputs import LOGPROBS, TEXT_OUTPUTS
 from qwen_triton.types import GenerateRequest
 
-from .generation import Generation, GrpcGeneration, line_error
+from .generation import Generation, GrpcGeneration, call_error
 from .grpc_pool import GrpcPool, Metadata
 
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+_READY_S = 2.0
+"""How long the server may take to say whether it is ready."""
 
 
 class Backend(Protocol):
@@ -31,10 +29,10 @@ class Backend(Protocol):
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> Generation:
-        """Sends a request."""
+        """Sends a request to a text model. Raises a QwenTritonError."""
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
-        """One answer of a model that is not decoupled, its raw outputs by name."""
+        """Raw outputs by name, the only response of a model that is not decoupled. Raises a QwenTritonError."""
 
     async def fault(self, model: str) -> str:
         """Why the server or the model cannot answer; '' when they can."""
@@ -43,66 +41,61 @@ class Backend(Protocol):
         """Ends the connection."""
 
 
-def _line_error(error: grpc.aio.AioRpcError) -> QwenTritonError:
-    return line_error(error.code().value[0], error.details() or "")
-
-
 class GrpcTriton:
-    """A `Backend`. Requests share one connection; what is asked once in a while has another. Raises ConfigurationError
-    for a `url` that is not HOST:PORT."""
+    """A `Backend`. Raises ConfigurationError for a `url` that is not HOST:PORT."""
 
     def __init__(self, url: str) -> None:
         self._pool = GrpcPool(url)
-        self._channel = grpc.aio.insecure_channel(url, _OPTIONS)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._infer = self._channel.unary_unary(INFER)
         self._decoupled: dict[str, bool] = {}
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
-            request = replace(request, stream=False)  # its whole answer is one piece
-        outputs = OUTPUTS if request.sampling.logprobs is None else (*OUTPUTS, LOGPROBS)
+            request = replace(request, stream=False)  # the model's whole answer is one piece
+        outputs = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, LOGPROBS)
         message = encode_infer_request(model, encode_generate(request), outputs, request_id)
         generation = GrpcGeneration()
         await generation.begin(self._pool, message, metadata)
         return generation
 
-    async def _is_decoupled(self, model: str) -> bool:
-        """Asked once of a model that can be used. Raises EngineError for one that cannot."""
-        if model not in self._decoupled:
-            try:
-                config = (await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=model))).config
-            except grpc.aio.AioRpcError as error:
-                raise _line_error(error) from None
-            if lacking := sorted({*OUTPUTS, LOGPROBS} - {output.name for output in config.output}):
-                raise EngineError(
-                    f"the Triton model {model} has no {', '.join(lacking)}; serve {BLS} under this name "
-                    f"(openai.models, --model NAME={BLS})"
-                )
-            self._decoupled[model] = config.model_transaction_policy.decoupled
-        return self._decoupled[model]
-
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
-        try:
-            return decode_infer_response(await self._infer(encode_infer_request(model, arrays))).outputs
-        except grpc.aio.AioRpcError as error:
-            raise _line_error(error) from None
+        return decode_infer_response(await self._ask(INFER, encode_infer_request(model, arrays))).outputs
 
     async def fault(self, model: str) -> str:
         try:
-            server = await self._stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=2)
-            loaded = await self._stub.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=2)
-            if server.ready and loaded.ready:
+            if await self._ready(model):
                 await self._is_decoupled(model)
                 return ""
-        except grpc.aio.AioRpcError:
-            pass
         except QwenTritonError as error:
             return str(error)
         return "Triton or the model is not ready"
 
     async def close(self) -> None:
         self._pool.close()
-        await self._channel.close()
+
+    async def _ready(self, model: str) -> bool:
+        try:
+            server = await self._pool.unary(SERVER_READY, b"", _READY_S)
+            loaded = await self._pool.unary(MODEL_READY, encode_model_name(model), _READY_S)
+        except (CallError, Unavailable):
+            return False
+        return decode_ready(server) and decode_ready(loaded)
+
+    async def _is_decoupled(self, model: str) -> bool:
+        """Asked once of a model that can be used. Raises EngineError for one that cannot."""
+        if model not in self._decoupled:
+            declared = decode_model_config(await self._ask(MODEL_CONFIG, encode_model_name(model)))
+            if lacking := sorted({*TEXT_OUTPUTS, LOGPROBS} - {*declared.outputs}):
+                raise EngineError(
+                    f"the Triton model {model} has no {', '.join(lacking)}; serve {BLS} under this name "
+                    f"(openai.models, --model NAME={BLS})"
+                )
+            self._decoupled[model] = declared.decoupled
+        return self._decoupled[model]
+
+    async def _ask(self, path: str, message: bytes) -> bytes:
+        try:
+            return await self._pool.unary(path, message)
+        except CallError as error:
+            raise call_error(error.code, error.message) from None

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest
 
 from ..answers.chat_message import ChatChoice, as_message
@@ -76,7 +76,7 @@ async def create_chat_completion(request: Request) -> Response:
     )
 
 
-def _completion(pieces: list[Piece], new_choice: partial[ChatChoice], usage: UsageCount) -> dict[str, Any]:
+def _completion(pieces: list[TextPiece], new_choice: partial[ChatChoice], usage: UsageCount) -> dict[str, Any]:
     choices = []
     for piece in pieces:
         usage.add(piece)
@@ -84,7 +84,7 @@ def _completion(pieces: list[Piece], new_choice: partial[ChatChoice], usage: Usa
     return {"choices": choices, "usage": usage.as_json()}
 
 
-def _choice(piece: Piece, choice: ChatChoice) -> dict[str, Any]:
+def _choice(piece: TextPiece, choice: ChatChoice) -> dict[str, Any]:
     message = as_message(choice.feed(piece))
     return {
         "index": piece.sequence,

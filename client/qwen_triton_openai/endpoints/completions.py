@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest
 
 from ..answers.chunks import ChunkFrame
@@ -78,7 +78,7 @@ async def create_completion(request: Request) -> Response:
     return EventStream(reader, writer, service.settings.keep_alive_s)
 
 
-def _completion(pieces: list[Piece], usage: UsageCount) -> dict[str, Any]:
+def _completion(pieces: list[TextPiece], usage: UsageCount) -> dict[str, Any]:
     choices = []
     for piece in sorted(pieces, key=lambda p: p.sequence):
         usage.add(piece)

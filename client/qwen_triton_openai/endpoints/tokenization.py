@@ -10,8 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.arrays import Array, Arrays
-from qwen_triton.tensors.pieces import read_strings
+from qwen_triton.tensors.arrays import Array, Arrays, decode_strings
 
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
@@ -69,7 +68,7 @@ async def detokenize(request: Request) -> Json:
         "SEQUENCE_LENGTH": np.array([[len(asked.tokens)]], np.int32),
     }
     outputs = await _infer(service, service.settings.postprocessing_model, arrays)
-    return Json({"prompt": read_strings(outputs["OUTPUT"])[0]})
+    return Json({"prompt": decode_strings(outputs["OUTPUT"])[0]})
 
 
 def _check_model(name: str | None, service: Service) -> None:

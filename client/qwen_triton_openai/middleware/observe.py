@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..answers.response import CLIENT_CLOSED_REQUEST
 from ..answers.usage import UsageCount
@@ -156,7 +156,7 @@ class RequestRecord:
         if self.on_model is not None:
             self.on_model(self)
 
-    def on_pieces(self, pieces: Sequence[Piece]) -> None:
+    def on_pieces(self, pieces: Sequence[TextPiece]) -> None:
         if not pieces:
             return
         now = time.monotonic()
@@ -167,7 +167,7 @@ class RequestRecord:
         self.last_at = now
         for piece in pieces:
             self.piece_count += piece.merged
-            if piece.completion_tokens is not None and self._count is not None:
+            if piece.usage is not None and self._count is not None:
                 self._count.add(piece)
 
     @property

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from qwen_triton.errors import Unavailable
 from qwen_triton.kserve.connection import GrpcConnection
-from qwen_triton.kserve.status import Ended, Event, Message, StatusCode
+from qwen_triton.kserve.events import Ended, Event, Message
+from qwen_triton.kserve.status import StatusCode
 from tests.support.http2_peer import HEADERS, Peer
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -81,8 +82,8 @@ def heard(pieces: Sequence[bytes]) -> list[Event]:
     """What a client with three calls makes of these bytes, by call."""
     client, _ = opened(3)
     events = [event for piece in pieces for event in client.receive(piece)]
-    assert client.calls == 1
-    return sorted(events, key=lambda event: event.call)
+    assert client.open_calls == 1
+    return sorted(events, key=lambda event: event.stream_id)
 
 
 def test_every_cut_of_the_bytes_gives_the_same() -> None:
@@ -165,7 +166,7 @@ def test_a_server_that_ends_first_is_told_that_nothing_follows() -> None:
         peer.answer(call)
         peer.end(call)
     peer.http2.reset_stream(3, 0)
-    assert [event.call for event in peer.exchange(client)] == [1, 3]
+    assert [event.stream_id for event in peer.exchange(client)] == [1, 3]
     assert peer.resets == {1: 0}
     for call in (1, 3):
         client.send(call, b"too late")
@@ -232,7 +233,7 @@ def test_a_call_that_is_reset_is_cancelled_and_says_no_more() -> None:
     client.send(1, bytes(MIB))
     client.reset(1)
     assert peer.exchange(client) == []
-    assert client.calls == 1
+    assert client.open_calls == 1
 
 
 def test_the_server_sees_the_cancel() -> None:
@@ -274,7 +275,7 @@ def test_a_lost_connection_ends_every_call_once() -> None:
     client, _ = opened(2)
     assert client.lost("reset by peer") == [Ended(n, StatusCode.UNAVAILABLE, "reset by peer") for n in (1, 3)]
     assert client.lost("again") == []
-    assert (client.calls, client.usable) == (0, False)
+    assert (client.open_calls, client.usable) == (0, False)
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\4\x08\0\0\0\0\1\0\0\0\0"])
@@ -282,6 +283,6 @@ def test_what_is_no_http2_ends_the_connection(data: bytes) -> None:
     """As of a server that speaks HTTP/1, or none."""
     client, _ = opened(1)
     events = client.receive(data)
-    assert [(e.call, e.code) for e in events if isinstance(e, Ended)] == [(1, StatusCode.UNAVAILABLE)]
+    assert [(e.stream_id, e.code) for e in events if isinstance(e, Ended)] == [(1, StatusCode.UNAVAILABLE)]
     assert not client.usable
     assert client.receive(data) == []

@@ -1,33 +1,38 @@
-"""The shim reads what the text model writes: one test holds both ends together."""
+"""Text outputs: clients read what the text model writes, and what stock's models write."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qwen_triton.chat.reader import opens_thinking
 from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
+from qwen_triton.tensors.arrays import encode_raw
 from qwen_triton.tensors.contract import BLS_OUTPUTS
-from qwen_triton.tensors.pieces import LOGPROBS, OUTPUTS, Piece, decode_pieces, merge_pieces
+from qwen_triton.tensors.text_outputs import (
+    LOGPROBS,
+    TEXT_OUTPUTS,
+    TextPiece,
+    decode_text_body,
+    decode_text_outputs,
+    encode_text_piece,
+    encode_text_whole,
+    merge_pieces,
+)
 from qwen_triton.text.tokenizer import Tokenizer
-from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, TextChunk, TokenChunk, Usage
+from qwen_triton.types import EngineRequest, FinishReason, GenerateRequest, SamplingParams, TextChunk, TokenChunk, Usage
 
 USAGE = Usage(7, 3, 2)
 
 
 def raw(arrays: Mapping[str, Any]) -> dict[str, bytes]:
     """Arrays as Triton hands them out."""
-
-    def one(array: Any) -> bytes:
-        if array.dtype != np.object_:
-            return bytes(array.tobytes())
-        return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
-
-    return {name: one(array) for name, array in arrays.items() if name in (*OUTPUTS, LOGPROBS)}
+    return {name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, LOGPROBS)}
 
 
 def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any) -> TextEncoder:
@@ -39,21 +44,21 @@ def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any
 
 def test_the_shim_asks_only_for_what_the_model_has() -> None:
     """An output that no config declares would fail every request."""
-    assert {*OUTPUTS, LOGPROBS} <= {t.name for t in BLS_OUTPUTS}
+    assert {*TEXT_OUTPUTS, LOGPROBS} <= {t.name for t in BLS_OUTPUTS}
 
 
 def test_a_streamed_piece(qwen3: Tokenizer) -> None:
     """Most pieces have a text and nothing else."""
     found = raw(encoder(qwen3).piece(TextChunk("你好"), ChoiceIndex(0, 0, True, False)))
     assert list(found) == ["text_output"]
-    assert decode_pieces(found) == [Piece("你好")]
+    assert decode_text_outputs(found) == [TextPiece("你好")]
 
 
 def test_a_last_piece(qwen3: Tokenizer) -> None:
     """How it ended and what it cost."""
     chunk = TextChunk("x", finish="stop", stop_reason="###", usage=USAGE)
-    found = decode_pieces(raw(encoder(qwen3).piece(chunk, ChoiceIndex(0, 3, False, False))))
-    assert found == [Piece("x", 3, "stop", "###", 7, 3, 2)]
+    found = decode_text_outputs(raw(encoder(qwen3).piece(chunk, ChoiceIndex(0, 3, False, False))))
+    assert found == [TextPiece("x", 3, "stop", "###", USAGE)]
 
 
 def test_pieces_with_counts(qwen3: Tokenizer) -> None:
@@ -63,8 +68,8 @@ def test_pieces_with_counts(qwen3: Tokenizer) -> None:
     stream = counting.open(0, EngineRequest((1, 2, 3), request.sampling), 0)
     piece = stream.feed(TokenChunk((9707, 1879)))
     assert piece is not None
-    assert decode_pieces(raw(counting.piece(piece, ChoiceIndex(0, 0, True, True)))) == [
-        Piece("Hello world", prompt_tokens=3, completion_tokens=2)
+    assert decode_text_outputs(raw(counting.piece(piece, ChoiceIndex(0, 0, True, True)))) == [
+        TextPiece("Hello world", usage=Usage(3, 2))
     ]
 
 
@@ -74,8 +79,8 @@ def test_whole_answers(qwen3: Tokenizer) -> None:
     rows[0][0].add(TextChunk("a", (64,), (-0.5,), (((64, -0.5), (65, -1.5)),), "length", None, USAGE))
     rows[0][1].add(TextChunk("b", (65,), (-0.7,), (), "stop", 65, USAGE, 1))
     whole = encoder(qwen3, sampling=SamplingParams(logprobs=1, n=2)).whole(rows)
-    first, second = decode_pieces(raw(whole))
-    assert (first.sequence, first.text, first.finish, first.completion_tokens) == (0, "a", "length", 3)
+    first, second = decode_text_outputs(raw(whole))
+    assert (first.sequence, first.text, first.finish, first.usage) == (0, "a", "length", USAGE)
     assert (second.sequence, second.text, second.finish, second.stop_reason) == (1, "b", "stop", 65)
     assert first.logprobs == [
         {"token": "a", "bytes": [97], "logprob": -0.5, "top_logprobs": [
@@ -87,17 +92,77 @@ def test_pieces_that_piled_up_become_one_for_each_sequence() -> None:
     """Nothing of them is lost: text and log probs in order, the first's thinking, the last's end and counts."""
     a, b = {"token": "a"}, {"token": "b"}
     piled = [
-        Piece("he", 0, prompt_tokens=7, completion_tokens=1, reasoning_opened=True, logprobs=[a]),
-        Piece("x", 1),
-        Piece("l", 0, prompt_tokens=7, completion_tokens=2, cached_tokens=4, logprobs=[b]),
-        Piece("lo", 0, "stop", "###"),
-        Piece("", 1, "length", None, 7, 9, 4),
+        TextPiece("he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a]),
+        TextPiece("x", 1),
+        TextPiece("l", 0, usage=Usage(7, 2, 4), logprobs=[b]),
+        TextPiece("lo", 0, "stop", "###"),
+        TextPiece("", 1, "length", None, Usage(7, 9, 4)),
     ]
     assert merge_pieces(piled) == [
-        Piece("hello", 0, "stop", "###", 7, 2, 4, [a, b], True, 3),
-        Piece("x", 1, "length", None, 7, 9, 4, None, False, 2),
+        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3),
+        TextPiece("x", 1, "length", None, Usage(7, 9, 4), None, False, 2),
     ]
     assert merge_pieces(piled[:2]) == piled[:2]
+
+
+TEXTS = st.text(max_size=20)
+COUNTS = st.builds(Usage, *[st.integers(0, 2**31 - 1)] * 3)
+CONTENT = st.lists(st.fixed_dictionaries({"token": TEXTS, "logprob": st.floats(-99, 0)}), max_size=3)
+ENDS = st.sampled_from(["stop", "length", "cancelled", "error"])
+REASONS = st.none() | st.integers(0, 2**31 - 1) | TEXTS
+
+
+@given(TEXTS, st.integers(0, 127), st.none() | COUNTS, st.none() | CONTENT, st.booleans())
+def test_a_streamed_piece_is_read_as_it_was_written(
+    text: str, sequence: int, usage: Usage | None, logprobs: list[dict[str, Any]] | None, opened: bool
+) -> None:
+    """Counts in mid-stream too: a client may ask for them with each piece."""
+    arrays = encode_text_piece(TextChunk(text), (0, sequence), usage=usage, logprobs=logprobs, reasoning_opened=opened)
+    assert decode_text_outputs(raw(arrays)) == [TextPiece(text, sequence, None, None, usage, logprobs, opened)]
+
+
+@given(TEXTS, st.integers(0, 127), ENDS, REASONS, COUNTS, st.none() | CONTENT)
+def test_a_last_piece_is_read_as_it_was_written(
+    text: str,
+    sequence: int,
+    finish: FinishReason,
+    reason: str | int | None,
+    usage: Usage,
+    logprobs: list[dict[str, Any]] | None,
+) -> None:
+    """With its end and its counts."""
+    chunk = TextChunk(text, finish=finish, stop_reason=reason, usage=usage)
+    arrays = encode_text_piece(chunk, (0, sequence), logprobs=logprobs)
+    assert decode_text_outputs(raw(arrays)) == [TextPiece(text, sequence, finish, reason, usage, logprobs)]
+
+
+@given(st.lists(st.tuples(TEXTS, ENDS, REASONS, COUNTS, CONTENT), min_size=1, max_size=4), st.booleans(), st.booleans())
+def test_whole_answers_are_read_as_they_were_written(
+    sequences: list[tuple[str, FinishReason, Any, Usage, list[dict[str, Any]]]], told: bool, opened: bool
+) -> None:
+    """From raw tensors and from the JSON of the generate endpoints. Sequences share their prompt and its counts."""
+    _, _, _, prompt, _ = sequences[0]
+    counts = [Usage(prompt.prompt_tokens, u.completion_tokens, prompt.cached_tokens) for _, _, _, u, _ in sequences]
+    chunks = [
+        TextChunk(text, finish=finish, stop_reason=reason, usage=usage)
+        for (text, finish, reason, _, _), usage in zip(sequences, counts, strict=True)
+    ]
+    content = [logprobs for *_, logprobs in sequences]
+    arrays = encode_text_whole([chunks], [opened], [content] if told else None)
+    expected = [
+        TextPiece(c.text, n, c.finish, c.stop_reason, c.usage, content[n] if told else None, opened)
+        for n, c in enumerate(chunks)
+    ]
+    assert decode_text_outputs(raw(arrays)) == expected
+    flat = {n: [v.decode() if isinstance(v, bytes) else v for v in a.reshape(-1).tolist()] for n, a in arrays.items()}
+    body = {name: values[0] if len(values) == 1 else values for name, values in flat.items()}
+    assert decode_text_body({"model_name": "m", "model_version": "1"} | body) == expected
+
+
+def test_a_body_of_text_alone_is_one_piece() -> None:
+    """Most events of a stream; one without text is no piece."""
+    assert decode_text_body({"model_name": "m", "text_output": "hi"}) == [TextPiece("hi")]
+    assert decode_text_body({"model_name": "m", "finish_reason": "stop"}) == []
 
 
 @pytest.mark.parametrize(
@@ -115,9 +180,16 @@ def test_whether_a_prompt_leaves_thinking_open(qwen3: Tokenizer, prompt: str, op
     ids = tuple(qwen3.encode(prompt, control_tokens=True))
     assert opens_thinking(ids, qwen3) is opened
     first = raw(encoder(qwen3, ids).piece(TextChunk("x"), ChoiceIndex(0, 0, True, True)))
-    assert decode_pieces(first)[0].reasoning_opened is opened
+    assert decode_text_outputs(first)[0].reasoning_opened is opened
     later = raw(encoder(qwen3, ids).piece(TextChunk("x"), ChoiceIndex(0, 0, True, False)))
-    assert decode_pieces(later)[0].reasoning_opened is False
+    assert decode_text_outputs(later)[0].reasoning_opened is False
     answer = SequenceAnswer(0)
     answer.add(TextChunk("x", finish="stop", usage=USAGE))
-    assert decode_pieces(raw(encoder(qwen3, ids).whole([[answer]])))[0].reasoning_opened is opened
+    assert decode_text_outputs(raw(encoder(qwen3, ids).whole([[answer]])))[0].reasoning_opened is opened
+
+
+def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:
+    """Qwen2.5 has no such token; the text is a text there."""
+    assert (
+        opens_thinking(tuple(qwen25.encode("<|im_start|>assistant\n<think>\n", control_tokens=True)), qwen25) is False
+    )

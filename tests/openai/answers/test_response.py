@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.app import create_app
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.asgi import Connection
@@ -62,7 +62,7 @@ def test_who_leaves_before_the_first_token_gives_its_slot_back(streamed: bool) -
 
 def test_who_leaves_a_stream_gives_its_slot_back() -> None:
     """And gets no error event: nobody is there."""
-    triton = FakeTriton([Piece("hel")], endless=True)
+    triton = FakeTriton([TextPiece("hel")], endless=True)
     connection = exchange(triton, CHAT, chat_body(stream=True), leave_when_told)
     assert [g.cancelled for g in triton.generations] == [True]
     assert "error" not in connection.text

@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 from tritonclient.grpc import service_pb2
 
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.backend.generation import GrpcGeneration
 from qwen_triton_openai.backend.grpc_pool import GrpcPool, host_port
 from tests.support.http2_peer import Peer
@@ -153,7 +153,7 @@ def test_what_has_piled_up_is_read_at_once(run: Run) -> None:
     """Pieces of one read of the socket do not wake the reader one by one."""
 
     async def use(pool: GrpcPool) -> None:
-        assert await (await begin(pool)).read() == [Piece("hello", merged=2)]
+        assert await (await begin(pool)).read() == [TextPiece("hello", merged=2)]
 
     run(Server(greet), use)
 
@@ -213,13 +213,13 @@ def test_a_connection_that_is_lost_ends_what_is_under_way(run: Run) -> None:
 
     async def use(pool: GrpcPool) -> None:
         generations = [await begin(pool) for _ in range(3)]
-        assert await generations[0].read() == [Piece("hel")]
+        assert await generations[0].read() == [TextPiece("hel")]
         server.connections[0].transport.abort()
         for generation in generations:
             with pytest.raises(Unavailable, match="lost"):
                 await read_all(generation)
         again = await begin(pool)
-        assert await again.read() == [Piece("hel")]
+        assert await again.read() == [TextPiece("hel")]
         assert len(server.connections) == 2
 
     server = Server(silent)
@@ -248,7 +248,7 @@ def test_taking_back_resets_that_call_alone(run: Run) -> None:
 
     async def use(pool: GrpcPool) -> None:
         first, second = await begin(pool), await begin(pool)
-        assert await first.read() == [Piece("hel")]
+        assert await first.read() == [TextPiece("hel")]
         reading = asyncio.ensure_future(first.read())
         await asyncio.sleep(0.02)
         first.cancel()
@@ -275,12 +275,12 @@ def test_a_goodbye_lets_what_is_under_way_end(run: Run) -> None:
 
     async def use(pool: GrpcPool) -> None:
         generation = await begin(pool)
-        assert await generation.read() == [Piece("hel")]
+        assert await generation.read() == [TextPiece("hel")]
         old = server.connections[0]
         old.peer.http2.close_connection(0, last_stream_id=1)
         old.flush()
         await asyncio.sleep(0.02)
-        assert await (await begin(pool)).read() == [Piece("hel")]
+        assert await (await begin(pool)).read() == [TextPiece("hel")]
         assert len(server.connections) == 2
         generation.cancel()
         while not old.transport.is_closing():
@@ -295,7 +295,7 @@ def test_a_full_connection_gets_another_beside_it(run: Run) -> None:
 
     async def use(pool: GrpcPool) -> None:
         generations = [await begin(pool) for _ in range(5)]
-        assert [await g.read() for g in generations] == [[Piece("hel")]] * 5
+        assert [await g.read() for g in generations] == [[TextPiece("hel")]] * 5
         assert [len(c.peer.requests) for c in server.connections] == [2, 2, 1]
 
     server = Server(silent, most=2)
@@ -333,7 +333,7 @@ def test_a_status_comes_after_the_pieces(run: Run, code: int, text: str, expecte
 
     async def use(pool: GrpcPool) -> None:
         generation = await begin(pool)
-        assert await generation.read() == [Piece("hel")]
+        assert await generation.read() == [TextPiece("hel")]
         for _ in range(2):
             with pytest.raises(expected, match=text):
                 await generation.read()
@@ -349,7 +349,7 @@ def test_an_error_in_the_stream_comes_after_the_pieces(run: Run) -> None:
 
     async def use(pool: GrpcPool) -> None:
         generation = await begin(pool)
-        assert await generation.read() == [Piece("hel")]
+        assert await generation.read() == [TextPiece("hel")]
         with pytest.raises(InvalidRequest, match="n: must be small"):
             await generation.read()
         generation.cancel()

@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.tensors.contract import BLS_OUTPUTS, ENSEMBLE_OUTPUTS
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.backend.triton import GrpcTriton
 
@@ -91,7 +91,7 @@ def test_a_request_and_its_pieces() -> None:
 
     async def use(triton: GrpcTriton) -> None:
         generation = await triton.generate("m", REQUEST, request_id="7", metadata=(("traceparent", "t"),))
-        assert await generation.read() == [Piece("hi")]
+        assert await generation.read() == [TextPiece("hi")]
         assert await generation.read() == []
 
     against(service, use)
@@ -105,7 +105,7 @@ def test_a_model_that_is_not_decoupled_is_not_asked_to_stream() -> None:
     service = Service(decoupled=False)
 
     async def use(triton: GrpcTriton) -> None:
-        assert await (await triton.generate("m", REQUEST)).read() == [Piece("hi")]
+        assert await (await triton.generate("m", REQUEST)).read() == [TextPiece("hi")]
 
     against(service, use)
     assert [t.name for t in service.requests[0].inputs] == ["text_input"]
@@ -126,7 +126,7 @@ def test_a_status_is_the_error_behind_it(status: grpc.StatusCode, expected: type
 
     async def use(triton: GrpcTriton) -> None:
         generation = await triton.generate("m", REQUEST)
-        assert await generation.read() == [Piece("hi")]
+        assert await generation.read() == [TextPiece("hi")]
         with pytest.raises(expected, match="n: must be small"):
             await generation.read()
 
@@ -139,7 +139,7 @@ def test_taking_back_reaches_the_server() -> None:
 
     async def use(triton: GrpcTriton) -> None:
         generation = await triton.generate("m", REQUEST)
-        assert await generation.read() == [Piece("hi")]
+        assert await generation.read() == [TextPiece("hi")]
         reading = asyncio.create_task(generation.read())
         await asyncio.sleep(0.02)
         generation.cancel()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
+from qwen_triton.types import Usage
 from tests.support.fake_triton import FakeTriton, answer, chat_body, cut, deltas, events, shim_client
 from tests.support.shim_requests import CHAT, error
 
@@ -95,7 +96,7 @@ def test_usage_is_the_last_chunk_when_asked_for() -> None:
 
 def test_usage_with_each_chunk() -> None:
     """What has been counted so far; the last chunk of the choice has the whole."""
-    pieces = [Piece("he", prompt_tokens=5, completion_tokens=1), answer("llo")]
+    pieces = [TextPiece("he", usage=Usage(5, 1)), answer("llo")]
     triton = FakeTriton(pieces)
     *chunks, _ = events(stream(triton, stream_options={"continuous_usage_stats": True}))
     assert [c["usage"]["completion_tokens"] for c in chunks] == [1, 1, 3, 3]
@@ -119,7 +120,7 @@ def test_the_stop_string_is_told() -> None:
 
 def test_cached_tokens_are_told() -> None:
     """Where the engine knows them."""
-    usage = ask(FakeTriton([answer("x", cached_tokens=4)]))["usage"]
+    usage = ask(FakeTriton([answer("x", cached=4)]))["usage"]
     assert usage["prompt_tokens_details"] == {"cached_tokens": 4}
 
 
@@ -134,7 +135,9 @@ def test_several_answers_are_counted_once_for_the_prompt() -> None:
 
 def test_several_streamed_answers_keep_apart() -> None:
     """Each choice has its own role, text and end."""
-    body = stream(FakeTriton([Piece("a", 0), Piece("b", 1), answer("a", "stop", 0), answer("b", "length", 1)]), n=2)
+    body = stream(
+        FakeTriton([TextPiece("a", 0), TextPiece("b", 1), answer("a", "stop", 0), answer("b", "length", 1)]), n=2
+    )
     assert (joined(body, "content", 0), joined(body, "content", 1)) == ("aa", "bb")
     assert finish_reasons(body) == ["stop", "length"]
     assert deltas(body, 1)[0] == {"role": "assistant", "content": ""}
@@ -257,7 +260,11 @@ def test_one_call_at_most() -> None:
 def test_log_probs_go_with_their_text() -> None:
     """All tokens' once, also those whose text is held back or is markup."""
     tokens = [{"token": t, "bytes": list(t.encode()), "logprob": -0.5, "top_logprobs": []} for t in ("<", "b", "")]
-    pieces = [Piece("<", logprobs=tokens[:1]), Piece("b", logprobs=tokens[1:2]), answer("", logprobs=tokens[2:])]
+    pieces = [
+        TextPiece("<", logprobs=tokens[:1]),
+        TextPiece("b", logprobs=tokens[1:2]),
+        answer("", logprobs=tokens[2:]),
+    ]
     chunks = events(stream(FakeTriton(pieces), logprobs=True))[:-1]
     shown = [c["choices"][0]["logprobs"] for c in chunks]
     assert [t for one in shown if one for t in one["content"]] == tokens
@@ -297,7 +304,7 @@ def test_what_fails_at_once_has_openai_s_status(
 @pytest.mark.parametrize("error", [EngineError("died"), ValueError("a bug")])
 def test_an_error_in_mid_stream_is_an_event_and_the_end(error: Exception) -> None:
     """What was said stays said; no end mark pretends that it was all."""
-    body = stream(FakeTriton([Piece("hel"), error]))
+    body = stream(FakeTriton([TextPiece("hel"), error]))
     *chunks, last = events(body)
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks) == "hel"
     assert (last["error"]["type"], set(last["error"])) == ("server_error", {"message", "type", "param", "code"})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qwen_triton.errors import InvalidRequest, Unavailable
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from tests.support.fake_triton import FakeTriton, answer, completion_body, cut, events, shim_client
 
 PATH = "/v1/completions"
@@ -86,7 +86,7 @@ def test_choices_of_several_prompts_are_numbered_by_prompt() -> None:
 
 def test_one_bad_prompt_fails_the_request_and_lets_go_of_the_others() -> None:
     """Nothing goes on for an answer that will not be given."""
-    triton = FakeTriton([InvalidRequest("the prompt is empty", "text_input")], [Piece("x")])
+    triton = FakeTriton([InvalidRequest("the prompt is empty", "text_input")], [TextPiece("x")])
     with shim_client(triton) as client:
         reply = client.post(PATH, json=completion_body(prompt=["a", "b"]))
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "prompt")
@@ -122,7 +122,7 @@ def test_log_probs_in_the_old_format() -> None:
 
 def test_streamed_log_probs_go_on_where_they_were() -> None:
     """Joined, the lists of the chunks are those of the whole."""
-    pieces = [Piece("a", logprobs=TOKENS[:2]), answer("你b", logprobs=TOKENS[2:])]
+    pieces = [TextPiece("a", logprobs=TOKENS[:2]), answer("你b", logprobs=TOKENS[2:])]
     chunks = stream(FakeTriton(pieces), logprobs=1)[:-1]
     offsets = [o for c in chunks for o in c["choices"][0]["logprobs"]["text_offset"]]
     assert offsets == [0, 1, 1, 2]

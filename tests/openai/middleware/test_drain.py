@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from qwen_triton.tensors.pieces import Piece
+from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.middleware.drain import Drain, DrainMiddleware
 from tests.support.fake_triton import FakeTriton
 
 
 def test_leaving_in_order() -> None:
     """Not ready at once, new work while the notice runs, then none, and what was accepted finishes."""
-    triton = FakeTriton([Piece("x")], endless=True)
+    triton = FakeTriton([TextPiece("x")], endless=True)
 
     async def run() -> None:
         drain = Drain()

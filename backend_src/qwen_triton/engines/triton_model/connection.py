@@ -13,8 +13,8 @@ import threading
 from collections.abc import Iterator
 
 from ...kserve.connection import GrpcConnection
+from ...kserve.events import Ended, Event, Message
 from ...kserve.messages import INFER, STREAM_INFER, InferResponse, decode_infer_response, decode_stream_response
-from ...kserve.status import Ended, Event, Message
 from .server_address import GrpcAddress
 from .tls import TlsConnection
 
@@ -103,8 +103,8 @@ class ModelConnection:
             return b"", str(error)
 
     def _read_own(self, event: Event) -> Iterator[InferResponse]:
-        """Of a request with a stream of its own: its one response, or the error that the stream ended with."""
-        request_id = self._ids.pop(event.call, None)
+        """Of a request with a call of its own: one response, or the error that the call ended with."""
+        request_id = self._ids.pop(event.stream_id, None)
         if request_id is None:
             return
         if isinstance(event, Message):
