@@ -28,7 +28,7 @@ from .run.samples import Run
 from .run.server import started, started_shim
 from .run.statistics import Figures, figures
 from .run.token_check import check_counts
-from .targets.open_target import WayIn, open_way_in
+from .targets.open_target import OpenTarget, open_target
 
 _CHECKED_TEXTS = 64
 _WARMUP_AT_ONCE = 4
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if arguments.deployment:
             _serve(arguments, stack)
-        way = open_way_in(arguments)
+        way = open_target(arguments)
         stack.callback(way.target.close)
         plan = make_plan(arguments, way.encode, as_ids=way.as_ids)
         if not way.counts_prompts:
@@ -78,7 +78,7 @@ def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
         arguments.url = server.url(arguments.protocol)
 
 
-def _measure(arguments: argparse.Namespace, way: WayIn, plan: Plan) -> Run:
+def _measure(arguments: argparse.Namespace, way: OpenTarget, plan: Plan) -> Run:
     if arguments.warmup > 0:
         print("[INFO] Warm up for benchmarking.", flush=True)
         bounds = Bounds(arguments.warmup, None, arguments.silence)

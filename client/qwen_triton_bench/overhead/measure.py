@@ -12,7 +12,7 @@ from ..run.arrivals import Closed
 from ..run.load import Bounds, Load
 from ..run.progress import ProgressBar
 from ..run.statistics import Figures, figures
-from ..targets.open_target import open_way_in
+from ..targets.open_target import open_target
 from .process_time import processor_seconds
 from .setup import LineServer
 
@@ -60,7 +60,7 @@ class Cost:
 
 def measure(line: LineServer, via: str, work: Work, repository: str, step_ms: float) -> Cost:
     """Loads one way in. Raises ConfigurationError when it is not there."""
-    way = open_way_in(_arguments(line, via, work))
+    way = open_target(_arguments(line, via, work))
     try:
         requests = work.concurrency * work.rounds
         plan = make_plan(_arguments(line, via, work), way.encode, as_ids=way.as_ids)
