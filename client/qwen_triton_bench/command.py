@@ -28,7 +28,7 @@ from .run.samples import Run
 from .run.server import running_server, running_shim
 from .run.statistics import Figures, figures
 from .run.token_check import check_counts
-from .targets.open_target import OpenedTarget, open_target
+from .targets.open_target import OpenTarget, open_target
 
 _CHECKED_TEXTS = 64
 _WARMUP_AT_ONCE = 4
@@ -81,7 +81,7 @@ def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
         arguments.url = server.url(arguments.protocol)
 
 
-def _measure(arguments: argparse.Namespace, opened: OpenedTarget, plan: Plan) -> Run:
+def _measure(arguments: argparse.Namespace, opened: OpenTarget, plan: Plan) -> Run:
     if arguments.warmup > 0:
         print("[INFO] Warm up for benchmarking.", flush=True)
         bounds = Bounds(arguments.warmup, None, arguments.silence)

@@ -108,6 +108,7 @@ def test_a_folder_holds_a_few_modules_and_says_what_it_is(package: str) -> None:
         ("openvino_genai", "qwen_triton/engines/openvino/"),
         ("fastapi", "qwen_triton_openai/"),
         ("aiohttp", "qwen_triton_bench/"),
+        ("tritonclient", "qwen_triton_build/"),
     ],
 )
 def test_an_edge_s_library_is_imported_only_there(library: str, allowed: str | tuple[str, ...]) -> None:

@@ -1,8 +1,9 @@
-"""Arrays of tensors: padded sequences of numbers, strings, and TensorRT-LLM's word lists. Knows no tensor by name."""
+"""Arrays of token ids, numbers and strings, and their raw contents on the wire. Knows no tensor by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,20 @@ def decode_strings(raw: bytes) -> list[str]:
         strings.append(raw[at + 4 : end].decode("utf-8", "replace"))
         at = end
     return strings
+
+
+def _numbers(form: str) -> Callable[[bytes], Sequence[Any]]:
+    size = struct.calcsize(f"<{form}")
+    return lambda raw: struct.unpack(f"<{len(raw) // size}{form}", raw)
+
+
+RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
+    "TYPE_STRING": decode_strings,
+    "TYPE_INT32": _numbers("i"),
+    "TYPE_FP32": _numbers("f"),
+    "TYPE_BOOL": _numbers("?"),
+}
+"""By a tensor's type: raw contents to its values, flat."""
 
 
 def check_input(tensor: Tensor, array: Array) -> None:

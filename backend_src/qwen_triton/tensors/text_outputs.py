@@ -6,16 +6,15 @@ Session, shim and benchmark read with the one decoder here. It takes stock's ans
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..types import FinishReason, TextChunk, Usage
-from .arrays import Array, decode_strings, encode_padded, encode_strings
+from .arrays import RAW_DECODERS, Array, encode_padded, encode_strings
 from .contract import BLS_OUTPUTS
-from .usage import END_OUTPUTS, decode_end, encode_counts, encode_ends, encode_place, value_at
+from .usage import END_OUTPUTS, decode_body_values, decode_end, encode_counts, encode_ends, encode_place, value_at
 
 TEXT = "text_output"
 LOGPROBS = "logprobs"
@@ -122,7 +121,7 @@ def decode_text_body(body: Mapping[str, Any]) -> list[TextPiece]:
     text = body.get(TEXT)
     if isinstance(text, str) and _BESIDE_TEXT.isdisjoint(body):
         return [TextPiece(text)]
-    return _pieces({name: value if isinstance(value, list) else [value] for name, value in body.items()})
+    return _pieces(decode_body_values(body))
 
 
 def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
@@ -149,18 +148,7 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
     return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
 
 
-def _numbers(form: str) -> Callable[[bytes], Sequence[Any]]:
-    size = struct.calcsize(f"<{form}")
-    return lambda raw: struct.unpack(f"<{len(raw) // size}{form}", raw)
-
-
-_OF_TYPE: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
-    "TYPE_STRING": decode_strings,
-    "TYPE_INT32": _numbers("i"),
-    "TYPE_FP32": _numbers("f"),
-    "TYPE_BOOL": _numbers("?"),
-}
-_DECODERS = {t.name: _OF_TYPE[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)}
+_DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)}
 _BESIDE_TEXT = frozenset(_DECODERS) - {TEXT}
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..types import FinishReason, TextChunk, Usage
-from .arrays import Array, encode_strings
+from .arrays import RAW_DECODERS, Array, encode_strings
+from .contract import USAGE_OUTPUTS
 
 END_OUTPUTS = ("finish_reason", "num_input_tokens", "num_output_tokens", "num_cached_tokens")
+_DECODERS = {tensor.name: RAW_DECODERS[tensor.dtype] for tensor in USAGE_OUTPUTS}
 _NONE = Usage(0, 0)
 
 
@@ -44,6 +46,21 @@ def decode_end(values: Mapping[str, Sequence[Any]], index: int = 0) -> tuple[Fin
         return finish, None
     prompt, completion = value_at(values, "num_input_tokens", 0, 0), value_at(values, "num_output_tokens", index, 0)
     return finish, Usage(prompt, completion, value_at(values, "num_cached_tokens", 0, 0))
+
+
+def decode_raw_end(outputs: Mapping[str, bytes]) -> tuple[FinishReason | None, Usage | None]:
+    """The same of a response's raw tensor contents."""
+    return decode_end({name: _DECODERS[name](raw) for name, raw in outputs.items() if name in _DECODERS})
+
+
+def decode_body_end(body: Mapping[str, Any]) -> tuple[FinishReason | None, Usage | None]:
+    """The same of a response of Triton's generate endpoints."""
+    return decode_end(decode_body_values(body))
+
+
+def decode_body_values(body: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """Flat values by name of the generate endpoints' JSON, where one value stands alone."""
+    return {name: value if isinstance(value, list) else [value] for name, value in body.items()}
 
 
 def value_at(values: Mapping[str, Sequence[Any]], name: str, index: int, default: Any) -> Any:

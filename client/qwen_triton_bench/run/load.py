@@ -144,7 +144,7 @@ class Load:
         self._target.send(request, prompt, self)
         return True
 
-    def received(self, request: int, content: bytes, size: int) -> None:
+    def on_response(self, request: int, content: bytes, size: int) -> None:
         sample = self._samples[request]
         self._last_response = now = _clock()
         if not size:
@@ -156,16 +156,16 @@ class Load:
         elif request < self._keep_text:
             sample.text.append(content)
 
-    def ended(self, request: int, counts: Counts) -> None:
+    def on_end(self, request: int, counts: Counts) -> None:
         sample = self._samples[request]
         sample.input_tokens, sample.output_tokens, sample.cached_tokens, sample.finish_reason = counts
         self._close(sample)
 
-    def failed(self, request: int, kind: str) -> None:
+    def on_error(self, request: int, kind: str) -> None:
         self._samples[request].error = kind
         self._close(self._samples[request])
 
-    def lost(self, reason: str) -> None:
+    def on_lost(self, reason: str) -> None:
         self._lost = reason
         self._changed.set()
 

@@ -1,4 +1,4 @@
-"""HTTP for ways in that answer by server-sent events or by one JSON body: an event loop on a thread of its own."""
+"""HTTP of targets that answer by server-sent events or by one JSON body: an event loop on a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from .target import Sink, error_kind
+from .target import AnswerListener, error_kind
 
-Take = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 _DATA = b"data:"
 
 
@@ -21,7 +21,7 @@ class AnswerError(Exception):
 
 
 class HttpAnswers:
-    """Posts JSON and hands each event's (or the body's) JSON to `take`, on the loop's thread."""
+    """Posts JSON and hands the JSON of each event, or of the body, to `on_event`, on the loop's thread."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._loop = asyncio.new_event_loop()
@@ -30,9 +30,11 @@ class HttpAnswers:
         self._session = asyncio.run_coroutine_threadsafe(self._open(headers), self._loop).result()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def post(self, url: str, body: Any, sink: Sink, request: int, take: Take, done: Callable[[], None]) -> None:
-        """Sends from any thread. Ends with `done()`, or with the sink's `failed`."""
-        self._loop.call_soon_threadsafe(self._start, self._answer(url, body, sink, request, take, done))
+    def post(
+        self, url: str, body: Any, listener: AnswerListener, request: int, on_event: OnEvent, on_end: Callable[[], None]
+    ) -> None:
+        """Sends from any thread. Ends with `on_end()`, or with the listener's `on_error`."""
+        self._loop.call_soon_threadsafe(self._start, self._answer(url, body, listener, request, on_event, on_end))
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -57,32 +59,32 @@ class HttpAnswers:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(
-        self, url: str, body: Any, sink: Sink, request: int, take: Take, done: Callable[[], None]
+        self, url: str, body: Any, listener: AnswerListener, request: int, on_event: OnEvent, on_end: Callable[[], None]
     ) -> None:
         try:
             async with self._session.post(url, json=body) as reply:
                 if reply.status != 200:
                     raise AnswerError(error_kind(_message(await reply.read()), f"HTTP {reply.status}"))
                 if reply.content_type == "text/event-stream":
-                    await _read_events(reply.content, take)
+                    await _read_events(reply.content, on_event)
                 else:
-                    take(json.loads(await reply.read()))
+                    on_event(json.loads(await reply.read()))
         except AnswerError as error:
-            sink.failed(request, str(error))
+            listener.on_error(request, str(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            sink.failed(request, error_kind(str(error) or type(error).__name__, "connection"))
+            listener.on_error(request, error_kind(str(error) or type(error).__name__, "connection"))
         else:
-            done()
+            on_end()
 
 
-async def _read_events(content: aiohttp.StreamReader, take: Take) -> None:
-    """Events as they come, several of one read together; comments (keep-alive) and [DONE] carry nothing."""
+async def _read_events(content: aiohttp.StreamReader, on_event: OnEvent) -> None:
+    """Hands on events as they come, several of one read together; comments (keep-alive) and [DONE] are none."""
     rest = b""
     async for data in content.iter_any():
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line.startswith(_DATA) and (event := line[len(_DATA) :].strip()) != b"[DONE]":
-                take(json.loads(event))
+                on_event(json.loads(event))
 
 
 def _message(body: bytes) -> str:

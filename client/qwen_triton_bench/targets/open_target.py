@@ -1,4 +1,4 @@
-"""The way in that a command names: its target, what the server says of itself, a tokenizer to count with."""
+"""Opens the target that a command names, with what the server says of itself and a tokenizer to count with."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from qwen_triton.tensors.contract import PREPROCESSING, TENSORRT_LLM
 
 from ..options import DEFAULT_PORTS, MODES
 from ..prompts.tokenizer import Encode, folder_tokenizer, in_batches
-from .model_facts import Facts, GrpcFacts, HttpFacts
-from .openai import OpenAi, first_model
+from .openai import OpenAiTarget, first_model
+from .server_facts import ServerFacts
 from .target import Target
-from .triton_grpc import GrpcStream
-from .triton_http import TritonHttp
+from .triton_grpc import GrpcTarget
+from .triton_http import HttpTarget
 
 
 @dataclass(frozen=True)
-class OpenedTarget:
-    """`as_ids`: prompts are token ids. `counts_prompts`: the server counts the prompt as it was sent, no template."""
+class OpenTarget:
+    """A target ready for a load.
+
+    `as_ids`: prompts are token ids. `counts_prompts`: the server counts the prompt as it was sent, without a template.
+    """
 
     target: Target
     server: str
@@ -28,40 +31,40 @@ class OpenedTarget:
     counts_prompts: bool = True
 
 
-def open_target(arguments: argparse.Namespace) -> OpenedTarget:
+def open_target(arguments: argparse.Namespace) -> OpenTarget:
     """Raises ConfigurationError when nothing answers, or not as such a model would."""
     encode = folder_tokenizer(arguments.tokenizer_dir) if arguments.tokenizer_dir else None
     return _openai(arguments, encode) if arguments.mode == "openai" else _triton(arguments, encode)
 
 
-def _openai(arguments: argparse.Namespace, encode: Encode | None) -> OpenedTarget:
+def _openai(arguments: argparse.Namespace, encode: Encode | None) -> OpenTarget:
     url = (arguments.url or f"http://localhost:{DEFAULT_PORTS['openai']}").rstrip("/").removesuffix("/v1")
     url = url if "://" in url else f"http://{url}"
     model = first_model(url, arguments.api_key)
     chat = arguments.endpoint == "chat"
     streamed = arguments.stream is not False
     if encode is None and arguments.triton_url:
-        encode = _server_tokenizer(GrpcFacts(_host_port(arguments.triton_url)))
-    target = OpenAi(url, arguments.model or model, chat=chat, streamed=streamed, key=arguments.api_key)
-    return OpenedTarget(target, f"OpenAI-compatible at {url}", encode, as_ids=False, counts_prompts=not chat)
+        encode = _server_tokenizer(ServerFacts(_host_port(arguments.triton_url)))
+    target = OpenAiTarget(url, arguments.model or model, chat=chat, streamed=streamed, key=arguments.api_key)
+    return OpenTarget(target, f"OpenAI-compatible at {url}", encode, as_ids=False, counts_prompts=not chat)
 
 
-def _triton(arguments: argparse.Namespace, encode: Encode | None) -> OpenedTarget:
+def _triton(arguments: argparse.Namespace, encode: Encode | None) -> OpenTarget:
     url = _host_port(arguments.url or f"localhost:{DEFAULT_PORTS[arguments.protocol]}")
-    facts: Facts = GrpcFacts(url) if arguments.protocol == "grpc" else HttpFacts(url)
+    facts = ServerFacts(url, arguments.protocol)
     server = facts.server()
     kind = MODES[arguments.mode][0]
     model = facts.model(arguments.model)
     streamed = model.decoupled if arguments.stream is None else arguments.stream
     if streamed and not model.decoupled:
         raise ConfigurationError(f"--stream: {model.name} is not decoupled and answers whole; leave the option out")
-    way = GrpcStream if arguments.protocol == "grpc" else TritonHttp
+    target = GrpcTarget if arguments.protocol == "grpc" else HttpTarget
     encode = encode or _server_tokenizer(facts)
-    return OpenedTarget(way(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
+    return OpenTarget(target(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
 
 
-def _server_tokenizer(facts: Facts) -> Encode:
-    return in_batches(facts.token_ids, facts.model(PREPROCESSING).rows)
+def _server_tokenizer(facts: ServerFacts) -> Encode:
+    return in_batches(facts.token_ids, facts.model(PREPROCESSING).max_batch_size or 1)
 
 
 def _host_port(url: str) -> str:

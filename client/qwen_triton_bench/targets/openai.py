@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server: chat completions, or completions for prompts in token ids, by server-sent events."""
+"""An OpenAI-compatible server as a target: chat completions, or completions, which take prompts in token ids."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qwen_triton.errors import ConfigurationError
 
 from ..prompts.prompt import Prompt
 from .http_answers import AnswerError, HttpAnswers
-from .target import Counts, Sink
+from .target import AnswerListener, Counts
 
 _CONNECT_S = 10.0
 
 
-class OpenAi:
-    """A target. `url` is the server's address up to, without, /v1. `chat`: chat completions, else completions."""
+class OpenAiTarget:
+    """A `Target`. `url` is the server's address up to, without, /v1. `chat`: chat completions, else completions."""
 
     def __init__(self, url: str, model: str, *, chat: bool, streamed: bool, key: str = "") -> None:
         self.streamed = streamed
@@ -26,9 +26,9 @@ class OpenAi:
         self._url = f"{url}/v1/{'chat/' if chat else ''}completions"
         self._http = HttpAnswers({"Authorization": f"Bearer {key}"} if key else {})
 
-    def send(self, request: int, prompt: Prompt, sink: Sink) -> None:
-        answer = _Answer(request, sink)
-        self._http.post(self._url, self._body(prompt), sink, request, answer.take, answer.done)
+    def send(self, request: int, prompt: Prompt, listener: AnswerListener) -> None:
+        answer = _Answer(request, listener)
+        self._http.post(self._url, self._body(prompt), listener, request, answer.on_event, answer.on_end)
 
     def close(self) -> None:
         self._http.close()
@@ -49,30 +49,30 @@ class OpenAi:
 class _Answer:
     """One answer under way."""
 
-    __slots__ = ("_finish", "_request", "_sink", "_usage")
+    __slots__ = ("_finish", "_listener", "_request", "_usage")
 
-    def __init__(self, request: int, sink: Sink) -> None:
+    def __init__(self, request: int, listener: AnswerListener) -> None:
         self._request = request
-        self._sink = sink
+        self._listener = listener
         self._usage: dict[str, Any] = {}
         self._finish: str | None = None
 
-    def take(self, event: dict[str, Any]) -> None:
+    def on_event(self, event: dict[str, Any]) -> None:
         if "error" in event:
             error = event["error"]
             raise AnswerError(str(error.get("message", error) if isinstance(error, dict) else error))
         self._usage = event.get("usage") or self._usage
         for choice in event.get("choices", ()):
-            said = choice.get("delta") or choice.get("message") or choice
-            text = said.get("content") or said.get("reasoning_content") or said.get("text") or ""
+            message = choice.get("delta") or choice.get("message") or choice
+            text = message.get("content") or message.get("reasoning_content") or message.get("text") or ""
             self._finish = choice.get("finish_reason") or self._finish
             content = text.encode()
-            self._sink.received(self._request, content, len(content))
+            self._listener.on_response(self._request, content, len(content))
 
-    def done(self) -> None:
+    def on_end(self) -> None:
         cached = (self._usage.get("prompt_tokens_details") or {}).get("cached_tokens")
         usage = (self._usage.get("prompt_tokens"), self._usage.get("completion_tokens"), cached)
-        self._sink.ended(self._request, Counts(*usage, self._finish))
+        self._listener.on_end(self._request, Counts(*usage, self._finish))
 
 
 def first_model(url: str, key: str) -> str:

@@ -1,58 +1,63 @@
-"""Triton over HTTP: `generate_stream` for answers in pieces, `generate` for whole ones."""
+"""Triton over HTTP as a target: `generate_stream` for answers in pieces, `generate` for whole ones."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
+
+from qwen_triton.kserve.declared_model import DeclaredModel
+from qwen_triton.tensors.text_outputs import TEXT, decode_text_body
+from qwen_triton.tensors.usage import decode_body_end
+from qwen_triton_client.transport.http import encode_body
 
 from ..prompts.prompt import Prompt
 from .http_answers import AnswerError, HttpAnswers
-from .model_facts import ModelFacts
-from .target import Counts, Sink, error_kind
-from .triton_request import IDS_LENGTH, TEXT, Dialect, Input
+from .target import AnswerListener, Counts, counts_of, error_kind
+from .triton_request import IDS_LENGTH, PromptEncoder
 
 
-class TritonHttp:
-    """A target. `url` is HOST:PORT of Triton's HTTP."""
+class HttpTarget:
+    """A `Target`. `url` is HOST:PORT of Triton's HTTP."""
 
-    def __init__(self, url: str, model: ModelFacts, kind: str, streamed: bool) -> None:
+    def __init__(self, url: str, model: DeclaredModel, kind: str, streamed: bool) -> None:
         self.streamed = streamed
-        self._dialect = Dialect(kind, model, streamed)
+        self._encoder = PromptEncoder(kind, model, streamed)
         self._url = f"http://{url}/v2/models/{model.name}/generate{'_stream' if streamed else ''}"
         self._http = HttpAnswers({})
 
-    def send(self, request: int, prompt: Prompt, sink: Sink) -> None:
-        body = {i.name: _value(i) for i in self._dialect.inputs(prompt)}
-        last: dict[str, Any] = {}
-        self._http.post(
-            self._url,
-            body,
-            sink,
-            request,
-            partial(_take, sink, request, last),
-            lambda: sink.ended(request, _counts(last)),
-        )
+    def send(self, request: int, prompt: Prompt, listener: AnswerListener) -> None:
+        answer = _Answer(request, listener)
+        body = encode_body(self._encoder.encode(prompt))
+        self._http.post(self._url, body, listener, request, answer.on_event, answer.on_end)
 
     def close(self) -> None:
         self._http.close()
 
 
-def _take(sink: Sink, request: int, last: dict[str, Any], event: dict[str, Any]) -> None:
-    if "error" in event:
-        raise AnswerError(error_kind(str(event["error"])))
-    if TEXT in event:
-        content = str(event[TEXT]).encode()
-        sink.received(request, content, len(content))
-    elif IDS_LENGTH in event:
-        sink.received(request, b"", int(event[IDS_LENGTH]))
-    last.update(event)
+class _Answer:
+    """One answer under way."""
 
+    __slots__ = ("_counts", "_listener", "_request")
 
-def _counts(event: dict[str, Any]) -> Counts:
-    names = ("num_input_tokens", "num_output_tokens", "num_cached_tokens", "finish_reason")
-    return Counts(*(event.get(name) for name in names))
+    def __init__(self, request: int, listener: AnswerListener) -> None:
+        self._request = request
+        self._listener = listener
+        self._counts = Counts()
 
+    def on_event(self, event: dict[str, Any]) -> None:
+        if "error" in event:
+            raise AnswerError(error_kind(str(event["error"])))
+        if TEXT in event:
+            for piece in decode_text_body(event):
+                content = piece.text.encode()
+                self._listener.on_response(self._request, content, len(content))
+                if piece.finish is not None or piece.usage is not None:
+                    self._counts = counts_of(piece.finish, piece.usage)
+            return
+        if IDS_LENGTH in event:
+            self._listener.on_response(self._request, b"", int(event[IDS_LENGTH]))
+        finish, usage = decode_body_end(event)
+        if finish is not None or usage is not None:
+            self._counts = counts_of(finish, usage)
 
-def _value(i: Input) -> Any:
-    values = [v.decode() if isinstance(v, bytes) else v for v in i.values]
-    return values if len(values) > 1 else values[0]
+    def on_end(self) -> None:
+        self._listener.on_end(self._request, self._counts)

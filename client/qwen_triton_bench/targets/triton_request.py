@@ -1,34 +1,31 @@
-"""A prompt as the inputs of a Triton model, by whatever names that model has: ours, and stock's where it lacks ours."""
+"""Encodes prompts as the inputs of a Triton model, by the names that it has: ours, and stock's where it lacks ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import numpy as np
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve.declared_model import DeclaredModel
+from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from qwen_triton.tensors.text_inputs import encode_generate, encode_row
+from qwen_triton.tensors.text_outputs import TEXT
+from qwen_triton.tensors.usage import END_OUTPUTS
+from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions
 
 from ..prompts.prompt import Prompt
-from .model_facts import ModelFacts
 
-TEXT = "text_output"
 IDS_LENGTH = "sequence_length"
-COUNTS = ("num_input_tokens", "num_output_tokens", "num_cached_tokens", "finish_reason")
 _CONTENT = {TENSORRT_LLM: ("output_ids", IDS_LENGTH), BLS: (TEXT,), ENSEMBLE: (TEXT,)}
 
 
-class Input(NamedTuple):
-    """One input of one row: `values` are those of a row; a datatype as the protocol spells it."""
+class PromptEncoder:
+    """Encodes for one model. `kind`: the model of ours whose tensors it has. `streamed`: answers come in pieces.
 
-    name: str
-    datatype: str
-    values: list[Any]
+    `outputs` are those to ask for. Raises ConfigurationError when the model lacks an output of its kind.
+    """
 
-
-class Dialect:
-    """How a model of this name and these tensors is asked. `streamed`: whether answers come in pieces."""
-
-    def __init__(self, kind: str, model: ModelFacts, streamed: bool) -> None:
+    def __init__(self, kind: str, model: DeclaredModel, streamed: bool) -> None:
         self.kind = kind
         self.streamed = streamed
         self._inputs = frozenset(model.inputs)
@@ -37,28 +34,38 @@ class Dialect:
             raise ConfigurationError(
                 f"{model.name} is not a {kind} model: it has no output {missing[0]}, only {', '.join(model.outputs)}"
             )
-        self.outputs = (*_CONTENT[kind], *(name for name in COUNTS if name in model.outputs))
+        self.outputs = (*_CONTENT[kind], *(name for name in END_OUTPUTS if name in model.outputs))
 
-    def inputs(self, prompt: Prompt) -> list[Input]:
-        found = list(self._ids(prompt) if self.kind == TENSORRT_LLM else self._text(prompt))
-        return [i for i in found if i.name in self._inputs]
+    def encode(self, prompt: Prompt) -> dict[str, Array]:
+        """Arrays of one row; those that the model does not declare are left out."""
+        arrays = self._ids(prompt) if self.kind == TENSORRT_LLM else self._text(prompt)
+        return {name: array for name, array in arrays.items() if name in self._inputs}
 
-    def _ids(self, prompt: Prompt) -> Iterator[Input]:
-        ids = list(prompt.token_ids or ())
-        yield Input("input_ids", "INT32", ids)
-        yield Input("input_lengths", "INT32", [len(ids)])
-        yield Input("request_output_len", "INT32", [prompt.output_tokens])
-        yield Input("streaming", "BOOL", [self.streamed])
-        yield Input("exclude_input_in_output", "BOOL", [True])
+    def _ids(self, prompt: Prompt) -> dict[str, Array]:
+        ids = np.array([prompt.token_ids or ()], np.int32)
+        return {
+            "input_ids": ids,
+            "input_lengths": np.array([[ids.shape[1]]], np.int32),
+            "request_output_len": np.array([[prompt.output_tokens]], np.int32),
+            "streaming": np.array([[self.streamed]]),
+            "exclude_input_in_output": np.array([[True]]),
+        }
 
-    def _text(self, prompt: Prompt) -> Iterator[Input]:
-        text = prompt.text or ""
-        yield Input("text_input", "BYTES", [text.encode()])
-        yield Input("max_tokens", "INT32", [prompt.output_tokens])
-        yield Input("stream", "BOOL", [self.streamed])
-        yield Input("prompt_format", "BYTES", [b"raw"])
-        yield Input("exclude_input_in_output", "BOOL", [True])
-        if prompt.exact:
-            yield Input("ignore_eos", "BOOL", [True])
-            if "ignore_eos" not in self._inputs:
-                yield Input("min_length", "INT32", [prompt.output_tokens])
+    def _text(self, prompt: Prompt) -> dict[str, Array]:
+        request = GenerateRequest(
+            prompt=prompt.text or "",
+            prompt_format="raw",
+            sampling=SamplingParams(max_tokens=prompt.output_tokens),
+            stop=StopConditions(ignore_eos=prompt.exact),
+            stream=self.streamed,
+            echo=False,
+        )
+        arrays = encode_generate(request)
+        if prompt.exact and "ignore_eos" not in self._inputs:
+            arrays["min_length"] = _given(encode_row("min_length", prompt.output_tokens))
+        return arrays
+
+
+def _given(array: Array | None) -> Array:
+    assert array is not None
+    return array

@@ -13,7 +13,7 @@ import pytest
 from qwen_triton_bench.prompts.prompt import Prompt
 from qwen_triton_bench.run.arrivals import Closed, all_at_once, constant_rate
 from qwen_triton_bench.run.load import Bounds, Load
-from qwen_triton_bench.targets.target import Counts, Sink
+from qwen_triton_bench.targets.target import AnswerListener, Counts
 
 ONE = [(Prompt(2, text="x", input_tokens=1),)]
 
@@ -23,28 +23,28 @@ class Echo:
 
     streamed = True
 
-    def __init__(self, delay: float = 0.002, act: Callable[[int, Sink], bool] = lambda *_: False) -> None:
+    def __init__(self, delay: float = 0.002, act: Callable[[int, AnswerListener], bool] = lambda *_: False) -> None:
         self.delay = delay
         self.act = act
         self.prompts: list[Prompt] = []
         self.open = self.most = 0
         self.lock = threading.Lock()
 
-    def send(self, request: int, prompt: Prompt, sink: Sink) -> None:
+    def send(self, request: int, prompt: Prompt, listener: AnswerListener) -> None:
         with self.lock:
             self.prompts.append(prompt)
             self.open += 1
             self.most = max(self.most, self.open)
-        threading.Timer(self.delay, self.answer, (request, sink)).start()
+        threading.Timer(self.delay, self.answer, (request, listener)).start()
 
-    def answer(self, request: int, sink: Sink) -> None:
+    def answer(self, request: int, listener: AnswerListener) -> None:
         with self.lock:
             self.open -= 1
-        if not self.act(request, sink):
-            sink.received(request, b"ab", 2)
-            sink.received(request, b"", 0)
-            sink.received(request, b"c", 1)
-            sink.ended(request, Counts(1, 2, 0, "length"))
+        if not self.act(request, listener):
+            listener.on_response(request, b"ab", 2)
+            listener.on_response(request, b"", 0)
+            listener.on_response(request, b"c", 1)
+            listener.on_end(request, Counts(1, 2, 0, "length"))
 
     def close(self) -> None: ...
 
@@ -88,9 +88,9 @@ def test_turns_follow_one_another() -> None:
 def test_a_failed_turn_ends_its_conversation_alone() -> None:
     """The next conversation goes on."""
 
-    def fail_first(request: int, sink: Sink) -> bool:
+    def fail_first(request: int, listener: AnswerListener) -> bool:
         if request == 0:
-            sink.failed(request, "full")
+            listener.on_error(request, "full")
         return request == 0
 
     turns = (Prompt(2, text="a"), Prompt(2, text="b"))
@@ -117,8 +117,8 @@ def test_silence_ends_the_run_and_what_was_open_failed() -> None:
 def test_a_lost_connection_ends_the_run() -> None:
     """With its reason for every request that was open."""
 
-    def lose(_: int, sink: Sink) -> bool:
-        sink.lost("connection reset")
+    def lose(_: int, listener: AnswerListener) -> bool:
+        listener.on_lost("connection reset")
         return True
 
     run = Load(Echo(act=lose), ONE, Closed(2), Bounds(50), 0).run()
