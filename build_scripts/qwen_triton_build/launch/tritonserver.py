@@ -18,6 +18,7 @@ from qwen_triton.tensors.contract import TENSORRT_LLM
 
 from ..deployment.schema import Server
 from ..processes import ChildProcess
+from .closed_apis import closing_flags
 from .installation import Installation, find_installation, prepare_backends
 from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from .readiness import answers
@@ -37,9 +38,9 @@ def command_line(
         f"--model-repository={repository}",
         *(["--model-control-mode=explicit", f"--load-model={TENSORRT_LLM}"] if rank else []),
         f"--backend-directory={backends}",
-        f"--http-address={settings.host}",
-        f"--grpc-address={settings.host}",
-        f"--metrics-address={settings.host}",
+        f"--http-address={settings.host_of('http')}",
+        f"--grpc-address={settings.host_of('grpc')}",
+        f"--metrics-address={settings.host_of('metrics')}",
         f"--grpc-port={settings.grpc_port}",
         f"--http-port={settings.http_port}",
         f"--metrics-port={settings.metrics_port}",
@@ -82,8 +83,10 @@ class TritonServer:
         backends = prepare_backends(installation, work)
         self._shm_prefix = f"qwen_triton_{os.getpid()}_{time.monotonic_ns():x}_"
 
+        closed = closing_flags(settings.open_apis)
+
         def server(rank: int) -> list[str]:
-            return command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank)
+            return [*command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank), *closed]
 
         if ranks > 1:
             check_mpirun()
@@ -94,7 +97,7 @@ class TritonServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.settings.host}:{self.settings.http_port}"
+        return f"http://{self.settings.host_of('http')}:{self.settings.http_port}"
 
     @property
     def pid(self) -> int:
