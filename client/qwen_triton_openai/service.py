@@ -14,7 +14,7 @@ from qwen_triton.types import GenerateRequest
 
 from .answers.answering import Answering
 from .backend.generation import Generation, PromptGenerations
-from .backend.readiness import Pulse
+from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
 from .errors import ApiError, from_line
 from .middleware.drain import Drain
@@ -30,7 +30,9 @@ class Shim:
         self.backend = backend
         self.drain = drain
         self.started = int(time.time())
-        self.pulses = {model: Pulse(backend, model, settings) for model in dict.fromkeys(settings.models.values())}
+        self.pulses = {
+            model: ModelReadiness(backend, model, settings) for model in dict.fromkeys(settings.models.values())
+        }
 
     def triton_model(self, name: str) -> str:
         """The Triton model that is served under a name. Raises ApiError, as OpenAI does, for another name."""

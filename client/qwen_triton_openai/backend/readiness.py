@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _PROBE = GenerateRequest(prompt="1", prompt_format="raw", sampling=SamplingParams(max_tokens=1, temperature=0.0))
 
 
-class Pulse:
+class ModelReadiness:
     """Readiness of one Triton model. An `Observer`: pieces of any answer show that the model generates."""
 
     def __init__(self, backend: Backend, model: str, settings: ShimSettings) -> None:
