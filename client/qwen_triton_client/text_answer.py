@@ -15,7 +15,7 @@ from .transport.transport import ResponseStream
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TextResult:
     """A finished answer. `finish_reason` and `usage` are None where the model does not have them (stock's do not).
 
     A cancelled answer has finish_reason «cancelled» and the text that came before.
@@ -43,9 +43,9 @@ class _Collected:
         self.logprobs += piece.logprobs or ()
         self.end = piece if piece.finish else self.end
 
-    def result(self, cancelled: bool) -> Result:
+    def result(self, cancelled: bool) -> TextResult:
         end = self.end or TextPiece("", finish="cancelled" if cancelled else None)
-        return Result("".join(self.texts), end.finish, end.usage, end.stop_reason, tuple(self.logprobs))
+        return TextResult("".join(self.texts), end.finish, end.usage, end.stop_reason, tuple(self.logprobs))
 
 
 class TextAnswer:
@@ -83,15 +83,15 @@ class TextAnswer:
         self._responses.cancel()
 
     @property
-    def result(self) -> Result:
+    def result(self) -> TextResult:
         """The first sequence's result, of what has come so far."""
         return self.results[0]
 
     @property
-    def results(self) -> list[Result]:
+    def results(self) -> list[TextResult]:
         return [one.result(self._cancelled) for one in self._collected]
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> list[TextResult]:
         """Waits for the end and returns every sequence's result."""
         for _ in self.pieces():
             pass
