@@ -86,6 +86,8 @@ def encode_raw(array: Array) -> bytes:
 
 def decode_strings(raw: bytes) -> list[str]:
     """The strings of a raw BYTES tensor; bytes that are not UTF-8 become U+FFFD."""
+    if len(raw) == 4 + int.from_bytes(raw[:4], "little"):
+        return [raw[4:].decode("utf-8", "replace")]
     strings, at = [], 0
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
@@ -95,8 +97,12 @@ def decode_strings(raw: bytes) -> list[str]:
 
 
 def _numbers(form: str) -> Callable[[bytes], Sequence[Any]]:
-    size = struct.calcsize(f"<{form}")
-    return lambda raw: struct.unpack(f"<{len(raw) // size}{form}", raw)
+    one = struct.Struct(f"<{form}")
+
+    def decode(raw: bytes) -> Sequence[Any]:
+        return one.unpack(raw) if len(raw) == one.size else struct.unpack(f"<{len(raw) // one.size}{form}", raw)
+
+    return decode
 
 
 RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {

@@ -127,13 +127,14 @@ def decode_text_body(body: Mapping[str, Any]) -> list[TextPiece]:
 def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
     texts = values.get(TEXT, ())
     first = value_at(values, "sequence_index", 0, 0)
+    opened = bool(value_at(values, "reasoning_opened", 0, False))
+    with_logprobs = not values.keys().isdisjoint(LOGPROB_OUTPUTS)
     pieces = []
     for index, text in enumerate(texts):
         finish, usage = decode_end(values, index)
         reason = value_at(values, "stop_reason", index, "")
         stop_reason = json.loads(reason) if reason else None
-        logprobs = _logprobs(values, index, len(texts))
-        opened = bool(value_at(values, "reasoning_opened", 0, False))
+        logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
         pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened))
     return pieces
 

@@ -41,7 +41,7 @@ def decode_end(values: Mapping[str, Sequence[Any]], index: int = 0) -> tuple[Fin
     `values`: the outputs' values by name, flat. The counts of a response without a finish reason are those so far. A
     model that counts its answers but not its prompts leaves `prompt_tokens` at 0.
     """
-    finish = value_at(values, "finish_reason", index, "") or None
+    finish = value_at(values, "finish_reason", index, "") or None if "finish_reason" in values else None
     if "num_output_tokens" not in values:
         return finish, None
     prompt, completion = value_at(values, "num_input_tokens", 0, 0), value_at(values, "num_output_tokens", index, 0)

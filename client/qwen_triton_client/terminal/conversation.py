@@ -1,4 +1,4 @@
-"""A chat's history: system prompt, turns, and what is sent of them."""
+"""A chat's history: the system prompt, the messages, and which of them are sent."""
 
 from __future__ import annotations
 
