@@ -1,4 +1,4 @@
-"""What a terminal may be sent: colours where there is one, and no control characters out of a model's answer."""
+"""Output to a terminal: colours where the stream is one, and no control characters out of a model's answer."""
 
 from __future__ import annotations
 
