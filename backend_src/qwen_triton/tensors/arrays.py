@@ -78,7 +78,7 @@ def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
 
 
 def encode_raw(array: Array) -> bytes:
-    """A tensor's contents as they go over the wire: little-endian values, each string (bytes) behind its length."""
+    """An array of any shape as on the wire: little-endian values in C order, each string (bytes) behind its length."""
     if array.dtype != np.object_:
         return array.tobytes()
     return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
@@ -115,7 +115,10 @@ RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
 
 
 def check_input(tensor: Tensor, array: Array) -> None:
-    """Raises InvalidRequest when an array's rank is not the tensor's (Triton checks types and fixed dimensions)."""
+    """Raises InvalidRequest when an array is not of shape [rows, …] with the tensor's dimensions after the rows.
+
+    Only their number is compared: Triton has checked types and fixed dimensions.
+    """
     rank = 1 + len(tensor.dims if tensor.reshape is None else tensor.reshape)
     if array.ndim != rank:
         raise InvalidRequest(f"expected {rank} dimensions with the batch, got {array.ndim}", tensor.name)

@@ -1,4 +1,4 @@
-"""Writes to a terminal: with styles where the stream is one, and without the control characters of a model's answer."""
+"""Output to a terminal: colours where the stream is one, and no control characters out of a model's answer."""
 
 from __future__ import annotations
 
