@@ -69,6 +69,8 @@ class Server(Section):
     """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
     `expose`: which of its ports listen at `host`; the others listen on loopback.
+    `api_key_file`: a file with the key that HTTP and gRPC ask for, by the header `triton-grpc-protocol-api-key`; health
+    needs none.
     `open_apis`: which of the APIs that are closed to everybody else (tritonserver 2.51's names) any caller may use.
     `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
     `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
@@ -79,6 +81,7 @@ class Server(Section):
     grpc_port: Port = 8001
     metrics_port: Port = 8002
     expose: list[Door] = Field(default_factory=lambda: list(get_args(Door)))
+    api_key_file: FilePath | None = None
     open_apis: list[ClosedApi] = Field(default_factory=list)
     tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
@@ -137,6 +140,9 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     folder = (base / deployment.model).resolve()
     changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
     changes["engine"] = with_engine_paths(deployment.engine, base)
+    if deployment.server.api_key_file is not None:
+        file = (base / deployment.server.api_key_file).resolve()
+        changes["server"] = deployment.server.model_copy(update={"api_key_file": file})
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
     if deployment.build is not None:

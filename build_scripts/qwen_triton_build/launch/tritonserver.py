@@ -14,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve import server_key
 from qwen_triton.tensors.contract import TENSORRT_LLM
 
 from ..deployment.schema import Server
 from ..processes import ChildProcess
-from .closed_apis import closing_flags
+from .closed_apis import closing_flags, key_flags, read_key
 from .installation import Installation, find_installation, prepare_backends
+from .process_arguments import hide_argument
 from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from .readiness import answers
 
@@ -84,6 +86,9 @@ class TritonServer:
         self._shm_prefix = f"qwen_triton_{os.getpid()}_{time.monotonic_ns():x}_"
 
         closed = closing_flags(settings.open_apis)
+        self._key = read_key(settings)
+        if self._key is not None:
+            closed += key_flags(settings.open_apis, self._key)
 
         def server(rank: int) -> list[str]:
             return [*command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank), *closed]
@@ -93,7 +98,9 @@ class TritonServer:
         command = server(0) if ranks == 1 else mpirun_command(ranks, server)
         # A killed mpirun leaves its session folder behind; below `work` it is removed with the rest.
         mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}
-        self._process = ChildProcess(command, environment(installation) | mpi)
+        key = {} if self._key is None else {server_key.VARIABLE: self._key}
+        self._process = ChildProcess(command, environment(installation) | mpi | key)
+        self._hidden = True
 
     @property
     def url(self) -> str:
@@ -106,6 +113,7 @@ class TritonServer:
 
     def start(self, log: int | None = None) -> None:
         """Starts the process; its log goes to the file descriptor `log`, or to that of this process."""
+        self._hidden = self._key is None
         self._process.start(log)
 
     def poll(self) -> int | None:
@@ -113,7 +121,9 @@ class TritonServer:
         return self._process.poll()
 
     def ready(self) -> bool:
-        """Whether every model is loaded."""
+        """Whether every model is loaded. Hides the key in the servers' arguments as soon as they are read."""
+        if not self._hidden and any(_SHM.glob(f"{self._shm_prefix}*")):
+            self._hidden = hide_argument(region_users(self._shm_prefix), self._key or "")
         return answers(f"{self.url}/v2/health/ready")
 
     def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:

@@ -13,8 +13,9 @@ from qwen_triton_build.doctor import machine_checks
 from qwen_triton_build.doctor.check import Finding, run_checks
 from qwen_triton_build.doctor.machine_checks import CHECKS
 from qwen_triton_build.doctor.site import Site
-from qwen_triton_build.doctor.triton_bulletins import FIXES, NEWEST, closed_here, parse_release, unfixed
+from qwen_triton_build.doctor.triton_bulletins import FIXES, NEWEST, closed_here, format_release, parse_release, unfixed
 from qwen_triton_build.launch.installation import Installation
+from tests.support.folders import ROOT
 
 
 @pytest.fixture
@@ -95,3 +96,13 @@ def test_an_open_server_of_an_unknown_release_is_a_warning() -> None:
     assert finding(host="0.0.0.0").found == (
         "Triton's http at 0.0.0.0 and grpc at 0.0.0.0, of a release that is not known here"
     )
+
+
+def test_the_page_has_a_row_for_every_fix() -> None:
+    """In docs/security.md, newest first."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if "| CVE-" in line]
+    assert [(row[0].removeprefix("| "), row[1]) for row in rows] == [
+        (format_release(fix.release), ", ".join(fix.numbers)) for fix in reversed(FIXES)
+    ]
+    assert all(("closed API" in row[3]) == bool(fix.apis) for row, fix in zip(rows, reversed(FIXES), strict=True))
