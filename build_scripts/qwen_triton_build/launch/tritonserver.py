@@ -26,6 +26,10 @@ from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from .readiness import answers
 
 _SHM = Path("/dev/shm")
+_VISIBLE = (
+    "server.api_key_file: this kernel does not let the key be hidden in the server's command line, so every user of this "
+    "machine can read it there; set kernel.yama.ptrace_scope to 1"
+)
 _KILL_AFTER_S = 10.0
 _WORKERS_END_S = 3.0
 """How long the other ranks may take to end after rank 0, before they are killed."""
@@ -122,9 +126,19 @@ class TritonServer:
 
     def ready(self) -> bool:
         """Whether every model is loaded. Hides the key in the servers' arguments as soon as they are read."""
-        if not self._hidden and any(_SHM.glob(f"{self._shm_prefix}*")):
-            self._hidden = hide_argument(region_users(self._shm_prefix), self._key or "")
-        return answers(f"{self.url}/v2/health/ready")
+        ready = answers(f"{self.url}/v2/health/ready")
+        if not self._hidden:
+            self._hide_key(ready)
+        return ready
+
+    def _hide_key(self, last: bool) -> None:
+        """A server that has a region has read its arguments; `last`: all have, so that this need not be repeated."""
+        if not last and not any(_SHM.glob(f"{self._shm_prefix}*")):
+            return
+        hidden = hide_argument(region_users(self._shm_prefix), self._key or "")
+        self._hidden = last
+        if last and not hidden:
+            print(f"qwen-triton: {_VISIBLE}", file=sys.stderr)
 
     def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Returns when ready; `on_wait(seconds)` is called meanwhile. Raises ConfigurationError when it will not be."""
