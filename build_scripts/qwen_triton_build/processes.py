@@ -9,12 +9,27 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+
+
+_MOST_DESCRIPTORS = 1 << 20
+
+
+def raise_descriptor_limit() -> None:
+    """Raises this process's soft limit of open files to the hard one; its children inherit it.
+
+    Each connection is an open file, and the usual soft limit of 1024 is less than one port may get.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _die_with_parent() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.limits import Limits
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -30,6 +31,9 @@ class MiddlewareSettings(BaseModel):
     keys, of all clients together.
     `max_in_flight`: requests that generate at once; `max_queued`: further requests that wait; `queue_timeout_s`: the
     longest wait.
+    `limits`: the deployment's table of limits, which is a section of its own there.
+    `header_timeout_s`: the longest that a client may take from the start of a connection or of a request to the end of
+    its headers; `body_timeout_s`: from there to the end of the body.
     `metrics_need_key`: /metrics needs a key too.
     `tls_certificate`: PEM with the chain; `tls_key`: its key, unless the same file has it.
     `otlp_endpoint`: the collector of traces, such as http://localhost:4318/v1/traces (needs the extra `otel`).
@@ -42,6 +46,9 @@ class MiddlewareSettings(BaseModel):
     tokens_per_minute: NonNegative = 0
     concurrency: NonNegative = 0
     max_body_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    limits: Limits = Limits()
+    header_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    body_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     max_messages: Annotated[int, Field(ge=1)] = 2048
     max_in_flight: NonNegative = 1024
     max_queued: NonNegative = 1024

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import QwenTritonError
+from ..limits import Limits
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
@@ -35,11 +36,16 @@ class Admission:
     """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound."""
 
     def __init__(
-        self, dispatcher: Dispatcher, metrics: RequestMetrics, inputs: Sequence[Tensor], queue_timeout_ms: int
+        self,
+        dispatcher: Dispatcher,
+        metrics: RequestMetrics,
+        inputs: Sequence[Tensor],
+        queue_timeout_ms: int,
+        limits: Limits,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs)
+        self._reader = RequestReader(inputs, limits)
         self._queue_timeout_ms = queue_timeout_ms
 
     def admit(

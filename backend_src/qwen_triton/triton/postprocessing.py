@@ -14,7 +14,7 @@ from ..ensemble.postprocess import Postprocessor
 from ..tensors.contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
 from ..text.tokenizer import Tokenizer
 from .model_process import prepare_process, server_pid
-from .requests import RequestReader, read_parameters, repository_of
+from .requests import RequestReader, read_limits, read_parameters, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -26,7 +26,7 @@ class PostprocessingModel:
         prepare_process(POSTPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
-        self._reader = RequestReader(POSTPROCESSING_INPUTS)
+        self._reader = RequestReader(POSTPROCESSING_INPUTS, read_limits(args))
         self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
         self._acks.start()
 

@@ -14,6 +14,7 @@ from qwen_triton.errors import ConfigurationError
 from ..deployment.schema import Server
 from ..launch.preflight import check_machine, check_ports
 from ..launch.tritonserver import TritonServer
+from ..processes import raise_descriptor_limit
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         metrics_port=arguments.metrics_port,
         tritonserver=arguments.tritonserver,
     )
+    raise_descriptor_limit()
     check_machine()
     check_ports(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:

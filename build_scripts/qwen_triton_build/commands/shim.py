@@ -14,6 +14,7 @@ from qwen_triton.tensors.contract import BLS
 from qwen_triton_openai.settings import FILES, ShimSettings
 
 from ..deployment.schema import load_deployment
+from ..processes import raise_descriptor_limit
 
 _EPILOG = """
 examples:
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from qwen_triton_openai.server import serve
 
+    raise_descriptor_limit()
     return serve(settings(arguments))
 
 
@@ -74,7 +76,8 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
 
 
 def _of_deployment(file: Path) -> dict[str, Any]:
-    return load_deployment(file).shim_settings().model_dump()
+    loaded = load_deployment(file).shim_settings()
+    return {**loaded.model_dump(), "limits": loaded.limits}
 
 
 def _port_of_environment() -> int | None:

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.limits import LIMITS, Limits
 from qwen_triton.tensors.contract import BLS
 from qwen_triton_openai.settings import FILES, ShimSettings
 
@@ -58,6 +59,13 @@ class Repository(Section):
     postprocessing_instances: Positive = 1
 
 
+_LIMIT_KEYS: dict[str, Any] = {
+    name: (Positive, Field(default=row.default, description=row.metadata["help"])) for name, row in LIMITS.items()
+}
+LimitsSection: type[Section] = create_model("LimitsSection", __base__=Section, **_LIMIT_KEYS)
+"""The section `limits:`, a key for each row of the core's table."""
+
+
 class Server(Section):
     """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
@@ -87,6 +95,7 @@ class Deployment(Section):
     engine: EngineSection
     build: Build | None = None
     repository: Repository = Repository()
+    limits: LimitsSection = LimitsSection()  # type: ignore[valid-type]  # a class made at run time
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
 
@@ -103,6 +112,7 @@ class Deployment(Section):
         defaults = {
             "triton_url": f"{self.server.host}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
+            "limits": Limits(**self.limits.model_dump()),
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
         return self.openai.model_copy(update=unset)
