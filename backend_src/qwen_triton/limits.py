@@ -76,6 +76,7 @@ class Limits:
         return cls(**(given or {}))
 
 
+DEFAULT_LIMITS = Limits()
 LIMITS: Mapping[str, Field[int]] = {row.name: row for row in fields(Limits)}
 """{key: its row}; the row's metadata has `unit` and `help`."""
 

@@ -105,7 +105,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > most_head:
             self._answer_refusal(_refusal(431, too_many("header_bytes", self._head_bytes, limits.header_bytes)))
         elif not self._in_head and self._body_bytes > most_body:
-            message = f"the request body takes more than {most_body} bytes on the wire (openai.max_body_bytes); send it in larger chunks"
+            message = (
+                f"the request body takes more than {most_body} bytes on the wire (openai.max_body_bytes); "
+                "send it in larger chunks"
+            )
             self._answer_refusal(_refusal(413, message))
 
     def _answer_refusal(self, error: ApiError) -> None:

@@ -61,6 +61,7 @@ def serve(settings: ShimSettings) -> int:
         port=settings.port,
         loop="uvloop",
         http=bounded_protocol(settings),
+        ws="none",
         lifespan="on",
         access_log=False,
         log_level="warning",

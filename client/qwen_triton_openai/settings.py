@@ -6,16 +6,40 @@ import ssl
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.limits import Limits
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
 
+
+def _host(text: str) -> str:
+    try:
+        usable = bool(text.strip()) and text.isprintable() and text.encode("idna") != b""
+    except UnicodeError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "expected an address or a name whose parts have 1 to 63 characters, such as 127.0.0.1 or 0.0.0.0"
+        )
+    return text
+
+
+def _path(path: Path) -> Path:
+    parts = [part.encode("utf-8", "surrogateescape") for part in path.parts]
+    if any(b"\0" in part or len(part) > _LONGEST_PART for part in parts) or len(bytes(path)) > _LONGEST_PATH:
+        raise ValueError(f"expected a path whose parts have at most {_LONGEST_PART} bytes and no NUL")
+    return path
+
+
+_LONGEST_PART, _LONGEST_PATH = 255, 4000
+"""Bytes of a path that Linux takes."""
+Host = Annotated[str, AfterValidator(_host)]
+PathCheck = AfterValidator(_path)
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
-File = Annotated[Path, Field(strict=False)]
+File = Annotated[Path, Field(strict=False), PathCheck]
 """A path, also where the deployment has it as text."""
 
 FILES = ("api_keys_file", "tls_certificate", "tls_key")
@@ -80,7 +104,7 @@ class ShimSettings(MiddlewareSettings):
     """
 
     enabled: bool = True
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
     models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import QwenTritonError
-from ..limits import Limits
+from ..limits import DEFAULT_LIMITS, Limits
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
@@ -41,7 +41,7 @@ class Admission:
         metrics: RequestMetrics,
         inputs: Sequence[Tensor],
         queue_timeout_ms: int,
-        limits: Limits,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InvalidRequest
-from ..limits import Limits, utf8_bytes
+from ..limits import DEFAULT_LIMITS, Limits, utf8_bytes
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
 from ..tensors.contract import Tensor
@@ -28,7 +28,7 @@ class RequestContent(NamedTuple):
 class RequestReader:
     """Reads requests to a model that declares `tensors` as its inputs, within the table of limits. Thread-safe."""
 
-    def __init__(self, tensors: Sequence[Tensor], limits: Limits) -> None:
+    def __init__(self, tensors: Sequence[Tensor], limits: Limits = DEFAULT_LIMITS) -> None:
         self._declared = {tensor.name: tensor for tensor in tensors}
         self._limits = limits
 

@@ -9,7 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_openai.settings import Host
 
 from ..deployment.schema import Server
 from ..launch.preflight import check_machine, check_ports
@@ -39,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{key}-port", type=_port, metavar="PORT", default=port, help=f"default: {variable}, else {default}"
         )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)"
+    )
     parser.add_argument(
         "--tritonserver", type=Path, metavar="FILE", help="the binary to start; default: found on the machine"
     )
@@ -76,6 +81,13 @@ def _leave(*_: object) -> None:
     for name in _ENDING:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _host(text: str) -> str:
+    try:
+        return str(TypeAdapter(Host).validate_python(text))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _port(text: str) -> int:

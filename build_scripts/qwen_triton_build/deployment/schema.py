@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.limits import LIMITS, Limits
 from qwen_triton.tensors.contract import BLS
-from qwen_triton_openai.settings import FILES, ShimSettings
+from qwen_triton_openai.settings import FILES, Host, PathCheck, ShimSettings
 
 from .build_section import Build
 from .engine_sections import EngineSection, with_engine_paths
@@ -32,6 +32,11 @@ def _refuse_exec(link: object) -> object:
     if link == "exec":
         raise ValueError("exec is not supported; leave the key out and serve gRPC on loopback: server.host: 127.0.0.1")
     return link
+
+
+def _checked_name(model: str) -> str:
+    PathCheck.func(Path(model))  # type: ignore[call-arg]  # a validator of the value alone
+    return model
 
 
 class Repository(Section):
@@ -59,11 +64,18 @@ class Repository(Section):
     postprocessing_instances: Positive = 1
 
 
-_LIMIT_KEYS: dict[str, Any] = {
-    name: (Positive, Field(default=row.default, description=row.metadata["help"])) for name, row in LIMITS.items()
-}
-LimitsSection: type[Section] = create_model("LimitsSection", __base__=Section, **_LIMIT_KEYS)
-"""The section `limits:`, a key for each row of the core's table."""
+if TYPE_CHECKING:
+    LimitsSection = Section
+else:
+    LimitsSection = create_model(
+        "LimitsSection",
+        __base__=Section,
+        __doc__="The section `limits:`, a key for each row of the core's table.",
+        **{
+            name: (Positive, Field(default=row.default, description=row.metadata["help"]))
+            for name, row in LIMITS.items()
+        },
+    )
 
 
 class Server(Section):
@@ -73,7 +85,7 @@ class Server(Section):
     `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
@@ -89,13 +101,13 @@ class Server(Section):
 class Deployment(Section):
     """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), AfterValidator(_checked_name)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
     engine: EngineSection
     build: Build | None = None
     repository: Repository = Repository()
-    limits: LimitsSection = LimitsSection()  # type: ignore[valid-type]  # a class made at run time
+    limits: LimitsSection = LimitsSection()
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
 
