@@ -13,7 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from qwen_triton.limits import too_many
+from qwen_triton.tensors.limits import too_many
 
 from .errors import ApiError
 from .settings import ShimSettings

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.limits import check_requests, sequences_of, too_many, utf8_bytes
+from qwen_triton.tensors.limits import check_requests, sequences_of, too_many, utf8_bytes
 from qwen_triton.types import GenerateRequest
 
 from .answers.response import AnswerReader

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.limits import Limits
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
+from qwen_triton.tensors.limits import Limits
 
 
 def _host(text: str) -> str:

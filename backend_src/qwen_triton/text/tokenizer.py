@@ -31,7 +31,8 @@ class Tokenizer:
 
     `end_ids` end an answer: those of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
     None where the folder has none. `special_tokens` maps the text of each control token to its id; `special_pattern`
-    matches them, and splits a text into pieces of which every second one is a control token.
+    matches them, and splits a text into pieces of which every second one is a control token. Raises ConfigurationError
+    for a folder whose tokenizer cannot be read or is not byte-level.
     """
 
     def __init__(self, folder: TokenizerFolder) -> None:

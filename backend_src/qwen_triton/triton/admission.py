@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import QwenTritonError
-from ..limits import DEFAULT_LIMITS, Limits
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import Tensor
+from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import limit_wait, queue_timeout_s
 from ..types import EngineRequest
 from .requests import RequestReader
@@ -58,6 +58,7 @@ class Admission:
         """
         timer = self._metrics.start()
         try:
+            self._reader.check_envelope(request)
             arrays, parameters = self._reader.read(request)
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             decoded = decode(arrays)

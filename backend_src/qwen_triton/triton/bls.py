@@ -14,13 +14,13 @@ from ..engines.triton_model.client import ModelClient
 from ..engines.triton_model.facts import EngineModelFacts
 from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
-from ..limits import check_requests
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import Dispatcher
 from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS, BLS_INPUTS
+from ..tensors.limits import check_requests
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest

@@ -8,7 +8,7 @@ import select
 import sys
 import threading
 
-from ..log_lines import start_logging
+from ..engines.process.log_lines import start_logging
 
 _SWITCH_S = 0.0002
 """Between two switches of threads: with Python's own 5 ms, one that computes delays each new request by as much."""

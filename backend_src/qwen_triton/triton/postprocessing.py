@@ -11,7 +11,14 @@ from ..engines.process.socket import engine_address
 from ..ensemble.ack_socket import AckSender, acks_address
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
-from ..tensors.contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
+from ..tensors.contract import (
+    POST_OUTPUT,
+    POST_SEQUENCE_LENGTH,
+    POST_TOKENS_BATCH,
+    POSTPROCESSING,
+    POSTPROCESSING_INPUTS,
+    TENSORRT_LLM,
+)
 from ..text.tokenizer import Tokenizer
 from .model_process import prepare_process, server_pid
 from .requests import RequestReader, read_limits, read_parameters, repository_of
@@ -39,10 +46,13 @@ class PostprocessingModel:
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             inputs = self._reader.read(request).arrays
-            if tag := read_tag(inputs["TOKENS_BATCH"]):
+            if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(*tag)
-            text = self._postprocessor.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request.request_id())
+            text = self._postprocessor.decode(
+                inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request.request_id()
+            )
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             return pb.InferenceResponse(error=triton_error(error, request.request_id()))
-        return pb.InferenceResponse([pb.Tensor("OUTPUT", text)])
+        return pb.InferenceResponse([pb.Tensor(POST_OUTPUT, text)])

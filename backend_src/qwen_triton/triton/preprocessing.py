@@ -8,10 +8,10 @@ from typing import Any
 import triton_python_backend_utils as pb
 
 from ..chat.template import ChatTemplate
-from ..limits import check_requests
 from ..preprocess import Preprocessor
 from ..tensors.arrays import Array
 from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..tensors.limits import check_requests
 from ..tensors.prompt import decode_prompts, encode_prompts
 from ..text.tokenizer import Tokenizer
 from .model_process import prepare_process
@@ -37,6 +37,7 @@ class PreprocessingModel:
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             arrays = self._encode(self._reader.read(request).arrays)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             return pb.InferenceResponse(error=triton_error(error, request.request_id()))

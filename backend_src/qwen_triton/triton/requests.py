@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InvalidRequest
-from ..limits import DEFAULT_LIMITS, Limits, utf8_bytes
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
 from ..tensors.contract import Tensor
+from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
-from ..tensors.sizes import check_sizes
 
 _NO_PARAMETERS = ("", "{}")
 
@@ -32,15 +31,18 @@ class RequestReader:
         self._declared = {tensor.name: tensor for tensor in tensors}
         self._limits = limits
 
+    def check_envelope(self, request: Any) -> None:
+        """Raises InvalidRequest for an id or a list of outputs above their limits. Call it before `read`."""
+        self._limits.check("request_id_bytes", utf8_bytes((request.request_id(),)), "id")
+        self._limits.check("outputs", len(request.requested_output_names()), "outputs")
+
     def read(self, request: Any) -> RequestContent:
         """The inputs that were sent, and the parameters.
 
         Raises InvalidRequest for an input of the wrong rank, for an unknown parameter, and for what is above a limit.
         """
         limits, text = self._limits, request.parameters()
-        limits.check("request_id_bytes", utf8_bytes((request.request_id(),)), "id")
         limits.check("parameters_bytes", len(text), "parameters")
-        limits.check("outputs", len(request.requested_output_names()), "outputs")
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
         check_parameters(parameters)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton.limits import LIMITS, Limits
 from qwen_triton.tensors.contract import BLS
+from qwen_triton.tensors.limits import LIMITS, Limits
 from qwen_triton_openai.settings import FILES, Host, PathCheck, ShimSettings
 
 from .build_section import Build

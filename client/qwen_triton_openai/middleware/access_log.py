@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from starlette.types import Scope
 
-from qwen_triton.log_lines import escaped
+from qwen_triton.engines.process.log_lines import escaped
 
 from .observe import RequestRecord, elapsed_s
 

@@ -1,4 +1,4 @@
-"""Admission queue: a bounded number of sequences is generated, a bounded number waits, others are answered 503."""
+"""SlotClaim queue: a bounded number of sequences is generated, a bounded number waits, others are answered 503."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RETRY_AFTER_S = 1
 
 
 class QueueMiddleware:
-    """Gives an endpoint its `Admission`, and gives the slots back at the end of the response.
+    """Gives an endpoint its `SlotClaim`, and gives the slots back at the end of the response.
 
     Refuses at once what finds the queue full. Needs BodyLimitMiddleware before it: only its `receive` can be watched
     without losing the disconnect.
@@ -36,14 +36,14 @@ class QueueMiddleware:
             await _overloaded("the queue is full").response()(scope, receive, send)
             return
         assert isinstance(receive, BufferedReceive)
-        admission = scope["admission"] = Admission(self._queue, self._timeout_s, receive, scope["record"])
+        admission = scope["admission"] = SlotClaim(self._queue, self._timeout_s, receive, scope["record"])
         try:
             await self._app(scope, receive, send)
         finally:
             admission.leave()
 
 
-class Admission:
+class SlotClaim:
     """The slots of one request, one for each sequence that it generates; an endpoint knows how many these are."""
 
     def __init__(self, queue: WaitQueue, timeout_s: float, receive: BufferedReceive, record: RequestRecord) -> None:

@@ -17,8 +17,8 @@ import signal
 import sys
 
 from ...errors import ConfigurationError
-from ...log_lines import start_logging
 from ..kinds import load_engine
+from .log_lines import start_logging
 from .server import EngineServer
 
 

@@ -1,7 +1,8 @@
 """The table of limits: the most of everything whose size a caller chooses, checked before any work is done with it.
 
-One row a limit, with its default, its unit and what it counts. A deployment sets them by the keys of its section `limits:`,
-which are rendered into the models' parameters, so that all ways in have the same. Knows no tensors and no HTTP.
+One row a limit, with its default, its unit and what it counts. A deployment sets them by the keys of its section
+`limits:`, which are rendered into the models' parameters, so that all ways in have the same. Sizes are checked twice: of
+the arrays before a value of them is read, and of the request before its text is encoded. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -10,8 +11,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from .errors import ConfigurationError, InvalidRequest
-from .types import GenerateRequest
+from ..errors import ConfigurationError, InvalidRequest
+from ..types import GenerateRequest
+from .arrays import Array, Arrays
+from .contract import (
+    BAD_WORDS,
+    BAD_WORDS_LIST,
+    CHAT_TEMPLATE_KWARGS,
+    EMBEDDING_BIAS_WEIGHTS,
+    EMBEDDING_BIAS_WORDS,
+    INPUT_IDS,
+    LOGIT_BIAS,
+    MESSAGES,
+    NUM_RETURN_SEQUENCES,
+    POST_TOKENS_BATCH,
+    STOP_TOKEN_IDS,
+    STOP_WORDS,
+    STOP_WORDS_LIST,
+    TEXT_INPUT,
+    TEXT_NAMES,
+    TOOLS,
+)
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -97,7 +117,7 @@ def check_requests(requests: Sequence[GenerateRequest], limits: Limits) -> None:
     for request in requests:
         _check_request(request, limits)
         sequences += sequences_of(request)
-    limits.check("sequences", sequences, "num_return_sequences")
+    limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
 
 
 def sequences_of(request: GenerateRequest) -> int:
@@ -107,16 +127,87 @@ def sequences_of(request: GenerateRequest) -> int:
 
 def _check_request(request: GenerateRequest, limits: Limits) -> None:
     if request.prompt is not None:
-        limits.check("prompt_bytes", utf8_bytes((request.prompt,)), "text_input")
+        limits.check("prompt_bytes", utf8_bytes((request.prompt,)), TEXT_INPUT)
     if request.token_ids is not None:
-        limits.check("prompt_tokens", len(request.token_ids), "input_ids")
-    limits.check("messages", len(request.messages or ()), "messages")
-    limits.check("tools", len(request.tools), "tools")
-    limits.check("stop_strings", len(request.stop.strings), "stop_words")
-    limits.check("stop_bytes", utf8_bytes(request.stop.strings), "stop_words")
-    limits.check("stop_ids", len(request.stop.token_ids), "stop_token_ids")
-    limits.check("bad_words", len(request.bias.bad_words), "bad_words")
-    limits.check("words_bytes", utf8_bytes(request.bias.bad_words), "bad_words")
-    limits.check("biases", len(request.bias.words), "embedding_bias_words")
-    limits.check("words_bytes", utf8_bytes(word for word, _ in request.bias.words), "embedding_bias_words")
-    limits.check("biases", len(request.bias.token_ids), "logit_bias")
+        limits.check("prompt_tokens", len(request.token_ids), INPUT_IDS)
+    limits.check("messages", len(request.messages or ()), MESSAGES)
+    limits.check("tools", len(request.tools), TOOLS)
+    limits.check("stop_strings", len(request.stop.strings), STOP_WORDS)
+    limits.check("stop_bytes", utf8_bytes(request.stop.strings), STOP_WORDS)
+    limits.check("stop_ids", len(request.stop.token_ids), STOP_TOKEN_IDS)
+    limits.check("bad_words", len(request.bias.bad_words), BAD_WORDS)
+    limits.check("words_bytes", utf8_bytes(request.bias.bad_words), BAD_WORDS)
+    limits.check("biases", len(request.bias.words), EMBEDDING_BIAS_WORDS)
+    limits.check("words_bytes", utf8_bytes(word for word, _ in request.bias.words), EMBEDDING_BIAS_WORDS)
+    limits.check("biases", len(request.bias.token_ids), LOGIT_BIAS)
+
+
+_COUNTS = {
+    INPUT_IDS: "prompt_tokens",
+    STOP_WORDS: "stop_strings",
+    STOP_TOKEN_IDS: "stop_ids",
+    BAD_WORDS: "bad_words",
+    EMBEDDING_BIAS_WORDS: "biases",
+    EMBEDDING_BIAS_WEIGHTS: "biases",
+    POST_TOKENS_BATCH: "answer_tokens",
+}
+"""By tensor, the limit of its values in a row. Of any other: `tensor_values`."""
+_BYTES = {
+    TEXT_INPUT: "prompt_bytes",
+    MESSAGES: "messages_bytes",
+    TOOLS: "tools_bytes",
+    CHAT_TEMPLATE_KWARGS: "template_options_bytes",
+    STOP_WORDS: "stop_bytes",
+    BAD_WORDS: "words_bytes",
+    EMBEDDING_BIAS_WORDS: "words_bytes",
+}
+"""By tensor of texts, the limit of the bytes of a row. Of any other: `tensor_values`."""
+_END_IDS = 16
+"""A checkpoint's own end ids, which preprocessing sends as stop words of one token."""
+_BIAS_BYTES = 64
+"""The most bytes of one entry of `logit_bias`: a token id, a number in any spelling, blanks."""
+
+
+def check_sizes(arrays: Arrays, limits: Limits) -> None:
+    """Raises InvalidRequest, with the name that callers know the tensor by, for the first one that is above a limit.
+
+    `arrays` are of any model and of shape [rows, n] or longer. The work is in proportion to the number of tensors and strings.
+    """
+    for tensor, array in arrays.items():
+        name = TEXT_NAMES.get(tensor, tensor)
+        rows = array.shape[0] if array.ndim else 1
+        limits.check("sequences", rows, name)
+        if array.size:
+            _check_count(name, array.size // rows, limits)
+        if array.dtype == object:
+            _check_bytes(name, array, limits)
+
+
+def _check_count(name: str, values: int, limits: Limits) -> None:
+    if name == STOP_WORDS_LIST:  # two lines of equal length, the first has the ids
+        _check_ids(name, values // 2, limits.stop_bytes + limits.stop_ids + _END_IDS, "stop_bytes")
+    elif name == BAD_WORDS_LIST:
+        _check_ids(name, values // 2, limits.words_bytes, "words_bytes")
+    else:
+        limits.check(_COUNTS.get(name, "tensor_values"), values, name)
+
+
+def _check_ids(name: str, ids: int, most: int, limit: str) -> None:
+    """Words in token ids: a token has at least one byte, so as many ids as the words may have bytes, and single stop ids."""
+    if ids > most:
+        raise InvalidRequest(
+            f"{ids} token ids are more than the {most} that are taken here (limits.{limit}); send less", name
+        )
+
+
+def _check_bytes(name: str, array: Array, limits: Limits) -> None:
+    for row in array.reshape(array.shape[0] if array.ndim else 1, -1):
+        size = sum(map(len, row))
+        if name == LOGIT_BIAS:
+            if size > limits.biases * _BIAS_BYTES:
+                most = limits.biases * _BIAS_BYTES
+                raise InvalidRequest(
+                    f"{size} bytes are more than the {most} that are taken here (limits.biases); send less", name
+                )
+        else:
+            limits.check(_BYTES.get(name, "tensor_values"), size, name)
