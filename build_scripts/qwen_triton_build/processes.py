@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -32,15 +33,25 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _die_with_parent() -> None:
+def _prepare_child(stack_bytes: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = stack_bytes if hard == resource.RLIM_INFINITY else min(stack_bytes, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
 
 
 class ChildProcess:
-    """A command that can be started, and started again after its end. Knows nothing of what the process does."""
+    """A command that can be started, and started again after its end. Knows nothing of what the process does.
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
+    `stack_bytes`: the least that the stack of each of its threads may grow to, where the hard limit allows it.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, stack_bytes: int = 0
+    ) -> None:
         self.command = list(command)
+        self._stack_bytes = stack_bytes
         self._environment = dict(environment)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,7 +71,7 @@ class ChildProcess:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_prepare_child, self._stack_bytes),
         )
 
     def poll(self) -> int | None:

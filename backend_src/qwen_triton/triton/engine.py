@@ -115,7 +115,7 @@ class EngineModel:
         engine = self._dispatcher.info()
         decoded = decode_engine(arrays, echo=self._echo)
         sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
-        self._limits.check("sequences", sequences, "num_return_sequences")
+        self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
         rows = [spell_stops(row, self._tokenizer) for row in decoded]
         requests = [self._sequences(row, engine) for row in rows]
         number = responder.track() if streamed and rows[0].for_text else None
