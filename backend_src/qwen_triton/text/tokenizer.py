@@ -19,6 +19,8 @@ from ..errors import ConfigurationError, InvalidRequest
 
 _TYPICAL_CHARACTERS = 8
 """Characters of a token beyond which a text may be longer than it seems; prompts have three to five."""
+_MOST_CHARACTERS = 32
+"""Characters of a token that no prompt has on average: even a text of blanks alone, which has up to 128, is refused beyond."""
 _NORMALIZED = 3
 """So many times shorter may Unicode's composed form, in which tokens are found, be than the text."""
 _SLICE = 1 << 16
@@ -78,12 +80,12 @@ class Tokenizer:
     def check_length(self, text: str, context: int) -> None:
         """Raises InvalidRequest for a text that cannot fit into `context` tokens, without encoding more than about as much.
 
-        Two bounds: the bytes that so many tokens can have, and the tokens of the text's beginning. A text that comes near
+        Two bounds: the characters that so many tokens can have, and the tokens of the text's beginning. A text that comes near
         the context passes: its exact length is known only once it is encoded.
         """
-        if len(text) <= context * _TYPICAL_CHARACTERS:
+        if len(text) <= max(context * _TYPICAL_CHARACTERS, _SLICE):
             return
-        too_long = len(text) > context * self._longest_token * _NORMALIZED
+        too_long = len(text) > context * min(self._longest_token * _NORMALIZED, _MOST_CHARACTERS)
         tokens, at = 0, 0
         while not too_long and at < len(text):
             tokens += len(self._ids(self._backend, text[at : at + _SLICE], "text_input"))

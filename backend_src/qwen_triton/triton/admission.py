@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import QwenTritonError
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
@@ -68,6 +67,6 @@ class Admission:
             rows, encoder, streamed, keep = decoded
             reply = Reply(responder, rows, encoder, timer, streamed=streamed, keep=keep)
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        except QwenTritonError as error:
+        except Exception as error:  # an exception that leaves execute fails every request of the batch
             timer.failed(error)
             self._dispatcher.post(partial(responder.fail, error))

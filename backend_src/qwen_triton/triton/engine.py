@@ -29,6 +29,7 @@ from ..tensors.arrays import Array
 from ..tensors.contract import (
     ENGINE_INPUTS,
     EXCLUDE_INPUT_IN_OUTPUT,
+    NUM_RETURN_SEQUENCES,
     REQUEST_OUTPUT_LEN,
     TENSORRT_LLM,
 )
