@@ -42,6 +42,6 @@ class PreprocessingModel:
         return pb.InferenceResponse([pb.Tensor(n, a) for n, a in arrays.items() if n in wanted])
 
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        prompts = decode_prompts(inputs)
+        prompts = [self._preprocessor.resolve_stops(prompt) for prompt in decode_prompts(inputs)]
         requests = [self._preprocessor.engine_requests(prompt)[0] for prompt in prompts]
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)
