@@ -15,7 +15,7 @@ from .arrays import Arrays
 from .contract import PROMPT_FORMAT, TEXT_INPUT
 
 _Decoded = TypeVar("_Decoded")
-_PROMPT = "a prompt is text_input, messages or input_ids: give one of them"
+_PROMPT = "a prompt is text, messages or token ids: give one of them"
 
 
 def count_rows(arrays: Arrays) -> int:
