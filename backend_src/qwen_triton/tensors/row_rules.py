@@ -1,4 +1,4 @@
-"""Which settings may differ between the rows of one request.
+"""Rules of rows: which settings may differ between those of one request.
 
 A row is a prompt of its own, and so are its settings: stock's backend makes a request of each. Only a model that may send
 one response to a request has arrays with a line for every row, so what gives such a line its length, or decides whether
@@ -13,9 +13,11 @@ from typing import Literal
 from ..errors import InvalidRequest
 from .arrays import Arrays
 from .contract import (
+    BEAM_WIDTH,
     BLS_INPUTS,
     ENGINE_INPUTS,
     ENSEMBLE_INPUTS,
+    NUM_RETURN_SEQUENCES,
     RETURN_LOG_PROBS,
     RETURN_NUM_INPUT_TOKENS,
     RETURN_NUM_OUTPUT_TOKENS,
@@ -29,8 +31,8 @@ RowRule = Literal["own", "alike", "decoupled", "any"]
 true only where the model may send several responses. any: true in any row is true for the request."""
 
 _SPECIAL: Mapping[str, RowRule] = {
-    "num_return_sequences": "alike",
-    "beam_width": "alike",
+    NUM_RETURN_SEQUENCES: "alike",
+    BEAM_WIDTH: "alike",
     RETURN_LOG_PROBS: "alike",
     RETURN_NUM_INPUT_TOKENS: "alike",
     RETURN_NUM_OUTPUT_TOKENS: "alike",
@@ -45,7 +47,7 @@ ROW_RULES: Mapping[str, RowRule] = {
 
 
 def check_one_response(arrays: Arrays) -> None:
-    """Checks a request, [rows, …] by input, to a model that may send one response only.
+    """Checks a request, arrays of shape [rows, …], to a model that may send one response only.
 
     Raises InvalidRequest, with the input's name, for a stream, which Triton itself would break off, and for rows that differ
     where they must be alike.

@@ -27,7 +27,7 @@ from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS, EXCLUDE_INPUT_IN_OUTPUT, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
+from ..tensors.contract import ENGINE_INPUTS, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
@@ -36,6 +36,7 @@ from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
 from .requests import asks_stop, is_decoupled, read_parameters, repository_of
 from .responses import AckedResponder
+from .settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
@@ -50,15 +51,17 @@ class EngineModel:
             repository_of(args), "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
-        self._echo = not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, False)
+        settings = EngineSettings.read(parameters)
+        self._echo = settings.echo
         self._address = engine_address(server_pid(), args["model_name"])
         self._supervisor = self._start_engine(parameters)
-        self._dispatcher = Dispatcher(EngineClient(self._address), parameters.number("max_in_flight") or 0)
+        self._dispatcher = Dispatcher(EngineClient(self._address), settings.max_in_flight)
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, acks_address(self._address))
         metrics = RequestMetrics()
-        timeout_ms = parameters.number("queue_timeout_ms") or 0
-        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms, is_decoupled(args))
+        self._admission = Admission(
+            self._dispatcher, metrics, ENGINE_INPUTS, settings.queue_timeout_ms, is_decoupled(args)
+        )
         self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()

@@ -88,6 +88,24 @@ class BlsSettings:
         )
 
 
+@dataclass(frozen=True)
+class EngineSettings:
+    """Settings of the engine model, beside its engine's options. `max_in_flight` and `queue_timeout_ms`: 0 = no bound."""
+
+    echo: bool
+    max_in_flight: int
+    queue_timeout_ms: int
+
+    @classmethod
+    def read(cls, parameters: Parameters) -> EngineSettings:
+        """Reads them; unfilled, answers begin with the prompt's ids, as in stock. Raises ConfigurationError, with the key."""
+        return cls(
+            not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, False),
+            parameters.number("max_in_flight") or 0,
+            parameters.number("queue_timeout_ms") or 0,
+        )
+
+
 def _engine_link(parameters: Parameters, backend: str | None) -> EngineLinkKind:
     """`engine_door`; unfilled it is "grpc" where the engine model's backend is not Python."""
     if parameters.text("engine_door") == "exec":
