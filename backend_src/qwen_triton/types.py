@@ -221,8 +221,10 @@ class GenerateRequest:
     def __post_init__(self) -> None:
         given = [n for n in ("prompt", "messages", "token_ids") if getattr(self, n) is not None]
         if len(given) != 1:
-            reason = "give one of them" if not given else f"give only one of them, got {' and '.join(given)}"
-            raise InvalidRequest(f"a prompt is text, messages or token ids: {reason}", "text_input")
+            kinds = "a prompt is text, messages or token ids"
+            if not given:
+                raise InvalidRequest(f"is missing; {kinds}: give one of them", "text_input")
+            raise InvalidRequest(f"{kinds}: give only one of them, got {' and '.join(given)}", "text_input")
 
 
 @dataclass(frozen=True, slots=True)

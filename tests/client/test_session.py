@@ -342,8 +342,8 @@ class StopsFirst(Played):
     def describe(self, model: str) -> DeclaredModel:
         return replace(declared(contract.ENGINE_INPUTS), name=model)
 
-    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, stream: bool) -> Played:
-        del outputs, stream
+    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, several: bool) -> Played:
+        del outputs, several
         self.asked.append(f"{model.name} {request_id} stop={bool(arrays['stop'].any())}")
         return Played()
 

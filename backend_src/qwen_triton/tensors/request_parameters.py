@@ -22,13 +22,15 @@ _OF_TRITON = frozenset(
 )
 """Keys that the server itself reads."""
 _LONGEST_NAME = 128
+_OF_STOCK = frozenset(("Streaming",))
+"""Keys that stock's clients send and nothing reads: there, as here, the input `streaming` decides."""
 _INPUTS = [tensor.name for tensor in BLS_INPUTS]
 
 
 def check_parameters(names: Iterable[str]) -> None:
     """Raises InvalidRequest for the first name without a meaning, with the input that is closest to it."""
     for name in names:
-        if name in _OF_TRITON:
+        if name in _OF_TRITON or name in _OF_STOCK:
             continue
         if name in _INPUTS:
             raise InvalidRequest(f"this model has no such input, {BLS} has; ask there or leave it out", name)

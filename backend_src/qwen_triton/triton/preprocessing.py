@@ -47,5 +47,6 @@ class PreprocessingModel:
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
         check_requests(prompts, self._limits)
+        prompts = [self._preprocessor.resolve_stops(prompt) for prompt in prompts]
         requests = [self._preprocessor.engine_requests(prompt)[0] for prompt in prompts]
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)

@@ -13,7 +13,7 @@ from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.contract import BLS, LOGPROBS
 from qwen_triton.tensors.text_inputs import encode_generate
-from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS
+from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS, wanted_text_outputs
 from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, call_error
@@ -53,7 +53,7 @@ class GrpcTriton:
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
-        outputs = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, LOGPROBS)
+        outputs = wanted_text_outputs(request.sampling, (LOGPROBS,))
         message = encode_infer_request(model, encode_generate(request), outputs, request_id)
         generation = GrpcGeneration()
         await generation.begin(self._pool, message, metadata)

@@ -18,7 +18,7 @@ from qwen_triton.engines.replay.options import ReplayOptions
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
 from qwen_triton.serving import disconnects
 from qwen_triton.serving.dispatcher import Dispatcher
-from qwen_triton.serving.reply import Reply
+from qwen_triton.serving.reply import Reply, RowPlan
 from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import Array
@@ -124,8 +124,8 @@ class ServedReplay:
         asked = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
-        rows = [[request] * sequences]
-        reply = Reply(heard, rows, encoder, self.metrics.start(), streamed=True, keep=sequences)
+        rows = [RowPlan([request] * sequences, streamed=True, keep=sequences)]
+        reply = Reply(heard, rows, encoder, self.metrics.start(), at_once=False)
         self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
         return heard
 
@@ -192,8 +192,8 @@ def test_a_request_that_does_not_reach_the_engine_is_answered_by_its_sender() ->
 
     metrics, responder = RequestMetrics(), RecordingResponder()
     dispatcher = Dispatcher(NoEngine())
-    rows = [[EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))]]
-    reply = Reply(responder, rows, None, metrics.start(), streamed=True, keep=1)  # type: ignore[arg-type]  no text
+    plan = RowPlan([EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))], streamed=True, keep=1)
+    reply = Reply(responder, [plan], None, metrics.start(), at_once=False)  # type: ignore[arg-type]  no text
     dispatcher.admit(reply, reply.requests)
     assert (responder.ends, dispatcher.in_flight) == (0, 1)
     dispatcher._senders[0].send_batch()
@@ -306,11 +306,19 @@ def test_beyond_the_bound_a_request_is_unavailable(setting: Callable[..., Served
         here.ask("hello")
 
 
-def test_what_the_engine_refuses_is_the_clients_fault(setting: Callable[..., ServedReplay]) -> None:
-    here = setting(vocab_size=10)
-    heard = here.ask("hello")
+def test_what_the_engine_refuses_is_the_clients_fault(
+    setting: Callable[..., ServedReplay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own words reach the client, as an error of the request."""
+
+    def refuse(*_: object) -> None:
+        raise InvalidRequest("the vocabulary has 10", "input_ids")
+
+    monkeypatch.setattr(ReplayEngine, "add", refuse)
+    heard = setting().ask("hello")
     assert heard.ended.wait(WAIT_S)
     assert isinstance(heard.error, InvalidRequest)
+    assert str(heard.error) == "input_ids: the vocabulary has 10"
 
 
 def test_a_sequence_that_fails_fails_alone(setting: Callable[..., ServedReplay]) -> None:
