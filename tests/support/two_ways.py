@@ -1,4 +1,4 @@
-"""One answer, asked whole and streamed: the model's tokens through the server's encoder and the shim's writers.
+"""One answer, asked whole and streamed: the model's tokens through the server's encoder and the shim's writers or the client.
 
 The stream is put together by OpenAI's own package. What a real server adds to this path, sockets and threads, only
 changes how tokens are grouped, and these are grouped at random.
@@ -32,6 +32,8 @@ from qwen_triton.types import (
     StopConditions,
     TokenChunk,
 )
+from qwen_triton_client.chat_answer import ChatAnswer, ChatResult
+from qwen_triton_client.text_answer import TextAnswer
 from qwen_triton_openai.answers.chat_message import ChatChoice, whole_choices
 from qwen_triton_openai.answers.chat_writer import ChatWriter
 from qwen_triton_openai.answers.chunks import ChunkFrame
@@ -84,6 +86,16 @@ def asked() -> st.SearchStrategy[Asked]:
     )  # fmt: skip
 
 
+class _Played(list[TextPiece]):
+    """A `ResponseStream` of these pieces."""
+
+    def __iter__(self) -> Iterator[list[TextPiece]]:  # type: ignore[override]  # responses, each of one piece
+        return ([piece] for piece in super().__iter__())
+
+    def cancel(self) -> None:
+        """Nothing runs."""
+
+
 class TwoWays:
     """Answers requests both ways. `chat` false: as text completions."""
 
@@ -125,6 +137,12 @@ class TwoWays:
         *chunks, done = events(body.decode())
         assert done == "[DONE]"
         return _put_together(chunks) if self._chat else _joined(chunks)
+
+    def by_client(self, asked: Asked) -> ChatResult:
+        """What the client library makes of the stream; for one sequence."""
+        single = asked.tools and not asked.parallel
+        answer = TextAnswer(_Played(list(self._pieces(asked, random.Random(asked.seed + 2)))))
+        return ChatAnswer(answer, tools=HERMES if asked.tools else None, single=single, begun=asked.begun).finish()
 
     def _pieces(self, asked: Asked, draw: random.Random) -> Iterator[TextPiece]:
         encoder, opened = self._encoder(asked, stream=True)

@@ -30,7 +30,7 @@ def two_ways(qwen3: Tokenizer) -> TwoWays:
 
 
 def check(two_ways: TwoWays, request: Asked) -> None:
-    """Both ways give the same, and `tool_calls` means that each call can be executed."""
+    """Both ways and the client library give the same, and `tool_calls` means that each call can be executed."""
     whole, streamed = two_ways.whole(request), two_ways.streamed(request)
     assert comparable(streamed) == comparable(whole), request
     for choice in whole["choices"]:
@@ -40,6 +40,11 @@ def check(two_ways: TwoWays, request: Asked) -> None:
             assert all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls), request
         if request.tools and not request.parallel:
             assert len(calls) <= 1, request
+    if len(request.texts) == 1:
+        [choice], result = comparable(whole)["choices"], two_ways.by_client(request)
+        assert (result.content, result.reasoning) == (choice["content"] or "", choice["reasoning_content"] or "")
+        assert [("function", call.name, call.arguments) for call in result.tool_calls] == choice["calls"]
+        assert result.finish_reason == choice["finish_reason"], request
 
 
 @pytest.mark.parametrize("request_", KNOWN)
