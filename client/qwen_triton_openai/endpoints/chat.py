@@ -64,7 +64,7 @@ async def create_chat_completion(request: Request) -> Response:
     model_request, tools = plan_chat(given, service.settings)
     reader = await service.answer(request, given["model"], [model_request], NAMES)
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
-    new_choice = partial(ChatChoice, tools=tools.read, single=tools.single, begun=tools.begun)
+    new_choice = partial(ChatChoice, tools=tools.read, single=tools.single, begun=model_request.answer_prefix)
     usage = UsageCount(model_request.sampling.n)
     if not model_request.stream:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}

@@ -60,7 +60,8 @@ def with_tools(base: GenerateRequest, given: Mapping[str, Any], tools: ToolPlan)
     """Turns the base request into a chat request: messages, template options and tools."""
     options = dict(given.get("chat_template_kwargs", {}))
     if tools.begun:
-        options[ANSWER_PREFIX] = tools.begun
+        # Where a model may think it begins with that. With thinking off a call may come first; any template takes `false`.
+        options |= {ANSWER_PREFIX: tools.begun, "enable_thinking": False}
     messages = tuple(given["messages"])
     return replace(
         base, prompt=None, messages=messages, tools=tools.shown, template_options=options,

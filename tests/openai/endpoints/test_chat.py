@@ -233,7 +233,7 @@ def test_a_call_that_must_come_is_begun(choice: Any, tools: list[Any], begun: st
     """The prompt ends with the call's beginning, and what the model adds to it is read as the call."""
     triton = FakeTriton(cut(CALL.removeprefix(begun), size))
     body = stream(triton, tools=tools, tool_choice=choice)
-    assert triton.asked[0].template_options == {"answer_prefix": begun}
+    assert triton.asked[0].template_options == {"answer_prefix": begun, "enable_thinking": False}
     assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
     assert finish_reasons(body) == ["tool_calls"]
 
@@ -291,6 +291,16 @@ def test_a_forced_call_that_fails_shows_the_model_s_words_alone(size: int) -> No
     body = stream(FakeTriton(cut(" I cannot.", size)), **given)
     assert (joined(body, "content"), streamed_calls(body), finish_reasons(body)) == (" I cannot.", [], ["stop"])
     assert ask(FakeTriton([answer(" I cannot.")]), **given)["choices"][0]["message"]["content"] == " I cannot."
+
+
+def test_a_call_that_the_caller_began_is_read() -> None:
+    """By `answer_prefix`; the answer has the rest."""
+    given: dict[str, Any] = {"tools": [TOOL], "chat_template_kwargs": {"answer_prefix": "Sure.\n<tool_call>\n"}}
+    text = CALL.removeprefix("<tool_call>\n")
+    body = stream(FakeTriton(cut(text, 3)), **given)
+    assert (joined(body, "content"), finish_reasons(body)) == ("", ["tool_calls"])
+    assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
+    assert ask(FakeTriton([answer(text)]), **given)["choices"][0]["finish_reason"] == "tool_calls"
 
 
 def test_a_call_in_thinking_that_nothing_follows_is_the_call() -> None:
