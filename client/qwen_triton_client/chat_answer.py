@@ -25,7 +25,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """A finished chat answer. `finish_reason` is «tool_calls» when the answer ended with calls."""
+    """A finished chat answer. `finish_reason` is «tool_calls» when all its calls are complete."""
 
     content: str
     reasoning: str
