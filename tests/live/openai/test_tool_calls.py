@@ -9,7 +9,15 @@ from random import Random
 from typing import Any
 
 import pytest
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from openai import OpenAI
+from pydantic import BaseModel
+from pydantic_ai import Agent
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
 
 from demo.evaluate import DEPLOYMENT
 from demo.example import Example
@@ -19,7 +27,7 @@ from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
 from tests.support.live.client import generate
 from tests.support.live.servers import LiveServer
-from tests.support.live.shims import MODEL, shimming
+from tests.support.live.shims import MODEL, LiveShim, shimming
 from tests.support.live.waiting import becomes
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -35,12 +43,15 @@ SAID = CLOSED + '\n<tool_call>\n{"name":"write","arguments":{"text":"again"}}\n<
 
 
 @pytest.fixture(scope="module")
-def demo(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
-    """A client of the demo model on the CPU engine."""
-    with (
-        shimming(serve(DEPLOYMENT), tmp_path_factory.mktemp("demo_shim")) as shim,
-        OpenAI(base_url=shim.v1, api_key="none", max_retries=0) as client,
-    ):
+def demo_shim(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShim]:
+    """In front of the demo model on the CPU engine."""
+    with shimming(serve(DEPLOYMENT), tmp_path_factory.mktemp("demo_shim")) as shim:
+        yield shim
+
+
+@pytest.fixture(scope="module")
+def demo(demo_shim: LiveShim) -> Iterator[OpenAI]:
+    with OpenAI(base_url=demo_shim.v1, api_key="none", max_retries=0) as client:
         yield client
 
 
@@ -71,6 +82,62 @@ def test_each_forced_call_of_the_demo_is_a_call(demo: OpenAI, choice: str, tools
         calls: Any = found.message.tool_calls or []
         told = [{"name": c.function.name, "arguments": json.loads(c.function.arguments)} for c in calls]
         assert (told, found.message.content, found.finish_reason) == (example.calls, None, "tool_calls")
+
+
+@tool
+def get_weather(city: str) -> str:
+    """Get the current weather"""
+    return json.dumps({"temperature": 21, "condition": "sunny"}) if city == "Oslo" else "no such city"
+
+
+@tool
+def get_time(city: str) -> str:
+    """Get the current time"""
+    return json.dumps({"time": "07:05"}) if city == "Oslo" else "no such city"
+
+
+def langchain(shim: LiveShim) -> ChatOpenAI:
+    return ChatOpenAI(base_url=shim.v1, api_key="none", model=MODEL, max_retries=0, temperature=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choice", ["any", "required", "get_weather", True])
+def test_langchain_forces_calls(demo_shim: LiveShim, choice: Any) -> None:
+    """By all the ways that bind_tools has; streamed as well."""
+    tools = [get_weather] if choice is True else [get_weather, get_time]
+    model = langchain(demo_shim).bind_tools(tools, tool_choice=choice)
+    asked = "What is the weather in Oslo?"
+    wanted = [("get_weather", {"city": "Oslo"})]
+    assert [(c["name"], c["args"]) for c in model.invoke(asked).tool_calls] == wanted
+    merged: Any = None
+    for chunk in model.stream(asked):
+        merged = chunk if merged is None else merged + chunk
+    assert [(c["name"], c["args"]) for c in merged.tool_calls] == wanted
+
+
+@pytest.mark.parametrize("question", ["What is the weather in Oslo?", "What time is it in Oslo?"])
+def test_an_agent_of_langgraph_calls_and_answers(demo_shim: LiveShim, question: str) -> None:
+    """Question, call, result, answer: the call goes back as history."""
+    model = langchain(demo_shim).bind_tools([get_weather, get_time])
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_node("tools", ToolNode([get_weather, get_time]))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition)
+    graph.add_edge("tools", "model")
+    messages: Any = graph.compile().invoke({"messages": [("user", question)]})["messages"]
+    assert [message.type for message in messages] == ["human", "ai", "tool", "ai"]
+    assert ("sunny" if "weather" in question else "07:05") in messages[-1].content
+
+
+def test_pydantic_ai_gets_its_output(demo_shim: LiveShim) -> None:
+    """By default it forces a call of a tool that stands for the type."""
+
+    class Place(BaseModel):
+        city: str
+
+    model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=demo_shim.v1, api_key="none"))
+    agent = Agent(model, output_type=Place, model_settings={"temperature": 0})
+    assert agent.run_sync("What is the weather in Oslo?").output == Place(city="Oslo")
 
 
 @pytest.fixture(scope="module")
