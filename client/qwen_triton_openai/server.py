@@ -20,7 +20,7 @@ _COLLECTIONS = (20_000, 5, 2)
 
 
 class _DrainingServer(uvicorn.Server):
-    """Drains after the first SIGTERM or SIGINT before it stops; a second signal stops it at once."""
+    """Drains after the first SIGTERM, SIGINT or SIGHUP before it stops; a second signal stops it at once."""
 
     def __init__(self, config: uvicorn.Config, settings: ShimSettings) -> None:
         super().__init__(config)
@@ -30,7 +30,7 @@ class _DrainingServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(name, self._on_signal)
         yield
 

@@ -6,16 +6,14 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
 from ..deployment.schema import Server
-from ..launch.preflight import check_machine, check_ports
+from ..launch.launcher import END_SIGNALS, handle_end_signals
+from ..launch.preflight import check_machine, check_ports, work_folder
 from ..launch.tritonserver import TritonServer
-
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 _EPILOG = """
 examples:
@@ -60,22 +58,22 @@ def run(arguments: argparse.Namespace) -> int:
     )
     check_machine()
     check_ports(settings)
-    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
-        for name in _ENDING:
-            signal.signal(name, _leave)
+    with work_folder() as work:
+        server = TritonServer(settings, arguments.model_repository.resolve(), work)
+        handle_end_signals(_leave)
         try:
             server.start()
             code = server.wait()
         finally:
             server.stop()
-    print(f"qwen-triton: tritonserver ended with code {code}", file=sys.stderr)
+    for line in filter(None, [server.killed_because, f"tritonserver ended with code {code}"]):
+        print(f"qwen-triton: {line}", file=sys.stderr)
     return 1
 
 
 def _leave(*_: object) -> None:
     """Ends the command; a second signal is ignored, so that it cannot interrupt the graceful stop."""
-    for name in _ENDING:
+    for name in END_SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
 

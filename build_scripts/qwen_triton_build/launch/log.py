@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from qwen_triton.errors import ConfigurationError
+
 _TAIL_BYTES = 64 << 10
 _ERROR_WORDS = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
 _NOISE = ("NVML", "DCGM", "model_repository_path")
@@ -27,13 +29,21 @@ class ServerLog:
         self._file: BinaryIO | None = None
 
     def open(self) -> int:
-        """A file descriptor for the process. The log of an earlier run is replaced, that of this run continued."""
+        """A file descriptor for the process. The log of an earlier run is replaced, that of this run continued.
+
+        Raises ConfigurationError for a file that cannot be written.
+        """
         if self.path is None:
             return sys.stderr.fileno()
         if self._file is not None:
             return self._file.fileno()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = cast(BinaryIO, open(self.path, "wb"))  # noqa: SIM115  open as long as the process runs
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = cast(BinaryIO, open(self.path, "wb"))  # noqa: SIM115  open as long as the process runs
+        except OSError as error:
+            raise ConfigurationError(
+                f"the log {self.path} cannot be written ({error.strerror}); give --log FILE, or --log - for the terminal"
+            ) from None
         return self._file.fileno()
 
     def close(self) -> None:
