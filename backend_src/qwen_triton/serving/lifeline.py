@@ -121,25 +121,22 @@ class WatchedModel:
 
 
 class LifelineServer:
-    """The launcher's end. Not for several threads; nothing is heard but in `died()` and `drain()`."""
+    """The launcher's end. Not for several threads: it reads only while one of its methods runs."""
 
     def __init__(self) -> None:
         self.address = f"qwen-triton/lifeline/{secrets.token_hex(16)}"
         self._listener = listen(self.address)
         self._models: list[WatchedModel] = []
+        self._died: list[str] = []
 
     def died(self) -> str:
-        """The first model one of whose processes has died, '' while all live; each is told once."""
-        self._accept()
-        for model in list(self._models):
-            if not model.read():
-                self._forget(model)
-                if model.died:
-                    return model.name
-        return ""
+        """A model one of whose processes has died; '' when none has. Each death is told once."""
+        self._hear()
+        return self._died.pop(0) if self._died else ""
 
     def serving(self) -> set[str]:
         """The models that are loaded."""
+        self._hear()
         return {model.name for model in self._models}
 
     def drain(self, names: Collection[str], timeout_s: float, over: Callable[[], bool]) -> bool:
@@ -148,13 +145,13 @@ class LifelineServer:
         False after `timeout_s`, or once `over()`.
         """
         deadline = time.monotonic() + timeout_s
-        self._accept()
+        self._hear()
         for model in self._models:
             if model.name in names:
                 with contextlib.suppress(OSError):
                     model.peer.sendall(b"drain\n")
         while not over() and time.monotonic() < deadline:
-            self.died()
+            self._hear()
             if all(model.idle for model in self._models if model.name in names):
                 return True
             time.sleep(_POLL_S)
@@ -162,9 +159,18 @@ class LifelineServer:
 
     def forget_all(self) -> None:
         """Closes all connections: the server they belong to has ended."""
-        self._accept()
+        self._hear()
         for model in list(self._models):
             self._forget(model)
+        self._died.clear()
+
+    def _hear(self) -> None:
+        self._accept()
+        for model in list(self._models):
+            if not model.read():
+                self._forget(model)
+                if model.died:
+                    self._died.append(model.name)
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
