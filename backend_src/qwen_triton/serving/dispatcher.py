@@ -93,10 +93,10 @@ class Dispatcher:
         """Runs `action` on a sender's thread: only those send responses."""
         self._post(self._first, action)
 
-    def cancel(self, request_id: str) -> None:
-        """Ends the requests of that id with finish «cancelled» and what was generated for them."""
+    def cancel(self, request_id: str = "", call: str = "") -> None:
+        """Ends the requests of that id, or of that call, with finish «cancelled» and what was generated for them."""
         for sender, reply in self._replies():
-            if reply.request_id == request_id:
+            if reply.call == call if call else reply.request_id == request_id:
                 self._post(sender, partial(sender.finish_cancelled, reply))
 
     def admit(self, reply: Reply, requests: Sequence[EngineRequest]) -> None:

@@ -20,7 +20,7 @@ class Reply:
     """Makes responses of a request's chunks. Used by one thread at a time, that of its sender.
 
     `rows[r]`: the sequences generated for prompt r. `keep`: how many of them are sent, the likeliest ones. `streamed`:
-    a response for each chunk with text, else one response at the end.
+    a response for each chunk with text, else one response at the end. `call`: a random name by which it is cancelled.
     """
 
     def __init__(
@@ -32,7 +32,9 @@ class Reply:
         *,
         streamed: bool,
         keep: int,
+        call: str = "",
     ) -> None:
+        self.call = call
         self.request_id = responder.request_id
         self.requests = [request for row in rows for request in row]
         """All sequences, row by row; their places in it are the indexes that `add_chunk` takes."""

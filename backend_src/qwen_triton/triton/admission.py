@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import QwenTritonError
+from ..errors import Cancelled, QwenTritonError
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import Tensor
-from ..tensors.request_parameters import limit_wait, queue_timeout_s
+from ..tensors.request_parameters import CALL, CALL_PARAMETERS, CANCEL_CALL, limit_wait, queue_timeout_s
 from ..types import EngineRequest
 from .requests import RequestReader
 from .responses import TritonResponder
@@ -39,7 +39,7 @@ class Admission:
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs)
+        self._reader = RequestReader(inputs, CALL_PARAMETERS)
         self._queue_timeout_ms = queue_timeout_ms
 
     def admit(
@@ -53,13 +53,18 @@ class Admission:
         timer = self._metrics.start()
         try:
             arrays, parameters = self._reader.read(request)
+            if call := parameters.get(CANCEL_CALL):
+                self._dispatcher.cancel(call=str(call))
+                raise Cancelled("the request was cancelled")
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             decoded = decode(arrays)
             if decoded is None:
                 self._dispatcher.post(responder.finish)
                 return
             rows, encoder, streamed, keep = decoded
-            reply = Reply(responder, rows, encoder, timer, streamed=streamed, keep=keep)
+            reply = Reply(
+                responder, rows, encoder, timer, streamed=streamed, keep=keep, call=str(parameters.get(CALL, ""))
+            )
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
         except QwenTritonError as error:
             timer.failed(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +24,11 @@ class RequestContent(NamedTuple):
 
 
 class RequestReader:
-    """Reads requests to a model that declares `tensors` as its inputs. Thread-safe."""
+    """Reads requests to a model that declares `tensors` as its inputs and knows request `parameters`. Thread-safe."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor], parameters: Collection[str] = ()) -> None:
         self._declared = {tensor.name: tensor for tensor in tensors}
+        self._parameters = parameters
 
     def read(self, request: Any) -> RequestContent:
         """The inputs that were sent, and the parameters.
@@ -36,7 +37,7 @@ class RequestReader:
         """
         text = request.parameters()
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
-        check_parameters(parameters)
+        check_parameters(parameters, self._parameters)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, array in arrays.items():
             check_input(self._declared[name], array)
