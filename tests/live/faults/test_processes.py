@@ -141,9 +141,9 @@ def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(launch: Launch, 
 @pytest.mark.parametrize("victim", [PREPROCESSING, POSTPROCESSING])
 def test_a_model_of_the_ensemble_that_stops_ends_tritonserver_which_is_back(launch: Launch, victim: str) -> None:
     """tritonserver 2.51 aborts when such a model does not answer for some seconds; the policy brings it back."""
-    callers = crowd(launch, 3000, 60.0)
     process = find(launch, victim)
     process.suspend()
+    callers = Crowd(launch, LONG, 100, 60.0, ignore_eos=True)
     time.sleep(STOP_S)
     if process.is_running():
         os.kill(process.pid, signal.SIGCONT)
