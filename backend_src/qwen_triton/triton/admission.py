@@ -55,7 +55,8 @@ class Admission:
             arrays, parameters = self._reader.read(request)
             if call := parameters.get(CANCEL_CALL):
                 self._dispatcher.cancel(call=str(call))
-                raise Cancelled("the request was cancelled")
+                self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
+                return
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             decoded = decode(arrays)
             if decoded is None:
