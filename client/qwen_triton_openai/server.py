@@ -15,6 +15,8 @@ from .backend.grpc_pool import host_port
 from .service import Service
 from .settings import ShimSettings, check_certificate
 
+_LINGER_S = 0.25
+"""After the drain, connections that are still open: a client that sends its next request now is refused, not cut off."""
 _COLLECTIONS = (20_000, 5, 2)
 """Thresholds of the garbage collector (`gc.set_threshold`); Python's defaults are 700, 10 and 10."""
 
@@ -44,6 +46,8 @@ class _DrainingServer(uvicorn.Server):
         service = self.config.app.state.service  # type: ignore[union-attr]  # uvicorn takes other kinds of application too
         assert isinstance(service, Service)
         await service.drain.leave(self._settings.drain_notice_s, self._settings.drain_s)
+        if self.server_state.connections:
+            await asyncio.sleep(_LINGER_S)
         self.should_exit = True
 
 
