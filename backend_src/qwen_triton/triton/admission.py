@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import Cancelled, QwenTritonError
+from ..errors import Cancelled
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import Tensor
+from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import CALL, CALL_PARAMETERS, CANCEL_CALL, limit_wait, queue_timeout_s
 from ..types import EngineRequest
 from .requests import RequestReader
@@ -35,11 +36,16 @@ class Admission:
     """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound."""
 
     def __init__(
-        self, dispatcher: Dispatcher, metrics: RequestMetrics, inputs: Sequence[Tensor], queue_timeout_ms: int
+        self,
+        dispatcher: Dispatcher,
+        metrics: RequestMetrics,
+        inputs: Sequence[Tensor],
+        queue_timeout_ms: int,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs, CALL_PARAMETERS)
+        self._reader = RequestReader(inputs, limits, CALL_PARAMETERS)
         self._queue_timeout_ms = queue_timeout_ms
 
     def admit(
@@ -52,6 +58,7 @@ class Admission:
         """
         timer = self._metrics.start()
         try:
+            self._reader.check_envelope(request)
             arrays, parameters = self._reader.read(request)
             if call := parameters.get(CANCEL_CALL):
                 self._dispatcher.cancel(call=str(call))
@@ -67,6 +74,6 @@ class Admission:
                 responder, rows, encoder, timer, streamed=streamed, keep=keep, call=str(parameters.get(CALL, ""))
             )
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        except QwenTritonError as error:
+        except Exception as error:  # an exception that leaves execute fails every request of the batch
             timer.failed(error)
             self._dispatcher.post(partial(responder.fail, error))
