@@ -16,6 +16,7 @@ from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import Dispatcher
+from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
@@ -59,12 +60,15 @@ class BlsModel:
         self._publisher = MetricsPublisher(BLS, metrics, self._dispatcher.states)
         self._dispatcher.start()
         self._publisher.start()
+        self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
             self._admission.admit(request, TritonResponder(request), self._decode)
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._dispatcher.stop()
         self._publisher.stop()
 

@@ -23,6 +23,7 @@ from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Dispatcher
+from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, resolve_stops
@@ -72,6 +73,8 @@ class EngineModel:
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
+        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
@@ -82,6 +85,7 @@ class EngineModel:
             self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._dispatcher.stop()
         self._acks.stop()
         self._publisher.stop()

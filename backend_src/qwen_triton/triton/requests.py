@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +24,17 @@ class RequestContent(NamedTuple):
 
 
 class RequestReader:
-    """Reads requests to a model that declares `tensors` as its inputs, within the table of limits. Thread-safe."""
+    """Reads requests to a model that declares `tensors` as its inputs, within the table of limits.
 
-    def __init__(self, tensors: Sequence[Tensor], limits: Limits = DEFAULT_LIMITS) -> None:
+    `parameters`: request parameters with a meaning to the model. Thread-safe.
+    """
+
+    def __init__(
+        self, tensors: Sequence[Tensor], limits: Limits = DEFAULT_LIMITS, parameters: Collection[str] = ()
+    ) -> None:
         self._declared = {tensor.name: tensor for tensor in tensors}
         self._limits = limits
+        self._parameters = parameters
 
     def check_envelope(self, request: Any) -> None:
         """Raises InvalidRequest for an id or a list of outputs above their limits. Call it before `read`."""
@@ -43,7 +49,7 @@ class RequestReader:
         limits, text = self._limits, request.parameters()
         limits.check("parameters_bytes", len(text), "parameters")
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
-        check_parameters(parameters)
+        check_parameters(parameters, self._parameters)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, array in arrays.items():
             check_input(self._declared[name], array)
