@@ -7,6 +7,7 @@ from typing import Any
 
 from ..chat.reader import opens_thinking
 from ..tensors.arrays import Array
+from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
@@ -48,13 +49,14 @@ class TextEncoder:
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]
         echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
-        return encode_text_piece(
+        arrays = encode_text_piece(
             piece._replace(text=echo + piece.text) if echo else piece,
             None if choice.only else (choice.row, choice.sequence),
             usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
             logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
         )
+        return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         full = fill_rows(rows)
@@ -62,7 +64,16 @@ class TextEncoder:
         logprobs = (
             [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if self._logprobs else None
         )
-        return encode_text_whole(chunks, self._thinking, logprobs)
+        return _without_counts(encode_text_whole(chunks, self._thinking, logprobs), self._rows)
+
+
+def _without_counts(arrays: dict[str, Array], rows: Sequence[GenerateRequest]) -> dict[str, Array]:
+    """The outputs without a token count that none of the rows wants."""
+    counted = {
+        NUM_INPUT_TOKENS: any(row.counts_input for row in rows),
+        NUM_OUTPUT_TOKENS: any(row.counts_output for row in rows),
+    }
+    return {name: array for name, array in arrays.items() if counted.get(name, True)}
 
 
 def _whole(answer: SequenceAnswer, echo: str) -> TextChunk:

@@ -119,9 +119,9 @@ class TokenEncoder:
 
     def _ends(self, rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
         arrays = encode_ends(rows)
-        if not self._rows[0].counts_input:
+        if not any(row.counts_input for row in self._rows):
             del arrays[NUM_INPUT_TOKENS]
-        if not self._rows[0].counts_output:
+        if not any(row.counts_output for row in self._rows):
             del arrays[NUM_OUTPUT_TOKENS]
         return arrays
 

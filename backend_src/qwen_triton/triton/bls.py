@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
-from ..tensors.contract import BLS, BLS_INPUTS
+from ..tensors.contract import BLS
+from ..tensors.rows import each_row
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
@@ -46,7 +48,7 @@ class BlsModel:
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
         self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
         metrics = RequestMetrics()
-        self._admission = Admission(self._dispatcher, metrics, BLS_INPUTS, self._settings.queue_timeout_ms)
+        self._admission = Admission(self._dispatcher, metrics, BLS, self._settings.queue_timeout_ms)
         self._publisher = MetricsPublisher(BLS, metrics, self._dispatcher.states)
         self._dispatcher.start()
         self._publisher.start()
@@ -72,7 +74,7 @@ class BlsModel:
         first = prompts[0]
         check_stream(first.stream, self._decoupled, "stream")
         engine = self._dispatcher.info()
-        rows = [self._preprocessor.engine_requests(prompt, engine) for prompt in prompts]
+        rows = each_row(prompts, partial(self._preprocessor.engine_requests, engine=engine))
         encoder = TextEncoder(
             prompts, self._tokenizer, skip_special_tokens=self._skip_special_tokens, echo=self._settings.echo
         )

@@ -26,8 +26,9 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
+from ..tensors.contract import TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
+from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
@@ -37,6 +38,8 @@ from .requests import check_stream, is_decoupled, read_parameters, repository_of
 from .responses import AckedResponder
 
 _log = logging.getLogger(__name__)
+_NO_ID = ("", "0")
+"""Ids of requests that have none, by stock's rule."""
 
 
 class EngineModel:
@@ -58,7 +61,7 @@ class EngineModel:
         self._acks = AckListener(self._ledger, acks_address(self._address))
         metrics = RequestMetrics()
         timeout_ms = parameters.number("queue_timeout_ms") or 0
-        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms)
+        self._admission = Admission(self._dispatcher, metrics, TENSORRT_LLM, timeout_ms)
         self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
@@ -104,11 +107,12 @@ class EngineModel:
         if wants_stop(arrays):
             self._cancel(responder.request_id)
             return None
+        self._check_id(responder.request_id)
         streamed = is_streamed(arrays)
         check_stream(streamed, self._decoupled, "stream")
         engine = self._dispatcher.info()
-        rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
-        sequences = [self._sequences(row, engine) for row in rows]
+        rows = each_row(decode_engine(arrays, echo=self._echo), partial(spell_stops, tokenizer=self._tokenizer))
+        sequences = each_row(rows, partial(self._sequences, engine=engine))
         number = responder.track() if streamed and rows[0].for_text else None
         return DecodedRequest(sequences, self._encoder(rows, number), streamed, rows[0].request.sampling.n)
 
@@ -127,6 +131,11 @@ class EngineModel:
 
     def _cancel(self, request_id: str) -> None:
         """Cancels as stock does: the running request of the same id ends as «cancelled»."""
-        if not request_id:
+        if request_id in _NO_ID:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")
         self._dispatcher.cancel(request_id)
+
+    def _check_id(self, request_id: str) -> None:
+        """Refuses a running id, as stock does: a stop request names the one that it ends by its id only."""
+        if request_id not in _NO_ID and self._dispatcher.runs(request_id):
+            raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")

@@ -11,10 +11,12 @@ from ..engines.process.socket import engine_address
 from ..ensemble.ack_socket import AckSender, acks_address
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
-from ..tensors.contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
+from ..serving.request_metrics import RequestMetrics
+from ..tensors.contract import POSTPROCESSING, TENSORRT_LLM
 from ..text.tokenizer import Tokenizer
+from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import RequestReader, read_parameters, repository_of
+from .requests import RequestReader, read_parameters, read_request_id, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -26,9 +28,12 @@ class PostprocessingModel:
         prepare_process(POSTPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
-        self._reader = RequestReader(POSTPROCESSING_INPUTS)
+        self._reader = RequestReader(POSTPROCESSING)
         self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
+        self._metrics = RequestMetrics()
+        self._publisher = MetricsPublisher(POSTPROCESSING, self._metrics, None)
         self._acks.start()
+        self._publisher.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         with self._acks.working():
@@ -36,13 +41,15 @@ class PostprocessingModel:
 
     def finalize(self) -> None:
         self._acks.stop()
+        self._publisher.stop()
 
     def _respond(self, request: Any) -> Any:
         try:
-            inputs = self._reader.read(request).arrays
+            inputs, _, request_id = self._reader.read(request)
             if tag := read_tag(inputs["TOKENS_BATCH"]):
                 self._acks.add(*tag)
-            text = self._postprocessor.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request.request_id())
+            text = self._postprocessor.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request_id)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
-            return pb.InferenceResponse(error=triton_error(error, request.request_id()))
+            self._metrics.start().failed(error)
+            return pb.InferenceResponse(error=triton_error(error, read_request_id(request) or ""))
         return pb.InferenceResponse([pb.Tensor("OUTPUT", text)])

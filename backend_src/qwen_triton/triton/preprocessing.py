@@ -9,12 +9,15 @@ import triton_python_backend_utils as pb
 
 from ..chat.template import ChatTemplate
 from ..preprocess import Preprocessor
+from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
-from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..tensors.contract import PREPROCESSING
 from ..tensors.prompt import decode_prompts, encode_prompts
+from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
+from .metrics import MetricsPublisher
 from .model_process import prepare_process
-from .requests import RequestReader, read_parameters, repository_of
+from .requests import RequestReader, read_parameters, read_request_id, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -28,20 +31,27 @@ class PreprocessingModel:
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
-        self._reader = RequestReader(PREPROCESSING_INPUTS)
+        self._reader = RequestReader(PREPROCESSING)
+        self._metrics = RequestMetrics()
+        self._publisher = MetricsPublisher(PREPROCESSING, self._metrics, None)
+        self._publisher.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         return [self._respond(request) for request in requests]
+
+    def finalize(self) -> None:
+        self._publisher.stop()
 
     def _respond(self, request: Any) -> Any:
         try:
             arrays = self._encode(self._reader.read(request).arrays)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
-            return pb.InferenceResponse(error=triton_error(error, request.request_id()))
+            self._metrics.start().failed(error)
+            return pb.InferenceResponse(error=triton_error(error, read_request_id(request) or ""))
         wanted = request.requested_output_names()
         return pb.InferenceResponse([pb.Tensor(n, a) for n, a in arrays.items() if n in wanted])
 
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
-        requests = [self._preprocessor.engine_requests(prompt)[0] for prompt in prompts]
+        requests = each_row(prompts, lambda prompt: self._preprocessor.engine_requests(prompt)[0])
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)

@@ -2,45 +2,79 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
-from ..tensors.contract import Tensor
+from ..tensors.contract import INPUTS
 from ..tensors.request_parameters import check_parameters
 
 _NO_PARAMETERS = ("", "{}")
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 class RequestContent(NamedTuple):
-    """A request's inputs by name, as arrays [rows, …], and its parameters."""
+    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none."""
 
     arrays: dict[str, Array]
     parameters: Mapping[str, Any]
+    request_id: str
 
 
 class RequestReader:
-    """Reads requests to a model that declares `tensors` as its inputs. Thread-safe."""
+    """Reads requests to a model of the contract, which has the name `model` there. Thread-safe."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._declared = {tensor.name: tensor for tensor in tensors}
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._declared = {tensor.name: tensor for tensor in INPUTS[model]}
 
     def read(self, request: Any) -> RequestContent:
         """The inputs that were sent, and the parameters.
 
-        Raises InvalidRequest for an input of the wrong rank and for an unknown parameter.
+        Raises InvalidRequest for an input of the wrong rank, for a parameter that nearly is an input, and for an id or
+        a parameter that is not UTF-8.
         """
-        text = request.parameters()
-        parameters = {} if text in _NO_PARAMETERS else json.loads(text)
-        check_parameters(parameters)
+        request_id = read_request_id(request)
+        if request_id is None:
+            raise InvalidRequest("is not valid UTF-8", "id")
+        parameters = _read_request_parameters(request)
+        check_parameters(parameters, self._model)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, array in arrays.items():
             check_input(self._declared[name], array)
-        return RequestContent(arrays, parameters)
+        return RequestContent(arrays, parameters, request_id)
+
+
+def read_request_id(request: Any) -> str | None:
+    """The client's id of a request, empty where it gave none; None for one that is not UTF-8."""
+    try:
+        return str(request.request_id())
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_request_parameters(request: Any) -> dict[str, Any]:
+    try:
+        text = request.parameters()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            "a request parameter's name and value must be valid UTF-8", _broken(error.object)
+        ) from None
+    return {} if text in _NO_PARAMETERS else dict(json.loads(text))
+
+
+def _broken(text: bytes) -> str:
+    """The name of the first parameter that is not UTF-8. Values are not shown: forwarded headers are not all the caller's."""
+    with contextlib.suppress(ValueError):
+        for name, value in json.loads(text.decode("utf-8", "replace")).items():
+            if _REPLACED in f"{name}{value}":
+                return str(name)
+    return ""
 
 
 def read_parameters(args: Mapping[str, str]) -> Parameters:

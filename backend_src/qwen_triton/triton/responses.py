@@ -15,6 +15,7 @@ from ..ensemble.ack_ledger import AckLedger
 from ..errors import Cancelled, InvalidRequest, Unavailable
 from ..tensors.arrays import Array
 from ..tensors.engine_outputs import OUTPUTS
+from .requests import read_request_id
 
 _log = logging.getLogger(__name__)
 _NOT_OF_AN_ENSEMBLE = "context_phase_params"
@@ -44,7 +45,7 @@ class TritonResponder:
     """
 
     def __init__(self, request: Any) -> None:
-        self.request_id: str = request.request_id()
+        self.request_id = read_request_id(request) or ""
         self._sender = request.get_response_sender()
         self._requested = frozenset(request.requested_output_names())
         self._unsent: list[tuple[Any, bool]] = []
