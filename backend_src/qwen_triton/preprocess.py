@@ -12,6 +12,7 @@ from .chat.template import ChatTemplate
 from .engines.capabilities import check_honoured
 from .engines.engine import EngineInfo
 from .errors import InvalidRequest
+from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
 from .text.tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, TokenBias
 
@@ -66,12 +67,12 @@ class Preprocessor:
         else:
             ids = self._encode_text(request.prompt or "", request)
         if not ids:
-            raise InvalidRequest("the prompt is empty", "text_input")
+            raise InvalidRequest("the prompt is empty", TEXT_INPUT)
         return ids
 
     def _encode_text(self, text: str, request: GenerateRequest) -> tuple[int, ...]:
         if not text:
-            raise InvalidRequest("the prompt is empty", "text_input")
+            raise InvalidRequest("the prompt is empty", TEXT_INPUT)
         if (request.prompt_format or self.prompt_format) == "chat":
             message = {"role": "user", "content": text}
             return tuple(self.template.encode((message,), request.tools, request.template_options))
@@ -91,7 +92,7 @@ class Preprocessor:
         stop = request.stop
         if stop.include_in_output or request.sampling.min_tokens:
             return ()
-        return self._words(stop.strings, "stop_words")
+        return self._words(stop.strings, STOP_WORDS)
 
     def _words(self, words: tuple[str, ...], field: str) -> tuple[tuple[int, ...], ...]:
         """Words as token sequences, as this tokenizer encodes each of them alone."""
@@ -102,11 +103,11 @@ class Preprocessor:
         self._check_ids(tuple(bias.token_ids), "logit_bias")
         by_id = dict(bias.token_ids)
         for word, weight in bias.words:
-            for token in self.tokenizer.encode(word, control_tokens=True, field="embedding_bias_words"):
+            for token in self.tokenizer.encode(word, control_tokens=True, field=EMBEDDING_BIAS_WORDS):
                 by_id[token] = by_id.get(token, 0.0) + weight
         return by_id
 
-    def _check_ids(self, ids: tuple[int, ...], field: str = "input_ids") -> None:
+    def _check_ids(self, ids: tuple[int, ...], field: str = INPUT_IDS) -> None:
         for token in ids:
             if not 0 <= token < self.tokenizer.vocab_size:
                 raise InvalidRequest(f"token id {token} is not in [0, {self.tokenizer.vocab_size})", field)
@@ -119,7 +120,7 @@ def _output_length(prompt_tokens: int, max_tokens: int | None, context: int) -> 
         raise InvalidRequest(
             f"the prompt has {prompt_tokens} tokens; with at least one for the answer, "
             f"the context of {context} is full: shorten it",
-            "text_input",
+            TEXT_INPUT,
         )
     if max_tokens is not None and max_tokens > room:
         raise InvalidRequest(
@@ -157,4 +158,4 @@ def _check_beams(request: EngineRequest) -> None:
     if request.stream:
         raise InvalidRequest("beams are known at the end only; ask for stream = false", "stream")
     if request.sampling.sequences > request.sampling.beam_width:
-        raise InvalidRequest("at most beam_width sequences are found", "num_return_sequences")
+        raise InvalidRequest("at most beam_width sequences are found", NUM_RETURN_SEQUENCES)

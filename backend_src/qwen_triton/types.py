@@ -159,7 +159,7 @@ def _row(declared: Field[Any]) -> SamplingParameter:
 
 SAMPLING = tuple(map(_row, fields(SamplingParams)))
 """The table of sampling parameters. Tensors, clients' parameters and flags, the OpenAI shim and the check of what an
-engine honours are made from it. It lies here, beside the type whose fields and ranges it is, because the room `tensors`
+engine honours are made from it. It lies here, beside the type whose fields and ranges it is, because the package `tensors`
 may import from here and not the reverse; the tensors' names are in it so that a parameter is one row."""
 CHOICE = ("temperature", "top_k", "top_p", "min_p")
 """The parameters of the random choice of a token; without any of them the most likely token is taken."""

@@ -1,4 +1,4 @@
-"""A chat answer under way: thinking, content and tool calls as they come, then the message they make."""
+"""A chat answer under way: thinking, content and tool calls as they come, and the message they make at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .text_answer import TextAnswer
 
 @dataclass(slots=True)
 class ToolCall:
-    """A function the model wants called; `arguments` is JSON text as the model wrote it."""
+    """A function that the model calls; `arguments` is JSON text as the model wrote it."""
 
     name: str
     arguments: str = ""

@@ -27,7 +27,7 @@ from qwen_triton.types import GenerateRequest
 
 from .chat_answer import ChatAnswer, ChatResult
 from .parameters import build_request
-from .text_answer import Result, TextAnswer
+from .text_answer import TextAnswer, TextResult
 from .transport.ensemble import EnsembleResponses
 from .transport.grpc import GrpcTransport
 from .transport.http import HttpTransport
@@ -62,11 +62,11 @@ class Session:
             self._model = self._transport.describe(self._model_name or self._find_model())
         return self._model
 
-    def generate(self, prompt: str | Sequence[int], **parameters: Any) -> Result:
+    def generate(self, prompt: str | Sequence[int], **parameters: Any) -> TextResult:
         """One text for a text, or for token ids. `parameters`: names of qwen_triton_client.parameters."""
         return self.generate_all(prompt, **parameters)[0]
 
-    def generate_all(self, prompt: str | Sequence[int], **parameters: Any) -> list[Result]:
+    def generate_all(self, prompt: str | Sequence[int], **parameters: Any) -> list[TextResult]:
         """All `n` texts."""
         return self.send(build_request(parameters, **_prompt(prompt))).finish()
 

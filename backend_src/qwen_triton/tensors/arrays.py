@@ -78,7 +78,7 @@ def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
 
 
 def encode_raw(array: Array) -> bytes:
-    """A tensor's contents as they go over the wire: little-endian values, each string (bytes) behind its length."""
+    """An array of any shape as on the wire: little-endian values in C order, each string (bytes) behind its length."""
     if array.dtype != np.object_:
         return array.tobytes()
     return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
@@ -86,6 +86,8 @@ def encode_raw(array: Array) -> bytes:
 
 def decode_strings(raw: bytes) -> list[str]:
     """The strings of a raw BYTES tensor; bytes that are not UTF-8 become U+FFFD."""
+    if len(raw) == 4 + int.from_bytes(raw[:4], "little"):
+        return [raw[4:].decode("utf-8", "replace")]
     strings, at = [], 0
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
@@ -95,8 +97,12 @@ def decode_strings(raw: bytes) -> list[str]:
 
 
 def _numbers(form: str) -> Callable[[bytes], Sequence[Any]]:
-    size = struct.calcsize(f"<{form}")
-    return lambda raw: struct.unpack(f"<{len(raw) // size}{form}", raw)
+    one = struct.Struct(f"<{form}")
+
+    def decode(raw: bytes) -> Sequence[Any]:
+        return one.unpack(raw) if len(raw) == one.size else struct.unpack(f"<{len(raw) // one.size}{form}", raw)
+
+    return decode
 
 
 RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
@@ -109,7 +115,10 @@ RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
 
 
 def check_input(tensor: Tensor, array: Array) -> None:
-    """Raises InvalidRequest when an array's rank is not the tensor's (Triton checks types and fixed dimensions)."""
+    """Raises InvalidRequest when an array is not of shape [rows, …] with the tensor's dimensions after the rows.
+
+    Only their number is compared: Triton has checked types and fixed dimensions.
+    """
     rank = 1 + len(tensor.dims if tensor.reshape is None else tensor.reshape)
     if array.ndim != rank:
         raise InvalidRequest(f"expected {rank} dimensions with the batch, got {array.ndim}", tensor.name)

@@ -41,17 +41,17 @@ _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
 
 
 def wants_stop(arrays: Arrays) -> bool:
-    """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true."""
+    """Whether the request cancels another: stock sends one with the id of a running request and `stop` [rows] = true."""
     return STOP in arrays and bool(arrays[STOP].any())
 
 
 def is_streamed(arrays: Arrays) -> bool:
-    """Whether any row asks for a stream; Triton makes no difference between the rows of a request."""
+    """Whether any of `streaming` [rows] asks for a stream: all rows of a request are answered by the same responses."""
     return STREAMING in arrays and bool(arrays[STREAMING].any())
 
 
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
-    """One EngineRow for each row of the arrays. Raises InvalidRequest with the tensor's name (and row).
+    """One EngineRow for each row of the arrays of shape [rows, …]. Raises InvalidRequest with the tensor's name (and row).
 
     `echo`: whether a request that does not say so gets its prompt's ids back (the model's exclude_input_in_output, negated).
     """
@@ -113,10 +113,10 @@ class EngineRow:
 def encode_engine_request(
     request: EngineRequest, declared: Collection[str], streaming: bool, vocab_size: int
 ) -> dict[str, Array]:
-    """The arrays of one sequence, one row. Raises InvalidRequest for an input that the model does not declare.
+    """The arrays [1, …] of one sequence. Raises InvalidRequest for an input that the model does not declare.
 
-    `declared`: the model's inputs. All ends but the first go as stop words, because there is one `end_id`. A bias is a row
-    of `vocab_size` numbers.
+    `declared`: the model's inputs. All ends but the first go as stop words, because there is one `end_id`. A bias is
+    [1, vocab_size].
     """
     prompt = np.array([request.token_ids], dtype=np.int32)
     arrays: dict[str, Array] = {INPUT_IDS: prompt, INPUT_LENGTHS: _row(INPUT_LENGTHS, prompt.shape[1])}
@@ -141,7 +141,7 @@ def stop_words(request: EngineRequest) -> tuple[tuple[int, ...], ...]:
 
 
 def encode_stop_request() -> dict[str, Array]:
-    """The arrays of a request that cancels another, which it names by its request id (see wants_stop)."""
+    """The arrays [1, 1] of a request that cancels another, which it names by its request id (see wants_stop)."""
     values = {INPUT_LENGTHS: 1, REQUEST_OUTPUT_LEN: 1, STOP: True}
     return {INPUT_IDS: np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
 

@@ -19,7 +19,10 @@ _Decoded = TypeVar("_Decoded")
 
 
 def count_rows(arrays: Arrays) -> int:
-    """The number of prompts, the arrays' first dimension. Raises InvalidRequest where arrays disagree or have none."""
+    """The number of prompts, first dimension of arrays of shape [rows, …].
+
+    Raises InvalidRequest where arrays disagree or have none.
+    """
     rows = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if not rows:
         raise InvalidRequest("a prompt is text, messages or token ids: give one of them", TEXT_INPUT)
@@ -31,7 +34,7 @@ def count_rows(arrays: Arrays) -> int:
 
 
 class Row:
-    """One row of the arrays, read by tensor name; None for a tensor that was not sent.
+    """One row (from 0) of arrays of shape [rows, …], read by tensor name; None for a tensor that was not sent.
 
     Readers raise InvalidRequest with the tensor's name for a value that is not of their kind.
     """
@@ -132,5 +135,8 @@ def each_row(items: Sequence[_Item], convert: Callable[[_Item], _Decoded]) -> li
 
 
 def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Decoded]:
-    """`decode` of each row. Raises InvalidRequest with the tensor's name, and the row's number if there are several."""
+    """`decode` of each row of arrays of shape [rows, …].
+
+    Raises InvalidRequest with the tensor's name, and the row's number if there are several.
+    """
     return each_row([Row(arrays, number) for number in range(count_rows(arrays))], decode)

@@ -55,7 +55,7 @@ def decode_bias(row: Row) -> TokenBias:
 
 
 def decode_generate(arrays: Arrays) -> list[GenerateRequest]:
-    """One request for each row of a text model's input arrays. Raises InvalidRequest with the tensor's name (and row)."""
+    """One request for each row of a text model's arrays [rows, n]. Raises InvalidRequest with the tensor's name (and row)."""
     return decode_rows(arrays, _decode_row)
 
 
@@ -92,7 +92,7 @@ def _decode_row(row: Row) -> GenerateRequest:
 
 
 def encode_generate(request: GenerateRequest) -> dict[str, Array]:
-    """A request as a text model's input arrays of one row, without the inputs that are at their default.
+    """A request as a text model's input arrays [1, n], without the inputs that are at their default.
 
     The inverse of decode_generate.
     """

@@ -27,7 +27,8 @@ class Tokenizer:
     `vocab_size` counts ids that have a text, `model_vocab_size` those that a model may generate.
     `end_ids` end an answer: those of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
     None where the folder has none. `special_tokens` maps the text of each control token to its id; `special_pattern`
-    matches them, and splits a text into pieces of which every second one is a control token.
+    matches them, and splits a text into pieces of which every second one is a control token. Raises ConfigurationError
+    for a folder whose tokenizer cannot be read or is not byte-level.
     """
 
     def __init__(self, folder: TokenizerFolder) -> None:

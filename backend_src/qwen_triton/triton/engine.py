@@ -26,7 +26,7 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import TENSORRT_LLM
+from ..tensors.contract import EXCLUDE_INPUT_IN_OUTPUT, REQUEST_OUTPUT_LEN, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
@@ -53,7 +53,7 @@ class EngineModel:
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
         self._decoupled = is_decoupled(args)
-        self._echo = not parameters.flag("exclude_input_in_output", True)
+        self._echo = not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, True)
         self._address = engine_address(server_pid(), args["model_name"])
         self._supervisor = self._start_engine(parameters)
         self._dispatcher = Dispatcher(EngineClient(self._address), parameters.number("max_in_flight") or 0)
@@ -126,7 +126,7 @@ class EngineModel:
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
-            raise InvalidRequest(reason, "request_output_len")
+            raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
         return split_sequences(row.request)
 
     def _cancel(self, request_id: str) -> None:

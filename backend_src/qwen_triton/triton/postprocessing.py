@@ -12,7 +12,13 @@ from ..ensemble.ack_socket import AckSender, acks_address
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
 from ..serving.request_metrics import RequestMetrics
-from ..tensors.contract import POSTPROCESSING, TENSORRT_LLM
+from ..tensors.contract import (
+    POST_OUTPUT,
+    POST_SEQUENCE_LENGTH,
+    POST_TOKENS_BATCH,
+    POSTPROCESSING,
+    TENSORRT_LLM,
+)
 from ..text.tokenizer import Tokenizer
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
@@ -46,10 +52,10 @@ class PostprocessingModel:
     def _respond(self, request: Any) -> Any:
         try:
             inputs, _, request_id = self._reader.read(request)
-            if tag := read_tag(inputs["TOKENS_BATCH"]):
+            if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(*tag)
-            text = self._postprocessor.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request_id)
+            text = self._postprocessor.decode(inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request_id)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             self._metrics.start().failed(error)
             return pb.InferenceResponse(error=triton_error(error, read_request_id(request) or ""))
-        return pb.InferenceResponse([pb.Tensor("OUTPUT", text)])
+        return pb.InferenceResponse([pb.Tensor(POST_OUTPUT, text)])

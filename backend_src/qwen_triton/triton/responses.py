@@ -14,11 +14,12 @@ import triton_python_backend_utils as pb
 from ..ensemble.ack_ledger import AckLedger
 from ..errors import Cancelled, InvalidRequest, Unavailable
 from ..tensors.arrays import Array
+from ..tensors.contract import CONTEXT_PHASE_PARAMS
 from ..tensors.engine_outputs import OUTPUTS
 from .requests import read_request_id
 
 _log = logging.getLogger(__name__)
-_NOT_OF_AN_ENSEMBLE = "context_phase_params"
+_NOT_OF_AN_ENSEMBLE = CONTEXT_PHASE_PARAMS
 """An output that no ensemble asks for; a client that names no outputs asks for all of them, this one included."""
 
 

@@ -6,6 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
+from qwen_triton.tensors.contract import BAD_WORDS, STOP_WORDS, TEXT_INPUT
+
 from ..deployment.schema import Deployment
 
 PROMPT = "你好，你叫什么名字"
@@ -44,7 +46,7 @@ def reachable(host: str) -> str:
 
 
 def _stock_body() -> dict[str, object]:
-    return {"text_input": PROMPT, "max_tokens": 100, "bad_words": "", "stop_words": ""}
+    return {TEXT_INPUT: PROMPT, "max_tokens": 100, BAD_WORDS: "", STOP_WORDS: ""}
 
 
 def _chat_body(deployment: Deployment) -> dict[str, object]:

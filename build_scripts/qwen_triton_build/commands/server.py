@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs tritonserver until it ends; returns the exit code.
+
+    Raises ConfigurationError for a wrong folder, a port that is taken, or a requirement that the machine does not meet.
+    """
     if not arguments.model_repository.is_dir():
         raise ConfigurationError(f"--model-repository: {arguments.model_repository} is not a folder")
     settings = Server(

@@ -28,21 +28,24 @@ def check_machine() -> None:
 
 
 def check_glibc() -> None:
-    """Refuses a glibc older than 2.35, against which the server and its stub are built."""
+    """Raises ConfigurationError for a glibc older than 2.35, against which the server and its stub are built."""
     name, glibc = platform.libc_ver()
     if name == "glibc" and tuple(map(int, glibc.split(".")[:2])) < _GLIBC:
         raise ConfigurationError(f"glibc {glibc} is too old, 2.35 is needed; use Debian 12, Ubuntu 22.04 or newer")
 
 
 def check_numpy() -> None:
-    """Refuses numpy 2: Triton's Python stub runs in this environment and silently garbles its arrays."""
+    """Raises ConfigurationError for numpy 2: Triton's Python stub, which runs in this environment, garbles its arrays."""
     numpy = version("numpy")
     if int(numpy.split(".")[0]) >= 2:
         raise ConfigurationError(f"numpy {numpy} breaks Triton's Python stub; run: pip install 'numpy<2'")
 
 
 def check_shared_memory() -> None:
-    """Checks /dev/shm, through which tensors pass between the server and its Python models."""
+    """Raises ConfigurationError when /dev/shm is too small.
+
+    Tensors pass through it between the server and its Python models.
+    """
     free = shutil.disk_usage(_SHM).free
     if free < _SHM_BYTES:
         raise ConfigurationError(

@@ -11,9 +11,9 @@ from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_inf
 from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready, encode_model_name
 from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
-from qwen_triton.tensors.contract import BLS
+from qwen_triton.tensors.contract import BLS, LOGPROBS
 from qwen_triton.tensors.text_inputs import encode_generate
-from qwen_triton.tensors.text_outputs import LOGPROBS, TEXT_OUTPUTS
+from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS
 from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, call_error

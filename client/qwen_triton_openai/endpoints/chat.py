@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest
 
@@ -29,7 +30,7 @@ from .tool_choice import ToolPlan, plan_tools, with_tools
 
 router = APIRouter()
 
-NAMES = {"text_input": "messages", "input_ids": "messages", "top_logprobs": "top_logprobs"}
+NAMES = {TEXT_INPUT: "messages", INPUT_IDS: "messages", "top_logprobs": "top_logprobs"}
 """The model's name of a parameter → this endpoint's."""
 
 

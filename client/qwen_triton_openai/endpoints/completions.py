@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest
 
@@ -26,7 +27,7 @@ from .plan import base_request, usage_options, with_prompt
 
 router = APIRouter()
 
-NAMES = {"text_input": "prompt", "input_ids": "prompt", "top_logprobs": "logprobs"}
+NAMES = {TEXT_INPUT: "prompt", INPUT_IDS: "prompt", "top_logprobs": "logprobs"}
 """The model's name of a parameter → this endpoint's."""
 
 

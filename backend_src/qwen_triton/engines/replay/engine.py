@@ -80,6 +80,7 @@ class ReplayEngine:
         self._next_script = 0
 
     def add(self, key: Key, request: EngineRequest) -> None:
+        """Queues a request. Raises InvalidRequest for a token id outside the vocabulary."""
         if any(not 0 <= i < self._options.vocab_size for i in request.token_ids):
             raise InvalidRequest(f"token ids must be in [0, {self._options.vocab_size})", "input_ids")
         if self._options.crash_on in request.token_ids:

@@ -1,4 +1,4 @@
-"""The door to an engine that is a Triton model, against a server of h2 on a socket: no Triton."""
+"""The client of an engine that is a Triton model, against a server of h2 on a socket: no Triton."""
 
 from __future__ import annotations
 
