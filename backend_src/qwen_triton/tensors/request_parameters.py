@@ -67,8 +67,8 @@ _MEANT = {
 }
 """What the engine model and other servers call an optional input of the text models. The prompt under another name is
 missing, which is said anyway."""
-_SHORT = 5
-"""Letters of a name up to which one more letter of difference makes another name of it."""
+_ALLOWED = ((5, 1), (12, 2), (64, 3))
+"""By how many letters a misspelt name may differ, for inputs of up to so many letters."""
 _LONG = 8
 """Letters of a name that is found in another one, as max_tokens in max_new_tokens; end_id is in too many."""
 
@@ -113,14 +113,14 @@ def _meant(name: str, known: Sequence[str]) -> str | None:
 
 
 def _closest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that differs least, if it differs by case, `_` and `-` only, or by a letter (two in long names).
+    """The known name that differs least, if it differs by case, `_` and `-` only, or by few letters (see _ALLOWED).
 
     A name with a hyphen is a header's; it has to be the same but for these.
     """
     plain = _plain(name)
     best = min(known, key=lambda other: edit_distance(plain, _plain(other)))
     distance = edit_distance(plain, _plain(best))
-    allowed = 0 if "-" in name else 1 if len(_plain(best)) <= _SHORT else 2
+    allowed = 0 if "-" in name else next(most for length, most in _ALLOWED if len(_plain(best)) <= length)
     return best if distance <= allowed else None
 
 

@@ -19,11 +19,15 @@ _clock = time.perf_counter
 
 @dataclass(frozen=True)
 class Bounds:
-    """When a load ends: conversations sent, seconds of sending, seconds without a response from the server."""
+    """When a load ends: conversations sent, seconds of sending, seconds without a response from the server.
+
+    `timeout_s`: after so many seconds the load is given up, and what is not answered has failed; None = no such bound.
+    """
 
     conversations: int
     duration_s: float | None = None
     silence_s: float = 120.0
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Load:
         self._turns: dict[int, Iterator[Prompt]] = {}
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._last_response = 0.0
+        self._last_response = self._started = 0.0
         self._open = self._ended = 0
         self._all_sent = False
         self._lost = ""
@@ -65,7 +69,7 @@ class Load:
     def run(self, on_progress: Callable[[LoadProgress], None] = lambda _: None) -> Run:
         """Runs to the end, the deadline or Ctrl-C, and returns what was recorded until then."""
         started, cpu, interrupted = _clock(), time.process_time(), False
-        self._last_response = started
+        self._last_response = self._started = started
         if self._bounds.duration_s is not None:
             self._deadline = started + self._bounds.duration_s
         try:
@@ -108,7 +112,11 @@ class Load:
 
     def _silent(self) -> bool:
         """Whether nothing more will come. Arrivals may have gaps, so silence counts only while requests are in flight."""
-        return bool(self._lost) or (self._open > 0 and _clock() - self._last_response > self._bounds.silence_s)
+        silent = self._open > 0 and _clock() - self._last_response > self._bounds.silence_s
+        return bool(self._lost) or silent or self._timed_out()
+
+    def _timed_out(self) -> bool:
+        return self._bounds.timeout_s is not None and _clock() - self._started > self._bounds.timeout_s
 
     def _fail_open_requests(self) -> None:
         """Marks requests in flight as failed after silence or a lost connection; after Ctrl-C they stay unfinished."""
@@ -119,7 +127,12 @@ class Load:
 
     def _next_conversation(self) -> bool:
         """Sends the first turn of the next conversation. False when there is none or the time is over."""
-        if self._lost or self._all_sent or (self._deadline is not None and _clock() >= self._deadline):
+        if (
+            self._lost
+            or self._all_sent
+            or self._timed_out()
+            or (self._deadline is not None and _clock() >= self._deadline)
+        ):
             self._all_sent = True
             return False
         with self._lock:

@@ -163,7 +163,7 @@ def test_conversations_share_their_beginning_and_grow(encode: Encode) -> None:
     [
         ("a.txt", "one\n\n two\n", [Entry("one", None), Entry(" two", None)]),
         ("a.json", '[{"prompt": "p"}, {"input": "i", "output": "o"}]', [Entry("p", None), Entry("i", "o")]),
-        ("a.json", '[{"instruction": "do", "input": "i", "output": "o"}]', [Entry("do\ni", "o")]),
+        ("a.json", '[{"instruction": "do", "input": "i", "output": "o"}]', [Entry("i do", "o", of_stock=True)]),
         ("a.jsonl", '"x"\n{"prompt": "y"}\n', [Entry("x", None), Entry("y", None)]),
         (
             "a.json",
