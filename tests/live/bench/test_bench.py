@@ -113,8 +113,6 @@ def test_stock_s_further_arguments(
     assert [event["args"] for event in json.loads(Path("perfetto.json").read_text())] == [{"isl": 16, "osl": 8}] * 6
     header, *rows = list(csv.reader(Path("out.csv").read_text().splitlines()))
     assert (header[:2], [row[9] for row in rows]) == (["Requests/Sec", "OP tokens/sec"], ["6.00", "6.00"])
-    assert "TTFT" in said
-    assert "Tokens per response |" in said
 
 
 def test_decoupled_over_http_is_refused_as_in_stock(
