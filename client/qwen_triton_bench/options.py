@@ -117,7 +117,13 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     )
     add("--duration", type=float, metavar="S", help="send for so many seconds")
     add("--max-input-len", type=int, default=4096, metavar="N", help="no longer prompts (default 4096)")
-    add("-c", "--concurrency", type=int, metavar="N", help="always so many at once; default: all at once, as stock")
+    add(
+        "-c",
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="always so many at once, with a rate or trace at most so many; default: all at once, as stock",
+    )
     add("--request-rate", type=float, default=-1.0, metavar="R", help="requests a second; -1 = all at once")
     add(
         "--time-delay-dist",

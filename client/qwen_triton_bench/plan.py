@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qwen_triton.errors import ConfigurationError
 
@@ -14,7 +14,7 @@ from .prompts.prompt import Conversation
 from .prompts.prompt_text import PromptText
 from .prompts.tokenizer import Encode
 from .prompts.workloads import SharedPrefix, conversations_with_prefix, entries_as_prompts, fixed_prompt, shaped
-from .run.arrivals import Arrivals, Closed, all_at_once, constant_rate, poisson_rate, read_trace, trace
+from .run.arrivals import Arrivals, Closed, Open, all_at_once, constant_rate, poisson_rate, read_trace, trace
 from .run.load import Bounds
 from .run.statistics import GoodputLimits
 
@@ -90,7 +90,6 @@ def make_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) 
     given = [
         name
         for name, is_given in (
-            ("--concurrency", arguments.concurrency is not None),
             ("--request-rate", arguments.request_rate != -1),
             ("--trace", times is not None),
         )
@@ -98,10 +97,15 @@ def make_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) 
     ]
     if len(given) > 1:
         raise ConfigurationError(f"{given[0]} and {given[1]} are two ways to say when requests come; give one")
-    if arguments.concurrency is not None:
-        if arguments.concurrency < 1:
-            raise ConfigurationError(f"--concurrency: must be 1 or more, got {arguments.concurrency}")
-        return Closed(arguments.concurrency)
+    most = arguments.concurrency
+    if most is not None and most < 1:
+        raise ConfigurationError(f"--concurrency: must be 1 or more, got {most}")
+    if most is not None and not given:
+        return Closed(most)
+    return replace(_open_arrivals(arguments, times), most=most)
+
+
+def _open_arrivals(arguments: argparse.Namespace, times: Sequence[float] | None) -> Open:
     if times is not None:
         return trace(times, arguments.trace.name)
     if arguments.request_rate == -1:

@@ -152,6 +152,14 @@ def test_a_dataset_is_sent_once_at_most(asked: str, sent: int, dataset: Path, en
     assert (len(plan.conversations), plan.bounds.conversations) == (sent, sent)
 
 
+def test_a_rate_and_a_concurrency_go_together(encode: Encode) -> None:
+    """As stock's HTTP client has it: at the rate, with at most so many connections."""
+    plan = make_plan(parse(f"core -c 3 --request-rate 50 --time-delay-dist constant {NORMAL}"), encode, as_ids=True)
+    assert str(plan.arrivals) == "50 a second, evenly, at most 3 in flight"
+    assert isinstance(plan.arrivals, Open)
+    assert plan.arrivals.most == 3
+
+
 def test_the_histogram_example_is_stocks(encode: Encode) -> None:
     plan = make_plan(parse("core --num-requests 400 token-from-histogram --histogram-key example"), encode, as_ids=True)
     prompts = [p for (p,) in plan.conversations]

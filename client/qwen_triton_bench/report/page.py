@@ -144,14 +144,14 @@ def _offered(result: BenchmarkResult) -> float:
     """Sort key of the runs of a group: concurrency, or requests a second."""
     p = result.parameters
     rate = p.get("request_rate", -1)
-    return float(p.get("concurrency") or (rate if rate != -1 else result.figures["sent"]))
+    return float(rate if rate != -1 else p.get("concurrency") or result.figures["sent"])
 
 
 def _load(result: BenchmarkResult) -> str:
     p = result.parameters
-    if "concurrency" in p:
-        return f"{p['concurrency']} at once"
-    return f"{p['request_rate']}/s" if p.get("request_rate", -1) != -1 else f"all {result.figures['sent']}"
+    if p.get("request_rate", -1) != -1:
+        return f"{p['request_rate']}/s"
+    return f"{p['concurrency']} at once" if "concurrency" in p else f"all {result.figures['sent']}"
 
 
 def _each(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..prompts.prompt import Conversation, Prompt
 from ..targets.target import Counts, Target
-from .arrivals import Arrivals, Closed
+from .arrivals import Arrivals, Closed, Open
 from .samples import Run, Sample
 
 _TICK_S = 0.1
@@ -95,8 +95,15 @@ class Load:
             due = started + offset
             if due > _clock():
                 self._wait(lambda due=due: _clock() >= due, started, on_progress, due)  # type: ignore[misc]
-            if not self._next_conversation():
+            if self._is_full():
+                self._wait(lambda: not self._is_full(), started, on_progress)
+            if self._is_full() or not self._next_conversation():
                 return
+
+    def _is_full(self) -> bool:
+        """Whether as many are in flight as an open loop allows."""
+        most = self._arrivals.most if isinstance(self._arrivals, Open) else None
+        return most is not None and self._open >= most
 
     def _wait(
         self,
@@ -192,8 +199,11 @@ class Load:
         with self._lock:
             self._open -= 1
             self._ended += 1
-        if self._open == 0 or self._all_sent:
+        if self._open == 0 or self._all_sent or self._waits_for_room():
             self._changed.set()
+
+    def _waits_for_room(self) -> bool:
+        return isinstance(self._arrivals, Open) and self._arrivals.most is not None
 
     def _past_deadline(self) -> bool:
         return self._deadline is not None and _clock() >= self._deadline

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,15 @@ def test_a_timeout_gives_up_what_is_not_answered(arrivals: Closed | Open) -> Non
     assert any(s.answered for s in run.samples)
     if isinstance(arrivals, Closed):
         assert len(run.samples) < 10
+
+
+def test_an_open_plan_may_have_a_bound_in_flight() -> None:
+    """The next request waits for an answer, and goes as soon as there is one."""
+    target = Echo(delay=0.02)
+    run = Load(target, ONE, replace(all_at_once(), most=2), Bounds(10), 0).run()
+    assert (len(run.samples), target.most) == (10, 2)
+    assert run.seconds < 0.4
+    assert all(s.answered for s in run.samples)
 
 
 def test_turns_follow_one_another() -> None:
