@@ -1,7 +1,8 @@
 """A child process in its own session, which ends with its parent.
 
 Its own session keeps the terminal's Ctrl-C from it, so that the parent decides the order in which its children end. The
-kernel sends it SIGTERM when the parent dies, for whatever reason (PR_SET_PDEATHSIG).
+kernel sends it SIGTERM when the parent dies, for whatever reason (PR_SET_PDEATHSIG). Its files and shared-memory regions are
+its user's alone (private_files).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .private_files import UMASK, keep_files_private
+
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
+def _before_it_runs() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    keep_files_private()
 
 
 class ChildProcess:
@@ -45,7 +49,8 @@ class ChildProcess:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            umask=UMASK,
+            preexec_fn=_before_it_runs,
         )
 
     def poll(self) -> int | None:

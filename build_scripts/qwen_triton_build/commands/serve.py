@@ -119,7 +119,7 @@ class _Serving:
         if missing:
             self._phases.report(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
             return None
-        triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
+        triton = f"{reachable(self._deployment.server.host_of('grpc'))}:{self._deployment.server.grpc_port}"
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
         return ManagedShim(

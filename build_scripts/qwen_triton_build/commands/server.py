@@ -8,10 +8,11 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.schema import Server
+from ..deployment.schema import ClosedApi, Server
 from ..launch.preflight import check_machine, check_ports
 from ..launch.tritonserver import TritonServer
 
@@ -38,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{key}-port", type=_port, metavar="PORT", default=port, help=f"default: {variable}, else {default}"
         )
+    parser.add_argument(
+        "--open-api",
+        action="append",
+        default=[],
+        choices=get_args(ClosedApi),
+        help="an API of Triton that any caller may use; without it, all of these are closed; may be repeated",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
     parser.add_argument(
         "--tritonserver", type=Path, metavar="FILE", help="the binary to start; default: found on the machine"
@@ -56,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port,
         metrics_port=arguments.metrics_port,
+        open_apis=arguments.open_api,
         tritonserver=arguments.tritonserver,
     )
     check_machine()

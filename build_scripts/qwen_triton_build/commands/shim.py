@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve import server_key
 from qwen_triton.tensors.contract import BLS
 from qwen_triton_openai.settings import FILES, ShimSettings
 
 from ..deployment.schema import load_deployment
+from ..launch.closed_apis import read_key
 
 _EPILOG = """
 examples:
@@ -74,7 +76,11 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
 
 
 def _of_deployment(file: Path) -> dict[str, Any]:
-    return load_deployment(file).shim_settings().model_dump()
+    deployment = load_deployment(file)
+    key = read_key(deployment.server)
+    if key is not None:
+        os.environ[server_key.VARIABLE] = key  # as for every client of a Triton that needs one
+    return deployment.shim_settings().model_dump()
 
 
 def _port_of_environment() -> int | None:

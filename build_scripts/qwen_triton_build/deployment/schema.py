@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -58,9 +58,20 @@ class Repository(Section):
     postprocessing_instances: Positive = 1
 
 
+Door = Literal["http", "grpc", "metrics"]
+"""A port of tritonserver."""
+ClosedApi = Literal["shared-memory", "model-repository", "trace", "logging"]
+"""An API by which a caller changes the server or reads what is another's; no model and no client of ours uses them."""
+LOOPBACK = "127.0.0.1"
+
+
 class Server(Section):
     """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
+    `expose`: which of its ports listen at `host`; the others listen on loopback.
+    `api_key_file`: a file with the key that HTTP and gRPC ask for, by the header `triton-grpc-protocol-api-key`; health
+    needs none.
+    `open_apis`: which of the APIs that are closed to everybody else (tritonserver 2.51's names) any caller may use.
     `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
     `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
@@ -69,6 +80,9 @@ class Server(Section):
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
+    expose: list[Door] = Field(default_factory=lambda: list(get_args(Door)))
+    api_key_file: FilePath | None = None
+    open_apis: list[ClosedApi] = Field(default_factory=list)
     tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
@@ -76,6 +90,10 @@ class Server(Section):
     on_failure: Literal["exit", "restart"] = "exit"
     max_restarts: Positive = 5
     log_verbose: NotNegative = 0
+
+    def host_of(self, door: Door) -> str:
+        """The address that this port listens at."""
+        return self.host if door in self.expose else LOOPBACK
 
 
 class Deployment(Section):
@@ -101,7 +119,7 @@ class Deployment(Section):
     def shim_settings(self) -> ShimSettings:
         """`openai`, with this server's address and this model's name where they are not set there."""
         defaults = {
-            "triton_url": f"{self.server.host}:{self.server.grpc_port}",
+            "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
@@ -122,6 +140,9 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     folder = (base / deployment.model).resolve()
     changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
     changes["engine"] = with_engine_paths(deployment.engine, base)
+    if deployment.server.api_key_file is not None:
+        file = (base / deployment.server.api_key_file).resolve()
+        changes["server"] = deployment.server.model_copy(update={"api_key_file": file})
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
     if deployment.build is not None:
