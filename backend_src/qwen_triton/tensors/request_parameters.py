@@ -71,6 +71,8 @@ _ALLOWED = ((5, 1), (12, 2), (64, 3))
 """By how many letters a misspelt name may differ, for inputs of up to so many letters."""
 _LONG = 8
 """Letters of a name that is found in another one, as max_tokens in max_new_tokens; end_id is in too many."""
+_LONGEST_NAME = 128
+"""Letters from which on a name is near no input, and is not compared with any."""
 
 
 def check_parameters(names: Iterable[str], model: str) -> None:
@@ -81,7 +83,7 @@ def check_parameters(names: Iterable[str], model: str) -> None:
     for name in names:
         if name in _OF_TRITON or name in _OF_STOCKS_CLIENTS:
             continue
-        if fault := _fault(name, model):
+        if len(name) <= _LONGEST_NAME and (fault := _fault(name, model)):
             raise InvalidRequest(fault, name)
 
 

@@ -22,7 +22,7 @@ from ..tensors.contract import (
 from ..text.tokenizer import Tokenizer
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import RequestReader, read_parameters, read_request_id, repository_of
+from .requests import RequestReader, read_limits, read_parameters, read_request_id, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -34,7 +34,7 @@ class PostprocessingModel:
         prepare_process(POSTPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
-        self._reader = RequestReader(POSTPROCESSING)
+        self._reader = RequestReader(POSTPROCESSING, read_limits(args))
         self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
         self._metrics = RequestMetrics()
         self._publisher = MetricsPublisher(POSTPROCESSING, self._metrics, None)
@@ -51,6 +51,7 @@ class PostprocessingModel:
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             inputs, _, request_id = self._reader.read(request)
             if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(*tag)

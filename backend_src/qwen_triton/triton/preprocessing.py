@@ -12,12 +12,13 @@ from ..preprocess import Preprocessor
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import PREPROCESSING
+from ..tensors.limits import check_requests
 from ..tensors.prompt import decode_prompts, encode_prompts
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from .metrics import MetricsPublisher
 from .model_process import prepare_process
-from .requests import RequestReader, read_parameters, read_request_id, repository_of
+from .requests import RequestReader, read_limits, read_parameters, read_request_id, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -31,7 +32,8 @@ class PreprocessingModel:
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
-        self._reader = RequestReader(PREPROCESSING)
+        self._limits = read_limits(args)
+        self._reader = RequestReader(PREPROCESSING, self._limits)
         self._metrics = RequestMetrics()
         self._publisher = MetricsPublisher(PREPROCESSING, self._metrics, None)
         self._publisher.start()
@@ -44,6 +46,7 @@ class PreprocessingModel:
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             arrays = self._encode(self._reader.read(request).arrays)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             self._metrics.start().failed(error)
@@ -53,5 +56,6 @@ class PreprocessingModel:
 
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
+        check_requests(prompts, self._limits)
         requests = each_row(prompts, lambda prompt: self._preprocessor.engine_requests(prompt)[0])
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)

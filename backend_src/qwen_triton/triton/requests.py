@@ -12,9 +12,13 @@ from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
 from ..tensors.contract import INPUTS
+from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
 
 _NO_PARAMETERS = ("", "{}")
+_LOOKED_AT = 1 << 16
+"""Bytes of parameters in which the one that is not UTF-8 is looked for."""
+_SHOWN = 128
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -27,27 +31,39 @@ class RequestContent(NamedTuple):
 
 
 class RequestReader:
-    """Reads requests to a model of the contract, which has the name `model` there. Thread-safe."""
+    """Reads requests to a model of the contract, which has the name `model` there, within the table of limits. Thread-safe."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._model = model
         self._declared = {tensor.name: tensor for tensor in INPUTS[model]}
+        self._limits = limits
 
-    def read(self, request: Any) -> RequestContent:
-        """The inputs that were sent, and the parameters.
+    def check_envelope(self, request: Any) -> None:
+        """Raises InvalidRequest for an id or a list of outputs above their limits, and for an id that is not UTF-8.
 
-        Raises InvalidRequest for an input of the wrong rank, for a parameter that nearly is an input, and for an id or
-        a parameter that is not UTF-8.
+        Call it before `read`.
         """
         request_id = read_request_id(request)
         if request_id is None:
             raise InvalidRequest("is not valid UTF-8", "id")
-        parameters = _read_request_parameters(request)
+        self._limits.check("request_id_bytes", utf8_bytes((request_id,)), "id")
+        self._limits.check("outputs", len(request.requested_output_names()), "outputs")
+
+    def read(self, request: Any) -> RequestContent:
+        """The inputs that were sent, and the parameters.
+
+        Raises InvalidRequest for an input of the wrong rank, for a parameter that nearly is an input or is not UTF-8, and
+        for what is above a limit.
+        """
+        text = _parameters_of(request)
+        self._limits.check("parameters_bytes", len(text), "parameters")
+        parameters = {} if text in _NO_PARAMETERS else json.loads(text)
         check_parameters(parameters, self._model)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, array in arrays.items():
             check_input(self._declared[name], array)
-        return RequestContent(arrays, parameters, request_id)
+        check_sizes(arrays, self._limits)
+        return RequestContent(arrays, parameters, request.request_id())
 
 
 def read_request_id(request: Any) -> str | None:
@@ -58,23 +74,25 @@ def read_request_id(request: Any) -> str | None:
         return None
 
 
-def _read_request_parameters(request: Any) -> dict[str, Any]:
+def _parameters_of(request: Any) -> str:
+    """A request's parameters as JSON. Raises InvalidRequest naming one that is not UTF-8."""
     try:
-        text = request.parameters()
+        return str(request.parameters())
     except UnicodeDecodeError as error:
         raise InvalidRequest(
             "a request parameter's name and value must be valid UTF-8", _broken(error.object)
         ) from None
-    return {} if text in _NO_PARAMETERS else dict(json.loads(text))
 
 
 def _broken(text: bytes) -> str:
     """The name of the first parameter that is not UTF-8. Values are not shown: forwarded headers are not all the caller's."""
+    if len(text) > _LOOKED_AT:
+        return "parameters"
     with contextlib.suppress(ValueError):
         for name, value in json.loads(text.decode("utf-8", "replace")).items():
             if _REPLACED in f"{name}{value}":
-                return str(name)
-    return ""
+                return str(name)[:_SHOWN]
+    return "parameters"
 
 
 def read_parameters(args: Mapping[str, str]) -> Parameters:
@@ -82,6 +100,11 @@ def read_parameters(args: Mapping[str, str]) -> Parameters:
     config = json.loads(args["model_config"])
     values = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
     return Parameters(config["name"], values)
+
+
+def read_limits(args: Mapping[str, str]) -> Limits:
+    """The table of limits, with what the model's parameter `limits` sets. Raises ConfigurationError."""
+    return Limits.read(read_parameters(args).json_object("limits"))
 
 
 def is_decoupled(args: Mapping[str, str]) -> bool:

@@ -20,6 +20,7 @@ from ..launch.log import ServerLog, default_log
 from ..launch.managed_processes import ManagedShim, ManagedTriton, missing_shim_packages
 from ..launch.ranks import ranks
 from ..launch.tritonserver import TritonServer
+from ..processes import raise_descriptor_limit
 from ..repository.placeholders import placeholders
 from ..repository.render import render
 from .console import ConsoleProgress, Phases
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: sys.exit(0))  # until the launcher takes them over
+    raise_descriptor_limit()
     deployment = load_deployment(arguments.deployment)
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
         return _Serving(arguments, deployment, Path(work)).run()

@@ -10,11 +10,15 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_openai.settings import Host
 
 from ..deployment.schema import ClosedApi, Server
 from ..launch.preflight import check_machine, check_ports
 from ..launch.tritonserver import TritonServer
+from ..processes import raise_descriptor_limit
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(ClosedApi),
         help="an API of Triton that any caller may use; without it, all of these are closed; may be repeated",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)"
+    )
     parser.add_argument(
         "--tritonserver", type=Path, metavar="FILE", help="the binary to start; default: found on the machine"
     )
@@ -67,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         open_apis=arguments.open_api,
         tritonserver=arguments.tritonserver,
     )
+    raise_descriptor_limit()
     check_machine()
     check_ports(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
@@ -87,6 +94,13 @@ def _leave(*_: object) -> None:
     for name in _ENDING:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _host(text: str) -> str:
+    try:
+        return str(TypeAdapter(Host).validate_python(text))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _port(text: str) -> int:

@@ -35,6 +35,20 @@ _WORKERS_END_S = 3.0
 """How long the other ranks may take to end after rank 0, before they are killed."""
 
 
+_STACK_BYTES = 256 << 20
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+
+
+def _stack_bytes() -> int:
+    """The stack of each thread of tritonserver; 0 = as it is, where the machine commits memory before it is used.
+
+    Its HTTP server keeps bodies, their chunks and their nesting on the stack: with the usual 8 MiB a body of 7 MB, a million
+    chunks of one byte or a million brackets end tritonserver 2.51 (SIGSEGV). A stack takes memory only as it is used.
+    """
+    strict = _OVERCOMMIT.is_file() and _OVERCOMMIT.read_text().strip() == "2"
+    return 0 if strict else _STACK_BYTES
+
+
 def command_line(
     settings: Server, repository: Path, backends: Path, binary: Path, shm_prefix: str, rank: int = 0
 ) -> list[str]:
@@ -103,7 +117,7 @@ class TritonServer:
         # A killed mpirun leaves its session folder behind; below `work` it is removed with the rest.
         mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}
         key = {} if self._key is None else {server_key.VARIABLE: self._key}
-        self._process = ChildProcess(command, environment(installation) | mpi | key)
+        self._process = ChildProcess(command, environment(installation) | mpi | key, stack_bytes=_stack_bytes())
         self._hidden = True
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.contract import BLS
-from qwen_triton.triton.requests import RequestReader
+from qwen_triton.triton.requests import RequestContent, RequestReader
 
 TEXT = np.array([[b"hello"]], dtype=np.object_)
 READER = RequestReader(BLS)
@@ -31,6 +31,9 @@ class FakeRequest:
     def __init__(self, parameters: str | bytes, request_id: bytes = b"", **arrays: Array) -> None:
         self._parameters, self._id, self._arrays = parameters, request_id, arrays
 
+    def requested_output_names(self) -> list[str]:
+        return []
+
     def request_id(self) -> str:
         return self._id.decode()
 
@@ -50,6 +53,12 @@ def test_inputs_and_parameters(text: str, parameters: dict[str, object]) -> None
     assert content.arrays == {"text_input": TEXT}
 
 
+def read(request: FakeRequest) -> RequestContent:
+    """As a model reads a request."""
+    READER.check_envelope(request)
+    return READER.read(request)
+
+
 def test_the_id_of_a_request() -> None:
     assert READER.read(FakeRequest("", b"7", text_input=TEXT)).request_id == "7"
 
@@ -63,6 +72,7 @@ def test_the_id_of_a_request() -> None:
             b"",
             "X-Name: a request parameter's name and value must be valid UTF-8",
         ),
+        (b"\xff" * (1 << 17), b"", "parameters: a request parameter's name and value must be valid UTF-8"),
         ("", b"\xff", "id: is not valid UTF-8"),
     ],
 )
@@ -70,7 +80,7 @@ def test_what_is_not_utf8_is_refused_by_name_without_its_value(
     parameters: str | bytes, request_id: bytes, message: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        READER.read(FakeRequest(parameters, request_id, text_input=TEXT))
+        read(FakeRequest(parameters, request_id, text_input=TEXT))
     assert str(refusal.value) == message
 
 
