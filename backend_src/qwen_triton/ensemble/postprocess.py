@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from ..errors import InvalidRequest
-from ..tensors.arrays import Array, encode_strings
+from ..tensors.arrays import Array, encode_flat_strings
 from ..tensors.contract import POST_SEQUENCE_LENGTH, POST_TOKENS_BATCH
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
@@ -31,16 +31,16 @@ class Postprocessor:
         self._incomplete: OrderedDict[tuple[str, int, int], tuple[float, bytes]] = OrderedDict()
 
     def decode(self, tokens: Array, lengths: Array, request_id: str) -> Array:
-        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows, sequences], UTF-8 bytes.
+        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows * sequences], UTF-8 bytes.
 
-        Raises InvalidRequest for lengths of other rows and sequences, for a length that is not in 0 to n, and for an id
-        that the model cannot have.
+        One dimension, as stock has it: its clients take the first text with `[0]`. Raises InvalidRequest for lengths of
+        other rows and sequences, for a length that is not in 0 to n, and for an id that the model cannot have.
         """
         if lengths.shape != tokens.shape[:2]:
             raise _other_shape(list(lengths.shape), list(tokens.shape[:2]))
         rows = each_row(list(zip(tokens.tolist(), lengths.tolist(), strict=True)), self._counted)
-        return encode_strings(
-            [[self._text((request_id, r, s), ids) for s, ids in enumerate(row)] for r, row in enumerate(rows)]
+        return encode_flat_strings(
+            self._text((request_id, r, s), ids) for r, row in enumerate(rows) for s, ids in enumerate(row)
         )
 
     def _counted(self, row: tuple[list[list[int]], list[int]]) -> list[list[int]]:

@@ -73,6 +73,10 @@ _LONG = 8
 """Letters of a name that is found in another one, as max_tokens in max_new_tokens; end_id is in too many."""
 _LONGEST_NAME = 128
 """Letters from which on a name is near no input, and is not compared with any."""
+CALL = "qwen_triton_call"
+"""A request's name for CANCEL_CALL; unlike its id, random, so that nobody else can cancel it."""
+CANCEL_CALL = "qwen_triton_cancel"
+"""Ends the request whose CALL this is with finish «cancelled»; the request that has it is answered «cancelled»."""
 
 
 def check_parameters(names: Iterable[str], model: str) -> None:

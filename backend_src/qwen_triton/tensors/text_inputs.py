@@ -26,6 +26,7 @@ from .contract import (
     LOGIT_BIAS,
     MESSAGES,
     PAD_ID,
+    PARALLEL_TOOL_CALLS,
     PROMPT_FORMAT,
     REFUSED_TEXT_INPUTS,
     RETURN_NUM_INPUT_TOKENS,
@@ -86,6 +87,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
         counts_input=row.flag(RETURN_NUM_INPUT_TOKENS) is not False,
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
+        parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
     )
@@ -116,6 +118,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         STREAM: request.stream or None,
         RETURN_NUM_INPUT_TOKENS: None if request.counts_input else False,
         RETURN_NUM_OUTPUT_TOKENS: (request.count_pieces or None) if request.counts_output else False,
+        PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
         **encode_text_sampling(request.sampling),

@@ -11,6 +11,7 @@ from ..engines.process.socket import engine_address
 from ..ensemble.ack_socket import AckSender, acks_address
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
+from ..serving.lifeline import Lifeline
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.contract import (
     POST_OUTPUT,
@@ -40,12 +41,15 @@ class PostprocessingModel:
         self._publisher = MetricsPublisher(POSTPROCESSING, self._metrics, None)
         self._acks.start()
         self._publisher.start()
+        self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         with self._acks.working():
             return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._acks.stop()
         self._publisher.stop()
 

@@ -8,7 +8,10 @@ from typing import Any
 import triton_python_backend_utils as pb
 
 from ..chat.template import ChatTemplate
+from ..errors import Unavailable
 from ..preprocess import Preprocessor
+from ..serving.dispatcher import SHUTTING_DOWN
+from ..serving.lifeline import Lifeline
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import PREPROCESSING
@@ -37,15 +40,25 @@ class PreprocessingModel:
         self._metrics = RequestMetrics()
         self._publisher = MetricsPublisher(PREPROCESSING, self._metrics, None)
         self._publisher.start()
+        self._draining = False
+        self._lifeline = Lifeline(PREPROCESSING, self._drain, idle=lambda: True)  # execute returns the answers
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._publisher.stop()
+
+    def _drain(self) -> None:
+        """Refuses new requests: those of the ensemble begin here."""
+        self._draining = True
 
     def _respond(self, request: Any) -> Any:
         try:
+            if self._draining:
+                raise Unavailable(SHUTTING_DOWN)
             self._reader.check_envelope(request)
             arrays = self._encode(self._reader.read(request).arrays)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
@@ -57,5 +70,6 @@ class PreprocessingModel:
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
         check_requests(prompts, self._limits)
+        prompts = each_row(prompts, self._preprocessor.resolve_stops)
         requests = each_row(prompts, lambda prompt: self._preprocessor.engine_requests(prompt)[0])
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
-from ..tensors.contract import INPUTS
+from ..tensors.contract import INPUTS, STOP
 from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
 
@@ -113,13 +113,12 @@ def is_decoupled(args: Mapping[str, str]) -> bool:
     return bool(policy.get("decoupled", False))
 
 
-def check_stream(streamed: bool, decoupled: bool, field: str) -> None:
-    """Raises InvalidRequest, with `field`, for a stream from a model that may send one response only.
+def asks_stop(request: Any) -> bool:
+    """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true.
 
-    Triton itself would break off such a stream.
+    Reads nothing else of it, because a stop is never refused for anything beside it.
     """
-    if streamed and not decoupled:
-        raise InvalidRequest("this server answers whole; leave it out, or serve with repository.decoupled: true", field)
+    return any(tensor.name() == STOP and tensor.as_numpy().any() for tensor in request.inputs())
 
 
 def repository_of(args: Mapping[str, str]) -> Path:
