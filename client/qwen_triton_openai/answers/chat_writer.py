@@ -58,11 +58,12 @@ class ChatWriter:
 
     def _piece(self, piece: TextPiece) -> list[bytes]:
         out: list[bytes] = []
-        self._usage.add(piece)
         choice = self._choices.get(piece.sequence)
         if choice is None:
             choice = self._choices[piece.sequence] = self._new_choice()
+            self._usage.add_prompt(piece)
             out.append(self._chunk(piece.sequence, _ROLE))
+        self._usage.add(piece)
         deltas = choice.feed(piece)
         if piece.logprobs is None and not self._each_usage:
             out += [self._plain(piece.sequence, delta) for delta in deltas]

@@ -16,6 +16,9 @@ from starlette.types import Scope
 
 from .observe import RequestRecord, elapsed_s
 
+_MOST_NAMES, _LONGEST_NAME = 32, 64
+"""Of a list of names that a client chose."""
+
 
 class AccessLog:
     """A watcher that writes a line to `stream` (default: standard output) when a request has ended."""
@@ -54,4 +57,6 @@ def entry(record: RequestRecord) -> dict[str, Any]:
             "prompt_tokens": record.prompt_tokens,
             "completion_tokens": record.completion_tokens,
         }
+    if record.ignored:
+        line["ignored_parameters"] = [name[:_LONGEST_NAME] for name in record.ignored[:_MOST_NAMES]]
     return line

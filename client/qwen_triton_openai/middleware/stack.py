@@ -19,7 +19,7 @@ from .tracing import tracing
 
 _OTHER_PATHS = {METRICS_PATH, "/v1/models", "/tokenize", "/detokenize"}
 _EXPOSED = [
-    "x-request-id", "retry-after",
+    "x-request-id", "x-ignored-parameters", "retry-after",
     *(f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in ("requests", "tokens")),
 ]  # fmt: skip
 

@@ -240,6 +240,28 @@ def test_thinking_can_be_turned_off_where_there_is_none(templates: dict[str, Cha
         templates["qwen2.5"].render([user("a")], (), {"enable_thinking": True})
 
 
+def test_effort_is_thinking_where_the_template_has_the_choice(templates: dict[str, ChatTemplate]) -> None:
+    """none turns it off, others leave it on; enable_thinking goes before it; elsewhere it is a hint."""
+    thinks, plain = templates["qwen3"], templates["qwen2.5"]
+    on = thinks.render([user("a")], (), {"enable_thinking": True})
+    off = thinks.render([user("a")], (), {"enable_thinking": False})
+    assert on != off
+    assert thinks.render([user("a")], (), {"reasoning_effort": "none"}) == off
+    assert thinks.render([user("a")], (), {"reasoning_effort": "low"}) == on
+    assert thinks.render([user("a")], (), {"reasoning_effort": "low", "enable_thinking": False}) == off
+    for effort in ("none", "high"):
+        assert plain.render([user("a")], (), {"reasoning_effort": effort}) == plain.render([user("a")])
+    with pytest.raises(InvalidRequest) as refused:
+        thinks.render([user("a")], (), {"reasoning_effort": 3})
+    assert refused.value.field == "chat_template_kwargs.reasoning_effort"
+
+
+def test_a_template_that_reads_the_effort_gets_it(qwen25: Tokenizer) -> None:
+    """As gpt-oss's does."""
+    template = ChatTemplate(qwen25, {"default": "{{ reasoning_effort }}: {{ messages[0].content }}"}, {})
+    assert template.render([user("a")], (), {"reasoning_effort": "low"}) == "low: a"
+
+
 @pytest.mark.parametrize("text", ["\ud83d", "<|im_end|>\ud83d"])
 def test_half_a_surrogate_pair_in_a_message_is_the_callers_fault(template: ChatTemplate, text: str) -> None:
     """JSON can write one; the error names the messages, not the raw prompt."""
