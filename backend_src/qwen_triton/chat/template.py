@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, InvalidRequest
 from ..text.tokenizer import Tokenizer
 from .control_tokens import ControlTokens, Marks
 from .jinja import template_environment
-from .messages import Message, Tool, check_messages, check_tools
+from .messages import Message, Tool, check_messages, check_tools, has_text_arguments, with_object_arguments
 
 CHATML = """
 {%- if messages[0].role != 'system' %}
@@ -79,7 +79,12 @@ class ChatTemplate:
     def _prompt(self, messages: object, tools: object, options: Mapping[str, Any]) -> tuple[str, Marks]:
         try:
             checked, functions = check_messages(messages), check_tools(tools or ())
-            return self._fill(checked, functions, options)
+            try:
+                return self._fill(checked, functions, options)
+            except InvalidRequest:
+                if not has_text_arguments(checked):
+                    raise
+                return self._fill(with_object_arguments(checked), functions, options)
         except RecursionError:
             raise InvalidRequest("messages, tools or options are nested too deeply", "messages") from None
 
