@@ -10,6 +10,9 @@ QwenTritonError
 
 from __future__ import annotations
 
+CONTEXT_EXCEEDED = "This model's maximum context length is"
+"""How the message of a prompt that does not fit begins, on every edge: clients of OpenAI's API look for these words."""
+
 
 class QwenTritonError(Exception):
     """Base of all errors raised on purpose."""

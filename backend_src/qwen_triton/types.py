@@ -199,7 +199,8 @@ class GenerateRequest:
 
     `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
-    `count_pieces`: each piece of a stream has the token counts so far, not only the last.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last. `clamp_max_tokens`: a
+    `max_tokens` beyond the rest of the context is cut to that rest; else it is refused.
     """
 
     prompt: str | None = None
@@ -215,6 +216,7 @@ class GenerateRequest:
     pad_id: int | None = None
     stream: bool = False
     count_pieces: bool = False
+    clamp_max_tokens: bool = False
     accumulate: bool | None = None
     echo: bool | None = None
 

@@ -17,7 +17,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
+from qwen_triton.errors import (
+    CONTEXT_EXCEEDED,
+    Cancelled,
+    EngineError,
+    InvalidRequest,
+    QwenTritonError,
+    Unavailable,
+)
 from qwen_triton.tensors.contract import (
     EMBEDDING_BIAS,
     EMBEDDING_BIAS_WORDS,
@@ -100,8 +107,11 @@ def _invalid(message: str, names: Mapping[str, str]) -> ApiError:
     if found is None:
         return bad_request(message)
     param = names.get(found[1], found[1]) + found[2]
+    reason = message[found.end() :]
+    if reason.startswith(CONTEXT_EXCEEDED):  # as OpenAI begins it: clients that shorten a conversation look there
+        return bad_request(reason, param, "context_length_exceeded")
     code = "context_length_exceeded" if _CONTEXT.search(message) else "invalid_value"
-    return bad_request(f"{param}: {message[found.end() :]}", param, code)
+    return bad_request(f"{param}: {reason}", param, code)
 
 
 def install(app: FastAPI) -> None:

@@ -16,6 +16,7 @@ from .contract import (
     BAD_WORDS,
     BLS_INPUTS,
     CHAT_TEMPLATE_KWARGS,
+    CLAMP_MAX_TOKENS,
     EMBEDDING_BIAS_WEIGHTS,
     EMBEDDING_BIAS_WORDS,
     END_ID,
@@ -83,6 +84,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         pad_id=row.scalar(PAD_ID),
         stream=row.flag(STREAM) or False,
         count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
+        clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
     )
@@ -112,6 +114,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         PAD_ID: request.pad_id,
         STREAM: request.stream or None,
         RETURN_NUM_OUTPUT_TOKENS: request.count_pieces or None,
+        CLAMP_MAX_TOKENS: request.clamp_max_tokens or None,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
         **encode_text_sampling(request.sampling),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from .requests import check_stream, is_decoupled, read_parameters, repository_of
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
+_log = logging.getLogger(__name__)
+
 
 class BlsModel:
     """Tokenizes prompts, submits them to the engine, and streams text. Responses are sent by the dispatcher's threads."""
@@ -44,6 +47,8 @@ class BlsModel:
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
+        if fault := self._preprocessor.context_fault:
+            _log.warning("max_context: %s", fault)
         self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
         metrics = RequestMetrics()
         self._admission = Admission(self._dispatcher, metrics, BLS_INPUTS, self._settings.queue_timeout_ms)

@@ -80,6 +80,7 @@ _ENDPOINTS = {"best_of": (COMPLETIONS,)}
 LOWEST, HIGHEST = {"top_k": -1}, {"temperature": 2}
 """Bounds of OpenAI's API that are not the core's: clients send a top_k of -1, and OpenAI refuses a temperature above 2."""
 _REMARKS = {
+    "max_tokens": "the context is another bound",
     "temperature": "the deployment's (1) without it",
     "top_p": "the deployment's (1) without it",
     "top_k": "-1 is another way to say 0",

@@ -100,6 +100,7 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
         bias=token_bias(given),
         stream=given.get("stream", False),
         count_pieces=usage_options(given)[1],
+        clamp_max_tokens=True,
         prompt_format="raw",
         echo=given.get("echo", False),
         accumulate=False,

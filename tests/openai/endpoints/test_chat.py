@@ -292,6 +292,8 @@ def test_log_probs_go_with_their_text() -> None:
         (InvalidRequest("must be one of", "messages[0].role"), 400, "messages[0].role", "invalid_value"),
         (InvalidRequest("the prompt has 9 tokens; the context of 8 is full", "text_input"), 400, "messages",
          "context_length_exceeded"),
+        (InvalidRequest("This model's maximum context length is 8 tokens. However, the prompt resulted in 9", "text_input"),
+         400, "messages", "context_length_exceeded"),
         (InvalidRequest("the replay engine does not support it", "embedding_bias"), 400, "logit_bias", "invalid_value"),
         (InvalidRequest("half of a surrogate pair", "stop_words"), 400, "stop", "invalid_value"),
         (Unavailable("64 requests are in flight"), 503, None, "overloaded"),

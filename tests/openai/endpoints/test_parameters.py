@@ -285,6 +285,7 @@ def test_what_is_left_out_is_openai_s() -> None:
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.n) == (1.0, 1.0, None, 1)
     assert (sampling.seed, sampling.logprobs, request.stream, request.tools) == (None, None, False, ())
+    assert request.clamp_max_tokens, "max_tokens is an upper bound, the context another one"
 
 
 @pytest.mark.parametrize("top_k", [0, -1])
