@@ -9,14 +9,15 @@ import contextlib
 import json
 import logging
 import subprocess
-import sys
 import threading
 import time
 from typing import Any
 
 from ...errors import EngineError
 from ..engine import EngineInfo
+from ..kinds import ENGINES
 from .client import connect
+from .interpreter import find_interpreter
 from .messages import encode_message
 
 _POLL_S = 0.05
@@ -39,8 +40,12 @@ class EngineSupervisor:
         stable_s: float = 10.0,
         backoff_s: float = 30.0,
     ) -> None:
+        kind = ENGINES.get(str(options.get("engine")))
+        self._interpreter = find_interpreter(
+            options.get("python"), kind.library if kind else "", kind.environment if kind else ""
+        )
         self._command = [
-            *(sys.executable, "-m", "qwen_triton.engines.process.main", "--address", address),
+            *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--address", address),
             *("--owner-pid", str(owner_pid), "--options", json.dumps(options)),
         ]
         self._address = address
@@ -80,7 +85,7 @@ class EngineSupervisor:
         return None
 
     def _spawn(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, env=self._interpreter.environment)
 
     def _wait_ready(self) -> EngineInfo:
         deadline = time.monotonic() + self._load_s
