@@ -158,4 +158,17 @@ class Json(Response):
         super().__init__(content, status, headers)
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+        return escaped_lines(orjson.dumps(content))
+
+
+_LINES = tuple((char.encode(), f"\\u{ord(char):04x}".encode()) for char in "\u2028\u2029\x85")
+"""Characters at which many readers of lines split, and how JSON writes them without them."""
+
+
+def escaped_lines(json: bytes) -> bytes:
+    """JSON, or events of it, that readers of lines do not split within: such characters stand in strings only. Hot."""
+    if not json.isascii():
+        for char, escape in _LINES:
+            if char in json:
+                json = json.replace(char, escape)
+    return json

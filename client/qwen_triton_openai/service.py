@@ -13,6 +13,7 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.types import GenerateRequest
 
 from .answers.response import AnswerReader
+from .backend.context_length import ContextLength
 from .backend.generation import Generation, PromptGenerations
 from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
@@ -30,6 +31,7 @@ class Service:
         self.backend = backend
         self.drain = drain
         self.created = int(time.time())
+        self.context = ContextLength(backend, settings.preprocessing_model)
         self.readiness = {
             model: ModelReadiness(backend, model, settings) for model in dict.fromkeys(settings.models.values())
         }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from ..head import HeadMiddleware
 from ..settings import MiddlewareSettings
 from .access_log import AccessLog
-from .auth import METRICS_PATH, OPEN_PATHS, AuthMiddleware
+from .auth import KEY_HEADERS, METRICS_PATH, OPEN_PATHS, AuthMiddleware
 from .body_limit import BodyLimitMiddleware
 from .drain import Drain, DrainMiddleware
 from .keys import LIMIT_NAMES, KeyLimits, KeyRing
@@ -35,6 +36,7 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
     app.add_route(METRICS_PATH, metrics.respond, include_in_schema=False)
     open_paths = OPEN_PATHS if settings.metrics_need_key else OPEN_PATHS | {METRICS_PATH}
     limits = KeyLimits(**{name: getattr(settings, name) for name in LIMIT_NAMES})
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(QueueMiddleware, queue=queue, timeout_s=settings.queue_timeout_s)
     app.add_middleware(RateLimitMiddleware, default=limits)
     app.add_middleware(DrainMiddleware, drain=drain)
@@ -45,7 +47,7 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["authorization", *KEY_HEADERS, "content-type", "x-request-id"],
             expose_headers=_EXPOSED,
         )
     watchers: list[Watcher] = [metrics, tracing(settings.otlp_endpoint)]
