@@ -12,6 +12,7 @@ import uvicorn
 
 from .app import create_app
 from .backend.grpc_pool import host_port
+from .http_protocol import bounded_protocol
 from .service import Service
 from .settings import ShimSettings, check_certificate
 
@@ -59,7 +60,8 @@ def serve(settings: ShimSettings) -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(settings),
+        ws="none",
         lifespan="on",
         access_log=False,
         log_level="warning",

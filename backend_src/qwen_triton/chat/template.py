@@ -54,6 +54,7 @@ class ChatTemplate:
     """
 
     def __init__(self, tokenizer: Tokenizer, sources: Mapping[str, str], named_tokens: Mapping[str, Any]) -> None:
+        self._tokenizer = tokenizer
         self._control = ControlTokens(tokenizer)
         self._named_tokens = dict(named_tokens)
         self._templates = {name: _Compiled(name, source) for name, source in sources.items()}
@@ -71,9 +72,17 @@ class ChatTemplate:
         text, marks = self._prompt(messages, tools, options or {})
         return self._control.show(text, marks)
 
-    def encode(self, messages: object, tools: object = (), options: Mapping[str, Any] | None = None) -> list[int]:
-        """The prompt as token ids. Raises InvalidRequest as `render` does."""
+    def encode(
+        self,
+        messages: object,
+        tools: object = (),
+        options: Mapping[str, Any] | None = None,
+        context: int | None = None,
+    ) -> list[int]:
+        """The prompt as token ids. Raises InvalidRequest as `render` does, and for what `context` tokens cannot hold."""
         text, marks = self._prompt(messages, tools, options or {})
+        if context is not None:
+            self._tokenizer.check_length(text, context)
         return self._control.encode(text, marks)
 
     def _prompt(self, messages: object, tools: object, options: Mapping[str, Any]) -> tuple[str, Marks]:

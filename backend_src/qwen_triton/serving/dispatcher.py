@@ -27,7 +27,10 @@ _SENDERS = 3
 
 
 class Dispatcher:
-    """Serves requests with one engine. `max_in_flight`: requests admitted at once, 0 for no bound."""
+    """Serves requests with one engine. `max_in_flight`: sequences admitted at once, 0 for no bound.
+
+    A request of more sequences is admitted when nothing else is in flight.
+    """
 
     def __init__(self, engine: EngineLink, max_in_flight: int = 0) -> None:
         self._engine = engine
@@ -94,9 +97,7 @@ class Dispatcher:
 
         From here on the reply's sender answers it, also where the engine cannot be reached.
         """
-        in_flight = self.in_flight
-        if self._max_in_flight and in_flight >= self._max_in_flight:
-            raise Unavailable(f"{in_flight} requests are in flight, the most admitted at once; try again later")
+        self._check_room(reply.sequences)
         sender = min(self._senders, key=lambda sender: len(sender.replies))
         keys = list(itertools.islice(self._keys, len(requests)))
         self._sequences.update(zip(keys, sender.add_reply(reply, keys), strict=True))
@@ -108,6 +109,19 @@ class Dispatcher:
         self._cancel_released(keys)
         drop = partial(self._drop, sender, reply)
         self._disconnects.watch(reply.client_gone, lambda: self._post(sender, drop), lambda: reply in sender.replies)
+
+    def _check_room(self, sequences: int) -> None:
+        if not self._max_in_flight:
+            return
+        sizes = [reply.sequences for _, reply in self._replies()]
+        in_flight = sum(sizes)
+        if in_flight and in_flight + sequences > self._max_in_flight:
+            if sequences == 1 and len(sizes) == in_flight:
+                raise Unavailable(f"{in_flight} requests are in flight, the most admitted at once; try again later")
+            raise Unavailable(
+                f"{in_flight} sequences are in flight and {sequences} more are asked for; "
+                f"{self._max_in_flight} are the most admitted at once (repository.max_in_flight); try again later"
+            )
 
     def on_chunk(self, key: int, chunk: TokenChunk) -> None:
         """Routes a chunk to its sender (engines.link.ChunkReceiver). Hot: runs for every token of every request."""

@@ -36,6 +36,8 @@ class Reply:
         self.request_id = responder.request_id
         self.requests = [request for row in rows for request in row]
         """All sequences, row by row; their places in it are the indexes that `add_chunk` takes."""
+        self.sequences = sum(request.sampling.beam_width for request in self.requests)
+        """How many an engine generates: a beam search is one of `requests` and has several."""
         self.begun = False
         """Whether a chunk has been added."""
         self._responder = responder

@@ -21,6 +21,7 @@ _OF_TRITON = frozenset(
     )
 )
 """Keys that the server itself reads."""
+_LONGEST_NAME = 128
 _INPUTS = [tensor.name for tensor in BLS_INPUTS]
 
 
@@ -31,9 +32,10 @@ def check_parameters(names: Iterable[str]) -> None:
             continue
         if name in _INPUTS:
             raise InvalidRequest(f"this model has no such input, {BLS} has; ask there or leave it out", name)
-        close = get_close_matches(name, _INPUTS, 1)
+        shown = name[:_LONGEST_NAME]
+        close = get_close_matches(shown, _INPUTS, 1)
         raise InvalidRequest(
-            f"no input has this name; {f'did you mean {close[0]}?' if close else 'leave it out'}", name
+            f"no input has this name; {f'did you mean {close[0]}?' if close else 'leave it out'}", shown
         )
 
 

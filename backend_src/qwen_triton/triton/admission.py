@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import QwenTritonError
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import Tensor
+from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import limit_wait, queue_timeout_s
 from ..types import EngineRequest
 from .requests import RequestReader
@@ -35,11 +35,16 @@ class Admission:
     """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound."""
 
     def __init__(
-        self, dispatcher: Dispatcher, metrics: RequestMetrics, inputs: Sequence[Tensor], queue_timeout_ms: int
+        self,
+        dispatcher: Dispatcher,
+        metrics: RequestMetrics,
+        inputs: Sequence[Tensor],
+        queue_timeout_ms: int,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs)
+        self._reader = RequestReader(inputs, limits)
         self._queue_timeout_ms = queue_timeout_ms
 
     def admit(
@@ -52,6 +57,7 @@ class Admission:
         """
         timer = self._metrics.start()
         try:
+            self._reader.check_envelope(request)
             arrays, parameters = self._reader.read(request)
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             decoded = decode(arrays)
@@ -61,6 +67,6 @@ class Admission:
             rows, encoder, streamed, keep = decoded
             reply = Reply(responder, rows, encoder, timer, streamed=streamed, keep=keep)
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        except QwenTritonError as error:
+        except Exception as error:  # an exception that leaves execute fails every request of the batch
             timer.failed(error)
             self._dispatcher.post(partial(responder.fail, error))

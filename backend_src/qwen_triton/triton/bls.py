@@ -21,13 +21,14 @@ from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS, BLS_INPUTS
+from ..tensors.limits import check_requests
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .admission import Admission, DecodedRequest
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import check_stream, is_decoupled, read_parameters, repository_of
+from .requests import check_stream, is_decoupled, read_limits, read_parameters, repository_of
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
@@ -46,12 +47,15 @@ class BlsModel:
         self._skip_special_tokens = text.skip_special_tokens
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
+        self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
         if fault := self._preprocessor.context_fault:
             _log.warning("max_context: %s", fault)
         self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
         metrics = RequestMetrics()
-        self._admission = Admission(self._dispatcher, metrics, BLS_INPUTS, self._settings.queue_timeout_ms)
+        self._admission = Admission(
+            self._dispatcher, metrics, BLS_INPUTS, self._settings.queue_timeout_ms, self._limits
+        )
         self._publisher = MetricsPublisher(BLS, metrics, self._dispatcher.states)
         self._dispatcher.start()
         self._publisher.start()
@@ -74,6 +78,7 @@ class BlsModel:
 
     def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:
         prompts = [self._with_defaults(prompt) for prompt in decode_generate(arrays)]
+        check_requests(prompts, self._limits)
         first = prompts[0]
         check_stream(first.stream, self._decoupled, "stream")
         engine = self._dispatcher.info()

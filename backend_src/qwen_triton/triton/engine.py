@@ -26,14 +26,20 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS, EXCLUDE_INPUT_IN_OUTPUT, REQUEST_OUTPUT_LEN, TENSORRT_LLM
+from ..tensors.contract import (
+    ENGINE_INPUTS,
+    EXCLUDE_INPUT_IN_OUTPUT,
+    NUM_RETURN_SEQUENCES,
+    REQUEST_OUTPUT_LEN,
+    TENSORRT_LLM,
+)
 from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import check_stream, is_decoupled, read_parameters, repository_of
+from .requests import check_stream, is_decoupled, read_limits, read_parameters, repository_of
 from .responses import AckedResponder
 
 _log = logging.getLogger(__name__)
@@ -57,8 +63,9 @@ class EngineModel:
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, acks_address(self._address))
         metrics = RequestMetrics()
+        self._limits = read_limits(args)
         timeout_ms = parameters.number("queue_timeout_ms") or 0
-        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms)
+        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms, self._limits)
         self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
@@ -107,10 +114,13 @@ class EngineModel:
         streamed = is_streamed(arrays)
         check_stream(streamed, self._decoupled, "stream")
         engine = self._dispatcher.info()
-        rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
-        sequences = [self._sequences(row, engine) for row in rows]
+        decoded = decode_engine(arrays, echo=self._echo)
+        sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
+        self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
+        rows = [spell_stops(row, self._tokenizer) for row in decoded]
+        requests = [self._sequences(row, engine) for row in rows]
         number = responder.track() if streamed and rows[0].for_text else None
-        return DecodedRequest(sequences, self._encoder(rows, number), streamed, rows[0].request.sampling.n)
+        return DecodedRequest(requests, self._encoder(rows, number), streamed, rows[0].request.sampling.n)
 
     def _encoder(self, rows: Sequence[EngineRow], request_number: int | None) -> TokenEncoder:
         if request_number is None:

@@ -21,7 +21,7 @@ from ..tensors.contract import (
 )
 from ..text.tokenizer import Tokenizer
 from .model_process import prepare_process, server_pid
-from .requests import RequestReader, read_parameters, repository_of
+from .requests import RequestReader, read_limits, read_parameters, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -33,7 +33,7 @@ class PostprocessingModel:
         prepare_process(POSTPROCESSING)
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
-        self._reader = RequestReader(POSTPROCESSING_INPUTS)
+        self._reader = RequestReader(POSTPROCESSING_INPUTS, read_limits(args))
         self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
         self._acks.start()
 
@@ -46,6 +46,7 @@ class PostprocessingModel:
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             inputs = self._reader.read(request).arrays
             if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(*tag)

@@ -11,10 +11,11 @@ from ..chat.template import ChatTemplate
 from ..preprocess import Preprocessor
 from ..tensors.arrays import Array
 from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..tensors.limits import check_requests
 from ..tensors.prompt import decode_prompts, encode_prompts
 from ..text.tokenizer import Tokenizer
 from .model_process import prepare_process
-from .requests import RequestReader, read_parameters, repository_of
+from .requests import RequestReader, read_limits, read_parameters, repository_of
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -28,13 +29,15 @@ class PreprocessingModel:
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
-        self._reader = RequestReader(PREPROCESSING_INPUTS)
+        self._limits = read_limits(args)
+        self._reader = RequestReader(PREPROCESSING_INPUTS, self._limits)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             arrays = self._encode(self._reader.read(request).arrays)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             return pb.InferenceResponse(error=triton_error(error, request.request_id()))
@@ -43,5 +46,6 @@ class PreprocessingModel:
 
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
+        check_requests(prompts, self._limits)
         requests = [self._preprocessor.engine_requests(prompt)[0] for prompt in prompts]
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)

@@ -20,6 +20,7 @@ from ..launch.log import ServerLog, default_log
 from ..launch.managed_processes import ManagedShim, ManagedTriton, missing_shim_packages
 from ..launch.ranks import ranks
 from ..launch.tritonserver import TritonServer
+from ..processes import raise_descriptor_limit
 from ..repository.placeholders import placeholders
 from ..repository.render import render
 from .console import ConsoleProgress, Phases
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: sys.exit(0))  # until the launcher takes them over
+    raise_descriptor_limit()
     deployment = load_deployment(arguments.deployment)
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
         return _Serving(arguments, deployment, Path(work)).run()
@@ -119,7 +121,7 @@ class _Serving:
         if missing:
             self._phases.report(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
             return None
-        triton = f"{reachable(self._deployment.server.host)}:{self._deployment.server.grpc_port}"
+        triton = f"{reachable(self._deployment.server.host_of('grpc'))}:{self._deployment.server.grpc_port}"
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
         return ManagedShim(

@@ -8,12 +8,17 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_openai.settings import Host
 
-from ..deployment.schema import Server
+from ..deployment.schema import ClosedApi, Server
 from ..launch.preflight import check_machine, check_ports
 from ..launch.tritonserver import TritonServer
+from ..processes import raise_descriptor_limit
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,7 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{key}-port", type=_port, metavar="PORT", default=port, help=f"default: {variable}, else {default}"
         )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
+    parser.add_argument(
+        "--open-api",
+        action="append",
+        default=[],
+        choices=get_args(ClosedApi),
+        help="an API of Triton that any caller may use; without it, all of these are closed; may be repeated",
+    )
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)"
+    )
     parser.add_argument(
         "--tritonserver", type=Path, metavar="FILE", help="the binary to start; default: found on the machine"
     )
@@ -56,8 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port,
         metrics_port=arguments.metrics_port,
+        open_apis=arguments.open_api,
         tritonserver=arguments.tritonserver,
     )
+    raise_descriptor_limit()
     check_machine()
     check_ports(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
@@ -78,6 +94,13 @@ def _leave(*_: object) -> None:
     for name in _ENDING:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _host(text: str) -> str:
+    try:
+        return str(TypeAdapter(Host).validate_python(text))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _port(text: str) -> int:

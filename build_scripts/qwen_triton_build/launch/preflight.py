@@ -12,7 +12,7 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton_openai.settings import ShimSettings
 
 from ..deployment.file import PORTS
-from ..deployment.schema import Server
+from ..deployment.schema import LOOPBACK, Server
 
 _GLIBC = (2, 35)
 _SHM = Path("/dev/shm")
@@ -65,7 +65,13 @@ def check_ports(server: Server, openai: ShimSettings | None = None) -> None:
         if port in keys:
             raise ConfigurationError(f"{path}: port {port} is {keys[port]} already; {_remedy(variable)}")
         keys[port] = path
-        _check_port(section.host, port, path, variable)
+        _check_port(_host(section, key), port, path, variable)
+
+
+def _host(section: Server | ShimSettings, key: str) -> str:
+    """The address at which the port of this key listens."""
+    exposed = not isinstance(section, Server) or key.removesuffix("_port") in section.expose
+    return section.host if exposed else LOOPBACK
 
 
 def _check_port(host: str, port: int, path: str, variable: str) -> None:

@@ -14,18 +14,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve import server_key
 from qwen_triton.tensors.contract import TENSORRT_LLM
 
 from ..deployment.schema import Server
 from ..processes import ChildProcess
+from .closed_apis import closing_flags, key_flags, read_key
 from .installation import Installation, find_installation, prepare_backends
+from .process_arguments import hide_argument
 from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from .readiness import answers
 
 _SHM = Path("/dev/shm")
+_VISIBLE = (
+    "server.api_key_file: this kernel does not let the key be hidden in the server's command line, so every user of this "
+    "machine can read it there; set kernel.yama.ptrace_scope to 1"
+)
 _KILL_AFTER_S = 10.0
 _WORKERS_END_S = 3.0
 """How long the other ranks may take to end after rank 0, before they are killed."""
+
+
+_STACK_BYTES = 256 << 20
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+
+
+def _stack_bytes() -> int:
+    """The stack of each thread of tritonserver; 0 = as it is, where the machine commits memory before it is used.
+
+    Its HTTP server keeps bodies, their chunks and their nesting on the stack: with the usual 8 MiB a body of 7 MB, a million
+    chunks of one byte or a million brackets end tritonserver 2.51 (SIGSEGV). A stack takes memory only as it is used.
+    """
+    strict = _OVERCOMMIT.is_file() and _OVERCOMMIT.read_text().strip() == "2"
+    return 0 if strict else _STACK_BYTES
 
 
 def command_line(
@@ -37,9 +58,9 @@ def command_line(
         f"--model-repository={repository}",
         *(["--model-control-mode=explicit", f"--load-model={TENSORRT_LLM}"] if rank else []),
         f"--backend-directory={backends}",
-        f"--http-address={settings.host}",
-        f"--grpc-address={settings.host}",
-        f"--metrics-address={settings.host}",
+        f"--http-address={settings.host_of('http')}",
+        f"--grpc-address={settings.host_of('grpc')}",
+        f"--metrics-address={settings.host_of('metrics')}",
         f"--grpc-port={settings.grpc_port}",
         f"--http-port={settings.http_port}",
         f"--metrics-port={settings.metrics_port}",
@@ -82,19 +103,26 @@ class TritonServer:
         backends = prepare_backends(installation, work)
         self._shm_prefix = f"qwen_triton_{os.getpid()}_{time.monotonic_ns():x}_"
 
+        closed = closing_flags(settings.open_apis)
+        self._key = read_key(settings)
+        if self._key is not None:
+            closed += key_flags(settings.open_apis, self._key)
+
         def server(rank: int) -> list[str]:
-            return command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank)
+            return [*command_line(settings, repository, backends, installation.binary, self._shm_prefix, rank), *closed]
 
         if ranks > 1:
             check_mpirun()
         command = server(0) if ranks == 1 else mpirun_command(ranks, server)
         # A killed mpirun leaves its session folder behind; below `work` it is removed with the rest.
         mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}
-        self._process = ChildProcess(command, environment(installation) | mpi)
+        key = {} if self._key is None else {server_key.VARIABLE: self._key}
+        self._process = ChildProcess(command, environment(installation) | mpi | key, stack_bytes=_stack_bytes())
+        self._hidden = True
 
     @property
     def url(self) -> str:
-        return f"http://{self.settings.host}:{self.settings.http_port}"
+        return f"http://{self.settings.host_of('http')}:{self.settings.http_port}"
 
     @property
     def pid(self) -> int:
@@ -103,6 +131,7 @@ class TritonServer:
 
     def start(self, log: int | None = None) -> None:
         """Starts the process; its log goes to the file descriptor `log`, or to that of this process."""
+        self._hidden = self._key is None
         self._process.start(log)
 
     def poll(self) -> int | None:
@@ -110,8 +139,20 @@ class TritonServer:
         return self._process.poll()
 
     def ready(self) -> bool:
-        """Whether every model is loaded."""
-        return answers(f"{self.url}/v2/health/ready")
+        """Whether every model is loaded. Hides the key in the servers' arguments as soon as they are read."""
+        ready = answers(f"{self.url}/v2/health/ready")
+        if not self._hidden:
+            self._hide_key(ready)
+        return ready
+
+    def _hide_key(self, last: bool) -> None:
+        """A server that has a region has read its arguments; `last`: all have, so that this need not be repeated."""
+        if not last and not any(_SHM.glob(f"{self._shm_prefix}*")):
+            return
+        hidden = hide_argument(region_users(self._shm_prefix), self._key or "")
+        self._hidden = last
+        if last and not hidden:
+            print(f"qwen-triton: {_VISIBLE}", file=sys.stderr)
 
     def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Returns when ready; `on_wait(seconds)` is called meanwhile. Raises ConfigurationError when it will not be."""

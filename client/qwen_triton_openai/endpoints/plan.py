@@ -22,6 +22,12 @@ _ID_DIGITS = 10
 
 STREAM_OPTIONS = ("include_usage", "continuous_usage_stats", "include_obfuscation")
 """The last is a hint: it hides the lengths of chunks from who reads encrypted traffic, and changes no answer."""
+_INTERNAL_OPTIONS = {
+    "allow_control_tokens": "control tokens of a message are plain text",
+    "answer_prefix": "only tool_choice sets how an answer begins",
+    "chat_template": "the checkpoint's chat template is the only one",
+}
+"""Template options that callers may not send, with the reason."""
 
 
 def sampling_params(given: Given, settings: ShimSettings, logprobs: int | None) -> SamplingParams:
@@ -88,6 +94,15 @@ def with_template_options(given: Given) -> Given:
         if name in given and options.setdefault(name, given[name]) != given[name]:
             raise bad_request(f"{name}: chat_template_kwargs has another value of it; give one of them", name)
     return {**given, "chat_template_kwargs": options}
+
+
+def template_options(given: Given) -> dict[str, Any]:
+    """Options of the checkpoint's chat template. Raises ApiError for one that only this server may set."""
+    options = dict(given.get("chat_template_kwargs") or {})
+    for name in (name for name in _INTERNAL_OPTIONS if name in options):
+        path = f"chat_template_kwargs.{name}"
+        raise bad_request(f"{path}: {_INTERNAL_OPTIONS[name]}; leave it out", path, "unsupported_parameter")
+    return options
 
 
 def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> GenerateRequest:

@@ -11,6 +11,7 @@ from qwen_triton.chat.tool_calls import CLOSE, OPEN
 from qwen_triton.types import GenerateRequest
 
 from ..errors import bad_request
+from .plan import template_options
 
 _CHOICES = 'none, auto, required or {"type": "function", "function": {"name": …}}'
 
@@ -61,7 +62,7 @@ def _call(name: Any) -> str:
 
 def with_tools(base: GenerateRequest, given: Mapping[str, Any], tools: ToolPlan) -> GenerateRequest:
     """Turns the base request into a chat request: messages, template options, tools, and the stop that `single` needs."""
-    options = dict(given.get("chat_template_kwargs", {}))
+    options = template_options(given)
     if tools.begun:
         options["answer_prefix"] = tools.begun
     stop = base.stop

@@ -1,11 +1,10 @@
-"""Order of the middleware, from the outside in: observe, CORS, auth, body limit, drain, rate limit, queue."""
+"""Order of the middleware, from the outside in: observe, origin, CORS, auth, body limit, drain, rate limit, queue."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from ..head import HeadMiddleware
 from ..settings import MiddlewareSettings
 from .access_log import AccessLog
 from .auth import KEY_HEADERS, METRICS_PATH, OPEN_PATHS, AuthMiddleware
@@ -14,6 +13,7 @@ from .drain import Drain, DrainMiddleware
 from .keys import LIMIT_NAMES, KeyLimits, KeyRing
 from .metrics import ShimMetrics
 from .observe import ObserveMiddleware, Watcher
+from .origin import OriginMiddleware
 from .queue import GENERATING, QueueMiddleware, WaitQueue
 from .rate_limit import RateLimitMiddleware
 from .tracing import tracing
@@ -36,7 +36,6 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
     app.add_route(METRICS_PATH, metrics.respond, include_in_schema=False)
     open_paths = OPEN_PATHS if settings.metrics_need_key else OPEN_PATHS | {METRICS_PATH}
     limits = KeyLimits(**{name: getattr(settings, name) for name in LIMIT_NAMES})
-    app.add_middleware(HeadMiddleware)
     app.add_middleware(QueueMiddleware, queue=queue, timeout_s=settings.queue_timeout_s)
     app.add_middleware(RateLimitMiddleware, default=limits)
     app.add_middleware(DrainMiddleware, drain=drain)
@@ -50,5 +49,6 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
             allow_headers=["authorization", *KEY_HEADERS, "content-type", "x-request-id"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(OriginMiddleware, allowed=settings.cors_origins)
     watchers: list[Watcher] = [metrics, tracing(settings.otlp_endpoint)]
     app.add_middleware(ObserveMiddleware, watchers=[*([AccessLog()] if settings.access_log else []), *watchers])

@@ -74,6 +74,14 @@ def test_a_port_given_twice_is_named() -> None:
         preflight.check_ports(server, ShimSettings(port=server.http_port))
 
 
+def test_a_port_that_is_not_exposed_is_tried_on_loopback() -> None:
+    """An address that this machine has not got is not asked for ports that do not listen there."""
+    free = ports().model_dump() | {"host": "192.0.2.1"}
+    preflight.check_ports(Server(**free | {"expose": []}))
+    with pytest.raises(ConfigurationError, match=r"^server\.grpc_port: port \d+ cannot be used"):
+        preflight.check_ports(Server(**free | {"expose": ["grpc"]}))
+
+
 def test_an_address_of_elsewhere_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"^server.host: 'no.such.host.invalid' is no address of this machine"):
         preflight.check_ports(Server(host="no.such.host.invalid"))

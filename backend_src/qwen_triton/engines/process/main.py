@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
 
 from ...errors import ConfigurationError
 from ..kinds import load_engine
+from .log_lines import start_logging
 from .server import EngineServer
 
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--owner-pid", type=int)
     parser.add_argument("--options", required=True, type=json.loads)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="qwen-triton engine: %(message)s")
+    start_logging("qwen-triton engine: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         engine = load_engine(arguments.options)
