@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import get_args
 
@@ -16,11 +15,10 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton_openai.settings import Host
 
 from ..deployment.schema import ClosedApi, Server
-from ..launch.preflight import check_machine, check_ports
+from ..launch.launcher import END_SIGNALS, handle_end_signals
+from ..launch.preflight import check_machine, check_ports, work_folder
 from ..launch.tritonserver import TritonServer
 from ..processes import raise_descriptor_limit
-
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 _EPILOG = """
 examples:
@@ -76,22 +74,22 @@ def run(arguments: argparse.Namespace) -> int:
     raise_descriptor_limit()
     check_machine()
     check_ports(settings)
-    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
-        for name in _ENDING:
-            signal.signal(name, _leave)
+    with work_folder() as work:
+        server = TritonServer(settings, arguments.model_repository.resolve(), work)
+        handle_end_signals(_leave)
         try:
             server.start()
             code = server.wait()
         finally:
             server.stop()
-    print(f"qwen-triton: tritonserver ended with code {code}", file=sys.stderr)
+    for line in filter(None, [server.killed_because, f"tritonserver ended with code {code}"]):
+        print(f"qwen-triton: {line}", file=sys.stderr)
     return 1
 
 
 def _leave(*_: object) -> None:
     """Ends the command; a second signal is ignored, so that it cannot interrupt the graceful stop."""
-    for name in _ENDING:
+    for name in END_SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
 

@@ -130,10 +130,10 @@ class HttpTransport:
         return decode_binary_response(response.content, int(response.headers[_HEAD_LENGTH]))
 
     def send(
-        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, stream: bool
+        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, several: bool
     ) -> HttpResponses:
         del outputs  # the generate endpoints answer with all that a model has
-        path = f"/v2/models/{model.name}/{'generate_stream' if stream else 'generate'}"
+        path = f"/v2/models/{model.name}/{'generate_stream' if several else 'generate'}"
         request = self._client.build_request("POST", path, json=encode_body(arrays, request_id))
         return HttpResponses(self._client, request, self._url)
 
