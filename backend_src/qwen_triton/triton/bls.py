@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,8 @@ from .requests import is_decoupled, read_limits, read_parameters, repository_of
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
+_log = logging.getLogger(__name__)
+
 
 class BlsModel:
     """Tokenizes prompts, submits them to the engine, and streams text. Responses are sent by the dispatcher's threads."""
@@ -49,6 +52,8 @@ class BlsModel:
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
+        if fault := self._preprocessor.context_fault:
+            _log.warning("max_context: %s", fault)
         self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
         metrics = RequestMetrics()
         self._admission = Admission(
