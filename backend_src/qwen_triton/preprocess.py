@@ -15,6 +15,7 @@ from .engines.capabilities import check_honoured
 from .engines.engine import EngineInfo
 from .errors import InvalidRequest
 from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
+from .text.text_stream import resolve_stops
 from .text.tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, TokenBias
 
@@ -39,7 +40,7 @@ class Preprocessor:
     max_context: int | None = None
 
     def engine_requests(self, request: GenerateRequest, engine: EngineInfo | None = None) -> tuple[EngineRequest, ...]:
-        """One EngineRequest a sequence (one for a beam search). Raises InvalidRequest naming the field.
+        """One EngineRequest a sequence (one for a beam search) of a request with resolved stops. Raises InvalidRequest.
 
         `engine` None: its context and what it honours are not known here and not checked, as in the preprocessing model
         of an ensemble.
@@ -63,6 +64,10 @@ class Preprocessor:
         if engine is not None:
             check_honoured(engine.name, base)
         return split_sequences(base)
+
+    def resolve_stops(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` with the ids of stop strings that are control tokens (text_stream.resolve_stops). Raises InvalidRequest."""
+        return replace(request, stop=resolve_stops(request.stop, self.tokenizer, STOP_WORDS))
 
     def context(self, engine: EngineInfo | None = None) -> int:
         """The most tokens that prompt and answer may have together."""
@@ -111,7 +116,8 @@ class Preprocessor:
         stop = request.stop
         if stop.include_in_output or request.sampling.min_tokens:
             return ()
-        return self._words(stop.strings, STOP_WORDS)
+        strings = (string for string in stop.strings if string not in self.tokenizer.special_tokens)
+        return self._words(tuple(strings), STOP_WORDS)
 
     def _words(self, words: tuple[str, ...], field: str) -> tuple[tuple[int, ...], ...]:
         """Words as token sequences, as this tokenizer encodes each of them alone."""

@@ -1,7 +1,8 @@
 """A child process in its own session, which ends with its parent.
 
 Its own session keeps the terminal's Ctrl-C from it, so that the parent decides the order in which its children end. The
-kernel sends it SIGTERM when the parent dies, for whatever reason (PR_SET_PDEATHSIG).
+kernel sends it SIGTERM when the parent dies, for whatever reason (PR_SET_PDEATHSIG). Its files and shared-memory regions are
+its user's alone (private_files).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+
+from .private_files import UMASK, keep_files_private
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,6 +38,7 @@ def raise_descriptor_limit() -> None:
 
 def _prepare_child(stack_bytes: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    keep_files_private()
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     wanted = stack_bytes if hard == resource.RLIM_INFINITY else min(stack_bytes, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -71,6 +75,7 @@ class ChildProcess:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            umask=UMASK,
             preexec_fn=partial(_prepare_child, self._stack_bytes),
         )
 

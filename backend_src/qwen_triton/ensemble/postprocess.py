@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from ..tensors.arrays import Array, encode_strings
+from ..tensors.arrays import Array, encode_flat_strings
 from ..text.tokenizer import Tokenizer
 
 _KEEP_S = 600.0
@@ -28,13 +28,15 @@ class Postprocessor:
         self._incomplete: OrderedDict[tuple[str, int, int], tuple[float, bytes]] = OrderedDict()
 
     def decode(self, tokens: Array, lengths: Array, request_id: str) -> Array:
-        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows, sequences], UTF-8 bytes."""
+        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows * sequences], UTF-8 bytes.
+
+        One dimension, as stock has it: its clients take the first text with `[0]`.
+        """
         ids, counts = tokens.tolist(), lengths.tolist()
-        return encode_strings(
-            [
-                [self._text((request_id, r, s), sequence[: counts[r][s]]) for s, sequence in enumerate(row)]
-                for r, row in enumerate(ids)
-            ]
+        return encode_flat_strings(
+            self._text((request_id, r, s), sequence[: counts[r][s]])
+            for r, row in enumerate(ids)
+            for s, sequence in enumerate(row)
         )
 
     def _text(self, key: tuple[str, int, int], ids: Sequence[int]) -> bytes:

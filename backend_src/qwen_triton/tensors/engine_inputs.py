@@ -40,16 +40,6 @@ from .sampling import decode_engine_sampling, encode_engine_sampling
 _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
 
 
-def wants_stop(arrays: Arrays) -> bool:
-    """Whether the request cancels another: stock sends one with the id of a running request and `stop` [rows] = true."""
-    return STOP in arrays and bool(arrays[STOP].any())
-
-
-def is_streamed(arrays: Arrays) -> bool:
-    """Whether any of `streaming` [rows] asks for a stream: all rows of a request are answered by the same responses."""
-    return STREAMING in arrays and bool(arrays[STREAMING].any())
-
-
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
     """One EngineRow for each row of the arrays of shape [rows, …]. Raises InvalidRequest with the tensor's name.
 
@@ -140,7 +130,7 @@ def stop_words(request: EngineRequest) -> tuple[tuple[int, ...], ...]:
 
 
 def encode_stop_request() -> dict[str, Array]:
-    """The arrays [1, 1] of a request that cancels another, which it names by its request id (see wants_stop)."""
+    """The arrays [1, 1] of a request that cancels another, which it names by its request id (stock's way)."""
     values = {INPUT_LENGTHS: 1, REQUEST_OUTPUT_LEN: 1, STOP: True}
     return {INPUT_IDS: np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
 

@@ -15,6 +15,7 @@ from .arrays import Arrays
 from .contract import PROMPT_FORMAT, TEXT_INPUT
 
 _Decoded = TypeVar("_Decoded")
+_PROMPT = "a prompt is text, messages or token ids: give one of them"
 
 
 def count_rows(arrays: Arrays) -> int:
@@ -24,7 +25,7 @@ def count_rows(arrays: Arrays) -> int:
     """
     rows = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if not rows:
-        raise InvalidRequest("a prompt is text, messages or token ids: give one of them", TEXT_INPUT)
+        raise InvalidRequest(f"is missing; {_PROMPT}", TEXT_INPUT)
     first, count = next(iter(rows.items()))
     for name, n in rows.items():
         if n != count or n == 0:

@@ -23,24 +23,21 @@ from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Dispatcher
+from ..serving.lifeline import Lifeline
+from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
-from ..serving.token_answer import TokenEncoder, spell_stops
+from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import (
-    ENGINE_INPUTS,
-    EXCLUDE_INPUT_IN_OUTPUT,
-    NUM_RETURN_SEQUENCES,
-    REQUEST_OUTPUT_LEN,
-    TENSORRT_LLM,
-)
-from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
+from ..tensors.contract import ENGINE_INPUTS, NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
+from ..tensors.engine_inputs import EngineRow, decode_engine
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import check_stream, is_decoupled, read_limits, read_parameters, repository_of
+from .requests import asks_stop, is_decoupled, read_limits, read_parameters, repository_of
 from .responses import AckedResponder
+from .settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
@@ -55,28 +52,40 @@ class EngineModel:
             repository_of(args), "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
-        self._decoupled = is_decoupled(args)
-        self._echo = not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, True)
+        settings = EngineSettings.read(parameters)
+        self._echo = settings.echo
         self._address = engine_address(server_pid(), args["model_name"])
         self._supervisor = self._start_engine(parameters)
-        self._dispatcher = Dispatcher(EngineClient(self._address), parameters.number("max_in_flight") or 0)
+        self._dispatcher = Dispatcher(EngineClient(self._address), settings.max_in_flight)
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, acks_address(self._address))
         metrics = RequestMetrics()
         self._limits = read_limits(args)
-        timeout_ms = parameters.number("queue_timeout_ms") or 0
-        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms, self._limits)
+        self._admission = Admission(
+            self._dispatcher,
+            metrics,
+            ENGINE_INPUTS,
+            settings.queue_timeout_ms,
+            is_decoupled(args),
+            self._limits,
+        )
         self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
+        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
             responder = AckedResponder(request, self._ledger)
+            if asks_stop(request):
+                self._stop(responder)
+                continue
             self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._dispatcher.stop()
         self._acks.stop()
         self._publisher.stop()
@@ -107,20 +116,16 @@ class EngineModel:
             }
         return {}
 
-    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest | None:
-        if wants_stop(arrays):
-            self._cancel(responder.request_id)
-            return None
-        streamed = is_streamed(arrays)
-        check_stream(streamed, self._decoupled, "stream")
+    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest:
         engine = self._dispatcher.info()
         decoded = decode_engine(arrays, echo=self._echo)
         sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
         self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
-        rows = [spell_stops(row, self._tokenizer) for row in decoded]
-        requests = [self._sequences(row, engine) for row in rows]
-        number = responder.track() if streamed and rows[0].for_text else None
-        return DecodedRequest(requests, self._encoder(rows, number), streamed, rows[0].request.sampling.n)
+        rows = [resolve_stops(row, self._tokenizer) for row in decoded]
+        plans = [RowPlan(self._sequences(row, engine), row.request.stream, row.request.sampling.n) for row in rows]
+        streamed_text = any(row.request.stream and row.for_text for row in rows)
+        number = responder.track() if streamed_text else None
+        return DecodedRequest(plans, self._encoder(rows, number))
 
     def _encoder(self, rows: Sequence[EngineRow], request_number: int | None) -> TokenEncoder:
         if request_number is None:
@@ -135,8 +140,11 @@ class EngineModel:
             raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
         return split_sequences(row.request)
 
-    def _cancel(self, request_id: str) -> None:
-        """Cancels as stock does: the running request of the same id ends as «cancelled»."""
-        if not request_id:
-            raise InvalidRequest("needs the request id of the request to be stopped", "stop")
-        self._dispatcher.cancel(request_id)
+    def _stop(self, responder: AckedResponder) -> None:
+        """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""
+        if not responder.request_id:
+            error = InvalidRequest("needs the request id of the request to be stopped", STOP)
+            self._dispatcher.post(partial(responder.fail, error))
+            return
+        self._dispatcher.cancel(responder.request_id)
+        self._dispatcher.post(responder.acknowledge)

@@ -11,6 +11,7 @@ from ..engines.process.socket import engine_address
 from ..ensemble.ack_socket import AckSender, acks_address
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
+from ..serving.lifeline import Lifeline
 from ..tensors.contract import (
     POST_OUTPUT,
     POST_SEQUENCE_LENGTH,
@@ -36,12 +37,15 @@ class PostprocessingModel:
         self._reader = RequestReader(POSTPROCESSING_INPUTS, read_limits(args))
         self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
         self._acks.start()
+        self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         with self._acks.working():
             return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._acks.stop()
 
     def _respond(self, request: Any) -> Any:

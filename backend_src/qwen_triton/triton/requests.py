@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
-from ..tensors.contract import Tensor
+from ..tensors.contract import STOP, Tensor
 from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
 
@@ -25,11 +24,17 @@ class RequestContent(NamedTuple):
 
 
 class RequestReader:
-    """Reads requests to a model that declares `tensors` as its inputs, within the table of limits. Thread-safe."""
+    """Reads requests to a model that declares `tensors` as its inputs, within the table of limits.
 
-    def __init__(self, tensors: Sequence[Tensor], limits: Limits = DEFAULT_LIMITS) -> None:
+    `parameters`: request parameters with a meaning to the model. Thread-safe.
+    """
+
+    def __init__(
+        self, tensors: Sequence[Tensor], limits: Limits = DEFAULT_LIMITS, parameters: Collection[str] = ()
+    ) -> None:
         self._declared = {tensor.name: tensor for tensor in tensors}
         self._limits = limits
+        self._parameters = parameters
 
     def check_envelope(self, request: Any) -> None:
         """Raises InvalidRequest for an id or a list of outputs above their limits. Call it before `read`."""
@@ -44,7 +49,7 @@ class RequestReader:
         limits, text = self._limits, request.parameters()
         limits.check("parameters_bytes", len(text), "parameters")
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
-        check_parameters(parameters)
+        check_parameters(parameters, self._parameters)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, array in arrays.items():
             check_input(self._declared[name], array)
@@ -70,13 +75,12 @@ def is_decoupled(args: Mapping[str, str]) -> bool:
     return bool(policy.get("decoupled", False))
 
 
-def check_stream(streamed: bool, decoupled: bool, field: str) -> None:
-    """Raises InvalidRequest, with `field`, for a stream from a model that may send one response only.
+def asks_stop(request: Any) -> bool:
+    """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true.
 
-    Triton itself would break off such a stream.
+    Reads nothing else of it, because a stop is never refused for anything beside it.
     """
-    if streamed and not decoupled:
-        raise InvalidRequest("this server answers whole; leave it out, or serve with repository.decoupled: true", field)
+    return any(tensor.name() == STOP and tensor.as_numpy().any() for tensor in request.inputs())
 
 
 def repository_of(args: Mapping[str, str]) -> Path:

@@ -70,9 +70,9 @@ class TritonResponder:
             else:
                 self._sender.send(response)
 
-    def finish(self) -> None:
-        """Ends the request without a further response."""
-        self._end()
+    def acknowledge(self) -> None:
+        """Ends the request with a response without outputs, as stock answers a stop."""
+        self._end(pb.InferenceResponse([]))
 
     def fail(self, error: Exception) -> None:
         """Sends the responses that are built and ends the request with the error."""

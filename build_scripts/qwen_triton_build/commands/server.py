@@ -6,20 +6,19 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
+from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_openai.settings import Host
 
-from ..deployment.schema import Server
-from ..launch.preflight import check_machine, check_ports
+from ..deployment.schema import ClosedApi, Server
+from ..launch.launcher import END_SIGNALS, handle_end_signals
+from ..launch.preflight import check_machine, check_ports, work_folder
 from ..launch.tritonserver import TritonServer
 from ..processes import raise_descriptor_limit
-
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 _EPILOG = """
 examples:
@@ -43,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{key}-port", type=_port, metavar="PORT", default=port, help=f"default: {variable}, else {default}"
         )
     parser.add_argument(
+        "--open-api",
+        action="append",
+        default=[],
+        choices=get_args(ClosedApi),
+        help="an API of Triton that any caller may use; without it, all of these are closed; may be repeated",
+    )
+    parser.add_argument(
         "--host", type=_host, default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)"
     )
     parser.add_argument(
@@ -62,27 +68,28 @@ def run(arguments: argparse.Namespace) -> int:
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port,
         metrics_port=arguments.metrics_port,
+        open_apis=arguments.open_api,
         tritonserver=arguments.tritonserver,
     )
     raise_descriptor_limit()
     check_machine()
     check_ports(settings)
-    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
-        for name in _ENDING:
-            signal.signal(name, _leave)
+    with work_folder() as work:
+        server = TritonServer(settings, arguments.model_repository.resolve(), work)
+        handle_end_signals(_leave)
         try:
             server.start()
             code = server.wait()
         finally:
             server.stop()
-    print(f"qwen-triton: tritonserver ended with code {code}", file=sys.stderr)
+    for line in filter(None, [server.killed_because, f"tritonserver ended with code {code}"]):
+        print(f"qwen-triton: {line}", file=sys.stderr)
     return 1
 
 
 def _leave(*_: object) -> None:
     """Ends the command; a second signal is ignored, so that it cannot interrupt the graceful stop."""
-    for name in _ENDING:
+    for name in END_SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
 

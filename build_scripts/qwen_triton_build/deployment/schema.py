@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
@@ -64,6 +64,11 @@ class Repository(Section):
     postprocessing_instances: Count = 1
 
 
+TritonPort = Literal["http", "grpc", "metrics"]
+"""A port of tritonserver."""
+ClosedApi = Literal["shared-memory", "model-repository", "trace", "logging"]
+"""An API by which a caller changes the server or reads what is another's; no model and no client of ours uses them."""
+LOOPBACK = "127.0.0.1"
 if TYPE_CHECKING:
     LimitsSection = Section
 else:
@@ -81,6 +86,10 @@ else:
 class Server(Section):
     """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
+    `expose`: which of its ports listen at `host`; the others listen on loopback.
+    `api_key_file`: a file with the key that HTTP and gRPC ask for, by the header `triton-grpc-protocol-api-key`; health
+    needs none.
+    `open_apis`: which of the APIs that are closed to everybody else (tritonserver 2.51's names) any caller may use.
     `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
     `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
@@ -89,6 +98,9 @@ class Server(Section):
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
+    expose: list[TritonPort] = Field(default_factory=lambda: list(get_args(TritonPort)))
+    api_key_file: FilePath | None = None
+    open_apis: list[ClosedApi] = Field(default_factory=list)
     tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
@@ -96,6 +108,10 @@ class Server(Section):
     on_failure: Literal["exit", "restart"] = "exit"
     max_restarts: Positive = 5
     log_verbose: NotNegative = 0
+
+    def host_of(self, port: TritonPort) -> str:
+        """The address that this port listens at."""
+        return self.host if port in self.expose else LOOPBACK
 
 
 class Deployment(Section):
@@ -122,7 +138,7 @@ class Deployment(Section):
     def shim_settings(self) -> ShimSettings:
         """`openai`, with this server's address and this model's name where they are not set there."""
         defaults = {
-            "triton_url": f"{self.server.host}:{self.server.grpc_port}",
+            "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
             "limits": Limits(**self.limits.model_dump()),
         }
@@ -144,6 +160,9 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     folder = (base / deployment.model).resolve()
     changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
     changes["engine"] = with_engine_paths(deployment.engine, base)
+    if deployment.server.api_key_file is not None:
+        file = (base / deployment.server.api_key_file).resolve()
+        changes["server"] = deployment.server.model_copy(update={"api_key_file": file})
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
     if deployment.build is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qwen_triton.kserve.declared_model import DeclaredModel
+from qwen_triton.kserve.server_key import key_headers
 from qwen_triton.tensors.contract import SEQUENCE_LENGTH, TEXT_OUTPUT
 from qwen_triton.tensors.text_outputs import decode_text_body
 from qwen_triton.tensors.usage import decode_body_end
@@ -23,7 +24,7 @@ class HttpTarget:
         self.streamed = streamed
         self._encoder = PromptEncoder(kind, model, streamed)
         self._url = f"http://{url}/v2/models/{model.name}/generate{'_stream' if streamed else ''}"
-        self._http = HttpAnswers({})
+        self._http = HttpAnswers(key_headers())
 
     def send(self, request: int, prompt: Prompt, listener: AnswerListener) -> None:
         answer = _Answer(request, listener)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import subprocess
-import sys
 import threading
 import time
 from typing import Any
 
 from ...errors import EngineError
 from ..engine import EngineInfo
+from ..kinds import ENGINES
 from .client import connect
+from .interpreter import find_interpreter
 from .messages import encode_message
 
 _POLL_S = 0.05
@@ -39,10 +41,15 @@ class EngineSupervisor:
         stable_s: float = 10.0,
         backoff_s: float = 30.0,
     ) -> None:
+        kind = ENGINES.get(str(options.get("engine")))
+        self._interpreter = find_interpreter(
+            options.get("python"), kind.library if kind else "", kind.environment if kind else ""
+        )
         self._command = [
-            *(sys.executable, "-m", "qwen_triton.engines.process.main", "--address", address),
-            *("--owner-pid", str(owner_pid), "--options", json.dumps(options)),
+            *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--address", address),
+            *("--owner-pid", str(owner_pid), "--options", "-"),
         ]
+        self._options = json.dumps(options).encode()
         self._address = address
         self._load_s, self._stable_s, self._backoff_s = load_s, stable_s, backoff_s
         self._stopping = threading.Event()
@@ -80,7 +87,11 @@ class EngineSupervisor:
         return None
 
     def _spawn(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        """The options go through stdin: a command line has a bounded length, and every user of the machine may read it."""
+        with open(os.memfd_create("qwen-triton engine options"), "w+b") as options:
+            options.write(self._options)
+            options.seek(0)
+            self._process = subprocess.Popen(self._command, stdin=options, env=self._interpreter.environment)
 
     def _wait_ready(self) -> EngineInfo:
         deadline = time.monotonic() + self._load_s
