@@ -19,7 +19,6 @@ Given = Mapping[str, Any]
 
 _INTERNAL_OPTIONS = {
     "allow_control_tokens": "control tokens of a message are plain text",
-    "answer_prefix": "only tool_choice sets how an answer begins",
     "chat_template": "the checkpoint's chat template is the only one",
 }
 """Template options that callers may not send, with the reason."""
@@ -76,7 +75,7 @@ def token_bias(given: Given) -> TokenBias:
 
 
 def template_options(given: Given) -> dict[str, Any]:
-    """Options of the checkpoint's chat template. Raises ApiError for one that only this server may set."""
+    """Options of the checkpoint's chat template. Raises ApiError for one that no caller may choose."""
     options = dict(given.get("chat_template_kwargs") or {})
     for name in (name for name in _INTERNAL_OPTIONS if name in options):
         path = f"chat_template_kwargs.{name}"
