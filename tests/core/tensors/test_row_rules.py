@@ -35,7 +35,7 @@ def test_rows_that_must_be_alike(name: str, rank: int) -> None:
 
 @pytest.mark.parametrize("name", ["stream", "streaming"])
 def test_a_stream_needs_several_responses(name: str) -> None:
-    with pytest.raises(InvalidRequest, match="^stream: this server answers whole"):
+    with pytest.raises(InvalidRequest, match=r"^stream: this server answers whole"):
         check_one_response({name: np.array([[False], [True]])})
     check_one_response({name: np.array([[False], [False]])})
 
