@@ -6,7 +6,9 @@ Finds everything that can be wrong with a request before an engine gets it. Know
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .chat.template import ChatTemplate
 from .engines.capabilities import check_honoured
@@ -19,6 +21,13 @@ from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams,
 
 _UNKNOWN_CONTEXT = 32_768
 """Qwen2.5's context, where neither the tokenizer's folder nor the deployment gives one."""
+
+
+_REFUSED_OPTIONS = {
+    "allow_control_tokens": "control tokens of a message are plain text; a raw prompt may have them",
+    "chat_template": "the checkpoint's chat template is the only one",
+}
+"""Options of the chat template with the reason that their senders are given."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +45,11 @@ class Preprocessor:
         `engine` None: its context and what it honours are not known here and not checked, as in the preprocessing model
         of an ensemble.
         """
-        ids = self._prompt_ids(request)
+        self._check_options(request.template_options)
+        context = self.context(engine)
+        ids = self._prompt_ids(request, context)
         self._check_ids(request.stop.token_ids, "stop_token_ids")
-        max_tokens = _output_length(len(ids), request.sampling.max_tokens, self.context(engine))
+        max_tokens = _output_length(len(ids), request.sampling.max_tokens, context)
         base = EngineRequest(
             token_ids=ids,
             sampling=_resolved(request.sampling, max_tokens),
@@ -63,24 +74,32 @@ class Preprocessor:
         limits = (self.max_context, self.tokenizer.context_length, engine.max_context if engine else None)
         return min((limit for limit in limits if limit is not None), default=_UNKNOWN_CONTEXT)
 
-    def _prompt_ids(self, request: GenerateRequest) -> tuple[int, ...]:
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuses options of the template that no caller may choose."""
+        for name, reason in _REFUSED_OPTIONS.items():
+            if name in options:
+                raise InvalidRequest(f"{reason}; leave it out", f"chat_template_kwargs.{name}")
+
+    def _prompt_ids(self, request: GenerateRequest, context: int) -> tuple[int, ...]:
         if request.token_ids is not None:
             ids = request.token_ids
-            self._check_ids(ids)
+            if len(ids) < context:
+                self._check_ids(ids)
         elif request.messages is not None:
-            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options))
+            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options, context))
         else:
-            ids = self._encode_text(request.prompt or "", request)
+            ids = self._encode_text(request.prompt or "", request, context)
         if not ids:
             raise InvalidRequest("the prompt is empty", TEXT_INPUT)
         return ids
 
-    def _encode_text(self, text: str, request: GenerateRequest) -> tuple[int, ...]:
+    def _encode_text(self, text: str, request: GenerateRequest, context: int) -> tuple[int, ...]:
         if not text:
             raise InvalidRequest("the prompt is empty", TEXT_INPUT)
         if (request.prompt_format or self.prompt_format) == "chat":
             message = {"role": "user", "content": text}
-            return tuple(self.template.encode((message,), request.tools, request.template_options))
+            return tuple(self.template.encode((message,), request.tools, request.template_options, context))
+        self.tokenizer.check_length(text, context)
         return tuple(self.tokenizer.encode(text, control_tokens=True))
 
     def _end_ids(self, end_id: int | None, ignore_eos: bool) -> tuple[int, ...]:

@@ -193,13 +193,18 @@ class TokenBias:
         return bool(self.bad_words or self.words or self.token_ids)
 
 
+ANSWER_PREFIX = "answer_prefix"
+"""Template option: the beginning of the answer, as part of the prompt."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """A client's request for one prompt. Exactly one of `prompt`, `messages`, `token_ids` is set.
 
     `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
-    `count_pieces`: each piece of a stream has the token counts so far, not only the last.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last. `parallel_tool_calls` false: an
+    answer to `messages` with `tools` ends when its first tool call is closed.
     """
 
     prompt: str | None = None
@@ -215,6 +220,7 @@ class GenerateRequest:
     pad_id: int | None = None
     stream: bool = False
     count_pieces: bool = False
+    parallel_tool_calls: bool = True
     accumulate: bool | None = None
     echo: bool | None = None
 
@@ -225,6 +231,12 @@ class GenerateRequest:
             if not given:
                 raise InvalidRequest(f"is missing; {kinds}: give one of them", "text_input")
             raise InvalidRequest(f"{kinds}: give only one of them, got {' and '.join(given)}", "text_input")
+
+    @property
+    def answer_prefix(self) -> str:
+        """The text that the prompt ends with and the answer continues; "" for none."""
+        prefix = self.template_options.get(ANSWER_PREFIX, "")
+        return prefix if isinstance(prefix, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

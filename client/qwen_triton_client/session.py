@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from qwen_triton.chat.tool_formats.hermes import HERMES
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
@@ -99,7 +100,13 @@ class Session:
         if parameters.get("n") not in (None, 1):
             raise InvalidRequest("a chat has one answer; use generate_all or several chats", "n")
         request = build_request(parameters, messages=tuple(messages), tools=tuple(tools), stream=stream)
-        return ChatAnswer(self.send(request), tools=bool(tools), thinking_opened=thinking_opened)
+        return ChatAnswer(
+            self.send(request),
+            tools=HERMES if tools else None,
+            thinking_opened=thinking_opened,
+            single=not request.parallel_tool_calls,
+            begun=request.answer_prefix,
+        )
 
     def send(self, request: GenerateRequest, request_id: str = "") -> TextAnswer:
         """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""

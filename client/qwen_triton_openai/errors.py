@@ -29,6 +29,8 @@ from qwen_triton.tensors.contract import (
 _log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that disconnected before its response. Only the access log and metrics show it."""
 
 _NAMES = {
     STOP_WORDS: "stop",

@@ -15,6 +15,8 @@ from ..tensors.arrays import Array, encode_flat_strings
 from ..text.tokenizer import Tokenizer
 
 _KEEP_S = 600.0
+_MOST_KEPT = 65_536
+"""Streams whose incomplete character is kept: a caller chooses the ids, so their number has a bound. The oldest go first."""
 
 
 class Postprocessor:
@@ -51,9 +53,11 @@ class Postprocessor:
         return data[:whole]
 
     def _drop_old(self) -> None:
-        """Drops the bytes of streams that ended within a character."""
+        """Drops the bytes of streams that ended within a character, and the oldest where too many are kept."""
         old = time.monotonic() - _KEEP_S
-        while self._incomplete and next(iter(self._incomplete.values()))[0] < old:
+        while self._incomplete and (
+            len(self._incomplete) > _MOST_KEPT or next(iter(self._incomplete.values()))[0] < old
+        ):
             self._incomplete.popitem(last=False)
 
 

@@ -39,7 +39,8 @@ class RowPlan:
 class Reply:
     """Makes responses of a request's chunks. Used by one thread at a time, that of its sender.
 
-    `rows[r]`: the plan for prompt r. `at_once`: one response holds all whole answers; no row is streamed then.
+    `rows[r]`: the plan for prompt r. `at_once`: one response holds all whole answers; no row is streamed then. `call`: a
+    random name by which it is cancelled.
     """
 
     def __init__(
@@ -50,10 +51,14 @@ class Reply:
         timer: RequestTimer,
         *,
         at_once: bool,
+        call: str = "",
     ) -> None:
+        self.call = call
         self.request_id = responder.request_id
         self.requests = [request for row in rows for request in row.sequences]
         """All sequences, row by row; their places in it are the indexes that `add_chunk` takes."""
+        self.sequences = sum(request.sampling.beam_width for request in self.requests)
+        """How many an engine generates: a beam search is one of `requests` and has several."""
         self.begun = False
         """Whether a chunk has been added."""
         self._responder = responder

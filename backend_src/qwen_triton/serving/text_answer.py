@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..chat.reader import opens_thinking
+from ..chat.reader import ChatReader, opens_thinking
+from ..chat.tool_formats.hermes import HERMES
 from ..tensors.arrays import Array
 from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
@@ -44,6 +45,7 @@ class TextEncoder:
             accumulate=bool(given.accumulate) and given.stream,
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
+            ends=_first_call_closed(given, self._thinking[row]),
         )
         return stream
 
@@ -66,6 +68,19 @@ class TextEncoder:
         told = any(self._logprobs[r] for r in rows)
         logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
         return encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+
+
+def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
+    """Says after each text of an answer whether its first tool call is closed; None where that does not end it."""
+    if request.parallel_tool_calls or not request.tools or request.messages is None:
+        return None
+    reader = ChatReader(thinking_opened, HERMES, single=True, begun=request.answer_prefix)
+
+    def closed(text: str) -> bool:
+        reader.feed(text)
+        return reader.over
+
+    return closed
 
 
 def _whole(answer: SequenceAnswer, echo: str) -> TextChunk:

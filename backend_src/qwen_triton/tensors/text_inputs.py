@@ -26,6 +26,7 @@ from .contract import (
     LOGIT_BIAS,
     MESSAGES,
     PAD_ID,
+    PARALLEL_TOOL_CALLS,
     PROMPT_FORMAT,
     REFUSED_TEXT_INPUTS,
     RETURN_NUM_OUTPUT_TOKENS,
@@ -83,6 +84,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         pad_id=row.scalar(PAD_ID),
         stream=row.flag(STREAM) or False,
         count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
+        parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
     )
@@ -112,6 +114,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         PAD_ID: request.pad_id,
         STREAM: request.stream or None,
         RETURN_NUM_OUTPUT_TOKENS: request.count_pieces or None,
+        PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
         **encode_text_sampling(request.sampling),

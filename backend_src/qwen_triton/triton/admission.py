@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import QwenTritonError
+from ..errors import Cancelled
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply, RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.contract import Tensor
-from ..tensors.request_parameters import limit_wait, queue_timeout_s
+from ..tensors.limits import DEFAULT_LIMITS, Limits
+from ..tensors.request_parameters import CALL, CALL_PARAMETERS, CANCEL_CALL, limit_wait, queue_timeout_s
 from ..tensors.row_rules import check_one_response
 from .requests import RequestReader
 from .responses import TritonResponder
@@ -42,10 +43,11 @@ class Admission:
         inputs: Sequence[Tensor],
         queue_timeout_ms: int,
         decoupled: bool,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs)
+        self._reader = RequestReader(inputs, limits, CALL_PARAMETERS)
         self._queue_timeout_ms = queue_timeout_ms
         self._decoupled = decoupled
 
@@ -58,13 +60,19 @@ class Admission:
         """
         timer = self._metrics.start()
         try:
+            self._reader.check_envelope(request)
             arrays, parameters = self._reader.read(request)
+            if call := parameters.get(CANCEL_CALL):
+                self._dispatcher.cancel(call=str(call))
+                self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
+                return
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             if not self._decoupled:
                 check_one_response(arrays)
             rows, encoder = decode(arrays)
-            reply = Reply(responder, rows, encoder, timer, at_once=not self._decoupled)
+            call = str(parameters.get(CALL, ""))
+            reply = Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call)
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        except QwenTritonError as error:
+        except Exception as error:  # an exception that leaves execute fails every request of the batch
             timer.failed(error)
             self._dispatcher.post(partial(responder.fail, error))

@@ -16,18 +16,20 @@ from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import Dispatcher
+from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS, BLS_INPUTS
+from ..tensors.limits import check_requests
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .admission import Admission, DecodedRequest
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import is_decoupled, read_parameters, repository_of
+from .requests import is_decoupled, read_limits, read_parameters, repository_of
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
@@ -43,21 +45,30 @@ class BlsModel:
         self._skip_special_tokens = text.skip_special_tokens
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
+        self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
         self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
         metrics = RequestMetrics()
         self._admission = Admission(
-            self._dispatcher, metrics, BLS_INPUTS, self._settings.queue_timeout_ms, is_decoupled(args)
+            self._dispatcher,
+            metrics,
+            BLS_INPUTS,
+            self._settings.queue_timeout_ms,
+            is_decoupled(args),
+            self._limits,
         )
         self._publisher = MetricsPublisher(BLS, metrics, self._dispatcher.states)
         self._dispatcher.start()
         self._publisher.start()
+        self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
             self._admission.admit(request, TritonResponder(request), self._decode)
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._dispatcher.stop()
         self._publisher.stop()
 
@@ -71,6 +82,7 @@ class BlsModel:
 
     def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:
         prompts = [self._with_defaults(prompt) for prompt in decode_generate(arrays)]
+        check_requests(prompts, self._limits)
         prompts = [self._preprocessor.resolve_stops(prompt) for prompt in prompts]
         engine = self._dispatcher.info()
         rows = [

@@ -23,18 +23,19 @@ from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Dispatcher
+from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
+from ..tensors.contract import ENGINE_INPUTS, NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import asks_stop, is_decoupled, read_parameters, repository_of
+from .requests import asks_stop, is_decoupled, read_limits, read_parameters, repository_of
 from .responses import AckedResponder
 from .settings import EngineSettings
 
@@ -59,13 +60,21 @@ class EngineModel:
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, acks_address(self._address))
         metrics = RequestMetrics()
+        self._limits = read_limits(args)
         self._admission = Admission(
-            self._dispatcher, metrics, ENGINE_INPUTS, settings.queue_timeout_ms, is_decoupled(args)
+            self._dispatcher,
+            metrics,
+            ENGINE_INPUTS,
+            settings.queue_timeout_ms,
+            is_decoupled(args),
+            self._limits,
         )
         self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
+        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
@@ -76,6 +85,7 @@ class EngineModel:
             self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._dispatcher.stop()
         self._acks.stop()
         self._publisher.stop()
@@ -108,7 +118,10 @@ class EngineModel:
 
     def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest:
         engine = self._dispatcher.info()
-        rows = [resolve_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
+        decoded = decode_engine(arrays, echo=self._echo)
+        sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
+        self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
+        rows = [resolve_stops(row, self._tokenizer) for row in decoded]
         plans = [RowPlan(self._sequences(row, engine), row.request.stream, row.request.sampling.n) for row in rows]
         streamed_text = any(row.request.stream and row.for_text for row in rows)
         number = responder.track() if streamed_text else None

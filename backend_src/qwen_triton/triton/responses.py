@@ -30,11 +30,14 @@ def triton_error(error: Exception, request_id: str) -> Any:
         return pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
     if isinstance(error, Cancelled):
         return pb.TritonError(str(error), pb.TritonError.CANCELLED)
-    name = request_id or secrets.token_hex(8)
+    name = request_id[:_SHOWN_ID] or secrets.token_hex(8)
     _log.error("request %s failed: %s", name, error, exc_info=error)
     return pb.TritonError(
         f"internal error; the server's log has the cause under request {name}", pb.TritonError.INTERNAL
     )
+
+
+_SHOWN_ID = 200
 
 
 class TritonResponder:

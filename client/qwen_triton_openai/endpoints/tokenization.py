@@ -28,6 +28,7 @@ from qwen_triton.tensors.contract import (
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
 from .body import read_model
+from .plan import template_options
 
 router = APIRouter(tags=["tokens"])
 
@@ -105,7 +106,7 @@ def _prompt_arrays(asked: TokenizeRequest) -> dict[str, Array]:
                 "messages: tools and chat_template_kwargs go with messages, not with a prompt", "messages"
             )
         return {PRE_QUERY: _text(asked.prompt), PRE_PROMPT_FORMAT: _text("raw")}
-    options = dict(asked.chat_template_kwargs or {})
+    options = template_options({"chat_template_kwargs": asked.chat_template_kwargs})
     if not asked.add_generation_prompt:
         options["add_generation_prompt"] = False
     return {

@@ -117,6 +117,7 @@ class ServedReplay:
         seen: RecordingResponder | None = None,
         timeout_s: float | None = None,
         sequences: int = 1,
+        call: str = "",
     ) -> RecordingResponder:
         """Admits a request that echoes `text` as a stream, in so many sequences; they must begin within `timeout_s`."""
         heard = seen or RecordingResponder(request_id)
@@ -125,7 +126,7 @@ class ServedReplay:
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
         rows = [RowPlan([request] * sequences, streamed=True, keep=sequences)]
-        reply = Reply(heard, rows, encoder, self.metrics.start(), at_once=False)
+        reply = Reply(heard, rows, encoder, self.metrics.start(), at_once=False, call=call)
         self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
         return heard
 
@@ -265,6 +266,32 @@ def test_stocks_cancel_ends_the_requests_of_its_id(setting: Callable[..., Served
     assert taken.last["finish_reason"].item() == b"cancelled"
     assert other.ended.wait(WAIT_S)
     assert other.text == "and on " * 30
+
+
+def test_a_call_is_cancelled_by_its_name_alone(setting: Callable[..., ServedReplay]) -> None:
+    """Not by its id, which the caller chooses and others may have too."""
+    here = setting(step_ms=5.0)
+    taken = here.ask("and on " * 2000, request_id="a", call="one")
+    other = here.ask("and on " * 30, request_id="a", call="two")
+    assert becomes(lambda: bool(taken.text), WAIT_S)
+    here.dispatcher.cancel(call="one")
+    assert taken.ended.wait(WAIT_S)
+    assert taken.last["finish_reason"].item() == b"cancelled"
+    assert other.ended.wait(WAIT_S)
+    assert other.text == "and on " * 30
+
+
+def test_a_drained_dispatcher_refuses_and_is_idle_once_all_is_answered(setting: Callable[..., ServedReplay]) -> None:
+    here = setting(step_ms=5.0)
+    assert here.dispatcher.idle()
+    heard = here.ask("and on " * 30)
+    here.dispatcher.drain()
+    with pytest.raises(Unavailable, match="the server is shutting down; try again"):
+        here.ask("one more")
+    assert not here.dispatcher.idle()
+    assert heard.ended.wait(WAIT_S)
+    assert heard.text == "and on " * 30
+    assert becomes(here.dispatcher.idle, WAIT_S)
 
 
 def test_one_answer_that_cannot_be_given_does_not_end_the_sender(setting: Callable[..., ServedReplay]) -> None:

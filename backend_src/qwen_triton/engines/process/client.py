@@ -1,7 +1,7 @@
 """A model's connection to an engine's process: submits sequences and receives their chunks.
 
-Any thread may submit and cancel; one thread receives. When the engine's process ends, every sequence in flight gets a
-chunk with finish «error» and the next submit connects again; the supervisor restarts the process meanwhile.
+Any thread may submit and cancel; one thread receives. When the engine's process ends, every sequence in flight is refused
+as Unavailable and the next submit connects again; the supervisor restarts the process meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import EngineError, InvalidRequest, Unavailable
-from ...types import EngineRequest, TokenChunk
+from ...types import EngineRequest
 from ..engine import EngineInfo
 from ..link import ChunkReceiver
 from .messages import MessageReader, decode_chunk, encode_message, encode_request
@@ -23,6 +23,7 @@ from .socket import Waker
 
 _READ = 1 << 18
 _HELLO_S = 5.0
+_ENDED = "the engine's process ended while it answered; it is being started again, try again"
 _EXPIRED = "no slot of the engine was free within the request's timeout; try again later"
 
 
@@ -140,7 +141,7 @@ class EngineClient:
         with self._lock:
             lost, self._lost = self._lost, []
         for key in lost:
-            receiver.on_chunk(key, TokenChunk([], finish="error", error="the engine's process ended"))
+            receiver.on_refusal(key, Unavailable(_ENDED))
 
     def _write(self, peer: socket.socket, data: bytes) -> None:
         try:

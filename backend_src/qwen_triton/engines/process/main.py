@@ -4,7 +4,7 @@
 
     --address NAME      abstract Unix address to listen at
     --owner-pid PID     process whose end ends this one (tritonserver)
-    --options JSON      {"engine": "openvino" | "replay", …the options of that engine}
+    --options JSON      {"engine": "openvino" | "replay", …the options of that engine}; «-»: read from stdin
 
 SIGTERM stops it gracefully. SIGINT is ignored: the terminal sends it to the owner too, which then stops this process.
 """
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
+from typing import Any
 
 from ...errors import ConfigurationError
 from ..kinds import load_engine
+from .log_lines import start_logging
 from .server import EngineServer
 
 
@@ -26,9 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m qwen_triton.engines.process.main", description=__doc__)
     parser.add_argument("--address", required=True)
     parser.add_argument("--owner-pid", type=int)
-    parser.add_argument("--options", required=True, type=json.loads)
+    parser.add_argument("--options", required=True, type=_read_options)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="qwen-triton engine: %(message)s")
+    start_logging("qwen-triton engine: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         engine = load_engine(arguments.options)
@@ -39,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     server.run()
     return 0
+
+
+def _read_options(text: str) -> dict[str, Any]:
+    options: dict[str, Any] = json.loads(sys.stdin.read() if text == "-" else text)
+    return options
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import subprocess
 import threading
 import time
@@ -46,8 +47,9 @@ class EngineSupervisor:
         )
         self._command = [
             *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--address", address),
-            *("--owner-pid", str(owner_pid), "--options", json.dumps(options)),
+            *("--owner-pid", str(owner_pid), "--options", "-"),
         ]
+        self._options = json.dumps(options).encode()
         self._address = address
         self._load_s, self._stable_s, self._backoff_s = load_s, stable_s, backoff_s
         self._stopping = threading.Event()
@@ -85,7 +87,11 @@ class EngineSupervisor:
         return None
 
     def _spawn(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, env=self._interpreter.environment)
+        """The options go through stdin: a command line has a bounded length, and every user of the machine may read it."""
+        with open(os.memfd_create("qwen-triton engine options"), "w+b") as options:
+            options.write(self._options)
+            options.seek(0)
+            self._process = subprocess.Popen(self._command, stdin=options, env=self._interpreter.environment)
 
     def _wait_ready(self) -> EngineInfo:
         deadline = time.monotonic() + self._load_s
