@@ -24,7 +24,7 @@ BASES = {
 ELSEWHERE = {
     # files of a user, and folders that our commands make
     "deployment.yaml", "bake/NAME", "engines/qwen/", "models/qwen/", "etc/qwen-triton/deployment.yaml", "ENGINE.build/",
-    "logs/", "manifest.json", "qwen-triton.json", "build/demo-checkpoint",
+    "logs/", "perfetto.json", "manifest.json", "qwen-triton.json", "build/demo-checkpoint",
     # files of a Hugging Face checkpoint or of an engine folder
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors",
     "rank*.safetensors", "rank*.engine",

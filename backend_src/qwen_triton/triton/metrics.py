@@ -52,9 +52,12 @@ class _Counter:
 
 
 class MetricsPublisher:
-    """Publishes one model's request metrics, and the values of `states()`, until stopped."""
+    """Publishes one model's request metrics, and the values of `states()`, until stopped.
 
-    def __init__(self, model: str, metrics: RequestMetrics, states: Callable[[], dict[str, float]]) -> None:
+    `states` None: a step of an ensemble without an engine, of which only failed requests are counted.
+    """
+
+    def __init__(self, model: str, metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None) -> None:
         self._model = model
         self._metrics = metrics
         self._states = states
@@ -93,6 +96,8 @@ class MetricsPublisher:
         metrics = self._metrics
         for reason, count in list(metrics.finished.items()):
             self._count("requests_finished_total", count, finish_reason=reason)
+        if self._states is None:
+            return
         self._count("prompt_tokens_total", metrics.prompt_tokens)
         self._count("output_tokens_total", metrics.output_tokens)
         self._histogram("time_to_first_token_seconds", metrics.time_to_first_token)

@@ -135,3 +135,15 @@ def test_metrics_answer(replay_server: LiveServer) -> None:
         text = reply.read().decode()
     assert 'nv_inference_request_success{model="tensorrt_llm_bls"' in text
     assert "qwen_triton_" in text
+
+
+@both_models
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("left_out", [["input"], ["output"], ["input", "output"]], ids="+".join)
+def test_token_counts_are_left_out_where_the_caller_says_so(
+    replay_server: LiveServer, model: str, streamed: bool, left_out: list[str]
+) -> None:
+    asked: dict[str, Any] = {f"return_num_{side}_tokens": False for side in left_out}
+    responses = stream_grpc(replay_server, model, {"text_input": "hello there", "stream": streamed, **asked})
+    counts = {name for response in responses for name in response if name in ("num_input_tokens", "num_output_tokens")}
+    assert counts == {f"num_{side}_tokens" for side in ("input", "output") if side not in left_out}
