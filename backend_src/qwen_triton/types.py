@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from .errors import InvalidRequest
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "cancelled", "error", "lost"]
 PromptFormat = Literal["raw", "chat"]
 
 MAX_SEQUENCES = 128
@@ -252,8 +252,9 @@ class TokenChunk(NamedTuple):
 
     An end or stop id is in `stop_token`, not in `token_ids`. `log_probs[i]` belongs to `token_ids[i]` (natural log;
     empty unless requested), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is the beam.
-    `error` is a message for the server's log, with finish = "error". `last` is False on the last chunk of every beam of
-    a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request.
+    `error` is a message for the server's log, with finish = "error", or "lost" where the engine itself has ended. `last`
+    is False on the last chunk of every beam of a search but the last beam's: after a chunk with `finish` and `last`
+    nothing more comes for the request.
     """
 
     token_ids: Sequence[int] = ()

@@ -29,7 +29,7 @@ class ChunkReceiver(Protocol):
 class EngineLink(Protocol):
     """Connection to one engine. Any thread may submit and cancel; one thread receives.
 
-    A connection that is lost ends each of its sequences with a chunk of finish «error».
+    A connection that is lost ends each of its sequences with a chunk of finish «lost».
     """
 
     def info(self) -> EngineInfo:

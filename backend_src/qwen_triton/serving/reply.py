@@ -38,6 +38,8 @@ class Reply:
         """All sequences, row by row; their places in it are the indexes that `add_chunk` takes."""
         self.begun = False
         """Whether a chunk has been added."""
+        self.told = False
+        """Whether the caller gets something of the answer: a response has been written."""
         self._responder = responder
         self._encoder = encoder
         self._timer = timer
@@ -90,6 +92,7 @@ class Reply:
         if piece.finish is not None:
             self._timer.finished(piece)
         final = not self._open
+        self.told = self._streamed or final
         if self._streamed:
             choice = ChoiceIndex(row, answer.sequence, len(self.requests) == 1, answer.end is None)
             answer.end = piece

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
-from ..errors import EngineError
+from ..errors import EngineError, Unavailable
 from ..types import TokenChunk
 from .pending import PendingChunks
 from .reply import Reply
@@ -21,6 +21,7 @@ from .send_rate import SendBudget
 _BATCH = 16
 """Responses built and sent together: some milliseconds at most, so that new requests are not kept waiting."""
 
+_LOST = "the engine ended before the answer began; the same request may be sent again"
 _log = logging.getLogger(__name__)
 
 
@@ -145,9 +146,10 @@ class Sender:
         if not sequence.running:
             return None
         reply = sequence.reply
-        if chunk.finish == "error":
+        if chunk.finish in ("error", "lost"):
             _log.error("the engine failed on a request: %s", chunk.error)
-            self._fail(reply, EngineError(chunk.error))
+            untold = chunk.finish == "lost" and not reply.told
+            self._fail(reply, Unavailable(_LOST) if untold else EngineError(chunk.error))
             return None
         try:
             done = reply.add_chunk(sequence.index, chunk)

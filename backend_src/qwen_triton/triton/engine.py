@@ -1,6 +1,7 @@
 """The `tensorrt_llm` model of backend «python»: token ids to token ids, by an engine of this project.
 
-The engine runs in a process of its own, which this model starts, watches and starts again if it dies.
+The engine runs in a process of its own, which this model starts, watches and starts again if it dies. Each load of the
+model has an engine of its own: while the model is reloaded, the old one finishes what it has.
 """
 
 from __future__ import annotations
@@ -14,26 +15,26 @@ from typing import Any
 from ..engines.capabilities import check_honoured
 from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
-from ..engines.process.socket import engine_address
 from ..engines.process.supervisor import EngineSupervisor
 from ..ensemble.ack_ledger import AckLedger
-from ..ensemble.ack_socket import AckListener, acks_address
+from ..ensemble.ack_socket import AckListener
 from ..ensemble.tagged_answer import TaggedTokenEncoder
-from ..errors import ConfigurationError, EngineError, InvalidRequest
+from ..errors import EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Dispatcher
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, spell_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS, TENSORRT_LLM
+from ..tensors.contract import ENGINE_INPUTS
 from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
+from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import check_stream, is_decoupled, read_parameters, repository_of
+from .requests import check_stream, is_decoupled, read_parameters
 from .responses import AckedResponder
 
 _log = logging.getLogger(__name__)
@@ -43,26 +44,37 @@ class EngineModel:
     """Owns the engine's process, and is one of its clients; the BLS is another, over a connection of its own."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(TENSORRT_LLM)
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
         parameters = read_parameters(args)
         folder = parameters.text("tokenizer_dir") or sibling_parameter(
-            repository_of(args), "preprocessing", "tokenizer_dir"
+            instance.repository, "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
         self._decoupled = is_decoupled(args)
         self._echo = not parameters.flag("exclude_input_in_output", True)
-        self._address = engine_address(server_pid(), args["model_name"])
-        self._supervisor = self._start_engine(parameters)
-        self._dispatcher = Dispatcher(EngineClient(self._address), parameters.number("max_in_flight") or 0)
+        options = _engine_options(parameters)
+        self._own = instance.new_load()
+        try:
+            self._supervisor = self._start_engine(options)
+            self._serve(instance, parameters)
+        except BaseException:
+            self._own.remove()
+            raise
+
+    def _serve(self, instance: ModelInstance, parameters: Parameters) -> None:
+        address = self._own.load.engine_socket
+        self._dispatcher = Dispatcher(EngineClient(lambda: address), parameters.number("max_in_flight") or 0)
         self._ledger = AckLedger()
-        self._acks = AckListener(self._ledger, acks_address(self._address))
+        self._acks = AckListener(self._ledger, self._own.load.acks_socket)
         metrics = RequestMetrics()
         timeout_ms = parameters.number("queue_timeout_ms") or 0
         self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms)
-        self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
+        self._publisher = MetricsPublisher(instance.labels, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
+        self._own.publish()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
@@ -70,18 +82,16 @@ class EngineModel:
             self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
+        """Ends this load's own engine, once it has finished what other models gave it."""
+        self._own.withdraw()
         self._dispatcher.stop()
         self._acks.stop()
-        self._publisher.stop()
         self._supervisor.stop()
+        self._publisher.stop()
+        self._own.remove()
 
-    def _start_engine(self, parameters: Parameters) -> EngineSupervisor:
-        options = parameters.json_object("engine_options")
-        if options is None:
-            raise ConfigurationError(
-                "tensorrt_llm/config.pbtxt: engine_options is not filled; `qwen-triton render` fills it for a python engine"
-            )
-        supervisor = EngineSupervisor(options, self._address, server_pid())
+    def _start_engine(self, options: dict[str, Any]) -> EngineSupervisor:
+        supervisor = EngineSupervisor(options, self._own, server_pid())
         info = supervisor.start()
         _log.info("engine %s is ready: context %d, vocabulary %d", info.name, info.max_context, info.vocab_size)
         return supervisor
@@ -89,7 +99,7 @@ class EngineModel:
     def _states(self) -> dict[str, float]:
         """The engine's own state, for all of its clients; nothing while it is being restarted."""
         with contextlib.suppress(EngineError):
-            counters = read_counters(self._address)
+            counters = read_counters(self._own.load.engine_socket)
             return {
                 "requests_running": counters["running"],
                 "requests_waiting": counters["waiting"],
@@ -115,7 +125,7 @@ class EngineModel:
     def _encoder(self, rows: Sequence[EngineRow], request_number: int | None) -> TokenEncoder:
         if request_number is None:
             return TokenEncoder(rows, self._tokenizer)
-        return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, request_number)
+        return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, self._own.load.number, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         check_honoured(engine.name, row.request)
@@ -130,3 +140,10 @@ class EngineModel:
         if not request_id:
             raise InvalidRequest("needs the request id of the request to be stopped", "stop")
         self._dispatcher.cancel(request_id)
+
+
+def _engine_options(parameters: Parameters) -> dict[str, Any]:
+    options = parameters.json_object("engine_options")
+    if options is None:
+        raise parameters.error("engine_options", "is not filled; `qwen-triton render` fills it for a python engine")
+    return options

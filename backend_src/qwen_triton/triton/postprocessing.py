@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..engines.process.socket import engine_address
-from ..ensemble.ack_socket import AckSender, acks_address
+from ..engines.process.loads import find_loads
+from ..ensemble.ack_socket import AckSender
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
-from ..tensors.contract import POSTPROCESSING, POSTPROCESSING_INPUTS, TENSORRT_LLM
+from ..tensors.contract import POSTPROCESSING_INPUTS
 from ..text.tokenizer import Tokenizer
-from .model_process import prepare_process, server_pid
-from .requests import RequestReader, read_parameters, repository_of
+from .instance import ModelInstance
+from .model_process import prepare_process
+from .requests import RequestReader, read_parameters
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -23,11 +25,12 @@ class PostprocessingModel:
     """Decodes chunks, and acknowledges them to the engine model, which so detects clients that have disconnected."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(POSTPROCESSING)
-        settings = TextSettings.read(read_parameters(args), repository_of(args))
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
+        settings = TextSettings.read(read_parameters(args), instance.repository)
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
         self._reader = RequestReader(POSTPROCESSING_INPUTS)
-        self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
+        self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._acks.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -41,7 +44,7 @@ class PostprocessingModel:
         try:
             inputs = self._reader.read(request).arrays
             if tag := read_tag(inputs["TOKENS_BATCH"]):
-                self._acks.add(*tag)
+                self._acks.add(tag)
             text = self._postprocessor.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request.request_id())
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             return pb.InferenceResponse(error=triton_error(error, request.request_id()))

@@ -10,7 +10,7 @@ import triton_python_backend_utils as pb
 from ..chat.template import ChatTemplate
 from ..preprocess import Preprocessor
 from ..tensors.arrays import Array
-from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..tensors.contract import PREPROCESSING_INPUTS
 from ..tensors.prompt import decode_prompts, encode_prompts
 from ..text.tokenizer import Tokenizer
 from .model_process import prepare_process
@@ -23,7 +23,7 @@ class PreprocessingModel:
     """Tokenizes prompts as the BLS does, without an engine to check them against."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(PREPROCESSING)
+        prepare_process(args["model_name"])
         settings = TextSettings.read(read_parameters(args), repository_of(args))
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)

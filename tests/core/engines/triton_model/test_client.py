@@ -287,7 +287,7 @@ def test_a_lost_connection_fails_what_was_asked_and_the_next_request_connects_an
         here.model.act(lambda peer: peer.http2.send_headers(1, [*HEADERS, ("grpc-status", "13")], end_stream=True))
     heard = here.hears(2)
     assert {key for key, _, _ in heard} == set(keys)
-    assert all(e["finish"] == "error" and "out of reach" in e["error"] for _, _, e in heard)
+    assert all(e["finish"] == "lost" and "out of reach" in e["error"] for _, _, e in heard)
     (key,) = here.submit(request())
     here.model.respond(1, streamed(str(key), [[7]]))
     assert here.hears(3)[2] == (key, [7], None)
