@@ -62,7 +62,8 @@ def decode_report(data: bytes) -> Report | None:
     """The inverse of encode_report; None where the bytes are no report."""
     if len(data) < _HEAD.size or (len(data) - _HEAD.size) % _ACK.size:
         return None
-    return Report(*_HEAD.unpack_from(data), list(_ACK.iter_unpack(data[_HEAD.size :])))
+    at_ns, newest_ns = _HEAD.unpack_from(data)
+    return Report(at_ns, newest_ns, list(_ACK.iter_unpack(data[_HEAD.size :])))
 
 
 class AckSender:

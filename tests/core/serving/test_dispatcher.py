@@ -407,3 +407,22 @@ def test_all_sequences_of_a_request_that_timed_out_leave_the_queue(setting: Call
     assert isinstance(heard.error, Unavailable)
     assert becomes(lambda: bool(read_counters(here.address)["waiting"] == 0), WAIT_S)
     assert not holder.ends
+
+
+def test_a_caller_of_an_engine_that_ends_may_ask_again_unless_it_has_heard_something(
+    setting: Callable[..., ServedReplay],
+) -> None:
+    """One whose answer has begun and one that waits for a slot, when the engine's process ends."""
+    here = setting(slots=1, step_ms=10.0)
+    begun = here.ask("and on " * 2000)
+    assert becomes(lambda: bool(begun.text), WAIT_S)
+    waits = here.ask("one two")
+    here.server.stop()
+    for client in list(here.server._clients):
+        client.peer.close()
+    assert begun.ended.wait(WAIT_S)
+    assert waits.ended.wait(WAIT_S)
+    assert isinstance(waits.error, Unavailable)
+    assert str(waits.error) == "the engine ended before the answer began; the same request may be sent again"
+    assert isinstance(begun.error, EngineError)
+    assert here.metrics.finished == {"unavailable": 1, "error": 1}

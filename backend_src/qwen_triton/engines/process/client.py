@@ -139,7 +139,8 @@ class EngineClient:
         """Hands over what has arrived, waiting up to `timeout_s` seconds for something (None: until woken)."""
         connections = self._connections
         if not self._lost:
-            for ready in select.select([self._waker, *connections], [], [], timeout_s)[0]:
+            watched: list[Waker | _Connection] = [self._waker, *connections]
+            for ready in select.select(watched, [], [], timeout_s)[0]:
                 if isinstance(ready, _Connection):
                     self._read(ready, receiver)
                 else:
@@ -202,15 +203,15 @@ class EngineClient:
         with self._connecting:
             while True:
                 address, current = self._locate(), self._current
-                usable = current is not None and not current.leaving
-                if not (usable and address in (None, current.address)) and address is not None:
-                    current = self._connect(address) or (current if usable else None)
-                    usable = current is not None
+                if current is not None and current.leaving:
+                    current = None
+                if address is not None and (current is None or current.address != address):
+                    current = self._connect(address) or current
                 now = time.monotonic()
-                if usable or now - self._asked_at > self._connect_s:
+                if current is not None or now - self._asked_at > self._connect_s:
                     self._missed_at = now
                 self._asked_at = now
-                if usable:
+                if current is not None:
                     return current
                 if now - self._missed_at > self._connect_s:
                     raise Unavailable("the engine is not running; it may be starting, try again")

@@ -146,7 +146,7 @@ class EngineServer:
     def _serve(self, client: _Client, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
             self._send(client, b"")
-        if mask & selectors.EVENT_READ:
+        if mask & selectors.EVENT_READ and client in self._clients:
             self._read(client)
 
     def _read(self, client: _Client) -> None:
@@ -160,7 +160,8 @@ class EngineServer:
             self._drop(client)
             return
         for message in client.reader.feed(data):
-            self._handle(client, *message)
+            if client in self._clients:
+                self._handle(client, *message)
 
     def _handle(self, client: _Client, kind: str, *parts: Any) -> None:
         if kind == "add":
@@ -206,6 +207,8 @@ class EngineServer:
             self._send(client, encode_message("step", items))
 
     def _send(self, client: _Client, data: bytes) -> None:
+        if client not in self._clients:
+            return
         client.unsent += data
         try:
             sent = client.peer.send(client.unsent)
@@ -216,14 +219,16 @@ class EngineServer:
             return
         del client.unsent[:sent]
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        entry = self._selector.get_map().get(client.peer)
-        if entry is not None and entry.events != wanted:
+        entry = self._selector.get_key(client.peer)
+        if entry.events != wanted:
             self._selector.modify(client.peer, wanted, entry.data)
 
     def _drop(self, client: _Client) -> None:
+        """Forgets a client; a second time, as where both sending and reading fail, nothing happens."""
+        if client not in self._clients:
+            return
         self._clients.discard(client)
         for name in list(client.keys):
             self._cancel(client, name)
-        if client.peer in self._selector.get_map():
-            self._selector.unregister(client.peer)
+        self._selector.unregister(client.peer)
         client.peer.close()
