@@ -10,6 +10,9 @@ QwenTritonError
 
 from __future__ import annotations
 
+_LONGEST = 2000
+"""Characters of the longest message to a caller: a message may quote what was sent."""
+
 
 class QwenTritonError(Exception):
     """Base of all errors raised on purpose."""
@@ -19,7 +22,8 @@ class InvalidRequest(QwenTritonError):
     """A request that can never succeed as it is. `field` is the parameter at fault, as the caller spells it."""
 
     def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(f"{field}: {message}" if field else message)
+        text = f"{field}: {message}" if field else message
+        super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
         self.field = field
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from .errors import InvalidRequest
 
-FinishReason = Literal["stop", "length", "cancelled", "error", "lost"]
+FinishReason = Literal["stop", "length", "cancelled", "error"]
 PromptFormat = Literal["raw", "chat"]
 
 MAX_SEQUENCES = 128
@@ -159,7 +159,7 @@ def _row(declared: Field[Any]) -> SamplingParameter:
 
 SAMPLING = tuple(map(_row, fields(SamplingParams)))
 """The table of sampling parameters. Tensors, clients' parameters and flags, the OpenAI shim and the check of what an
-engine honours are made from it. It lies here, beside the type whose fields and ranges it is, because the room `tensors`
+engine honours are made from it. It lies here, beside the type whose fields and ranges it is, because the package `tensors`
 may import from here and not the reverse; the tensors' names are in it so that a parameter is one row."""
 CHOICE = ("temperature", "top_k", "top_p", "min_p")
 """The parameters of the random choice of a token; without any of them the most likely token is taken."""
@@ -193,13 +193,18 @@ class TokenBias:
         return bool(self.bad_words or self.words or self.token_ids)
 
 
+ANSWER_PREFIX = "answer_prefix"
+"""Template option: the beginning of the answer, as part of the prompt."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """A client's request for one prompt. Exactly one of `prompt`, `messages`, `token_ids` is set.
 
     `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
-    `count_pieces`: each piece of a stream has the token counts so far, not only the last.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last. `parallel_tool_calls` false: an
+    answer to `messages` with `tools` ends when its first tool call is closed.
     """
 
     prompt: str | None = None
@@ -215,14 +220,23 @@ class GenerateRequest:
     pad_id: int | None = None
     stream: bool = False
     count_pieces: bool = False
+    parallel_tool_calls: bool = True
     accumulate: bool | None = None
     echo: bool | None = None
 
     def __post_init__(self) -> None:
         given = [n for n in ("prompt", "messages", "token_ids") if getattr(self, n) is not None]
         if len(given) != 1:
-            reason = "give one of them" if not given else f"give only one of them, got {' and '.join(given)}"
-            raise InvalidRequest(f"a prompt is text, messages or token ids: {reason}", "text_input")
+            kinds = "a prompt is text, messages or token ids"
+            if not given:
+                raise InvalidRequest(f"is missing; {kinds}: give one of them", "text_input")
+            raise InvalidRequest(f"{kinds}: give only one of them, got {' and '.join(given)}", "text_input")
+
+    @property
+    def answer_prefix(self) -> str:
+        """The text that the prompt ends with and the answer continues; "" for none."""
+        prefix = self.template_options.get(ANSWER_PREFIX, "")
+        return prefix if isinstance(prefix, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +266,8 @@ class TokenChunk(NamedTuple):
 
     An end or stop id is in `stop_token`, not in `token_ids`. `log_probs[i]` belongs to `token_ids[i]` (natural log;
     empty unless requested), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is the beam.
-    `error` is a message for the server's log, with finish = "error", or "lost" where the engine itself has ended. `last`
-    is False on the last chunk of every beam of a search but the last beam's: after a chunk with `finish` and `last`
-    nothing more comes for the request.
+    `error` is a message for the server's log, with finish = "error". `last` is False on the last chunk of every beam of
+    a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request.
     """
 
     token_ids: Sequence[int] = ()

@@ -14,7 +14,7 @@ __all__ = ["Session"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Session` is imported when it is asked for: the shim and the benchmark do without its libraries."""
+    """Imports `Session` when it is asked for, because the commands start sooner without its libraries."""
     if name == "Session":
         from .session import Session
 

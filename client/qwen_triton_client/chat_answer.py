@@ -1,4 +1,4 @@
-"""A chat answer under way: thinking, content and tool calls as they come, then the message they make."""
+"""A chat answer under way: thinking, content and tool calls as they come, and the message they make at the end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.reader import ChatReader
+from qwen_triton.chat.tool_formats.tool_format import ToolFormat
 from qwen_triton.types import FinishReason, Usage
 
 from .text_answer import TextAnswer
@@ -16,7 +17,7 @@ from .text_answer import TextAnswer
 
 @dataclass(slots=True)
 class ToolCall:
-    """A function the model wants called; `arguments` is JSON text as the model wrote it."""
+    """A function that the model calls; `arguments` is JSON text as the model wrote it."""
 
     name: str
     arguments: str = ""
@@ -24,7 +25,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """A finished chat answer. `finish_reason` is «tool_calls» when the answer ended with calls."""
+    """A finished chat answer. `finish_reason` is «tool_calls» when all its calls are complete."""
 
     content: str
     reasoning: str
@@ -48,21 +49,35 @@ class ChatResult:
 class ChatAnswer:
     """Iterate for deltas (qwen_triton.chat.deltas); `result` is there at the end. `cancel()` works as TextAnswer's does."""
 
-    def __init__(self, answer: TextAnswer, *, tools: bool, thinking_opened: bool = False) -> None:
+    def __init__(
+        self,
+        answer: TextAnswer,
+        *,
+        tools: ToolFormat | None = None,
+        thinking_opened: bool = False,
+        single: bool = False,
+        begun: str = "",
+    ) -> None:
         self._answer = answer
         self._tools = tools
+        self._single = single
+        self._begun = begun
+        self._reader: ChatReader | None = None
         self._thinking_opened = thinking_opened
         self._content: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[ToolCall] = []
 
     def __iter__(self) -> Iterator[Delta]:
-        reader: ChatReader | None = None
         for piece in self._answer.pieces():
-            reader = reader or ChatReader(self._thinking_opened or piece.reasoning_opened, self._tools)
+            reader = self._reader
+            if reader is None:
+                opened = self._thinking_opened or piece.reasoning_opened
+                reader = ChatReader(opened, self._tools, single=self._single, begun=self._begun)
+                self._reader = reader
             yield from self._kept(reader.feed(piece.text))
-        if reader is not None:
-            yield from self._kept(reader.flush())
+        if self._reader is not None:
+            yield from self._kept(self._reader.end(self._answer.result.finish_reason or "stop"))
 
     def _kept(self, deltas: list[Delta]) -> list[Delta]:
         for delta in deltas:
@@ -89,12 +104,12 @@ class ChatAnswer:
     @property
     def result(self) -> ChatResult:
         told = self._answer.result
-        reason = "tool_calls" if self._calls and told.finish_reason == "stop" else told.finish_reason
+        reason = told.finish_reason
         return ChatResult(
             "".join(self._content),
             "".join(self._thoughts),
             tuple(self._calls),
-            reason,
+            self._reader.finish_reason(reason) if self._reader and reason else reason,
             told.usage,
         )
 

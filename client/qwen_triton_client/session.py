@@ -18,16 +18,17 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from qwen_triton.chat.tool_formats.hermes import HERMES
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.tensors.text_inputs import encode_generate
-from qwen_triton.tensors.text_outputs import LOGPROB_OUTPUTS, TEXT_OUTPUTS
+from qwen_triton.tensors.text_outputs import wanted_text_outputs
 from qwen_triton.types import GenerateRequest
 
 from .chat_answer import ChatAnswer, ChatResult
 from .parameters import build_request
-from .text_answer import Result, TextAnswer
+from .text_answer import TextAnswer, TextResult
 from .transport.ensemble import EnsembleResponses
 from .transport.grpc import GrpcTransport
 from .transport.http import HttpTransport
@@ -62,11 +63,11 @@ class Session:
             self._model = self._transport.describe(self._model_name or self._find_model())
         return self._model
 
-    def generate(self, prompt: str | Sequence[int], **parameters: Any) -> Result:
+    def generate(self, prompt: str | Sequence[int], **parameters: Any) -> TextResult:
         """One text for a text, or for token ids. `parameters`: names of qwen_triton_client.parameters."""
         return self.generate_all(prompt, **parameters)[0]
 
-    def generate_all(self, prompt: str | Sequence[int], **parameters: Any) -> list[Result]:
+    def generate_all(self, prompt: str | Sequence[int], **parameters: Any) -> list[TextResult]:
         """All `n` texts."""
         return self.send(build_request(parameters, **_prompt(prompt))).finish()
 
@@ -99,19 +100,25 @@ class Session:
         if parameters.get("n") not in (None, 1):
             raise InvalidRequest("a chat has one answer; use generate_all or several chats", "n")
         request = build_request(parameters, messages=tuple(messages), tools=tuple(tools), stream=stream)
-        return ChatAnswer(self.send(request), tools=bool(tools), thinking_opened=thinking_opened)
+        return ChatAnswer(
+            self.send(request),
+            tools=HERMES if tools else None,
+            thinking_opened=thinking_opened,
+            single=not request.parallel_tool_calls,
+            begun=request.answer_prefix,
+        )
 
     def send(self, request: GenerateRequest, request_id: str = "") -> TextAnswer:
         """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""
         model = self.model
         arrays = fit_arrays(encode_generate(request), model)
-        names = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)
-        outputs = wanted_outputs(names, model)
+        sampling = request.sampling
+        outputs = wanted_outputs(wanted_text_outputs(sampling), model)
+        several = request.stream or (sampling.n > 1 and model.decoupled)  # whole answers are a response each
         request_id = request_id or uuid.uuid4().hex
-        responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, request.stream)
+        responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, several)
         if TENSORRT_LLM in model.steps:
             responses = EnsembleResponses(responses, self._transport, request_id)
-        sampling = request.sampling
         return TextAnswer(responses, max(sampling.n, sampling.beam_width), bool(request.accumulate) and request.stream)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One answer under way: pieces as they come, then what it was as a whole."""
+"""An answer in text under way: its pieces as they come, and the result of each sequence at the end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .transport.transport import ResponseStream
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A finished answer. `finish_reason` and `usage` are None where the model does not tell (stock's do not).
+class TextResult:
+    """A finished answer. `finish_reason` and `usage` are None where the model does not have them (stock's do not).
 
-    A cancelled one has finish_reason «cancelled» and the text that came before.
+    A cancelled answer has finish_reason «cancelled» and the text that came before.
     """
 
     text: str
@@ -29,7 +29,9 @@ class Result:
 
 
 @dataclass(slots=True)
-class _Told:
+class _Collected:
+    """What has come of one sequence. `accumulated`: each piece is the whole text so far."""
+
     texts: list[str] = field(default_factory=list)
     logprobs: list[Mapping[str, Any]] = field(default_factory=list)
     end: TextPiece | None = None
@@ -41,30 +43,31 @@ class _Told:
         self.logprobs += piece.logprobs or ()
         self.end = piece if piece.finish else self.end
 
-    def result(self, cancelled: bool) -> Result:
+    def result(self, cancelled: bool) -> TextResult:
         end = self.end or TextPiece("", finish="cancelled" if cancelled else None)
-        return Result("".join(self.texts), end.finish, end.usage, end.stop_reason, tuple(self.logprobs))
+        return TextResult("".join(self.texts), end.finish, end.usage, end.stop_reason, tuple(self.logprobs))
 
 
 class TextAnswer:
-    """Iterate for the text of a single sequence; `pieces()` for any number of them. `result` is there at the end.
+    """Iterate for the text of a single sequence, or over `pieces()` of several. `result` is complete at the end.
 
-    `cancel()` ends it from any thread; so does leaving a `with` block early. Then iteration ends without an error.
+    `cancel()` ends it from any thread, and so does leaving a `with` block early; iteration then ends without an error.
     """
 
     def __init__(self, responses: ResponseStream, sequences: int = 1, accumulated: bool = False) -> None:
         self._responses = responses
-        self._told = [_Told() for _ in range(sequences)]
+        self._collected = [_Collected() for _ in range(sequences)]
         self._accumulated = accumulated
         self._cancelled = False
         self._done = False
 
     def __iter__(self) -> Iterator[str]:
-        if len(self._told) > 1:
+        if len(self._collected) > 1:
             raise InvalidRequest("several answers at once: iterate over pieces()", "n")
         return (piece.text for piece in self.pieces() if piece.text)
 
     def pieces(self) -> Iterator[TextPiece]:
+        """Raises a QwenTritonError for whatever ends the answer but its end and `cancel`."""
         try:
             for pieces in self._responses:
                 for piece in pieces:
@@ -80,24 +83,24 @@ class TextAnswer:
         self._responses.cancel()
 
     @property
-    def result(self) -> Result:
-        """The only sequence's result; what has not come yet is not in it."""
+    def result(self) -> TextResult:
+        """The first sequence's result, of what has come so far."""
         return self.results[0]
 
     @property
-    def results(self) -> list[Result]:
-        return [told.result(self._cancelled) for told in self._told]
+    def results(self) -> list[TextResult]:
+        return [one.result(self._cancelled) for one in self._collected]
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> list[TextResult]:
         """Waits for the end and returns every sequence's result."""
         for _ in self.pieces():
             pass
         return self.results
 
-    def _of(self, sequence: int) -> _Told:
-        if sequence >= len(self._told):
-            raise EngineError(f"the model answered with more sequences than the {len(self._told)} asked for")
-        return self._told[sequence]
+    def _of(self, sequence: int) -> _Collected:
+        if sequence >= len(self._collected):
+            raise EngineError(f"the model answered with more sequences than the {len(self._collected)} asked for")
+        return self._collected[sequence]
 
     def __enter__(self) -> TextAnswer:
         return self

@@ -18,17 +18,26 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
+from qwen_triton.tensors.contract import (
+    EMBEDDING_BIAS,
+    EMBEDDING_BIAS_WORDS,
+    NUM_RETURN_SEQUENCES,
+    RETURN_LOG_PROBS,
+    STOP_WORDS,
+)
 
 _log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that disconnected before its response. Only the access log and metrics show it."""
 
 _NAMES = {
-    "stop_words": "stop",
-    "num_return_sequences": "n",
-    "embedding_bias": "logit_bias",
-    "embedding_bias_words": "logit_bias",
-    "return_log_probs": "logprobs",
+    STOP_WORDS: "stop",
+    NUM_RETURN_SEQUENCES: "n",
+    EMBEDDING_BIAS: "logit_bias",
+    EMBEDDING_BIAS_WORDS: "logit_bias",
+    RETURN_LOG_PROBS: "logprobs",
 }
 """The model's name of a parameter → OpenAI's. All others have one name."""
 _FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)

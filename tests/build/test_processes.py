@@ -65,3 +65,23 @@ time.sleep(60)
         parent.kill()
         parent.wait()
     wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def test_what_it_makes_is_its_user_s_alone(tmp_path: Path) -> None:
+    """Also where it says otherwise by fchmod, as the library does that makes Triton's shared-memory regions; its own
+    children's files too. An fchmod that opens nothing to others works."""
+    source = f"""
+import os, subprocess, sys
+os.chdir({str(tmp_path)!r})
+open("plain", "w").close()
+os.fchmod(os.open("opened", os.O_CREAT | os.O_WRONLY, 0o644), 0o644)
+os.fchmod(os.open("closed", os.O_CREAT | os.O_WRONLY, 0o644), 0o400)
+os.mkdir("folder")
+code = "import os; os.fchmod(os.open('grandchild', os.O_CREAT | os.O_WRONLY, 0o666), 0o666)"
+subprocess.run([sys.executable, "-c", code], check=True)
+"""
+    child = python(source)
+    child.start()
+    assert child.wait(HANG_S) == 0
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {"plain": 0o600, "opened": 0o600, "closed": 0o400, "folder": 0o700, "grandchild": 0o600}

@@ -47,7 +47,7 @@ SAMPLES: Mapping[str, Any] = {
     "frequency_penalty": -1.0, "length_penalty": 2.0, "n": 1, "beam_width": 1, "best_of": 4,
     "stop": ["a", "b"], "stop_token_ids": [5, 6], "bad_words": ["no"], "logit_bias": {5: -2.0},
     "bias_words": {"maybe": 3.0}, "prompt_format": "chat", "chat_template_kwargs": {"enable_thinking": False},
-    "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True,
+    "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True, "parallel_tool_calls": False,
 }  # fmt: skip
 
 
@@ -328,7 +328,7 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
     """Where the model says so with its first piece; the answer then begins within it."""
     for opened, reasoning, content in ((True, "hm", "ok"), (False, "", "hm</think>\n\nok")):
         first = piece("hm</think>") | ({"reasoning_opened": np.array([[True]])} if opened else {})
-        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=False).finish()
+        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=None).finish()
         assert (result.reasoning, result.content) == (reasoning, content)
 
 
@@ -342,8 +342,8 @@ class StopsFirst(Played):
     def describe(self, model: str) -> DeclaredModel:
         return replace(declared(contract.ENGINE_INPUTS), name=model)
 
-    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, stream: bool) -> Played:
-        del outputs, stream
+    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, several: bool) -> Played:
+        del outputs, several
         self.asked.append(f"{model.name} {request_id} stop={bool(arrays['stop'].any())}")
         return Played()
 

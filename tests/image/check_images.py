@@ -109,6 +109,14 @@ class Container:
         messages = [{"role": "user", "content": text}]
         return self._post(self.openai, "/v1/chat/completions", {"model": model, "messages": messages, "max_tokens": 32})
 
+    def status(self, path: str) -> int:
+        """The status of a POST to Triton's HTTP that is refused."""
+        try:
+            self._post(self.http, path, {})
+        except urllib.error.HTTPError as error:
+            return error.code
+        return 200
+
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["podman", "exec", self.id, *command], capture_output=True, text=True, check=False)
 
@@ -140,6 +148,9 @@ def check_container(container: Container) -> None:
     holds("its root cannot be written", container.execute("touch", "/opt/x").returncode != 0)
     answer = container.generate(**CURL_BODY)
     holds("the blog's curl is answered", bool(answer.strip()), repr(answer[:60]))
+    holds("Triton's repository API is closed", container.status("/v2/repository/index") == 403)
+    modes = container.execute("sh", "-c", "stat -c %a /dev/shm/qwen_triton_*").stdout.split()
+    holds("its shared memory is its user's alone", set(modes) == {"600"}, modes)
 
 
 def check_cpu() -> None:

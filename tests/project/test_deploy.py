@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from qwen_triton_build.deployment.schema import load_deployment
+from qwen_triton_build.deployment.schema import ClosedApi, load_deployment
 from tests.support.folders import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -57,12 +57,18 @@ def test_the_images_deployments_are_sound_and_listen_outside(name: str) -> None:
     assert (deployment.server.host, deployment.openai.host) == ("0.0.0.0", "0.0.0.0")
 
 
-def test_compose_publishes_the_ports_of_the_image_s_deployment() -> None:
+def test_compose_publishes_the_openai_server_and_the_metrics() -> None:
+    """On this machine only. Triton's own ports, which take no key, are a commented line to choose."""
     deployment = load_deployment(DEPLOY / "image" / "cpu.yaml", environment={})
     server = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())["services"]["server"]
     inside = {int(port.rpartition(":")[2]) for port in server["ports"]}
     triton = deployment.server
-    assert inside == {triton.http_port, triton.grpc_port, triton.metrics_port, deployment.openai.port}
+    assert inside == {triton.metrics_port, deployment.openai.port}
+    assert all(port.startswith("127.0.0.1:") for port in server["ports"])
+    commented = re.findall(r"^    # (ports: .*)$", (DEPLOY / "docker-compose.yml").read_text(), re.MULTILINE)
+    (all_ports,) = [yaml.safe_load(line)["ports"] for line in commented]
+    every = {triton.http_port, triton.grpc_port, triton.metrics_port, deployment.openai.port}
+    assert {int(port.rpartition(":")[2]) for port in all_ports} == every
 
 
 def test_kubernetes_probes_and_ports_are_the_image_s() -> None:
@@ -71,8 +77,41 @@ def test_kubernetes_probes_and_ports_are_the_image_s() -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"http": 8000, "grpc": 8001, "metrics": 8002, "openai": 9000}
     assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(ports)
+    assert [port["name"] for port in service["spec"]["ports"]] == ["openai", "metrics"]
     health = container["startupProbe"]["exec"]["command"]
     assert json.dumps(health) in (ROOT / "Dockerfile").read_text()
+
+
+def manifest(name: str) -> list[dict[str, Any]]:
+    return [dict(part) for part in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())]
+
+
+def test_the_network_policy_leaves_triton_s_own_ports_to_those_who_ask() -> None:
+    """Policies add up: one lets everybody reach the shim and the metrics, the other some pods reach Triton."""
+    (pod, _) = manifest("single-node.yaml")
+    (everybody,) = manifest("network-policy.yaml")
+    service, some = manifest("triton-ports.yaml")
+    labels = pod["spec"]["template"]["metadata"]["labels"]
+    for policy in (everybody, some):
+        assert policy["spec"]["podSelector"]["matchLabels"] == labels
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+    (ingress,) = everybody["spec"]["ingress"]
+    assert ([port["port"] for port in ingress["ports"]], "from" in ingress) == (["openai", "metrics"], False)
+    (ingress,) = some["spec"]["ingress"]
+    assert [port["port"] for port in ingress["ports"]] == ["http", "grpc"]
+    assert ingress["from"] == [{"podSelector": {"matchLabels": {"qwen-triton/asks-triton": "yes"}}}]
+    assert service["spec"]["selector"] == labels
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http", "grpc"]
+
+
+def test_the_multi_node_manifest_closes_the_same_apis() -> None:
+    """Its mpirun is called directly; the header's name has a colon, so no request can have it."""
+    leader = manifest("multi-node.yaml")[0]["spec"]["leaderWorkerTemplate"]["leaderTemplate"]["spec"]["containers"][0]
+    (apis, name) = re.findall(r"^closed=([a-z,-]+):(\S+)=0$", leader["args"][0], re.MULTILINE)[0]
+    assert apis.split(",") == list(get_args(ClosedApi))
+    assert ":" in name
+    for flag in ("--http-restricted-api", "--grpc-restricted-protocol"):
+        assert f"{flag}=$closed" in leader["args"][0]
 
 
 def test_the_multi_node_manifest_is_yaml_with_a_rank_for_each_gpu() -> None:

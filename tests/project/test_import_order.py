@@ -18,10 +18,10 @@ MAY_IMPORT = {
     "qwen_triton_bench": {"qwen_triton", "qwen_triton_client", "qwen_triton_openai", "qwen_triton_build"},
 }
 CORE = [
-    "errors", "types", "checkpoint", "text", "chat", "tensors", "kserve", "model_config", "engines", "preprocess",
-    "serving", "ensemble", "triton",
+    "errors", "types", "checkpoint", "text", "chat", "tensors", "kserve", "model_config", "engines",
+    "preprocess", "serving", "ensemble", "triton",
 ]  # fmt: skip
-"""The rooms of qwen_triton, left to right; each may import from those before it."""
+"""The packages and modules of qwen_triton, left to right; each may import from those before it."""
 
 
 def modules(package: str) -> list[Path]:
@@ -61,14 +61,14 @@ def test_a_package_imports_only_from_packages_before_it(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", modules("qwen_triton"), ids=name)
-def test_a_room_of_the_core_imports_only_from_its_left(file: Path) -> None:
+def test_a_part_of_the_core_imports_only_from_its_left(file: Path) -> None:
     """No circles, no shortcuts: the order of the design is the order of the imports."""
-    room = file.relative_to(PACKAGES["qwen_triton"]).parts[0].removesuffix(".py")
-    if room == "__init__":
+    part = file.relative_to(PACKAGES["qwen_triton"]).parts[0].removesuffix(".py")
+    if part == "__init__":
         return
-    rooms = {found.split(".")[1] for found in imported(file) if found.startswith("qwen_triton.")}
-    right = {r for r in rooms if CORE.index(r) > CORE.index(room)}
-    assert not right, f"{room} imports {sorted(right)} from its right"
+    parts = {found.split(".")[1] for found in imported(file) if found.startswith("qwen_triton.")}
+    right = {r for r in parts if CORE.index(r) > CORE.index(part)}
+    assert not right, f"{part} imports {sorted(right)} from its right"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

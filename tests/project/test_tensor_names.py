@@ -32,28 +32,14 @@ OTHER_THINGS: dict[str, set[str]] = {
     "qwen_triton/engines/capabilities.py": {"embedding_bias"},  # a word of the table of capabilities
     "qwen_triton/engines/openvino/graph.py": {"input_ids"},  # OpenVINO's port
     "qwen_triton/engines/replay/engine.py": {"input_ids"},
+    "qwen_triton/engines/vllm/sampling.py": {"input_ids"},
     "qwen_triton/triton/settings.py": {"accumulate_tokens", "exclude_input_in_output"},  # parameters of a model
     "qwen_triton_build/repository/placeholders.py": {"accumulate_tokens", "exclude_input_in_output"},
     "qwen_triton_build/repository/overlay.py": {"min_length", "random_seed"},  # inputs that TensorRT-LLM 0.20 dropped
-    "qwen_triton_build/doctor/repository.py": {"streaming"},  # a check's name
+    "qwen_triton_build/doctor/repository_checks.py": {"streaming"},  # a check's name
 }
 """Literals that are not tensors here, or where a tensor's name is a fact about someone else's version."""
-UNCONVERTED = {
-    "qwen_triton/preprocess.py",
-    "qwen_triton/serving/text_answer.py",
-    *(f"qwen_triton/tensors/{module}.py" for module in ("pieces", "prompt", "text_outputs", "usage")),
-    *(f"qwen_triton/triton/{module}.py" for module in ("engine", "postprocessing", "responses")),
-    "qwen_triton_client/transport/ensemble.py",
-    "qwen_triton_client/transport/model.py",
-    *(f"qwen_triton_openai/endpoints/{module}.py" for module in ("chat", "completions", "tokenization")),
-    "qwen_triton_openai/errors.py",
-    "qwen_triton_build/commands/ready_lines.py",
-    "qwen_triton_bench/overhead/one_token_engine.py",
-    *(f"qwen_triton_bench/targets/{module}.py" for module in ("model_facts", "triton_grpc", "triton_http")),
-    "qwen_triton_bench/targets/triton_request.py",
-}
-"""Modules that still spell tensors' names."""
-CHECKED = [file for file in FILES if name(file) not in {CONTRACT, TABLE, *UNCONVERTED}]
+CHECKED = [file for file in FILES if name(file) not in {CONTRACT, TABLE}]
 
 
 def spelled(file: Path) -> set[str]:

@@ -142,7 +142,9 @@ def _print(at_once: int, way: str, seconds: list[float]) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="how soon a request that is abandoned frees its slot")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.tools.leaving", description="how soon a request that is abandoned frees its slot"
+    )
     parser.add_argument("--at-once", default="1,64,500", help="concurrent clients, several numbers")
     parser.add_argument("--times", type=int, default=30, help="clients that leave in each way")
     parser.add_argument("--step-ms", type=float, default=100.0, help="the engine's milliseconds per token")

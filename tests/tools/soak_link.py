@@ -26,7 +26,8 @@ from tests.support.live.texts import random_ids
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="many requests over the link to NVIDIA's backend, every answer checked"
+        prog="python -m tests.tools.soak_link",
+        description="many requests over the link to NVIDIA's backend, every answer checked",
     )
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--callers", type=int, default=500, help="requests at once")

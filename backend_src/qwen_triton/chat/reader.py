@@ -1,13 +1,18 @@
-"""Reads a chat answer as reasoning, content and tool calls."""
+"""Reads a chat answer as reasoning, content and tool calls: the one path of whole and streamed answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-from ..text.tokenizer import Tokenizer
-from .deltas import Content, Delta, Reasoning
+from ..types import FinishReason
+from .deltas import Content, Delta
 from .reasoning import ReasoningParser
 from .tool_calls import ToolCallParser
+from .tool_formats.tool_format import ToolFormat
+
+if TYPE_CHECKING:  # readers of answers need no tokenizer, and not all of them have its library
+    from ..text.tokenizer import Tokenizer
 
 
 def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
@@ -21,25 +26,55 @@ def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
 
 
 class ChatReader:
-    """Turns text pieces into deltas. `thinking_opened`: see `opens_thinking`. `tools`: whether tool calls are parsed."""
+    """Turns text pieces into deltas, which do not depend on how the text is cut.
 
-    def __init__(self, thinking_opened: bool = False, tools: bool = False) -> None:
-        self._reasoning = ReasoningParser(thinking_opened)
-        self._calls = ToolCallParser() if tools else None
+    `thinking_opened`: see `opens_thinking`. `tools`: the format of the tool calls to parse, None for none. `single`: the
+    answer is `over` when its first call is closed. `begun`: text that the prompt already ends with and the answer
+    continues, such as the beginning of a call; it is never content.
+    """
+
+    __slots__ = ("_calls", "_reasoning")
+
+    def __init__(
+        self,
+        thinking_opened: bool = False,
+        tools: ToolFormat | None = None,
+        *,
+        single: bool = False,
+        begun: str = "",
+    ) -> None:
+        begun = "" if thinking_opened else begun
+        self._calls = ToolCallParser(tools, single=single, begun=begun) if tools else None
+        self._reasoning = None if begun else ReasoningParser(thinking_opened, tools)
+
+    @property
+    def over(self) -> bool:
+        """Whether all that follows is left out."""
+        return self._calls is not None and self._calls.over
 
     def feed(self, text: str) -> list[Delta]:
         """The deltas that are certain with this text."""
-        return self._with_calls(self._reasoning.feed(text))
+        if self._reasoning is None:
+            return self._calls.feed(text) if self._calls is not None else [Content(text)] if text else []
+        deltas = self._read(self._reasoning.feed(text))
+        if self._reasoning.in_content:
+            self._reasoning = None
+        return deltas
 
-    def flush(self) -> list[Delta]:
+    def end(self, finish: FinishReason | None) -> list[Delta]:
         """The deltas that were held back, at the end of the answer."""
-        deltas = self._with_calls(self._reasoning.flush())
-        return deltas + (list(self._calls.flush()) if self._calls else [])
+        deltas = self._read(self._reasoning.flush(cut=finish != "stop")) if self._reasoning else []
+        return deltas + self._calls.flush() if self._calls else deltas
 
-    def _with_calls(self, deltas: list[Reasoning | Content]) -> list[Delta]:
+    def finish_reason(self, finish: FinishReason) -> FinishReason | Literal["tool_calls"]:
+        """OpenAI's finish reason, after `end`: `tool_calls` if the answer ended by itself and all its calls are complete."""
+        called = self._calls is not None and 0 < self._calls.calls == self._calls.complete
+        return "tool_calls" if finish == "stop" and called else finish
+
+    def _read(self, deltas: list[Delta]) -> list[Delta]:
         if self._calls is None:
-            return list(deltas)
-        found: list[Delta] = []
+            return deltas
+        out: list[Delta] = []
         for delta in deltas:
-            found += self._calls.feed(delta.text) if isinstance(delta, Content) else [delta]
-        return found
+            out += self._calls.feed(delta.text) if isinstance(delta, Content) else [delta]
+        return out

@@ -16,6 +16,7 @@ from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from ..checkpoint.text_files import TokenizerFolder
 from ..errors import ConfigurationError, InvalidRequest
 from ..text.tokenizer import Tokenizer
+from ..types import ANSWER_PREFIX
 from .control_tokens import ControlTokens, Marks
 from .jinja import template_environment
 from .messages import Message, Tool, check_messages, check_tools
@@ -34,9 +35,8 @@ CHATML = """
 """Qwen's format, for a checkpoint without a template: no tools, no thinking."""
 
 SWITCHES = ("add_generation_prompt", "continue_final_message", "allow_control_tokens")
-PREFIX = "answer_prefix"
-"""Options of this project; the template gets every other one."""
-RESERVED = ("messages", "tools", *SWITCHES, PREFIX)
+"""Options of this project, beside ANSWER_PREFIX; the template gets every other one."""
+RESERVED = ("messages", "tools", *SWITCHES, ANSWER_PREFIX)
 END_MARK = "\uf8ff"
 """Marks the end of a final message that is to be continued. A space follows it: if the template strips that, it strips
 messages, and then the text before the mark is stripped as well."""
@@ -53,6 +53,7 @@ class ChatTemplate:
     """
 
     def __init__(self, tokenizer: Tokenizer, sources: Mapping[str, str], named_tokens: Mapping[str, Any]) -> None:
+        self._tokenizer = tokenizer
         self._control = ControlTokens(tokenizer)
         self._named_tokens = dict(named_tokens)
         self._templates = {name: _Compiled(name, source) for name, source in sources.items()}
@@ -70,9 +71,17 @@ class ChatTemplate:
         text, marks = self._prompt(messages, tools, options or {})
         return self._control.show(text, marks)
 
-    def encode(self, messages: object, tools: object = (), options: Mapping[str, Any] | None = None) -> list[int]:
-        """The prompt as token ids. Raises InvalidRequest as `render` does."""
+    def encode(
+        self,
+        messages: object,
+        tools: object = (),
+        options: Mapping[str, Any] | None = None,
+        context: int | None = None,
+    ) -> list[int]:
+        """The prompt as token ids. Raises InvalidRequest as `render` does, and for what `context` tokens cannot hold."""
         text, marks = self._prompt(messages, tools, options or {})
+        if context is not None:
+            self._tokenizer.check_length(text, context)
         return self._control.encode(text, marks)
 
     def _prompt(self, messages: object, tools: object, options: Mapping[str, Any]) -> tuple[str, Marks]:
@@ -85,7 +94,7 @@ class ChatTemplate:
     def _fill(self, messages: list[Message], tools: list[Tool], options: Mapping[str, Any]) -> tuple[str, Marks]:
         """The rendered text, in which control tokens of messages and tools are hidden, and the marks that hide them."""
         switches = _switches(options)
-        given = {key: value for key, value in options.items() if key not in (*SWITCHES, PREFIX)}
+        given = {key: value for key, value in options.items() if key not in (*SWITCHES, ANSWER_PREFIX)}
         template = self._templates["tool_use" if tools and "tool_use" in self._templates else "default"]
         template.check_reads(given, tools)
         given |= {"messages": messages, "tools": tools or None}
@@ -161,10 +170,14 @@ def _switches(options: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _prefix(options: Mapping[str, Any], prompt: str) -> str:
-    prefix = options.get(PREFIX, "")
+    prefix = options.get(ANSWER_PREFIX, "")
     if not isinstance(prefix, str):
-        raise InvalidRequest(f"must be a text, got {prefix!r}", f"chat_template_kwargs.{PREFIX}")
-    return "\n</think>\n\n" + prefix if prefix and prompt.rstrip().endswith("<think>") else prefix
+        raise InvalidRequest(f"must be a text, got {prefix!r}", f"chat_template_kwargs.{ANSWER_PREFIX}")
+    thinking = prompt.rstrip("\n")
+    if not prefix or not thinking.endswith("<think>"):
+        return prefix
+    line_ends = "\n" * max(0, 2 - (len(prompt) - len(thinking)))
+    return f"{line_ends}</think>\n\n{prefix}"  # the empty block as Qwen's templates write it
 
 
 def _with_end_mark(messages: list[Message]) -> list[Message]:

@@ -38,7 +38,10 @@ class TokenizerFolder:
         self._model = self._json("config.json")
 
     def load(self) -> tokenizers.Tokenizer:
-        """A new tokenizer object from tokenizer.json, with truncation and padding off."""
+        """A new tokenizer object from tokenizer.json, with truncation and padding off.
+
+        Raises ConfigurationError for a file that the library cannot read.
+        """
         file = self.path / "tokenizer.json"
         try:
             backend = tokenizers.Tokenizer.from_file(str(file))
@@ -61,7 +64,10 @@ class TokenizerFolder:
 
     @property
     def generation_end_ids(self) -> tuple[int, ...]:
-        """eos_token_id of generation_config.json, else of config.json; one or several."""
+        """eos_token_id of generation_config.json, else of config.json; one or several.
+
+        Raises ConfigurationError for values that are no integers.
+        """
         name = "generation_config.json" if self._generation else "config.json"
         given = (self._generation or self._model).get("eos_token_id")
         ids = given if isinstance(given, list) else [] if given is None else [given]

@@ -26,6 +26,13 @@ HONOURED: dict[str, frozenset[str]] = {
             *("logprobs", "top_logprobs", "bad_words", "embedding_bias"),
         }
     ),
+    "vllm": frozenset(
+        {
+            *("min_tokens", "temperature", "top_k", "top_p", "min_p"),
+            *("repetition_penalty", "presence_penalty", "frequency_penalty"),
+            *("logprobs", "top_logprobs", "bad_words", "embedding_bias"),
+        }
+    ),
     "tensorrtllm": frozenset(
         {
             *("min_tokens", "temperature", "top_k", "top_p"),

@@ -16,20 +16,28 @@ from .engine import StepEngine
 from .openvino.options import OpenVinoOptions
 from .option import read_options
 from .replay.options import ReplayOptions
+from .vllm.options import VllmOptions
 
 
 @dataclass(frozen=True, slots=True)
 class EngineKind:
-    """`engine`: module:class below this package. `extra`: the extra of this distribution that installs its library."""
+    """`engine`: module:class below this package. `extra`: the extra of this distribution that installs its library.
+
+    `library` and `environment`: a library that the models' interpreter need not have, and the virtual environment that is
+    made for it; the engine's process then runs there (see process/interpreter.py).
+    """
 
     options: type
     engine: str
     extra: str = ""
+    library: str = ""
+    environment: str = ""
 
 
 ENGINES: Mapping[str, EngineKind] = {
     "openvino": EngineKind(OpenVinoOptions, "openvino.engine:OpenVinoEngine", extra="openvino"),
     "replay": EngineKind(ReplayOptions, "replay.engine:ReplayEngine"),
+    "vllm": EngineKind(VllmOptions, "vllm.engine:VllmEngine", library="vllm", environment=".venv-vllm"),
 }
 
 

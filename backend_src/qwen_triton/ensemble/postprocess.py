@@ -11,10 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from ..tensors.arrays import Array, encode_strings
+from ..tensors.arrays import Array, encode_flat_strings
 from ..text.tokenizer import Tokenizer
 
 _KEEP_S = 600.0
+_MOST_KEPT = 65_536
+"""Streams whose incomplete character is kept: a caller chooses the ids, so their number has a bound. The oldest go first."""
 
 
 class Postprocessor:
@@ -26,13 +28,15 @@ class Postprocessor:
         self._incomplete: OrderedDict[tuple[str, int, int], tuple[float, bytes]] = OrderedDict()
 
     def decode(self, tokens: Array, lengths: Array, request_id: str) -> Array:
-        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows, sequences], UTF-8 bytes."""
+        """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows * sequences], UTF-8 bytes.
+
+        One dimension, as stock has it: its clients take the first text with `[0]`.
+        """
         ids, counts = tokens.tolist(), lengths.tolist()
-        return encode_strings(
-            [
-                [self._text((request_id, r, s), sequence[: counts[r][s]]) for s, sequence in enumerate(row)]
-                for r, row in enumerate(ids)
-            ]
+        return encode_flat_strings(
+            self._text((request_id, r, s), sequence[: counts[r][s]])
+            for r, row in enumerate(ids)
+            for s, sequence in enumerate(row)
         )
 
     def _text(self, key: tuple[str, int, int], ids: Sequence[int]) -> bytes:
@@ -49,9 +53,11 @@ class Postprocessor:
         return data[:whole]
 
     def _drop_old(self) -> None:
-        """Drops the bytes of streams that ended within a character."""
+        """Drops the bytes of streams that ended within a character, and the oldest where too many are kept."""
         old = time.monotonic() - _KEEP_S
-        while self._incomplete and next(iter(self._incomplete.values()))[0] < old:
+        while self._incomplete and (
+            len(self._incomplete) > _MOST_KEPT or next(iter(self._incomplete.values()))[0] < old
+        ):
             self._incomplete.popitem(last=False)
 
 

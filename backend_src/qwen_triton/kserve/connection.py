@@ -34,6 +34,7 @@ from .framing import (
     encode_window_update,
     payload,
 )
+from .server_key import key_headers
 from .status import StatusCode, status_of_headers, status_of_reset
 
 _WINDOW = (1 << 31) - 1
@@ -58,11 +59,13 @@ class GrpcConnection:
     """The client's end. The owner of the socket sends `data_to_send()` after any other method, and calls `receive`.
 
     Not for several threads at once. Methods do nothing for a call that has ended or was reset, because its owner may not
-    know yet. `host` is HOST:PORT as the server is to see it (`authority`).
+    know yet. `host` is HOST:PORT as the server is to see it (`authority`). Every call carries the key of the server that
+    the environment names, if any. Raises ConfigurationError for a key that does not fit a header.
     """
 
     def __init__(self, host: str, scheme: str = "http") -> None:
         self._target = [(":scheme", scheme), (":authority", host)]
+        self._key = key_headers()
         self._streams: dict[int, _Stream] = {}
         self._frames = FrameCutter()
         self._received = 0
@@ -93,7 +96,9 @@ class GrpcConnection:
         try:
             stream_id = self._http2.get_next_available_stream_id()
             headers = [(":method", "POST"), *self._target, (":path", path), ("te", "trailers")]
-            self._http2.send_headers(stream_id, [*headers, ("content-type", "application/grpc"), *metadata])
+            self._http2.send_headers(
+                stream_id, [*headers, ("content-type", "application/grpc"), *self._key.items(), *metadata]
+            )
         except TooManyStreamsError:
             limit = self._http2.remote_settings.max_concurrent_streams
             raise Unavailable(f"the server takes {limit} calls at once on a connection; try again later") from None

@@ -1,4 +1,4 @@
-"""What a model declares in its configuration, read from Triton's gRPC or HTTP: inputs, outputs, how it answers.
+"""Declarations of a served model, read from Triton's gRPC or HTTP: inputs, outputs, batches, kind of response.
 
 The only reader of a served model's configuration. Knows no model of ours.
 """

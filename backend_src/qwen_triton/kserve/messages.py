@@ -32,25 +32,24 @@ DATATYPES = {
 _FINAL = "triton_final_response"
 _FIELDS = {
     "Parameter": {"bool_param": (1, "bool"), "int64_param": (2, "int64"), "string_param": (3, "string")},
-    "ParameterEntry": {"key": (1, "string"), "value": (2, "Parameter")},
     "Tensor": {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "int64*")},
     "InferRequest": {
         "model_name": (1, "string"),
         "id": (3, "string"),
-        "parameters": (4, "ParameterEntry*"),
+        "parameters": (4, "Parameter{}"),
         "inputs": (5, "Tensor*"),
         "outputs": (6, "Tensor*"),
         "raw_input_contents": (7, "bytes*"),
     },
     "InferResponse": {
         "id": (3, "string"),
-        "parameters": (4, "ParameterEntry*"),
+        "parameters": (4, "Parameter{}"),
         "outputs": (5, "Tensor*"),
         "raw_output_contents": (6, "bytes*"),
     },
     "StreamInferResponse": {"error_message": (1, "string"), "infer_response": (2, "InferResponse")},
 }
-"""Messages with their fields' numbers and types («*»: repeated), as in KServe's grpc_predict_v2.proto."""
+"""Messages with their fields' numbers and types (see `message_classes`), as in KServe's grpc_predict_v2.proto."""
 
 
 _CLASSES = message_classes("kserve", _FIELDS)
@@ -89,7 +88,7 @@ def encode_infer_request(
     for name in outputs:
         message.outputs.add(name=name)
     for key, value in (parameters or {}).items():
-        message.parameters.add(key=key, value=_parameter(value))
+        message.parameters[key].CopyFrom(_parameter(value))
     return bytes(message.SerializeToString())
 
 
@@ -115,6 +114,4 @@ def _decode(response: Any, error: str) -> InferResponse:
         outputs = {tensors[0].name: contents[0]}
     else:
         outputs = {t.name: raw for t, raw in zip(tensors, contents, strict=True)}
-    parameters = response.parameters
-    final = len(parameters) > 0 and any(p.value.bool_param for p in parameters if p.key == _FINAL)
-    return InferResponse(response.id, outputs, final, error)
+    return InferResponse(response.id, outputs, response.parameters[_FINAL].bool_param, error)

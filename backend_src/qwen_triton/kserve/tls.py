@@ -13,12 +13,13 @@ _READ = 1 << 14
 
 
 class TlsClient:
-    """One session. `host` is what the server's certificate must name, signed by an authority that `context` trusts.
+    """One session, trusting what `context` trusts. `host`: what the server's certificate must name; None = anything, for
+    a context that does not check names.
 
     Not for several threads at once. All methods raise ssl.SSLError, an OSError.
     """
 
-    def __init__(self, host: str, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str | None, context: ssl.SSLContext | None = None) -> None:
         context = context or ssl.create_default_context()
         context.set_alpn_protocols(["h2"])
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -33,15 +34,16 @@ class TlsClient:
                 connected.sendall(self._to_send.read())
                 data = connected.recv(_READ)
                 if not data:
-                    raise OSError("the server hung up during the TLS handshake") from None
+                    raise ConnectionResetError("the server closed the connection during the TLS handshake") from None
                 self._received.write(data)
             else:
                 connected.sendall(self._to_send.read())
                 return
 
     def encrypt(self, data: bytes) -> bytes:
-        """What is to be sent for `data`."""
-        self._session.write(data)
+        """The bytes for the socket: `data` encrypted, and whatever TLS itself has to send."""
+        if data:
+            self._session.write(data)
         return self._to_send.read()
 
     def decrypt(self, data: bytes) -> bytes:

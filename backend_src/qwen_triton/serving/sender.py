@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
-from ..errors import EngineError, Unavailable
+from ..errors import EngineError
 from ..types import TokenChunk
 from .pending import PendingChunks
 from .reply import Reply
@@ -21,7 +21,6 @@ from .send_rate import SendBudget
 _BATCH = 16
 """Responses built and sent together: some milliseconds at most, so that new requests are not kept waiting."""
 
-_LOST = "the engine ended before the answer began; the same request may be sent again"
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +79,11 @@ class Sender:
         self._posted.append(action)
         if self._asleep:
             self._wake()
+
+    @property
+    def has_posted(self) -> bool:
+        """Whether actions wait for this sender's thread."""
+        return bool(self._posted)
 
     def send_batch(self) -> None:
         """Runs what was posted, then builds up to 16 responses, first chunks first, and sends them.
@@ -146,10 +150,9 @@ class Sender:
         if not sequence.running:
             return None
         reply = sequence.reply
-        if chunk.finish in ("error", "lost"):
+        if chunk.finish == "error":
             _log.error("the engine failed on a request: %s", chunk.error)
-            untold = chunk.finish == "lost" and not reply.told
-            self._fail(reply, Unavailable(_LOST) if untold else EngineError(chunk.error))
+            self._fail(reply, EngineError(chunk.error))
             return None
         try:
             done = reply.add_chunk(sequence.index, chunk)

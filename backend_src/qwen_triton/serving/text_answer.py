@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..chat.reader import opens_thinking
+from ..chat.reader import ChatReader, opens_thinking
+from ..chat.tool_formats.hermes import HERMES
 from ..tensors.arrays import Array
 from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
-from .answer import ChoiceIndex, SequenceAnswer, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of
 
 
 class TextEncoder:
-    """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes the text where a row does not say."""
+    """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes a whole answer where a row does not
+    say; a stream has it only where its row asks for it, as stock's engine has it."""
 
     def __init__(
         self, rows: Sequence[GenerateRequest], tokenizer: Tokenizer, *, skip_special_tokens: bool, echo: bool
@@ -23,10 +25,11 @@ class TextEncoder:
         self._rows = rows
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
-        self._echoes = {r: "" for r, row in enumerate(rows) if (echo if row.echo is None else row.echo)}
+        echoed = ((echo and not row.stream) if row.echo is None else row.echo for row in rows)
+        self._echoes = {r: "" for r, told in enumerate(echoed) if told}
         self._streams: dict[tuple[int, int], TextStream] = {}
         self._thinking = [False] * len(rows)
-        self._logprobs = any(row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows)
+        self._logprobs = [row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows]
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
         given = self._rows[row]
@@ -42,6 +45,7 @@ class TextEncoder:
             accumulate=bool(given.accumulate) and given.stream,
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
+            ends=_first_call_closed(given, self._thinking[row]),
         )
         return stream
 
@@ -50,19 +54,33 @@ class TextEncoder:
         echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
         return encode_text_piece(
             piece._replace(text=echo + piece.text) if echo else piece,
-            None if choice.only else (choice.row, choice.sequence),
+            (choice.row, choice.sequence),
             usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
-            logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs else None,
+            logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
         )
 
-    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
-        full = fill_rows(rows)
-        chunks = [[_whole(a, self._echoes.get(r, "")) for a in row] for r, row in enumerate(full)]
-        logprobs = (
-            [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if self._logprobs else None
-        )
-        return encode_text_whole(chunks, self._thinking, logprobs)
+    def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
+        chunks = [
+            [_whole(a, self._echoes.get(r, "")) for a in answers]
+            for r, answers in zip(rows, fill_rows(rows.values()), strict=True)
+        ]
+        told = any(self._logprobs[r] for r in rows)
+        logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
+        return encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+
+
+def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
+    """Says after each text of an answer whether its first tool call is closed; None where that does not end it."""
+    if request.parallel_tool_calls or not request.tools or request.messages is None:
+        return None
+    reader = ChatReader(thinking_opened, HERMES, single=True, begun=request.answer_prefix)
+
+    def closed(text: str) -> bool:
+        reader.feed(text)
+        return reader.over
+
+    return closed
 
 
 def _whole(answer: SequenceAnswer, echo: str) -> TextChunk:

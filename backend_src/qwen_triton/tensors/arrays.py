@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,13 @@ NUMPY = {
 }
 
 
-def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: float) -> Array:
-    """Rows of sequences of numbers as [rows, sequences, longest], padded at the end."""
+def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, *pads: float) -> Array:
+    """Rows of sequences of numbers as [rows, sequences, longest], padded at the end. `pads`: one for all rows, or one each."""
     if len(rows) == 1 and len(rows[0]) == 1:  # nothing to pad, as in each piece of a stream
         return np.array(rows, dtype=dtype)
     longest = max((len(seq) for row in rows for seq in row), default=0)
-    array = np.full((len(rows), len(rows[0]) if rows else 0, longest), pad, dtype=dtype)
+    array = np.empty((len(rows), len(rows[0]) if rows else 0, longest), dtype=dtype)
+    array[:] = np.array(pads, dtype=dtype).reshape(-1, 1, 1)
     for r, row in enumerate(rows):
         for s, sequence in enumerate(row):
             array[r, s, : len(sequence)] = sequence
@@ -77,8 +78,16 @@ def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
     return array
 
 
+def encode_flat_strings(values: Iterable[str | bytes]) -> Array:
+    """Strings as an array of bytes objects [n] (KServe's BYTES)."""
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    array = np.empty(len(encoded), dtype=np.object_)
+    array[:] = encoded
+    return array
+
+
 def encode_raw(array: Array) -> bytes:
-    """A tensor's contents as they go over the wire: little-endian values, each string (bytes) behind its length."""
+    """An array of any shape as on the wire: little-endian values in C order, each string (bytes) behind its length."""
     if array.dtype != np.object_:
         return array.tobytes()
     return b"".join(len(v).to_bytes(4, "little") + v for v in array.reshape(-1))
@@ -86,6 +95,8 @@ def encode_raw(array: Array) -> bytes:
 
 def decode_strings(raw: bytes) -> list[str]:
     """The strings of a raw BYTES tensor; bytes that are not UTF-8 become U+FFFD."""
+    if len(raw) == 4 + int.from_bytes(raw[:4], "little"):
+        return [raw[4:].decode("utf-8", "replace")]
     strings, at = [], 0
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
@@ -95,8 +106,12 @@ def decode_strings(raw: bytes) -> list[str]:
 
 
 def _numbers(form: str) -> Callable[[bytes], Sequence[Any]]:
-    size = struct.calcsize(f"<{form}")
-    return lambda raw: struct.unpack(f"<{len(raw) // size}{form}", raw)
+    one = struct.Struct(f"<{form}")
+
+    def decode(raw: bytes) -> Sequence[Any]:
+        return one.unpack(raw) if len(raw) == one.size else struct.unpack(f"<{len(raw) // one.size}{form}", raw)
+
+    return decode
 
 
 RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
@@ -109,7 +124,10 @@ RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
 
 
 def check_input(tensor: Tensor, array: Array) -> None:
-    """Raises InvalidRequest when an array's rank is not the tensor's (Triton checks types and fixed dimensions)."""
+    """Raises InvalidRequest when an array is not of shape [rows, …] with the tensor's dimensions after the rows.
+
+    Only their number is compared: Triton has checked types and fixed dimensions.
+    """
     rank = 1 + len(tensor.dims if tensor.reshape is None else tensor.reshape)
     if array.ndim != rank:
         raise InvalidRequest(f"expected {rank} dimensions with the batch, got {array.ndim}", tensor.name)

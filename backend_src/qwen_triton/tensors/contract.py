@@ -61,12 +61,19 @@ LOGIT_BIAS = "logit_bias"
 END_ID = "end_id"
 PAD_ID = "pad_id"
 STREAM = "stream"
+BEAM_WIDTH = "beam_width"
 RETURN_LOG_PROBS = "return_log_probs"
 TOP_LOGPROBS = "top_logprobs"
 RETURN_NUM_INPUT_TOKENS = "return_num_input_tokens"
 RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
 ACCUMULATE_TOKENS = "accumulate_tokens"
+PARALLEL_TOOL_CALLS = "parallel_tool_calls"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
+
+# Names of sampling parameters in types.SAMPLING that other modules need.
+MIN_LENGTH = "min_length"
+RANDOM_SEED = "random_seed"
+NUM_RETURN_SEQUENCES = "num_return_sequences"
 
 # Inputs of the engine model.
 INPUT_IDS = "input_ids"
@@ -92,6 +99,7 @@ NUM_CACHED_TOKENS = "num_cached_tokens"
 FINISH_REASON = "finish_reason"
 STOP_REASON = "stop_reason"
 LOGPROBS = "logprobs"
+CONTEXT_PHASE_PARAMS = "context_phase_params"
 REASONING_OPENED = "reasoning_opened"
 
 # Preprocessing and postprocessing.
@@ -170,10 +178,11 @@ ADDED_INPUTS = (
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
     *_BLS_ONLY_SAMPLING,
-    *_optional(BOOL, ACCUMULATE_TOKENS),
+    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS),
     *_optional(STRING, LOGIT_BIAS),
 )
-"""Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text."""
+"""Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text, the
+end of a tool call."""
 
 ANSWER_OUTPUTS = (
     Tensor(TEXT_OUTPUT, STRING, (-1,)),
@@ -210,7 +219,7 @@ _TEXT_INPUTS = (
 ENSEMBLE_INPUTS = (*_TEXT_INPUTS, *ADDED_INPUTS)
 ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS)
 
-_BLS_RESHAPED = (RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", "num_return_sequences")
+_BLS_RESHAPED = (RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", NUM_RETURN_SEQUENCES)
 
 
 def _bls(tensor: Tensor) -> Tensor:
@@ -290,7 +299,7 @@ ENGINE_INPUTS = (
     *_scalars(UINT64, "lora_task_id"),
     *_optional(FP16, "lora_weights", dims=(-1, -1)),
     *_optional(INT32, "lora_config", dims=(-1, 3)),
-    *_optional("TYPE_UINT8", "context_phase_params", dims=(-1,)),
+    *_optional("TYPE_UINT8", CONTEXT_PHASE_PARAMS, dims=(-1,)),
     *_scalars(INT32, TOP_LOGPROBS),
     *_scalars(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
@@ -304,7 +313,7 @@ ENGINE_OUTPUTS = (
     Tensor("generation_logits", FP32, (-1, -1, -1)),
     Tensor(BATCH_INDEX, INT32),
     Tensor(SEQUENCE_INDEX, INT32),
-    Tensor("context_phase_params", "TYPE_UINT8", (-1,)),
+    Tensor(CONTEXT_PHASE_PARAMS, "TYPE_UINT8", (-1,)),
     *USAGE_OUTPUTS,
 )
 
@@ -357,7 +366,7 @@ REFUSED_ENGINE_INPUTS = {
     "lora_task_id": "LoRA is not supported by this engine",
     "lora_weights": "LoRA is not supported by this engine",
     "lora_config": "LoRA is not supported by this engine",
-    "context_phase_params": "disaggregated serving is not supported",
+    CONTEXT_PHASE_PARAMS: "disaggregated serving is not supported",
 }
 """Inputs of stock that nothing here honours, with the reason that their senders are given."""
 

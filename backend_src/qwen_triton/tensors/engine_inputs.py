@@ -40,18 +40,8 @@ from .sampling import decode_engine_sampling, encode_engine_sampling
 _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
 
 
-def wants_stop(arrays: Arrays) -> bool:
-    """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true."""
-    return STOP in arrays and bool(arrays[STOP].any())
-
-
-def is_streamed(arrays: Arrays) -> bool:
-    """Whether any row asks for a stream; Triton makes no difference between the rows of a request."""
-    return STREAMING in arrays and bool(arrays[STREAMING].any())
-
-
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
-    """One EngineRow for each row of the arrays. Raises InvalidRequest with the tensor's name.
+    """One EngineRow for each row of the arrays of shape [rows, …]. Raises InvalidRequest with the tensor's name.
 
     `echo`: whether a request that does not say so gets its prompt's ids back (the model's exclude_input_in_output, negated).
     """
@@ -112,10 +102,10 @@ class EngineRow:
 def encode_engine_request(
     request: EngineRequest, declared: Collection[str], streaming: bool, vocab_size: int
 ) -> dict[str, Array]:
-    """The arrays of one sequence, one row. Raises InvalidRequest for an input that the model does not declare.
+    """The arrays [1, …] of one sequence. Raises InvalidRequest for an input that the model does not declare.
 
-    `declared`: the model's inputs. All ends but the first go as stop words, because there is one `end_id`. A bias is a row
-    of `vocab_size` numbers.
+    `declared`: the model's inputs. All ends but the first go as stop words, because there is one `end_id`. A bias is
+    [1, vocab_size].
     """
     prompt = np.array([request.token_ids], dtype=np.int32)
     arrays: dict[str, Array] = {INPUT_IDS: prompt, INPUT_LENGTHS: _row(INPUT_LENGTHS, prompt.shape[1])}
@@ -140,7 +130,7 @@ def stop_words(request: EngineRequest) -> tuple[tuple[int, ...], ...]:
 
 
 def encode_stop_request() -> dict[str, Array]:
-    """The arrays of a request that cancels another, which it names by its request id (see wants_stop)."""
+    """The arrays [1, 1] of a request that cancels another, which it names by its request id (stock's way)."""
     values = {INPUT_LENGTHS: 1, REQUEST_OUTPUT_LEN: 1, STOP: True}
     return {INPUT_IDS: np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
 

@@ -5,7 +5,7 @@ Almost all are misspelt inputs, such as `max_token`, so a key without a meaning 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -21,19 +21,31 @@ _OF_TRITON = frozenset(
     )
 )
 """Keys that the server itself reads."""
+_LONGEST_NAME = 128
+_OF_STOCK = frozenset(("Streaming",))
+"""Keys that stock's clients send and nothing reads: there, as here, the input `streaming` decides."""
+CALL = "qwen_triton_call"
+"""A request's name for CANCEL_CALL; unlike its id, random, so that nobody else can cancel it."""
+CANCEL_CALL = "qwen_triton_cancel"
+"""Ends the request whose CALL this is with finish «cancelled»; the request that has it is answered «cancelled»."""
+CALL_PARAMETERS = frozenset((CALL, CANCEL_CALL))
 _INPUTS = [tensor.name for tensor in BLS_INPUTS]
 
 
-def check_parameters(names: Iterable[str]) -> None:
-    """Raises InvalidRequest for the first name without a meaning, with the input that is closest to it."""
+def check_parameters(names: Iterable[str], more: Collection[str] = ()) -> None:
+    """Raises InvalidRequest for the first name without a meaning, with the input that is closest to it.
+
+    `more`: names that have a meaning to this model besides those of Triton.
+    """
     for name in names:
-        if name in _OF_TRITON:
+        if name in _OF_TRITON or name in _OF_STOCK or name in more:
             continue
         if name in _INPUTS:
             raise InvalidRequest(f"this model has no such input, {BLS} has; ask there or leave it out", name)
-        close = get_close_matches(name, _INPUTS, 1)
+        shown = name[:_LONGEST_NAME]
+        close = get_close_matches(shown, _INPUTS, 1)
         raise InvalidRequest(
-            f"no input has this name; {f'did you mean {close[0]}?' if close else 'leave it out'}", name
+            f"no input has this name; {f'did you mean {close[0]}?' if close else 'leave it out'}", shown
         )
 
 

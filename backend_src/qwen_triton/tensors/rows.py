@@ -15,13 +15,17 @@ from .arrays import Arrays
 from .contract import PROMPT_FORMAT, TEXT_INPUT
 
 _Decoded = TypeVar("_Decoded")
+_PROMPT = "a prompt is text, messages or token ids: give one of them"
 
 
 def count_rows(arrays: Arrays) -> int:
-    """The number of prompts, the arrays' first dimension. Raises InvalidRequest where arrays disagree or have none."""
+    """The number of prompts, first dimension of arrays of shape [rows, …].
+
+    Raises InvalidRequest where arrays disagree or have none.
+    """
     rows = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if not rows:
-        raise InvalidRequest("a prompt is text, messages or token ids: give one of them", TEXT_INPUT)
+        raise InvalidRequest(f"is missing; {_PROMPT}", TEXT_INPUT)
     first, count = next(iter(rows.items()))
     for name, n in rows.items():
         if n != count or n == 0:
@@ -30,7 +34,7 @@ def count_rows(arrays: Arrays) -> int:
 
 
 class Row:
-    """One row of the arrays, read by tensor name; None for a tensor that was not sent.
+    """One row (from 0) of arrays of shape [rows, …], read by tensor name; None for a tensor that was not sent.
 
     Readers raise InvalidRequest with the tensor's name for a value that is not of their kind.
     """
@@ -120,7 +124,10 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
 
 
 def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Decoded]:
-    """`decode` of each row. Raises InvalidRequest with the tensor's name, and the row's number if there are several."""
+    """`decode` of each row of arrays of shape [rows, …].
+
+    Raises InvalidRequest with the tensor's name, and the row's number if there are several.
+    """
     rows = count_rows(arrays)
     decoded = []
     for number in range(rows):

@@ -26,6 +26,7 @@ from .contract import (
     LOGIT_BIAS,
     MESSAGES,
     PAD_ID,
+    PARALLEL_TOOL_CALLS,
     PROMPT_FORMAT,
     REFUSED_TEXT_INPUTS,
     RETURN_NUM_OUTPUT_TOKENS,
@@ -54,7 +55,7 @@ def decode_bias(row: Row) -> TokenBias:
 
 
 def decode_generate(arrays: Arrays) -> list[GenerateRequest]:
-    """One request for each row of a text model's input arrays. Raises InvalidRequest with the tensor's name (and row)."""
+    """One request for each row of a text model's arrays [rows, n]. Raises InvalidRequest with the tensor's name (and row)."""
     return decode_rows(arrays, _decode_row)
 
 
@@ -83,13 +84,14 @@ def _decode_row(row: Row) -> GenerateRequest:
         pad_id=row.scalar(PAD_ID),
         stream=row.flag(STREAM) or False,
         count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
+        parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
     )
 
 
 def encode_generate(request: GenerateRequest) -> dict[str, Array]:
-    """A request as a text model's input arrays of one row, without the inputs that are at their default.
+    """A request as a text model's input arrays [1, n], without the inputs that are at their default.
 
     The inverse of decode_generate.
     """
@@ -112,6 +114,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         PAD_ID: request.pad_id,
         STREAM: request.stream or None,
         RETURN_NUM_OUTPUT_TOKENS: request.count_pieces or None,
+        PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
         **encode_text_sampling(request.sampling),

@@ -11,20 +11,42 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..types import FinishReason, TextChunk, Usage
-from .arrays import RAW_DECODERS, Array, encode_padded, encode_strings
-from .contract import BLS_OUTPUTS
-from .usage import END_OUTPUTS, decode_body_values, decode_end, encode_counts, encode_ends, encode_place, value_at
+from ..types import FinishReason, SamplingParams, TextChunk, Usage
+from .arrays import RAW_DECODERS, Array, encode_flat_strings, encode_padded, encode_strings
+from .contract import (
+    BLS_OUTPUTS,
+    CUM_LOG_PROBS,
+    LOGPROBS,
+    OUTPUT_LOG_PROBS,
+    REASONING_OPENED,
+    SEQUENCE_INDEX,
+    STOP_REASON,
+    TEXT_OUTPUT,
+)
+from .usage import (
+    END_OUTPUTS,
+    decode_body_values,
+    decode_end,
+    encode_counts,
+    encode_ends,
+    encode_place,
+    encode_places,
+    value_at,
+)
 
-TEXT = "text_output"
-LOGPROBS = "logprobs"
-TEXT_OUTPUTS = (TEXT, "sequence_index", *END_OUTPUTS, "stop_reason", "reasoning_opened")
+TEXT_OUTPUTS = (TEXT_OUTPUT, SEQUENCE_INDEX, *END_OUTPUTS, STOP_REASON, REASONING_OPENED)
 """A streamed response holds only those that have something to say."""
-LOGPROB_OUTPUTS = (LOGPROBS, "output_log_probs")
+LOGPROB_OUTPUTS = (LOGPROBS, OUTPUT_LOG_PROBS)
 """`output_log_probs` is stock's; it is read where a model has no `logprobs`, which says more."""
 
 TokenLogprobs = Sequence[Mapping[str, Any]]
 """OpenAI's `logprobs.content`: token, bytes, logprob and top_logprobs of each token."""
+
+
+def wanted_text_outputs(sampling: SamplingParams, logprobs: Sequence[str] = LOGPROB_OUTPUTS) -> tuple[str, ...]:
+    """The outputs to ask a text model for; `logprobs`: those of log probs. What says nothing is not asked for: it costs."""
+    outputs = TEXT_OUTPUTS if sampling.n > 1 else tuple(name for name in TEXT_OUTPUTS if name != SEQUENCE_INDEX)
+    return outputs if sampling.logprobs is None else (*outputs, *logprobs)
 
 
 class TextPiece(NamedTuple):
@@ -55,23 +77,23 @@ def encode_text_piece(
     logprobs: TokenLogprobs | None = None,
     reasoning_opened: bool = False,
 ) -> dict[str, Array]:
-    """A streamed response: arrays of one row and one sequence, only those that have something to say. Hot.
+    """A streamed response: arrays [1, 1] of one sequence, only those that are not at their default. Hot.
 
-    `place` is (row, sequence) where the request has several sequences. `usage`: the counts so far, for a chunk that is
-    not the last. `logprobs`: None where the request asks for none.
+    `text_output` is [1], `output_log_probs` [1, 1, tokens]. `place`: its row and sequence, None to
+    leave them out. `usage`: the counts so far, for a chunk that is not the last. `logprobs`: None where none are asked for.
     """
-    arrays = {TEXT: encode_strings([[chunk.text]])}
+    arrays = {TEXT_OUTPUT: encode_flat_strings((chunk.text,))}
     if place is not None:
         arrays |= encode_place(*place)
     if logprobs is not None:
-        arrays["output_log_probs"] = np.array([[chunk.log_probs]], dtype=np.float32)
+        arrays[OUTPUT_LOG_PROBS] = np.array([[chunk.log_probs]], dtype=np.float32)
         arrays[LOGPROBS] = encode_strings([[_dump(logprobs)]])
     if reasoning_opened:
-        arrays["reasoning_opened"] = np.array([[True]])
+        arrays[REASONING_OPENED] = np.array([[True]])
     if chunk.finish is not None:
-        arrays |= encode_ends([[chunk]]) | {"stop_reason": encode_strings([[_dump(chunk.stop_reason)]])}
+        arrays |= encode_ends([[chunk]]) | {STOP_REASON: encode_strings([[_dump(chunk.stop_reason)]])}
         if logprobs is not None:
-            arrays["cum_log_probs"] = np.array([[chunk.cum_log_prob or 0.0]], np.float32)
+            arrays[CUM_LOG_PROBS] = np.array([[chunk.cum_log_prob or 0.0]], np.float32)
     elif usage is not None:
         arrays |= encode_counts([[usage]])
     return arrays
@@ -79,24 +101,25 @@ def encode_text_piece(
 
 def encode_text_whole(
     rows: Sequence[Sequence[TextChunk]],
+    places: Sequence[tuple[int, int]],
     reasoning_opened: Sequence[bool],
     logprobs: Sequence[Sequence[TokenLogprobs]] | None = None,
 ) -> dict[str, Array]:
-    """Whole answers as arrays [rows, n, …]: one chunk for each sequence, as many in every row.
+    """Whole answers as arrays [rows, n] (log probs: [rows, n, tokens]): one chunk for each sequence, as many in every row.
 
-    `reasoning_opened` is that of each row. `logprobs`: of each sequence, None where the request asks for none.
+    `text_output` is [rows * n], as stock sends it. `places`: (row, first sequence) of each row, `reasoning_opened` that of
+    each row. `logprobs`: of each sequence, None where the request asks for none.
     """
     arrays = {
-        TEXT: encode_strings([[chunk.text for chunk in row] for row in rows]),
-        "batch_index": np.arange(len(rows), dtype=np.int32).reshape(-1, 1),
-        "sequence_index": np.zeros((len(rows), 1), dtype=np.int32),
+        TEXT_OUTPUT: encode_flat_strings(chunk.text for row in rows for chunk in row),
+        **encode_places(places),
         **encode_ends(rows),
-        "stop_reason": encode_strings([[_dump(chunk.stop_reason) for chunk in row] for row in rows]),
-        "reasoning_opened": np.array(reasoning_opened).reshape(-1, 1),
+        STOP_REASON: encode_strings([[_dump(chunk.stop_reason) for chunk in row] for row in rows]),
+        REASONING_OPENED: np.array(reasoning_opened).reshape(-1, 1),
     }
     if logprobs is not None:
-        arrays["cum_log_probs"] = np.array([[chunk.cum_log_prob for chunk in row] for row in rows], np.float32)
-        arrays["output_log_probs"] = encode_padded([[chunk.log_probs for chunk in row] for row in rows], np.float32, 0)
+        arrays[CUM_LOG_PROBS] = np.array([[chunk.cum_log_prob for chunk in row] for row in rows], np.float32)
+        arrays[OUTPUT_LOG_PROBS] = encode_padded([[chunk.log_probs for chunk in row] for row in rows], np.float32, 0)
         arrays[LOGPROBS] = encode_strings([[_dump(content) for content in row] for row in logprobs])
     return arrays
 
@@ -110,7 +133,7 @@ def decode_text_outputs(outputs: Mapping[str, bytes]) -> list[TextPiece]:
 
     `outputs`: raw tensor contents by output name, of one row. Hot.
     """
-    text = outputs.get(TEXT, b"")
+    text = outputs.get(TEXT_OUTPUT, b"")
     if len(outputs) == 1 and len(text) == 4 + int.from_bytes(text[:4], "little"):  # one string, as nearly all have
         return [TextPiece(text[4:].decode("utf-8", "replace"))]
     return _pieces({name: _DECODERS[name](raw) for name, raw in outputs.items() if name in _DECODERS})
@@ -118,22 +141,23 @@ def decode_text_outputs(outputs: Mapping[str, bytes]) -> list[TextPiece]:
 
 def decode_text_body(body: Mapping[str, Any]) -> list[TextPiece]:
     """The same of a response of Triton's generate endpoints: JSON values, or lists of them, by output name."""
-    text = body.get(TEXT)
+    text = body.get(TEXT_OUTPUT)
     if isinstance(text, str) and _BESIDE_TEXT.isdisjoint(body):
         return [TextPiece(text)]
     return _pieces(decode_body_values(body))
 
 
 def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
-    texts = values.get(TEXT, ())
-    first = value_at(values, "sequence_index", 0, 0)
+    texts = values.get(TEXT_OUTPUT, ())
+    first = value_at(values, SEQUENCE_INDEX, 0, 0)
+    opened = bool(value_at(values, REASONING_OPENED, 0, False))
+    with_logprobs = not values.keys().isdisjoint(LOGPROB_OUTPUTS)
     pieces = []
     for index, text in enumerate(texts):
         finish, usage = decode_end(values, index)
-        reason = value_at(values, "stop_reason", index, "")
+        reason = value_at(values, STOP_REASON, index, "")
         stop_reason = json.loads(reason) if reason else None
-        logprobs = _logprobs(values, index, len(texts))
-        opened = bool(value_at(values, "reasoning_opened", 0, False))
+        logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
         pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened))
     return pieces
 
@@ -141,7 +165,7 @@ def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
 def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -> list[dict[str, Any]] | None:
     if content := value_at(values, LOGPROBS, index, ""):
         return list(json.loads(content))
-    flat = values.get("output_log_probs")
+    flat = values.get(OUTPUT_LOG_PROBS)
     if not flat:
         return None
     size = len(flat) // sequences
@@ -149,7 +173,7 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
 
 
 _DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)}
-_BESIDE_TEXT = frozenset(_DECODERS) - {TEXT}
+_BESIDE_TEXT = frozenset(_DECODERS) - {TEXT_OUTPUT}
 
 
 def merge_pieces(pieces: Sequence[TextPiece]) -> list[TextPiece]:

@@ -6,15 +6,24 @@ Encodes them as arrays and decodes them from flat lists of values. Knows nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..types import FinishReason, TextChunk, Usage
 from .arrays import RAW_DECODERS, Array, encode_strings
-from .contract import USAGE_OUTPUTS
+from .contract import (
+    BATCH_INDEX,
+    FINISH_REASON,
+    NUM_CACHED_TOKENS,
+    NUM_INPUT_TOKENS,
+    NUM_OUTPUT_TOKENS,
+    SEQUENCE_INDEX,
+    USAGE_OUTPUTS,
+)
 
-END_OUTPUTS = ("finish_reason", "num_input_tokens", "num_output_tokens", "num_cached_tokens")
+END_OUTPUTS = (FINISH_REASON, NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS, NUM_CACHED_TOKENS)
 _DECODERS = {tensor.name: RAW_DECODERS[tensor.dtype] for tensor in USAGE_OUTPUTS}
 _NONE = Usage(0, 0)
 
@@ -23,15 +32,15 @@ def encode_ends(rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
     """finish_reason and the token counts: [rows, n], those of the prompt [rows, 1]."""
     finish = [[(end.finish if end else None) or "" for end in ends] for ends in rows]
     usage = [[(end.usage if end else None) or _NONE for end in ends] for ends in rows]
-    return {"finish_reason": encode_strings(finish), **encode_counts(usage)}
+    return {FINISH_REASON: encode_strings(finish), **encode_counts(usage)}
 
 
 def encode_counts(usage: Sequence[Sequence[Usage]]) -> dict[str, Array]:
     """Token counts: [rows, n] of the answers, [rows, 1] of the prompts."""
     return {
-        "num_input_tokens": np.array([[row[0].prompt_tokens] for row in usage], np.int32),
-        "num_output_tokens": np.array([[u.completion_tokens for u in row] for row in usage], np.int32),
-        "num_cached_tokens": np.array([[row[0].cached_tokens] for row in usage], np.int32),
+        NUM_INPUT_TOKENS: np.array([[row[0].prompt_tokens] for row in usage], np.int32),
+        NUM_OUTPUT_TOKENS: np.array([[u.completion_tokens for u in row] for row in usage], np.int32),
+        NUM_CACHED_TOKENS: np.array([[row[0].cached_tokens] for row in usage], np.int32),
     }
 
 
@@ -41,11 +50,11 @@ def decode_end(values: Mapping[str, Sequence[Any]], index: int = 0) -> tuple[Fin
     `values`: the outputs' values by name, flat. The counts of a response without a finish reason are those so far. A
     model that counts its answers but not its prompts leaves `prompt_tokens` at 0.
     """
-    finish = value_at(values, "finish_reason", index, "") or None
-    if "num_output_tokens" not in values:
+    finish = value_at(values, FINISH_REASON, index, "") or None if FINISH_REASON in values else None
+    if NUM_OUTPUT_TOKENS not in values:
         return finish, None
-    prompt, completion = value_at(values, "num_input_tokens", 0, 0), value_at(values, "num_output_tokens", index, 0)
-    return finish, Usage(prompt, completion, value_at(values, "num_cached_tokens", 0, 0))
+    prompt, completion = value_at(values, NUM_INPUT_TOKENS, 0, 0), value_at(values, NUM_OUTPUT_TOKENS, index, 0)
+    return finish, Usage(prompt, completion, value_at(values, NUM_CACHED_TOKENS, 0, 0))
 
 
 def decode_raw_end(outputs: Mapping[str, bytes]) -> tuple[FinishReason | None, Usage | None]:
@@ -69,9 +78,13 @@ def value_at(values: Mapping[str, Sequence[Any]], name: str, index: int, default
     return found[index] if index < len(found) else default
 
 
-def encode_place(row: int, sequence: int) -> dict[str, Array]:
-    """batch_index and sequence_index [1, 1] of a streamed response: its prompt, and the sequence of that prompt."""
-    return {
-        "batch_index": np.array([[row]], dtype=np.int32),
-        "sequence_index": np.array([[sequence]], dtype=np.int32),
-    }
+def encode_places(places: Sequence[tuple[int, int]]) -> dict[str, Array]:
+    """batch_index and sequence_index [rows, 1]: of each row of a response its prompt, and its first sequence of that prompt."""
+    rows, sequences = np.array(places, dtype=np.int32).reshape(-1, 2, 1).swapaxes(0, 1)
+    return {BATCH_INDEX: rows, SEQUENCE_INDEX: sequences}
+
+
+@lru_cache(maxsize=1024)
+def encode_place(row: int, sequence: int) -> Mapping[str, Array]:
+    """The same [1, 1] of a streamed response. The arrays are shared: every piece of a stream has the same."""
+    return encode_places([(row, sequence)])

@@ -14,9 +14,12 @@ Knows no engines, requests or Triton.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from itertools import accumulate
+from typing import NoReturn
 
+from ..errors import InvalidRequest
 from ..types import FinishReason, StopConditions, TextChunk, TokenChunk, Usage
 from .detokenizer import Detokenizer
 from .stop_scanner import StopScanner
@@ -24,6 +27,31 @@ from .tokenizer import Tokenizer
 from .unsent_tokens import Tokens, UnsentTokens
 
 NO_STOP = StopConditions()
+
+
+def resolve_stops(stop: StopConditions, tokenizer: Tokenizer, field: str) -> StopConditions:
+    """`stop` with the ids of the stop strings that are control tokens, such as <|im_end|>: those have no text.
+
+    Such a string is still looked for in the text, where a model may spell it with ordinary tokens. Raises InvalidRequest,
+    with `field`, for a string with a control token and other text, which could never be found.
+    """
+    ids = []
+    for string in stop.strings:
+        token_id = tokenizer.special_tokens.get(string)
+        if token_id is not None:
+            ids.append(token_id)
+        elif found := tokenizer.special_pattern.search(string):
+            refuse_control_token(found[0], field)
+    return replace(stop, token_ids=tuple(dict.fromkeys((*stop.token_ids, *ids)))) if ids else stop
+
+
+def refuse_control_token(token: str, field: str) -> NoReturn:
+    """Raises InvalidRequest for a stop string with a control token inside."""
+    raise InvalidRequest(
+        f"has {token} beside other text: a control token has no text, so the string would never be found; "
+        f"give {token} alone",
+        field,
+    )
 
 
 class TextStream:
@@ -34,11 +62,12 @@ class TextStream:
     engine returns as ordinary tokens. With `stop.include_in_output` a stop string stays in the text, and so does the
     text of a stop id, unless it is a control token that is left out anyway. With `accumulate` each chunk has the whole
     text so far, but only the new token ids and log probs. A token is returned with the first of its text; tokens wholly
-    behind a stop string are not returned.
+    behind a stop string are not returned. `ends` is called with the text of each token in turn and says whether the answer
+    is over with it.
     """
 
     __slots__ = (
-        "_accumulate", "_cum_log_prob", "_detokenizer", "_end_ids", "_keep", "_min_tokens", "_plain", "_scanner",
+        "_accumulate", "_cum_log_prob", "_detokenizer", "_end_ids", "_ends", "_keep", "_min_tokens", "_plain", "_scanner",
         "_sequence", "_stop_ids", "_text", "_unsent", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
     )  # fmt: skip
 
@@ -54,6 +83,7 @@ class TextStream:
         prompt_tokens: int = 0,
         cached_tokens: int = 0,
         sequence: int = 0,
+        ends: Callable[[str], bool] | None = None,
     ) -> None:
         self._detokenizer = Detokenizer(tokenizer, skip_special_tokens)
         self._keep = stop.include_in_output
@@ -62,7 +92,8 @@ class TextStream:
         self._end_ids = self._stop_ids | frozenset(end_ids)
         self._min_tokens = min_tokens
         self._accumulate = accumulate
-        self._plain = self._scanner is None and not accumulate
+        self._ends = ends
+        self._plain = self._scanner is None and ends is None and not accumulate
         self._sequence = sequence
         self._unsent = UnsentTokens()
         self._text = ""
@@ -101,7 +132,11 @@ class TextStream:
         finish, stop_token = chunk.finish, chunk.stop_token
         if (end := self._end_index(chunk.token_ids)) is not None:
             tokens, finish, stop_token = tokens.first(end), "stop", chunk.token_ids[end]
-        text, matched, starts = self._read(tokens.token_ids)
+        pieces = self._detokenize(tokens.token_ids)
+        cum_log_prob = chunk.cum_log_prob
+        if self._ends is not None and (over := self._over_after(pieces)) is not None:
+            tokens, pieces, finish, stop_token, cum_log_prob = tokens.first(over), pieces[:over], "stop", None, None
+        text, matched, starts = self._read(pieces, len(tokens.token_ids))
         if matched is not None:
             tokens = tokens.first(len(starts))
         self.completion_tokens += len(starts)
@@ -110,7 +145,7 @@ class TextStream:
         if matched is None and finish is None:
             return self._piece(text, tokens, starts)
         self._unsent.add(tokens, starts)
-        return self._last(text, matched, finish, stop_token, chunk.cum_log_prob)
+        return self._last(text, matched, finish, stop_token, cum_log_prob)
 
     def _end_index(self, token_ids: Sequence[int]) -> int | None:
         """The index of the first end or stop id that counts."""
@@ -119,12 +154,26 @@ class TextStream:
         first = max(0, self._min_tokens - self.completion_tokens)
         return next((i for i in range(first, len(token_ids)) if token_ids[i] in self._end_ids), None)
 
-    def _read(self, token_ids: Sequence[int]) -> tuple[str, str | None, list[int]]:
+    def _detokenize(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token, or of all together where nothing has to look at each."""
+        detokenize = self._detokenizer.feed
+        if self._scanner is None and self._ends is None:
+            return [detokenize(token_ids)]
+        return [detokenize((token_id,)) for token_id in token_ids]
+
+    def _over_after(self, pieces: Sequence[str]) -> int | None:
+        """The number of tokens after which `ends` says that the answer is over, where that counts."""
+        assert self._ends is not None
+        for count, piece in enumerate(pieces, start=1):
+            if self._ends(piece) and self.completion_tokens + count >= self._min_tokens:
+                return count
+        return None
+
+    def _read(self, pieces: list[str], tokens: int) -> tuple[str, str | None, list[int]]:
         """The final text, the stop string that ended it, and where in the text each token up to that one begins."""
-        scanner, detokenize = self._scanner, self._detokenizer.feed
+        scanner = self._scanner
         if scanner is None:
-            return detokenize(token_ids), None, [0] * len(token_ids)
-        pieces = [detokenize((token_id,)) for token_id in token_ids]
+            return "".join(pieces), None, [0] * tokens
         starts = list(accumulate(map(len, pieces), initial=scanner.position))
         too_early = self._min_tokens - 1 - self.completion_tokens
         early = ""
@@ -132,7 +181,7 @@ class TextStream:
             early, _ = scanner.feed("".join(pieces[:too_early]), armed=False)
             pieces = pieces[too_early:]
         text, matched = scanner.feed("".join(pieces))
-        last = len(token_ids) if matched is None else bisect_left(starts, scanner.position)
+        last = tokens if matched is None else bisect_left(starts, scanner.position)
         del starts[last:]
         return early + text, matched, starts
 

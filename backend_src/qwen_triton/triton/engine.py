@@ -23,19 +23,22 @@ from ..errors import EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Dispatcher
+from ..serving.lifeline import Lifeline
+from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
-from ..serving.token_answer import TokenEncoder, spell_stops
+from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS
-from ..tensors.engine_inputs import EngineRow, decode_engine, is_streamed, wants_stop
+from ..tensors.contract import ENGINE_INPUTS, NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
+from ..tensors.engine_inputs import EngineRow, decode_engine
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import check_stream, is_decoupled, read_parameters
+from .requests import asks_stop, is_decoupled, read_limits, read_parameters
 from .responses import AckedResponder
+from .settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
@@ -51,38 +54,51 @@ class EngineModel:
             instance.repository, "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
-        self._decoupled = is_decoupled(args)
-        self._echo = not parameters.flag("exclude_input_in_output", True)
+        settings = EngineSettings.read(parameters)
+        self._echo = settings.echo
+        self._limits = read_limits(args)
         options = _engine_options(parameters)
         self._own = instance.new_load()
         try:
             self._supervisor = self._start_engine(options)
-            self._serve(instance, parameters)
+            self._serve(instance, settings, is_decoupled(args))
         except BaseException:
             self._own.remove()
             raise
 
-    def _serve(self, instance: ModelInstance, parameters: Parameters) -> None:
+    def _serve(self, instance: ModelInstance, settings: EngineSettings, decoupled: bool) -> None:
         address = self._own.load.engine_socket
-        self._dispatcher = Dispatcher(EngineClient(lambda: address), parameters.number("max_in_flight") or 0)
+        self._dispatcher = Dispatcher(EngineClient(lambda: address), settings.max_in_flight)
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, self._own.load.acks_socket)
         metrics = RequestMetrics()
-        timeout_ms = parameters.number("queue_timeout_ms") or 0
-        self._admission = Admission(self._dispatcher, metrics, ENGINE_INPUTS, timeout_ms)
+        self._admission = Admission(
+            self._dispatcher,
+            metrics,
+            ENGINE_INPUTS,
+            settings.queue_timeout_ms,
+            decoupled,
+            self._limits,
+        )
         self._publisher = MetricsPublisher(instance.labels, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
         self._own.publish()
+        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
         for request in requests:
             responder = AckedResponder(request, self._ledger)
+            if asks_stop(request):
+                self._stop(responder)
+                continue
             self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
         """Ends this load's own engine, once it has finished what other models gave it."""
+        self._lifeline.leave()
         self._own.withdraw()
         self._dispatcher.stop()
         self._acks.stop()
@@ -110,17 +126,16 @@ class EngineModel:
             }
         return {}
 
-    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest | None:
-        if wants_stop(arrays):
-            self._cancel(responder.request_id)
-            return None
-        streamed = is_streamed(arrays)
-        check_stream(streamed, self._decoupled, "stream")
+    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest:
         engine = self._dispatcher.info()
-        rows = [spell_stops(row, self._tokenizer) for row in decode_engine(arrays, echo=self._echo)]
-        sequences = [self._sequences(row, engine) for row in rows]
-        number = responder.track() if streamed and rows[0].for_text else None
-        return DecodedRequest(sequences, self._encoder(rows, number), streamed, rows[0].request.sampling.n)
+        decoded = decode_engine(arrays, echo=self._echo)
+        sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
+        self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
+        rows = [resolve_stops(row, self._tokenizer) for row in decoded]
+        plans = [RowPlan(self._sequences(row, engine), row.request.stream, row.request.sampling.n) for row in rows]
+        streamed_text = any(row.request.stream and row.for_text for row in rows)
+        number = responder.track() if streamed_text else None
+        return DecodedRequest(plans, self._encoder(rows, number))
 
     def _encoder(self, rows: Sequence[EngineRow], request_number: int | None) -> TokenEncoder:
         if request_number is None:
@@ -132,14 +147,17 @@ class EngineModel:
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
-            raise InvalidRequest(reason, "request_output_len")
+            raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
         return split_sequences(row.request)
 
-    def _cancel(self, request_id: str) -> None:
-        """Cancels as stock does: the running request of the same id ends as «cancelled»."""
-        if not request_id:
-            raise InvalidRequest("needs the request id of the request to be stopped", "stop")
-        self._dispatcher.cancel(request_id)
+    def _stop(self, responder: AckedResponder) -> None:
+        """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""
+        if not responder.request_id:
+            error = InvalidRequest("needs the request id of the request to be stopped", STOP)
+            self._dispatcher.post(partial(responder.fail, error))
+            return
+        self._dispatcher.cancel(responder.request_id)
+        self._dispatcher.post(responder.acknowledge)
 
 
 def _engine_options(parameters: Parameters) -> dict[str, Any]:

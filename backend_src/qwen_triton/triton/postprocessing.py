@@ -12,11 +12,18 @@ from ..engines.process.loads import find_loads
 from ..ensemble.ack_socket import AckSender
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
-from ..tensors.contract import POSTPROCESSING_INPUTS
+from ..serving.lifeline import Lifeline
+from ..tensors.contract import (
+    POST_OUTPUT,
+    POST_SEQUENCE_LENGTH,
+    POST_TOKENS_BATCH,
+    POSTPROCESSING,
+    POSTPROCESSING_INPUTS,
+)
 from ..text.tokenizer import Tokenizer
 from .instance import ModelInstance
 from .model_process import prepare_process
-from .requests import RequestReader, read_parameters
+from .requests import RequestReader, read_limits, read_parameters
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -29,23 +36,29 @@ class PostprocessingModel:
         prepare_process(instance.model)
         settings = TextSettings.read(read_parameters(args), instance.repository)
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
-        self._reader = RequestReader(POSTPROCESSING_INPUTS)
+        self._reader = RequestReader(POSTPROCESSING_INPUTS, read_limits(args))
         self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._acks.start()
+        self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers
+        self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         with self._acks.working():
             return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
+        self._lifeline.leave()
         self._acks.stop()
 
     def _respond(self, request: Any) -> Any:
         try:
+            self._reader.check_envelope(request)
             inputs = self._reader.read(request).arrays
-            if tag := read_tag(inputs["TOKENS_BATCH"]):
+            if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(tag)
-            text = self._postprocessor.decode(inputs["TOKENS_BATCH"], inputs["SEQUENCE_LENGTH"], request.request_id())
+            text = self._postprocessor.decode(
+                inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request.request_id()
+            )
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             return pb.InferenceResponse(error=triton_error(error, request.request_id()))
-        return pb.InferenceResponse([pb.Tensor("OUTPUT", text)])
+        return pb.InferenceResponse([pb.Tensor(POST_OUTPUT, text)])

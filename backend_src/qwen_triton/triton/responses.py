@@ -14,10 +14,11 @@ import triton_python_backend_utils as pb
 from ..ensemble.ack_ledger import AckLedger
 from ..errors import Cancelled, InvalidRequest, Unavailable
 from ..tensors.arrays import Array
+from ..tensors.contract import CONTEXT_PHASE_PARAMS
 from ..tensors.engine_outputs import OUTPUTS
 
 _log = logging.getLogger(__name__)
-_NOT_OF_AN_ENSEMBLE = "context_phase_params"
+_NOT_OF_AN_ENSEMBLE = CONTEXT_PHASE_PARAMS
 """An output that no ensemble asks for; a client that names no outputs asks for all of them, this one included."""
 
 
@@ -29,11 +30,14 @@ def triton_error(error: Exception, request_id: str) -> Any:
         return pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
     if isinstance(error, Cancelled):
         return pb.TritonError(str(error), pb.TritonError.CANCELLED)
-    name = request_id or secrets.token_hex(8)
+    name = request_id[:_SHOWN_ID] or secrets.token_hex(8)
     _log.error("request %s failed: %s", name, error, exc_info=error)
     return pb.TritonError(
         f"internal error; the server's log has the cause under request {name}", pb.TritonError.INTERNAL
     )
+
+
+_SHOWN_ID = 200
 
 
 class TritonResponder:
@@ -66,9 +70,9 @@ class TritonResponder:
             else:
                 self._sender.send(response)
 
-    def finish(self) -> None:
-        """Ends the request without a further response."""
-        self._end()
+    def acknowledge(self) -> None:
+        """Ends the request with a response without outputs, as stock answers a stop."""
+        self._end(pb.InferenceResponse([]))
 
     def fail(self, error: Exception) -> None:
         """Sends the responses that are built and ends the request with the error."""

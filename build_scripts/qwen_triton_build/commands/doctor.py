@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Prints the findings; returns the exit code. Raises ConfigurationError for a wrong folder or deployment file."""
     repository = arguments.model_repository
     if repository is not None and not repository.is_dir():
         raise ConfigurationError(f"--model-repository: {repository} is not a folder")

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     deployment = load_deployment(arguments.deployment)
     server, openai = deployment.server, deployment.openai
-    urls = [f"http://{reachable(server.host)}:{server.http_port}/v2/health/ready"]
+    urls = [f"http://{reachable(server.host_of('http'))}:{server.http_port}/v2/health/ready"]
     if openai.enabled:
         urls.append(f"{openai.scheme}://{reachable(openai.host)}:{openai.port}/health/ready")
     failing = [url for url in urls if not answers(url)]

@@ -6,6 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
+from qwen_triton.tensors.contract import BAD_WORDS, STOP_WORDS, TEXT_INPUT
+
 from ..deployment.schema import Deployment
 
 PROMPT = "你好，你叫什么名字"
@@ -14,10 +16,10 @@ PROMPT = "你好，你叫什么名字"
 def ready_message(deployment: Deployment, seconds: float, openai_url: str | None, log: Path | None) -> str:
     """Several lines. `seconds` since the start; `openai_url` None = no shim, `log` None = this terminal."""
     server = deployment.server
-    host = reachable(server.host)
+    http, grpc, metrics = (reachable(server.host_of(door)) for door in ("http", "grpc", "metrics"))
     openai = [f"  OpenAI   {openai_url}/v1"] if openai_url else []
     tries = [
-        f"  curl -X POST {host}:{server.http_port}/v2/models/ensemble/generate -d {_quoted(_stock_body())}",
+        f"  curl -X POST {http}:{server.http_port}/v2/models/ensemble/generate -d {_quoted(_stock_body())}",
         *([f"  curl {openai_url}/v1/chat/completions -d {_quoted(_chat_body(deployment))}"] if openai_url else []),
     ]
     return "\n".join(
@@ -25,9 +27,9 @@ def ready_message(deployment: Deployment, seconds: float, openai_url: str | None
             "",
             f"ready in {seconds:.1f} s: {deployment.served_model_name} on the {deployment.engine.kind} engine",
             *openai,
-            f"  HTTP     http://{host}:{server.http_port}",
-            f"  gRPC     {host}:{server.grpc_port}",
-            f"  metrics  http://{host}:{server.metrics_port}/metrics",
+            f"  HTTP     http://{http}:{server.http_port}",
+            f"  gRPC     {grpc}:{server.grpc_port}",
+            f"  metrics  http://{metrics}:{server.metrics_port}/metrics",
             f"  log      {log or 'this terminal'}",
             "",
             "try:",
@@ -44,7 +46,7 @@ def reachable(host: str) -> str:
 
 
 def _stock_body() -> dict[str, object]:
-    return {"text_input": PROMPT, "max_tokens": 100, "bad_words": "", "stop_words": ""}
+    return {TEXT_INPUT: PROMPT, "max_tokens": 100, BAD_WORDS: "", STOP_WORDS: ""}
 
 
 def _chat_body(deployment: Deployment) -> dict[str, object]:

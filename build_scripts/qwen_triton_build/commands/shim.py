@@ -10,10 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve import server_key
 from qwen_triton.tensors.contract import BLS
 from qwen_triton_openai.settings import FILES, ShimSettings
 
 from ..deployment.schema import load_deployment
+from ..launch.closed_apis import read_key
+from ..processes import raise_descriptor_limit
 
 _EPILOG = """
 examples:
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from qwen_triton_openai.server import serve
 
+    raise_descriptor_limit()
     return serve(settings(arguments))
 
 
@@ -74,7 +78,12 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
 
 
 def _of_deployment(file: Path) -> dict[str, Any]:
-    return load_deployment(file).shim_settings().model_dump()
+    deployment = load_deployment(file)
+    key = read_key(deployment.server)
+    if key is not None:
+        os.environ[server_key.VARIABLE] = key  # as for every client of a Triton that needs one
+    loaded = deployment.shim_settings()
+    return {**loaded.model_dump(), "limits": loaded.limits}
 
 
 def _port_of_environment() -> int | None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
-from qwen_triton_openai.settings import FILES, ShimSettings
+from qwen_triton.tensors.limits import LIMITS, Limits
+from qwen_triton_openai.settings import FILES, Host, PathCheck, ShimSettings
 
 from .build_section import Build
 from .engine_sections import EngineSection, with_engine_paths
@@ -31,6 +32,11 @@ def _refuse_exec(link: object) -> object:
     if link == "exec":
         raise ValueError("exec is not supported; leave the key out and serve gRPC on loopback: server.host: 127.0.0.1")
     return link
+
+
+def _checked_name(model: str) -> str:
+    PathCheck.func(Path(model))  # type: ignore[call-arg]  # a validator of the value alone
+    return model
 
 
 class Repository(Section):
@@ -58,17 +64,43 @@ class Repository(Section):
     postprocessing_instances: Positive = 1
 
 
+TritonPort = Literal["http", "grpc", "metrics"]
+"""A port of tritonserver."""
+ClosedApi = Literal["shared-memory", "model-repository", "trace", "logging"]
+"""An API by which a caller changes the server or reads what is another's; no model and no client of ours uses them."""
+LOOPBACK = "127.0.0.1"
+if TYPE_CHECKING:
+    LimitsSection = Section
+else:
+    LimitsSection = create_model(
+        "LimitsSection",
+        __base__=Section,
+        __doc__="The section `limits:`, a key for each row of the core's table.",
+        **{
+            name: (Positive, Field(default=row.default, description=row.metadata["help"]))
+            for name, row in LIMITS.items()
+        },
+    )
+
+
 class Server(Section):
     """Settings of tritonserver. `tritonserver`: a path, None = found on the machine; times in seconds.
 
+    `expose`: which of its ports listen at `host`; the others listen on loopback.
+    `api_key_file`: a file with the key that HTTP and gRPC ask for, by the header `triton-grpc-protocol-api-key`; health
+    needs none.
+    `open_apis`: which of the APIs that are closed to everybody else (tritonserver 2.51's names) any caller may use.
     `otlp_endpoint`: where the server sends OpenTelemetry traces, such as http://localhost:4318/v1/traces.
     `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
+    expose: list[TritonPort] = Field(default_factory=lambda: list(get_args(TritonPort)))
+    api_key_file: FilePath | None = None
+    open_apis: list[ClosedApi] = Field(default_factory=list)
     tritonserver: FilePath | None = None
     ready_timeout_s: Positive = 600
     exit_timeout_s: Positive = 30
@@ -77,16 +109,21 @@ class Server(Section):
     max_restarts: Positive = 5
     log_verbose: NotNegative = 0
 
+    def host_of(self, port: TritonPort) -> str:
+        """The address that this port listens at."""
+        return self.host if port in self.expose else LOOPBACK
+
 
 class Deployment(Section):
     """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), AfterValidator(_checked_name)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
     engine: EngineSection
     build: Build | None = None
     repository: Repository = Repository()
+    limits: LimitsSection = LimitsSection()
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
 
@@ -101,8 +138,9 @@ class Deployment(Section):
     def shim_settings(self) -> ShimSettings:
         """`openai`, with this server's address and this model's name where they are not set there."""
         defaults = {
-            "triton_url": f"{self.server.host}:{self.server.grpc_port}",
+            "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
+            "limits": Limits(**self.limits.model_dump()),
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
         return self.openai.model_copy(update=unset)
@@ -122,6 +160,9 @@ def _with_paths(deployment: Deployment, base: Path) -> Deployment:
     folder = (base / deployment.model).resolve()
     changes: dict[str, Any] = {"model": str(folder)} if folder.is_dir() else {}
     changes["engine"] = with_engine_paths(deployment.engine, base)
+    if deployment.server.api_key_file is not None:
+        file = (base / deployment.server.api_key_file).resolve()
+        changes["server"] = deployment.server.model_copy(update={"api_key_file": file})
     files = {name: (base / file).resolve() for name in FILES if (file := getattr(deployment.openai, name))}
     changes["openai"] = deployment.openai.model_copy(update=files)
     if deployment.build is not None:

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
@@ -16,14 +17,20 @@ from qwen_triton.errors import ConfigurationError
 from ..launch.installation import find_installation, python_library
 from ..launch.managed_processes import missing_shim_packages
 from ..launch.preflight import check_glibc, check_numpy, check_ports, check_shared_memory
+from ..processes import ChildProcess
 from .check import Check, CheckWarning
 from .site import Site
+from .triton_bulletins import NEWEST, Release, format_release, parse_release, unfixed
 
 _FILES = 4096
 _SHM_MIB = 64
 _DISK_MIB = 256
 _PACKAGED = {"0.7.0": "2.51.0"}
 """{release of nvidia-pytriton: the release of tritonserver in it}."""
+_RELEASES: dict[str, Release] = {"2.51.0": (24, 10)}
+"""{release of tritonserver: the container that has it}."""
+_PROBE_S = 10
+_CLOSE = f"take an image of {format_release(NEWEST)} or newer, or put the port on loopback by server.expose (docs/security.md)"
 
 
 def glibc(_: Site) -> str:
@@ -53,6 +60,56 @@ def server_version(site: Site, packaged: bool) -> str:
         return _PACKAGED.get(version("nvidia-pytriton"), "an unknown release")
     except PackageNotFoundError:
         return "an unknown release"
+
+
+def open_triton(site: Site) -> str:
+    """Triton's own HTTP and gRPC take no API key; whoever reaches them can use what the release has of vulnerabilities."""
+    server = site.deployment.server
+    release = server_release(site)
+    doors = [f"{door} at {server.host_of(door)}" for door in ("http", "grpc") if not _is_loopback(server.host_of(door))]
+    if not doors:
+        return "HTTP and gRPC on loopback"
+    where = f"Triton's {' and '.join(doors)}"
+    if release is None:
+        raise CheckWarning(f"{where}, of a release that is not known here; {_CLOSE}")
+    numbers = unfixed(release, server.open_apis)
+    if numbers:
+        raise CheckWarning(
+            f"{where}, of release {format_release(release)}, "
+            f"has {len(numbers)} known vulnerabilities: {', '.join(numbers)}; {_CLOSE}"
+        )
+    return f"{where}, of release {format_release(release)}"
+
+
+def server_release(site: Site) -> Release | None:
+    """The release of the server's container, or of the package's equal; None where it is not known."""
+    packaged = find_installation(site.deployment.server.tritonserver).packaged
+    if packaged:
+        return _RELEASES.get(server_version(site, packaged))
+    return parse_release(site.environment.get("NVIDIA_TRITON_SERVER_VERSION", ""))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def private_files(_: Site) -> str:
+    """Whether the server's shared memory, where prompts are, can be kept from other users of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "probe"
+        code = "import os, sys; os.fchmod(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY), 0o644)"
+        probe = ChildProcess([sys.executable, "-S", "-c", code, str(file)], os.environ)
+        probe.start()
+        probe.wait(_PROBE_S)
+        if not file.exists() or file.stat().st_mode & 0o077:
+            raise CheckWarning(
+                "this kernel takes no filter (seccomp), so other users of the machine can read prompts in /dev/shm; "
+                "serve on a machine or in a container without other users"
+            )
+    return "shared memory, logs and temporary files are the server's user's alone"
 
 
 def python_environment(_: Site) -> str:
@@ -127,6 +184,10 @@ CHECKS = (
     Check("python environment", "an environment that the stub can be given", python_environment),
     Check("numpy", "below 2", numpy),
     Check("tritonserver", "an installed server", tritonserver, needs="libpython"),
+    Check(
+        "open Triton", f"on loopback, or release {format_release(NEWEST)} or newer", open_triton, needs="tritonserver"
+    ),
+    Check("private files", "a kernel that takes a filter (seccomp)", private_files),
     Check("shared memory", f"{_SHM_MIB} MiB or more", shared_memory),
     Check("ports", "free, and each given once", ports),
     Check("open files", f"{_FILES} or more", open_files),

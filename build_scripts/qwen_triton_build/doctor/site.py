@@ -33,7 +33,7 @@ class Site:
 
     @property
     def trtllm(self) -> TensorRtLlmSection:
-        """The settings of NVIDIA's engine; only where `is_built`."""
+        """The settings of NVIDIA's engine. Raises ConfigurationError for another engine (see `is_built`)."""
         if not isinstance(self.deployment.engine, TensorRtLlmSection):
             raise ConfigurationError(f"engine: {self.deployment.engine.kind} has no engine folder")
         return self.deployment.engine

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
+
+from qwen_triton.errors import ConfigurationError
 
 _TAIL_BYTES = 64 << 10
 _ERROR_WORDS = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
@@ -27,13 +29,24 @@ class ServerLog:
         self._file: BinaryIO | None = None
 
     def open(self) -> int:
-        """A file descriptor for the process. The log of an earlier run is replaced, that of this run continued."""
+        """A file descriptor for the process. The log of an earlier run is replaced, that of this run continued.
+
+        A new file is its user's alone; one that is there keeps its mode. Raises ConfigurationError for a file that cannot
+        be written.
+        """
         if self.path is None:
             return sys.stderr.fileno()
         if self._file is not None:
             return self._file.fileno()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = cast(BinaryIO, open(self.path, "wb"))  # noqa: SIM115  open as long as the process runs
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.fdopen(
+                os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"the log {self.path} cannot be written ({error.strerror}); give --log FILE, or --log - for the terminal"
+            ) from None
         return self._file.fileno()
 
     def close(self) -> None:

@@ -30,7 +30,10 @@ _MARK = ".qwen-triton"
 
 
 def template_repository() -> Path:
-    """The folder model_repository/: beside the source, or where an installation put it."""
+    """The folder model_repository/: beside the source, or where an installation put it.
+
+    Raises ConfigurationError when it is at neither place.
+    """
     source = Path(__file__).resolve().parents[3] / "model_repository"
     installed = Path(sysconfig.get_path("data")) / "share" / "qwen-triton" / "model_repository"
     found = next((p for p in (source, installed) if (p / ENSEMBLE / "config.pbtxt").is_file()), None)
@@ -40,7 +43,10 @@ def template_repository() -> Path:
 
 
 def fill(template: str, values: Mapping[str, object], model: str) -> str:
-    """Fills one config.pbtxt. A placeholder inside quotes may stay «not set» and becomes empty; others need a value."""
+    """Fills one config.pbtxt. A placeholder inside quotes without a value becomes empty, which means «not set».
+
+    Raises ConfigurationError for one outside quotes without a value.
+    """
 
     def replace(match: re.Match[str]) -> str:
         name, quoted = match[1], template[match.start() - 1] == '"'

@@ -18,6 +18,16 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
+from qwen_triton.tensors.contract import (
+    INPUT_IDS,
+    INPUT_LENGTHS,
+    OUTPUT_IDS,
+    RANDOM_SEED,
+    REQUEST_OUTPUT_LEN,
+    SEQUENCE_LENGTH,
+    STREAMING,
+)
+
 FINAL = pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 FAILING_SEED = 13
 THREADS = 4
@@ -81,7 +91,7 @@ class TritonPythonModel:
         sender, name = request.get_response_sender(), request.request_id()
         emitter = self._emitters[hash(name) % THREADS]
         arrays = {tensor.name(): tensor.as_numpy().reshape(-1) for tensor in request.inputs()}
-        if not {"output_ids", "sequence_length"} <= set(request.requested_output_names()):
+        if not {OUTPUT_IDS, SEQUENCE_LENGTH} <= set(request.requested_output_names()):
             error = pb.TritonError("output_ids and sequence_length must be requested")
             sender.send(pb.InferenceResponse(error=error), flags=FINAL)
         elif "stop" in arrays and arrays["stop"].all():
@@ -100,10 +110,10 @@ class TritonPythonModel:
 
 
 def _read(sender: Any, arrays: Mapping[str, Any]) -> _Answer:
-    seed = next((int(arrays[name][0]) for name in ("seed", "random_seed") if name in arrays), 0)
-    length = min(int(arrays["input_lengths"][0]), int(arrays["request_output_len"][0]))
-    ids = arrays["input_ids"].tolist()[:length]
-    return _Answer(sender, ids, bool(arrays["streaming"].all()), seed == FAILING_SEED)
+    seed = next((int(arrays[name][0]) for name in ("seed", RANDOM_SEED) if name in arrays), 0)
+    length = min(int(arrays[INPUT_LENGTHS][0]), int(arrays[REQUEST_OUTPUT_LEN][0]))
+    ids = arrays[INPUT_IDS].tolist()[:length]
+    return _Answer(sender, ids, bool(arrays[STREAMING].all()), seed == FAILING_SEED)
 
 
 def _advance(answer: _Answer) -> bool:
@@ -123,7 +133,7 @@ def _advance(answer: _Answer) -> bool:
 def _response(ids: list[int]) -> Any:
     return pb.InferenceResponse(
         [
-            pb.Tensor("output_ids", np.array([[ids]], dtype=np.int32)),
-            pb.Tensor("sequence_length", np.array([[len(ids)]], dtype=np.int32)),
+            pb.Tensor(OUTPUT_IDS, np.array([[ids]], dtype=np.int32)),
+            pb.Tensor(SEQUENCE_LENGTH, np.array([[len(ids)]], dtype=np.int32)),
         ]
     )

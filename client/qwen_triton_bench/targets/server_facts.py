@@ -1,4 +1,4 @@
-"""What a running Triton says before a load: its name, what a model declares, texts in the tokens of its own tokenizer."""
+"""Facts of a running Triton, read before a load: its version, a model's declarations, texts in its tokenizer's ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import numpy as np
 from qwen_triton.errors import ConfigurationError, QwenTritonError, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.arrays import Arrays, encode_strings
-from qwen_triton.tensors.contract import PREPROCESSING
+from qwen_triton.tensors.contract import (
+    PRE_INPUT_ID,
+    PRE_PROMPT_FORMAT,
+    PRE_QUERY,
+    PRE_REQUEST_INPUT_LEN,
+    PRE_REQUEST_OUTPUT_LEN,
+    PREPROCESSING,
+)
 from qwen_triton_client.session import open_transport
 
 T = TypeVar("T")
@@ -29,16 +36,18 @@ class ServerFacts:
         return self._ask(self._transport.server)
 
     def model(self, name: str) -> DeclaredModel:
-        """What a model declares."""
+        """A model's configuration."""
         return self._ask(lambda: self._transport.describe(name))
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Texts as the preprocessing model encodes them; no more texts than that model's rows."""
+        """Texts as the preprocessing model encodes them; no more texts than that model's max_batch_size."""
         column = [[text] for text in texts]
-        arrays = {"QUERY": encode_strings(column), "REQUEST_OUTPUT_LEN": np.ones((len(texts), 1), np.int32)}
-        if "PROMPT_FORMAT" in self.model(PREPROCESSING).inputs:
-            arrays["PROMPT_FORMAT"] = encode_strings([["raw"] for _ in texts])
-        ids, lengths = (np.frombuffer(raw, np.int32) for raw in self._infer(arrays, "INPUT_ID", "REQUEST_INPUT_LEN"))
+        arrays = {PRE_QUERY: encode_strings(column), PRE_REQUEST_OUTPUT_LEN: np.ones((len(texts), 1), np.int32)}
+        if PRE_PROMPT_FORMAT in self.model(PREPROCESSING).inputs:
+            arrays[PRE_PROMPT_FORMAT] = encode_strings([["raw"] for _ in texts])
+        ids, lengths = (
+            np.frombuffer(raw, np.int32) for raw in self._infer(arrays, PRE_INPUT_ID, PRE_REQUEST_INPUT_LEN)
+        )
         rows = ids.reshape(len(texts), -1).tolist()
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 

@@ -12,12 +12,13 @@ from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response, encode_infer_request
 from qwen_triton.kserve.status import StatusCode
 from qwen_triton.kserve.thread_socket import ThreadSocket
-from qwen_triton.tensors.text_outputs import TEXT, decode_text_outputs
+from qwen_triton.tensors.contract import SEQUENCE_LENGTH, TEXT_OUTPUT
+from qwen_triton.tensors.text_outputs import decode_text_outputs
 from qwen_triton.tensors.usage import decode_raw_end
 
 from ..prompts.prompt import Prompt
 from .target import AnswerListener, Counts, counts_of, error_kind
-from .triton_request import IDS_LENGTH, PromptEncoder
+from .triton_request import PromptEncoder
 
 _PARAMETERS = {"triton_enable_empty_final_response": True}
 """Has the server mark the last response of a request."""
@@ -57,7 +58,7 @@ class GrpcTarget:
         if response.error:
             listener.on_error(request, error_kind(response.error))
             return
-        if TEXT in response.outputs:
+        if TEXT_OUTPUT in response.outputs:
             counts = _hand_text(listener, request, response.outputs)
         else:
             counts = _hand_ids(listener, request, response.outputs)
@@ -79,6 +80,6 @@ def _hand_text(listener: AnswerListener, request: int, outputs: Mapping[str, byt
 
 
 def _hand_ids(listener: AnswerListener, request: int, outputs: Mapping[str, bytes]) -> Counts:
-    if (length := outputs.get(IDS_LENGTH)) is not None:
+    if (length := outputs.get(SEQUENCE_LENGTH)) is not None:
         listener.on_response(request, b"", int.from_bytes(length[:4], "little"))
     return counts_of(*decode_raw_end(outputs)) if len(outputs) > 2 else _NO_COUNTS

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from qwen_triton.kserve.declared_model import DeclaredModel
-from qwen_triton.tensors.text_outputs import TEXT, decode_text_body
+from qwen_triton.kserve.server_key import key_headers
+from qwen_triton.tensors.contract import SEQUENCE_LENGTH, TEXT_OUTPUT
+from qwen_triton.tensors.text_outputs import decode_text_body
 from qwen_triton.tensors.usage import decode_body_end
 from qwen_triton_client.transport.http import encode_body
 
 from ..prompts.prompt import Prompt
 from .http_answers import AnswerError, HttpAnswers
 from .target import AnswerListener, Counts, counts_of, error_kind
-from .triton_request import IDS_LENGTH, PromptEncoder
+from .triton_request import PromptEncoder
 
 
 class HttpTarget:
@@ -22,7 +24,7 @@ class HttpTarget:
         self.streamed = streamed
         self._encoder = PromptEncoder(kind, model, streamed)
         self._url = f"http://{url}/v2/models/{model.name}/generate{'_stream' if streamed else ''}"
-        self._http = HttpAnswers({})
+        self._http = HttpAnswers(key_headers())
 
     def send(self, request: int, prompt: Prompt, listener: AnswerListener) -> None:
         answer = _Answer(request, listener)
@@ -46,15 +48,15 @@ class _Answer:
     def on_event(self, event: dict[str, Any]) -> None:
         if "error" in event:
             raise AnswerError(error_kind(str(event["error"])))
-        if TEXT in event:
+        if TEXT_OUTPUT in event:
             for piece in decode_text_body(event):
                 content = piece.text.encode()
                 self._listener.on_response(self._request, content, len(content))
                 if piece.finish is not None or piece.usage is not None:
                     self._counts = counts_of(piece.finish, piece.usage)
             return
-        if IDS_LENGTH in event:
-            self._listener.on_response(self._request, b"", int(event[IDS_LENGTH]))
+        if SEQUENCE_LENGTH in event:
+            self._listener.on_response(self._request, b"", int(event[SEQUENCE_LENGTH]))
         finish, usage = decode_body_end(event)
         if finish is not None or usage is not None:
             self._counts = counts_of(finish, usage)

@@ -6,17 +6,29 @@ import numpy as np
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.kserve.declared_model import DeclaredModel
-from qwen_triton.tensors.arrays import Array
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
-from qwen_triton.tensors.text_inputs import encode_generate, encode_row
-from qwen_triton.tensors.text_outputs import TEXT
+from qwen_triton.tensors.arrays import Array, encode_strings
+from qwen_triton.tensors.contract import (
+    BLS,
+    ENSEMBLE,
+    EXCLUDE_INPUT_IN_OUTPUT,
+    INPUT_IDS,
+    INPUT_LENGTHS,
+    MIN_LENGTH,
+    OUTPUT_IDS,
+    REQUEST_OUTPUT_LEN,
+    SEQUENCE_LENGTH,
+    STREAMING,
+    TENSORRT_LLM,
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+)
+from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.usage import END_OUTPUTS
 from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions
 
 from ..prompts.prompt import Prompt
 
-IDS_LENGTH = "sequence_length"
-_CONTENT = {TENSORRT_LLM: ("output_ids", IDS_LENGTH), BLS: (TEXT,), ENSEMBLE: (TEXT,)}
+_CONTENT = {TENSORRT_LLM: (OUTPUT_IDS, SEQUENCE_LENGTH), BLS: (TEXT_OUTPUT,), ENSEMBLE: (TEXT_OUTPUT,)}
 
 
 class PromptEncoder:
@@ -29,6 +41,7 @@ class PromptEncoder:
         self.kind = kind
         self.streamed = streamed
         self._inputs = frozenset(model.inputs)
+        self._without_text: dict[tuple[int, bool], dict[str, Array]] = {}
         missing = [name for name in _CONTENT[kind] if name not in model.outputs]
         if missing:
             raise ConfigurationError(
@@ -44,28 +57,31 @@ class PromptEncoder:
     def _ids(self, prompt: Prompt) -> dict[str, Array]:
         ids = np.array([prompt.token_ids or ()], np.int32)
         return {
-            "input_ids": ids,
-            "input_lengths": np.array([[ids.shape[1]]], np.int32),
-            "request_output_len": np.array([[prompt.output_tokens]], np.int32),
-            "streaming": np.array([[self.streamed]]),
-            "exclude_input_in_output": np.array([[True]]),
+            INPUT_IDS: ids,
+            INPUT_LENGTHS: np.array([[ids.shape[1]]], np.int32),
+            REQUEST_OUTPUT_LEN: np.array([[prompt.output_tokens]], np.int32),
+            STREAMING: np.array([[self.streamed]]),
+            EXCLUDE_INPUT_IN_OUTPUT: np.array([[True]]),
         }
 
     def _text(self, prompt: Prompt) -> dict[str, Array]:
+        asked = (prompt.output_tokens, prompt.exact)
+        if asked not in self._without_text:
+            self._without_text[asked] = self._encode_without_text(*asked)
+        return {**self._without_text[asked], TEXT_INPUT: encode_strings([[prompt.text or ""]])}
+
+    def _encode_without_text(self, output_tokens: int, exact: bool) -> dict[str, Array]:
+        """All that requests of one length have in common: encoded once, because the load sends thousands of them."""
         request = GenerateRequest(
-            prompt=prompt.text or "",
+            prompt="",
             prompt_format="raw",
-            sampling=SamplingParams(max_tokens=prompt.output_tokens),
-            stop=StopConditions(ignore_eos=prompt.exact),
+            sampling=SamplingParams(max_tokens=output_tokens, min_tokens=output_tokens if exact else 0),
+            stop=StopConditions(ignore_eos=exact),
             stream=self.streamed,
             echo=False,
         )
         arrays = encode_generate(request)
-        if prompt.exact and "ignore_eos" not in self._inputs:
-            arrays["min_length"] = _given(encode_row("min_length", prompt.output_tokens))
+        min_tokens = arrays.pop("min_tokens", None)
+        if min_tokens is not None and "ignore_eos" not in self._inputs:
+            arrays[MIN_LENGTH] = min_tokens  # under stock's name, since stock has no `ignore_eos`
         return arrays
-
-
-def _given(array: Array | None) -> Array:
-    assert array is not None
-    return array

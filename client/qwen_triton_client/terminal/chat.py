@@ -112,7 +112,8 @@ class _Chat:
         conversation.add_user(question)
         while (result := self._answer()) is not None:
             conversation.add_answer(result.message)
-            if not (result.tool_calls and self._line.interactive and self._take_tool_results(result)):
+            called = result.finish_reason == "tool_calls"  # calls of an answer that was cut have no results
+            if not (called and self._line.interactive and self._take_tool_results(result)):
                 return True
         conversation.take_back()
         return False

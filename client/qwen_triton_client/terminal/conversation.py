@@ -1,4 +1,4 @@
-"""A chat's history: system prompt, turns, and what is sent of them."""
+"""The history of a chat: its system prompt and turns, in memory and in JSON files."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Conversation:
         return ""
 
     def save(self, file: Path) -> None:
+        """Writes the messages as a JSON list. Raises InvalidRequest for a file that cannot be written."""
         try:
             file.write_text(json.dumps(self.messages, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
@@ -60,12 +61,13 @@ class Conversation:
 
 
 def read_tools(file: Path) -> list[Message]:
-    """Tool definitions as OpenAI writes them: a list, or one alone."""
+    """Tool definitions as OpenAI writes them: a list, or one alone. Raises InvalidRequest for anything else."""
     tools = read_json_file(file)
     return list(check_tools(tools if isinstance(tools, list) else [tools]))
 
 
 def read_json_file(file: Path) -> Any:
+    """The value in a JSON file. Raises InvalidRequest, with the file's name, where it cannot be read or is not JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -34,7 +34,7 @@ def add_parameter_flags(parser: argparse.ArgumentParser, without: tuple[str, ...
 def _add_flag(group: Any, parameter: AnswerParameter) -> None:
     flag, text = "--" + parameter.name.replace("_", "-"), parameter.help.replace("%", "%%")
     if parameter.kind is bool:
-        group.add_argument(flag, action="store_true", default=None, help=text)
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
     elif parameter.kind is dict:
         group.add_argument(flag, type=read_json, metavar="JSON", help=text)
     elif parameter.many:

@@ -17,7 +17,7 @@ from typing import Any
 from qwen_triton.errors import InvalidRequest
 
 from ..session import Session
-from ..text_answer import Result, TextAnswer
+from ..text_answer import TextAnswer, TextResult
 from .flags import add_parameter_flags, add_session_flags, read_parameters
 from .output import Terminal, summary
 
@@ -86,7 +86,7 @@ def _whole(session: Session, prompt: str, parameters: Mapping[str, Any], out: Te
     return 0
 
 
-def _tell_end(result: Result, seconds: float) -> None:
+def _tell_end(result: TextResult, seconds: float) -> None:
     """For a person: not in a pipe."""
     if sys.stderr.isatty():
         Terminal(sys.stderr).line(summary(result.finish_reason, result.usage, seconds), "dim")

@@ -1,4 +1,4 @@
-"""What a terminal may be sent: colours where there is one, and no control characters out of a model's answer."""
+"""Output to a terminal: colours where the stream is one, and no control characters out of a model's answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Terminal:
 
 
 def prompt_marks(text: str, style: str) -> str:
-    """A prompt for readline, which must know what of it takes no room."""
+    """A prompt for readline, with its escape codes marked as taking no columns."""
     return f"\001\x1b[{_STYLES[style]}m\002{text}\001\x1b[0m\002" if sys.stdout.isatty() else text
 
 

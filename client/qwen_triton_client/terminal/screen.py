@@ -1,4 +1,4 @@
-"""A chat answer on a terminal: thinking dimmed, content plain, each tool call on lines of its own."""
+"""Shows a chat answer on a terminal: thinking dimmed, content plain, each tool call on its own line."""
 
 from __future__ import annotations
 

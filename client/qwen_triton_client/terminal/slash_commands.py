@@ -1,4 +1,4 @@
-"""What a line that begins with «/» does in a chat."""
+"""Commands of a chat: the lines that begin with «/»."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EndOfChat(Exception):
 
 @dataclass
 class ChatState:
-    """What commands may change. `again`: a question to ask next, as if it had been typed."""
+    """The state that commands may change. `again`: a question to ask next, as if it had been typed."""
 
     conversation: Conversation
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class ChatState:
 
 
 def run_command(state: ChatState, line: str) -> str:
-    """Does it and returns what to tell. Raises InvalidRequest for a wrong one, EndOfChat for /exit."""
+    """Runs the command in `line` and returns its message. Raises InvalidRequest for a wrong one, EndOfChat for /exit."""
     name, _, rest = line[1:].partition(" ")
     if name not in COMMANDS:
         raise InvalidRequest("no such command; /help lists them", f"/{name}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.arrays import Array
-from qwen_triton.tensors.contract import TENSORRT_LLM
+from qwen_triton.tensors.contract import INPUT_IDS, INPUT_LENGTHS, OUTPUT_IDS, REQUEST_OUTPUT_LEN, TENSORRT_LLM
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from .model_inputs import fit_arrays, wanted_outputs
@@ -49,12 +49,12 @@ class EnsembleResponses:
 def _stop(transport: Transport, request_id: str) -> None:
     engine = transport.describe(TENSORRT_LLM)
     arrays: dict[str, Array] = {
-        "input_ids": np.zeros((1, 1), np.int32),
-        "input_lengths": np.ones((1, 1), np.int32),
-        "request_output_len": np.ones((1, 1), np.int32),
+        INPUT_IDS: np.zeros((1, 1), np.int32),
+        INPUT_LENGTHS: np.ones((1, 1), np.int32),
+        REQUEST_OUTPUT_LEN: np.ones((1, 1), np.int32),
         "stop": np.ones((1, 1), np.bool_),
     }
     for _ in transport.send(
-        engine, fit_arrays(arrays, engine), wanted_outputs(["output_ids"], engine), request_id, stream=True
+        engine, fit_arrays(arrays, engine), wanted_outputs([OUTPUT_IDS], engine), request_id, several=True
     ):
         pass

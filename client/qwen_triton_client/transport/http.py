@@ -11,6 +11,7 @@ import httpx
 from qwen_triton.errors import Cancelled
 from qwen_triton.kserve.declared_model import DeclaredModel, decode_model_config_json
 from qwen_triton.kserve.messages import DATATYPES
+from qwen_triton.kserve.server_key import key_headers
 from qwen_triton.tensors.arrays import Arrays, encode_raw
 from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body
 
@@ -93,11 +94,16 @@ class HttpResponses:
 
 
 class HttpTransport:
-    """A pool of connections. `url` is http://HOST:PORT or https://…."""
+    """A pool of connections. `url` is http://HOST:PORT or https://….
+
+    Every request carries the key of the server that the environment names, if any. Raises ConfigurationError for a key
+    that does not fit a header.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self._url, timeout=httpx.Timeout(None, connect=_CONNECT_S))
+        timeout = httpx.Timeout(None, connect=_CONNECT_S)
+        self._client = httpx.Client(base_url=self._url, timeout=timeout, headers=key_headers())
 
     def ready(self, model: str) -> bool:
         return self._get(f"/v2/models/{model}/ready").status_code == 200
@@ -124,10 +130,10 @@ class HttpTransport:
         return decode_binary_response(response.content, int(response.headers[_HEAD_LENGTH]))
 
     def send(
-        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, stream: bool
+        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, several: bool
     ) -> HttpResponses:
         del outputs  # the generate endpoints answer with all that a model has
-        path = f"/v2/models/{model.name}/{'generate_stream' if stream else 'generate'}"
+        path = f"/v2/models/{model.name}/{'generate_stream' if several else 'generate'}"
         request = self._client.build_request("POST", path, json=encode_body(arrays, request_id))
         return HttpResponses(self._client, request, self._url)
 

@@ -13,15 +13,15 @@ import numpy as np
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.kserve.declared_model import DeclaredInput, DeclaredModel
 from qwen_triton.tensors.arrays import NUMPY, Array, Arrays
-from qwen_triton.tensors.contract import STOCK_NAMES
+from qwen_triton.tensors.contract import BAD_WORDS, INPUT_IDS, MESSAGES, STOCK_NAMES, STOP_WORDS, TOOLS
 
-_EMPTY = {"bad_words": b"", "stop_words": b""}
+_EMPTY = {BAD_WORDS: b"", STOP_WORDS: b""}
 """Stock's value for «none», for models that require the input."""
 
 _REMEDIES = {
-    "messages": "this model takes text only: use generate, or the models of a qwen-triton repository",
-    "tools": "this model takes text only: use the models of a qwen-triton repository",
-    "input_ids": "only tensorrt_llm_bls of a qwen-triton repository takes token ids",
+    MESSAGES: "this model takes text only: use generate, or the models of a qwen-triton repository",
+    TOOLS: "this model takes text only: use the models of a qwen-triton repository",
+    INPUT_IDS: "only tensorrt_llm_bls of a qwen-triton repository takes token ids",
 }
 
 

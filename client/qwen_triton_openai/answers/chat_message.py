@@ -1,56 +1,85 @@
-"""One choice of a chat completion: decodes text pieces to deltas, and deltas to the assistant's message."""
+"""The choices of a chat completion: pieces to deltas by the one parser, and all deltas of a choice to its message."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
-from qwen_triton.chat.reasoning import ReasoningParser
-from qwen_triton.chat.tool_calls import ToolCallParser
+from qwen_triton.chat.reader import ChatReader
+from qwen_triton.chat.tool_formats.tool_format import ToolFormat
 from qwen_triton.tensors.text_outputs import TextPiece
+from qwen_triton.types import FinishReason
+
+from .usage import UsageCount
 
 
 class ChatChoice:
-    """Decoder of one choice. `tools`: the text may have tool calls; `streamed`: their arguments come as they grow.
-
-    `begun`: the text that the prompt already ends with and the answer continues (see endpoints/tool_choice).
+    """Decoder of one choice. `tools`: the format of the tool calls in its text, None for none; `single`: it ends with its
+    first call. `begun`: the text that the prompt already ends with and the answer continues (see endpoints/tool_choice).
+    `answered`: whether there was content or a call.
     """
 
-    def __init__(self, *, tools: bool, begun: str = "", streamed: bool = False) -> None:
-        self._reasoning: ReasoningParser | None = None
-        self._calls = ToolCallParser(stream_arguments=streamed) if tools else None
+    def __init__(self, *, tools: ToolFormat | None = None, single: bool = False, begun: str = "") -> None:
+        self._reader: ChatReader | None = None
+        self._tools = tools
+        self._single = single
         self._begun = begun
+        self.answered = False
 
     def feed(self, piece: TextPiece) -> list[Delta]:
         """The deltas that are certain after this piece; with the last piece of the choice, all that remain."""
-        if self._reasoning is None:
-            self._reasoning = ReasoningParser(piece.reasoning_opened)
-        out = self._read(self._reasoning.feed(self._begun + piece.text))
-        self._begun = ""
+        reader = self._reader
+        if reader is None:
+            reader = ChatReader(piece.reasoning_opened, self._tools, single=self._single, begun=self._begun)
+            self._reader = reader
+        out = reader.feed(piece.text)
         if piece.finish:
-            out += self._read(self._reasoning.flush())
-            out += self._calls.flush() if self._calls else []
+            out = out + reader.end(piece.finish)
+        if not self.answered:
+            self.answered = any(not isinstance(delta, Reasoning) for delta in out)
         return out
 
-    def finish_reason(self, finish: str) -> str:
-        """OpenAI's finish reason: `tool_calls` only for an answer that ended by itself; one cut off has unfinished calls."""
-        return "tool_calls" if finish == "stop" and self._calls and self._calls.calls else finish
+    def finish_reason(self, finish: FinishReason) -> str:
+        """OpenAI's finish reason, after the last piece."""
+        return self._reader.finish_reason(finish) if self._reader else finish
 
-    def _read(self, deltas: list[Reasoning | Content]) -> list[Delta]:
-        if self._calls is None:
-            return list(deltas)
-        out: list[Delta] = []
-        for delta in deltas:
-            out += self._calls.feed(delta.text) if isinstance(delta, Content) else [delta]
-        return out
+
+def whole_choices(
+    pieces: Sequence[TextPiece], new_choice: Callable[[], ChatChoice], usage: UsageCount
+) -> list[dict[str, Any]]:
+    """The choices of a whole answer, made of the deltas that a stream of the same pieces would send."""
+    decoders: dict[int, ChatChoice] = {}
+    deltas: dict[int, list[Delta]] = {}
+    logprobs: dict[int, list[Any]] = {}
+    last: dict[int, TextPiece] = {}
+    for piece in pieces:
+        usage.add(piece)
+        index = piece.sequence
+        if index not in decoders:
+            decoders[index], deltas[index] = new_choice(), []
+        deltas[index] += decoders[index].feed(piece)
+        if piece.logprobs:
+            logprobs.setdefault(index, []).extend(piece.logprobs)
+        last[index] = piece
+    return [
+        {
+            "index": index,
+            "message": {**_as_message(deltas[index]), "refusal": None},
+            "logprobs": {"content": logprobs[index], "refusal": None} if index in logprobs else None,
+            "finish_reason": decoders[index].finish_reason(last[index].finish or "stop"),
+            "stop_reason": last[index].stop_reason,
+        }
+        for index in sorted(decoders)
+    ]
 
 
 def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
 
 
-def as_message(deltas: list[Delta]) -> dict[str, Any]:
+def _as_message(deltas: list[Delta]) -> dict[str, Any]:
     """All deltas of a choice as the assistant's message. `content` is null for an answer of tool calls alone."""
     content = "".join(d.text for d in deltas if isinstance(d, Content))
     reasoning = "".join(d.text for d in deltas if isinstance(d, Reasoning))

@@ -14,7 +14,7 @@ from .chat_message import ChatChoice, new_call_id
 from .chunks import DONE, ChunkFrame
 from .usage import UsageCount
 
-_ROLE = b'{"role":"assistant","content":""}'
+_ROLE = b'{"role":"assistant","content":%b}'
 _TEXT = b'"content":'
 _NO_TEXT = _TEXT + b'""'
 
@@ -34,6 +34,9 @@ def _delta(delta: Delta) -> bytes:
 
 class ChatWriter:
     """Encodes pieces as chunks. A choice's first chunk has its role, its last one its finish reason.
+
+    The chunks of an answer, put together as OpenAI's package does, are the message of the whole answer. Therefore the
+    choices begin in order, and the content of an answer of calls alone is null from its first chunk to its last.
 
     `last`: a final chunk has the usage; `each`: every chunk has the usage so far.
     """
@@ -61,16 +64,26 @@ class ChatWriter:
         self._usage.add(piece)
         choice = self._choices.get(piece.sequence)
         if choice is None:
+            for earlier in range(piece.sequence):
+                if earlier not in self._choices:
+                    self._choices[earlier] = self._new_choice()
+                    out.append(self._role(earlier, []))
             choice = self._choices[piece.sequence] = self._new_choice()
-            out.append(self._chunk(piece.sequence, _ROLE))
-        deltas = choice.feed(piece)
+            deltas = choice.feed(piece)
+            out.append(self._role(piece.sequence, deltas))
+        else:
+            deltas = choice.feed(piece)
         if piece.logprobs is None and not self._each_usage:
             out += [self._plain(piece.sequence, delta) for delta in deltas]
         else:
             out += self._with_logprobs(piece, deltas)
         if piece.finish:
-            out.append(self._finish(piece, choice.finish_reason(piece.finish)))
+            out.append(self._finish(piece, choice))
         return out
+
+    def _role(self, index: int, first: Sequence[Delta]) -> bytes:
+        """A choice's first chunk, before its first deltas: as long as it has no content, that is null."""
+        return self._chunk(index, _ROLE % (b'""' if any(isinstance(delta, Content) for delta in first) else b"null"))
 
     def _plain(self, index: int, delta: Delta) -> bytes:
         """A chunk with a delta alone. Nearly all are of text: their constant parts are encoded once for each choice."""
@@ -92,9 +105,12 @@ class ChatWriter:
         choice = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}' % (index, delta, shown)
         return self._frame.chunk(choice, self._so_far())
 
-    def _finish(self, piece: TextPiece, reason: str) -> bytes:
+    def _finish(self, piece: TextPiece, choice: ChatChoice) -> bytes:
+        """The last chunk of a choice. An answer without content and calls is the empty text, not null."""
+        reason = choice.finish_reason(piece.finish or "stop")
         end = orjson.dumps({"logprobs": None, "finish_reason": reason, "stop_reason": piece.stop_reason})
-        return self._frame.chunk(b'{"index":%d,"delta":{},%b' % (piece.sequence, end[1:]), self._so_far())
+        delta = b"{}" if choice.answered else _delta(Content(""))
+        return self._frame.chunk(b'{"index":%d,"delta":%b,%b' % (piece.sequence, delta, end[1:]), self._so_far())
 
     def _so_far(self) -> dict[str, Any] | None:
         return self._usage.as_json() if self._each_usage else None

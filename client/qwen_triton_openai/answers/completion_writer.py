@@ -1,4 +1,4 @@
-"""Encodes a text completion as server-sent events."""
+"""Encodes a text completion, as server-sent events and whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from qwen_triton.tensors.text_outputs import TextPiece
+from qwen_triton.tensors.text_outputs import TextPiece, merge_pieces
 
 from .chunks import DONE, ChunkFrame
 from .usage import UsageCount
@@ -47,6 +47,22 @@ class CompletionWriter:
     def _legacy(self, piece: TextPiece) -> dict[str, Any]:
         tokens = self._logprobs.setdefault(piece.sequence, LegacyLogprobs())
         return tokens.convert(piece.logprobs or ())
+
+
+def completion_choices(pieces: Sequence[TextPiece], usage: UsageCount) -> list[dict[str, Any]]:
+    """The choices of a whole answer."""
+    for piece in pieces:
+        usage.add(piece)
+    return [
+        {
+            "index": piece.sequence,
+            "text": piece.text,
+            "logprobs": None if piece.logprobs is None else LegacyLogprobs().convert(piece.logprobs),
+            "finish_reason": piece.finish,
+            "stop_reason": piece.stop_reason,
+        }
+        for piece in sorted(merge_pieces(pieces), key=lambda p: p.sequence)
+    ]
 
 
 class LegacyLogprobs:

@@ -16,15 +16,13 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
-from ..errors import ApiError, Json, to_api_error
+from ..errors import CLIENT_CLOSED_REQUEST, ApiError, Json, to_api_error
 from ..observer import Observer
 from .chunks import COMMENT, event
 
 _log = logging.getLogger(__name__)
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that disconnected before its response. Only the access log and metrics show it."""
 
 
 class Writer(Protocol):

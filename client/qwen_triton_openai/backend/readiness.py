@@ -20,7 +20,7 @@ _PROBE = GenerateRequest(prompt="1", prompt_format="raw", sampling=SamplingParam
 
 
 class ModelReadiness:
-    """The last sign of life of one Triton model. As an observer it hears the answers that pass."""
+    """Readiness of one Triton model. An `Observer`: pieces of any answer show that the model generates."""
 
     def __init__(self, backend: Backend, model: str, settings: ShimSettings) -> None:
         self._backend = backend
@@ -28,21 +28,21 @@ class ModelReadiness:
         self._settings = settings
         self._last = float("-inf")
         self._probing = asyncio.Lock()
-        self._told = ""
+        self._logged = ""
 
     def on_request(self, model: str, streamed: bool, n: int) -> None:
-        """Nothing is heard yet."""
+        """A request alone shows nothing."""
 
     def on_pieces(self, pieces: Sequence[TextPiece]) -> None:
         if pieces:
             self._last = time.monotonic()
 
     async def fault(self) -> str:
-        """Why the model cannot be used, '' when it can; logged when it changes. One probe at a time, whoever asks."""
+        """Why the model cannot be used, '' when it can; logged when it changes. Concurrent callers share one probe."""
         found = await self._find_fault()
-        if found and found != self._told:
+        if found and found != self._logged:
             _log.warning("not ready: %s", found)
-        self._told = found
+        self._logged = found
         return found
 
     async def _find_fault(self) -> str:

@@ -82,7 +82,7 @@ def _fault(error: ValidationError, known: Sequence[str]) -> ApiError:
     fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
-        close = get_close_matches(name, known, 1)
+        close = get_close_matches(name[:200], known, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return bad_request(f"Unknown parameter: '{name[:200]}'{hint}", name[:200], "unknown_parameter")
     if fault["type"] == "missing":

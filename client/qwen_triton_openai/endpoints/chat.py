@@ -11,10 +11,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.text_outputs import TextPiece
+from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 from qwen_triton.types import GenerateRequest
 
-from ..answers.chat_message import ChatChoice, as_message
+from ..answers.chat_message import ChatChoice, whole_choices
 from ..answers.chat_writer import ChatWriter
 from ..answers.chunks import ChunkFrame
 from ..answers.response import EventStream, whole
@@ -29,7 +29,7 @@ from .tool_choice import ToolPlan, plan_tools, with_tools
 
 router = APIRouter()
 
-NAMES = {"text_input": "messages", "input_ids": "messages", "top_logprobs": "top_logprobs"}
+NAMES = {TEXT_INPUT: "messages", INPUT_IDS: "messages", "top_logprobs": "top_logprobs"}
 """The model's name of a parameter → this endpoint's."""
 
 
@@ -64,32 +64,16 @@ async def create_chat_completion(request: Request) -> Response:
     model_request, tools = plan_chat(given, service.settings)
     reader = await service.answer(request, given["model"], [model_request], NAMES)
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
-    new_choice = partial(ChatChoice, tools=tools.read, begun=tools.begun, streamed=model_request.stream)
+    new_choice = partial(ChatChoice, tools=tools.read, single=tools.single, begun=model_request.answer_prefix)
     usage = UsageCount(model_request.sampling.n)
     if not model_request.stream:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
-        return await whole(request, reader, lambda pieces: head | _completion(pieces, new_choice, usage))
+        return await whole(
+            request, reader,
+            lambda pieces: head | {"choices": whole_choices(pieces, new_choice, usage), "usage": usage.as_json()},
+        )  # fmt: skip
     last, each = usage_options(given)
     frame = ChunkFrame("chat.completion.chunk", completion_id, created, given["model"], usage=last or each)
     return EventStream(
         reader, ChatWriter(frame, new_choice, usage, last=last, each=each), service.settings.keep_alive_s
     )
-
-
-def _completion(pieces: list[TextPiece], new_choice: partial[ChatChoice], usage: UsageCount) -> dict[str, Any]:
-    choices = []
-    for piece in pieces:
-        usage.add(piece)
-        choices.append(_choice(piece, new_choice()))
-    return {"choices": choices, "usage": usage.as_json()}
-
-
-def _choice(piece: TextPiece, choice: ChatChoice) -> dict[str, Any]:
-    message = as_message(choice.feed(piece))
-    return {
-        "index": piece.sequence,
-        "message": {**message, "refusal": None},
-        "logprobs": None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None},
-        "finish_reason": choice.finish_reason(piece.finish or "stop"),
-        "stop_reason": piece.stop_reason,
-    }

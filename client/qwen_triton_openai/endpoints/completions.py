@@ -10,11 +10,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.text_outputs import TextPiece
+from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 from qwen_triton.types import GenerateRequest
 
 from ..answers.chunks import ChunkFrame
-from ..answers.completion_writer import CompletionWriter, LegacyLogprobs
+from ..answers.completion_writer import CompletionWriter, completion_choices
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
 from ..errors import bad_request, to_api_error
@@ -26,7 +26,7 @@ from .plan import base_request, usage_options, with_prompt
 
 router = APIRouter()
 
-NAMES = {"text_input": "prompt", "input_ids": "prompt", "top_logprobs": "logprobs"}
+NAMES = {TEXT_INPUT: "prompt", INPUT_IDS: "prompt", "top_logprobs": "logprobs"}
 """The model's name of a parameter → this endpoint's."""
 
 
@@ -71,24 +71,11 @@ async def create_completion(request: Request) -> Response:
     usage = UsageCount(requests[0].sampling.n)
     if not requests[0].stream:
         head = {"id": completion_id, "object": "text_completion", "created": created, "model": given["model"]}
-        return await whole(request, reader, lambda pieces: head | _completion(pieces, usage))
+        return await whole(
+            request, reader,
+            lambda pieces: head | {"choices": completion_choices(pieces, usage), "usage": usage.as_json()},
+        )  # fmt: skip
     last, each = usage_options(given)
     frame = ChunkFrame("text_completion", completion_id, created, given["model"], usage=last or each)
     writer = CompletionWriter(frame, usage, last=last, each=each)
     return EventStream(reader, writer, service.settings.keep_alive_s)
-
-
-def _completion(pieces: list[TextPiece], usage: UsageCount) -> dict[str, Any]:
-    choices = []
-    for piece in sorted(pieces, key=lambda p: p.sequence):
-        usage.add(piece)
-        choices.append(
-            {
-                "index": piece.sequence,
-                "text": piece.text,
-                "logprobs": None if piece.logprobs is None else LegacyLogprobs().convert(piece.logprobs),
-                "finish_reason": piece.finish,
-                "stop_reason": piece.stop_reason,
-            }
-        )
-    return {"choices": choices, "usage": usage.as_json()}

@@ -153,7 +153,7 @@ PARAMETERS = (
         "none",
         "auto; none (the model does not see the tools); required and a named function: the answer begins as a call",
     ),
-    _chat("parallel_tool_calls", bool, False, "false: the answer ends with its first call"),
+    _chat("parallel_tool_calls", bool, False, "false: the answer ends when its first call is closed"),
     _chat(
         "response_format",
         dict[str, Any],

@@ -17,6 +17,12 @@ from .parameters import SAMPLED
 
 Given = Mapping[str, Any]
 
+_INTERNAL_OPTIONS = {
+    "allow_control_tokens": "control tokens of a message are plain text",
+    "answer_prefix": "only tool_choice sets how an answer begins",
+    "chat_template": "the checkpoint's chat template is the only one",
+}
+"""Template options that callers may not send, with the reason."""
 STREAM_OPTIONS = ("include_usage", "continuous_usage_stats")
 
 
@@ -67,6 +73,15 @@ def token_bias(given: Given) -> TokenBias:
         return TokenBias(token_ids={int(k): float(v) for k, v in given.get("logit_bias", {}).items()})
     except ValueError:
         raise bad_request("logit_bias: its keys must be token ids", "logit_bias") from None
+
+
+def template_options(given: Given) -> dict[str, Any]:
+    """Options of the checkpoint's chat template. Raises ApiError for one that only this server may set."""
+    options = dict(given.get("chat_template_kwargs") or {})
+    for name in (name for name in _INTERNAL_OPTIONS if name in options):
+        path = f"chat_template_kwargs.{name}"
+        raise bad_request(f"{path}: {_INTERNAL_OPTIONS[name]}; leave it out", path, "unsupported_parameter")
+    return options
 
 
 def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> GenerateRequest:

@@ -11,14 +11,28 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.arrays import Array, Arrays, decode_strings
+from qwen_triton.tensors.contract import (
+    POST_OUTPUT,
+    POST_SEQUENCE_LENGTH,
+    POST_TOKENS_BATCH,
+    PRE_CHAT_TEMPLATE_KWARGS,
+    PRE_INPUT_ID,
+    PRE_MESSAGES,
+    PRE_PROMPT_FORMAT,
+    PRE_QUERY,
+    PRE_REQUEST_OUTPUT_LEN,
+    PRE_TOOLS,
+    TEXT_INPUT,
+)
 
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
 from .body import read_model
+from .plan import template_options
 
 router = APIRouter(tags=["tokens"])
 
-_NAMES = {"text_input": "prompt"}
+_NAMES = {TEXT_INPUT: "prompt"}
 
 
 class TokenizeRequest(BaseModel):
@@ -50,8 +64,8 @@ async def tokenize(request: Request) -> Json:
     asked = await read_model(request, TokenizeRequest)
     _check_model(asked.model, service)
     outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(asked))
-    tokens = np.frombuffer(outputs["INPUT_ID"], np.int32).tolist()
-    room = int(np.frombuffer(outputs["REQUEST_OUTPUT_LEN"], np.int32)[0])
+    tokens = np.frombuffer(outputs[PRE_INPUT_ID], np.int32).tolist()
+    room = int(np.frombuffer(outputs[PRE_REQUEST_OUTPUT_LEN], np.int32)[0])
     return Json({"count": len(tokens), "max_model_len": len(tokens) + room, "tokens": tokens})
 
 
@@ -64,11 +78,11 @@ async def detokenize(request: Request) -> Json:
     if not asked.tokens:
         return Json({"prompt": ""})
     arrays = {
-        "TOKENS_BATCH": np.array([[asked.tokens]], np.int32),
-        "SEQUENCE_LENGTH": np.array([[len(asked.tokens)]], np.int32),
+        POST_TOKENS_BATCH: np.array([[asked.tokens]], np.int32),
+        POST_SEQUENCE_LENGTH: np.array([[len(asked.tokens)]], np.int32),
     }
     outputs = await _infer(service, service.settings.postprocessing_model, arrays)
-    return Json({"prompt": decode_strings(outputs["OUTPUT"])[0]})
+    return Json({"prompt": decode_strings(outputs[POST_OUTPUT])[0]})
 
 
 def _check_model(name: str | None, service: Service) -> None:
@@ -91,14 +105,14 @@ def _prompt_arrays(asked: TokenizeRequest) -> dict[str, Array]:
             raise bad_request(
                 "messages: tools and chat_template_kwargs go with messages, not with a prompt", "messages"
             )
-        return {"QUERY": _text(asked.prompt), "PROMPT_FORMAT": _text("raw")}
-    options = dict(asked.chat_template_kwargs or {})
+        return {PRE_QUERY: _text(asked.prompt), PRE_PROMPT_FORMAT: _text("raw")}
+    options = template_options({"chat_template_kwargs": asked.chat_template_kwargs})
     if not asked.add_generation_prompt:
         options["add_generation_prompt"] = False
     return {
-        "MESSAGES": _text(json.dumps(asked.messages, ensure_ascii=False)),
-        "TOOLS": _text(json.dumps(asked.tools or [], ensure_ascii=False)),
-        "CHAT_TEMPLATE_KWARGS": _text(json.dumps(options, ensure_ascii=False)),
+        PRE_MESSAGES: _text(json.dumps(asked.messages, ensure_ascii=False)),
+        PRE_TOOLS: _text(json.dumps(asked.tools or [], ensure_ascii=False)),
+        PRE_CHAT_TEMPLATE_KWARGS: _text(json.dumps(options, ensure_ascii=False)),
     }
 
 

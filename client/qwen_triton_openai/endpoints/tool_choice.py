@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qwen_triton.chat.tool_calls import CLOSE, OPEN
-from qwen_triton.types import GenerateRequest
+from qwen_triton.chat.tool_formats.hermes import HERMES
+from qwen_triton.chat.tool_formats.tool_format import ToolFormat
+from qwen_triton.types import ANSWER_PREFIX, GenerateRequest
 
 from ..errors import bad_request
+from .plan import template_options
 
 _CHOICES = 'none, auto, required or {"type": "function", "function": {"name": …}}'
 
 
 @dataclass(frozen=True)
 class ToolPlan:
-    """`shown`: tools in the prompt; `read`: the answer may have tool calls; `begun`: text that the answer is forced to
-    begin with; `single`: the answer ends with its first call."""
+    """`shown`: tools in the prompt; `read`: the format of the calls that the answer may have; `begun`: text that the answer
+    is forced to begin with; `single`: the answer ends with its first call."""
 
     shown: tuple[Mapping[str, Any], ...] = ()
-    read: bool = False
+    read: ToolFormat | None = None
     begun: str = ""
     single: bool = False
 
@@ -37,7 +38,7 @@ def plan_tools(given: Mapping[str, Any]) -> ToolPlan:
     choice = given.get("tool_choice", "auto")
     if choice == "none":
         return ToolPlan()
-    return ToolPlan(tools, True, _beginning(choice, tools), given.get("parallel_tool_calls") is False)
+    return ToolPlan(tools, HERMES, _beginning(choice, tools), given.get("parallel_tool_calls") is False)
 
 
 def _beginning(choice: str | Mapping[str, Any], tools: tuple[Mapping[str, Any], ...]) -> str:
@@ -46,30 +47,24 @@ def _beginning(choice: str | Mapping[str, Any], tools: tuple[Mapping[str, Any], 
     if choice == "auto":
         return ""
     if choice == "required":
-        return _call(names[0]) if len(names) == 1 else OPEN + '\n{"name": "'
+        return HERMES.beginning(names[0] if len(names) == 1 else None)
     function = choice.get("function") if isinstance(choice, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     if name is None:
         raise bad_request(f"tool_choice: expected {_CHOICES}", "tool_choice")
     if name not in names:
         raise bad_request("tool_choice: names a function that is not in tools", "tool_choice")
-    return _call(name)
-
-
-def _call(name: Any) -> str:
-    return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": '
+    return HERMES.beginning(name)
 
 
 def with_tools(base: GenerateRequest, given: Mapping[str, Any], tools: ToolPlan) -> GenerateRequest:
-    """Turns the base request into a chat request: messages, template options, tools, and the stop that `single` needs."""
-    options = dict(given.get("chat_template_kwargs", {}))
+    """Turns the base request into a chat request: messages, template options and tools."""
+    options = template_options(given)
     if tools.begun:
-        options["answer_prefix"] = tools.begun
-    stop = base.stop
-    if tools.single:
-        stop = replace(stop, strings=(*stop.strings, CLOSE))
+        # Where a model may think it begins with that. With thinking off a call may come first; any template takes `false`.
+        options |= {ANSWER_PREFIX: tools.begun, "enable_thinking": False}
     messages = tuple(given["messages"])
     return replace(
-        base, prompt=None, messages=messages, tools=tools.shown, template_options=options, stop=stop, prompt_format=None,
-        echo=False,
+        base, prompt=None, messages=messages, tools=tools.shown, template_options=options,
+        parallel_tool_calls=not tools.single, prompt_format=None, echo=False,
     )  # fmt: skip

@@ -43,6 +43,10 @@ class BufferedReceive:
         return message
 
 
+class Disconnected:
+    """In place of a body whose client disconnected before its end."""
+
+
 class BodyLimitMiddleware:
     """Answers 413 as soon as a body is known to be larger than `max_bytes`: by its declared length or while it is read."""
 
@@ -55,6 +59,8 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         body = await self._read(scope, receive)
+        if isinstance(body, Disconnected):
+            return
         if body is None:
             await self._too_large().response()(scope, receive, send)
             return
@@ -64,8 +70,8 @@ class BodyLimitMiddleware:
         finally:
             buffered.close()
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body; None when it is too large."""
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | Disconnected | None:
+        """The body; None when it is too large, Disconnected when the client left within it."""
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes:
             return None
@@ -73,6 +79,8 @@ class BodyLimitMiddleware:
         size, more = 0, True
         while more and size <= self._max_bytes:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return Disconnected()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             more = message.get("more_body", False)

@@ -15,9 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen_triton.tensors.text_outputs import TextPiece
 
-from ..answers.response import CLIENT_CLOSED_REQUEST
 from ..answers.usage import UsageCount
-from ..errors import ApiError
+from ..errors import CLIENT_CLOSED_REQUEST, ApiError
 
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 _log = logging.getLogger(__name__)

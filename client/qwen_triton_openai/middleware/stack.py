@@ -1,4 +1,4 @@
-"""Order of the middleware, from the outside in: observe, CORS, auth, body limit, drain, rate limit, queue."""
+"""Order of the middleware, from the outside in: observe, origin, CORS, auth, body limit, drain, rate limit, queue."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .drain import Drain, DrainMiddleware
 from .keys import LIMIT_NAMES, KeyLimits, KeyRing
 from .metrics import ShimMetrics
 from .observe import ObserveMiddleware, Watcher
+from .origin import OriginMiddleware
 from .queue import GENERATING, QueueMiddleware, WaitQueue
 from .rate_limit import RateLimitMiddleware
 from .tracing import tracing
@@ -48,5 +49,6 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
             allow_headers=["authorization", "content-type", "x-request-id"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(OriginMiddleware, allowed=settings.cors_origins)
     watchers: list[Watcher] = [metrics, tracing(settings.otlp_endpoint)]
     app.add_middleware(ObserveMiddleware, watchers=[*([AccessLog()] if settings.access_log else []), *watchers])

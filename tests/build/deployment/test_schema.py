@@ -8,7 +8,7 @@ import pytest
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
-from qwen_triton_build.deployment.schema import Deployment, load_deployment
+from qwen_triton_build.deployment.schema import Deployment, TritonPort, load_deployment
 from tests.support.folders import ROOT
 
 EXAMPLES = ROOT / "deployments"
@@ -63,8 +63,8 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
         ("model: m", "engine: is missing; give it a value"),
         ("model: 3\nengine: {kind: replay}", "model: expected a valid string, got 3"),
         ("model: ''\nengine: {kind: replay}", "model: expected some text, got ''"),
-        ("model: m\nengine: {}", "engine.kind: is missing; expected one of openvino, replay, tensorrtllm"),
-        ("model: m\nengine: {kind: v}", "engine.kind: got 'v'; expected one of openvino, replay, tensorrtllm"),
+        ("model: m\nengine: {}", "engine.kind: is missing; expected one of openvino, replay, vllm, tensorrtllm"),
+        ("model: m\nengine: {kind: v}", "engine.kind: got 'v'; expected one of openvino, replay, vllm, tensorrtllm"),
         ("model: m\nengine: replay", "engine: expected keys and values, got 'replay'"),
         ("model: m\nengine: {kind: replay, slot: 3}", "engine.slot: unknown key; did you mean slots?"),
         ("model: m\nengine: {kind: openvino, slots: 3}", "engine.slots: unknown key; known keys: cache_gib, kind, "),
@@ -80,6 +80,13 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
         (BASE + "server: {http_prt: 1}", "server.http_prt: unknown key; did you mean http_port?"),
         (BASE + "server: {http_port: '8000'}", "server.http_port: expected a valid integer, got '8000'"),
         (BASE + "server: {http_port: 70000}", "server.http_port: expected at most 65535, got 70000"),
+        (BASE + "server: {expose: [https]}", "server.expose.0: expected 'http', 'grpc' or 'metrics', got 'https'"),
+        (BASE + "server: {expose: http}", "server.expose: expected a valid list, got 'http'"),
+        (
+            BASE + "server: {open_apis: [inference]}",
+            "server.open_apis.0: expected 'shared-memory', 'model-repository', 'trace' or 'logging', got 'inference'",
+        ),
+        (BASE + "server: {api_key_file: 3}", "server.api_key_file: expected a path, got 3"),
         (BASE + "server: {1: 2}", "server.1: a key must be a word, got 1"),
         (BASE + "repository: {decoupled: 'no'}", "repository.decoupled: expected a valid boolean, got 'no'"),
         (BASE + "repository: {prompt_format: x}", "repository.prompt_format: expected 'raw' or 'chat', got 'x'"),
@@ -104,6 +111,28 @@ def test_a_fault_is_one_line_with_path_reason_and_remedy(text: str, line: str, t
     said = fault(text, tmp_path)
     assert said.startswith(line)
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "hosts"),
+    [
+        ("host: 0.0.0.0", ["0.0.0.0", "0.0.0.0", "0.0.0.0"]),
+        ("host: 0.0.0.0, expose: [metrics]", ["127.0.0.1", "127.0.0.1", "0.0.0.0"]),
+        ("host: 10.0.0.7, expose: [grpc]", ["127.0.0.1", "10.0.0.7", "127.0.0.1"]),
+        ("expose: []", ["127.0.0.1", "127.0.0.1", "127.0.0.1"]),
+    ],
+)
+def test_a_port_that_is_not_exposed_is_on_loopback(keys: str, hosts: list[str], tmp_path: Path) -> None:
+    """The shim asks it there."""
+    loaded = load(BASE + f"server: {{{keys}}}", tmp_path)
+    ports: list[TritonPort] = ["http", "grpc", "metrics"]
+    assert [loaded.server.host_of(port) for port in ports] == hosts
+    assert loaded.shim_settings().triton_url == f"{hosts[1]}:8001"
+
+
+def test_the_key_s_file_is_relative_to_the_deployment(tmp_path: Path) -> None:
+    loaded = load(BASE + "server: {api_key_file: secrets/key}", tmp_path)
+    assert loaded.server.api_key_file == tmp_path / "secrets" / "key"
 
 
 def test_each_fault_has_its_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from qwen_triton_build import processes
 from qwen_triton_build.cli import main
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.doctor import engine_checks, installed_trtllm, machine_checks, model_checks
@@ -137,6 +138,12 @@ FAULTS: list[tuple[str, str, Break, str, str]] = [
     ("numpy", "error", with_version, "numpy 2.1.3", "pip install 'numpy<2'"),
     ("tritonserver", "error", lambda _, make: make.replay(server={"tritonserver": Path("/nowhere/tritonserver")}),
      "/nowhere/tritonserver is not an executable", ""),
+    ("open Triton", "warning", lambda _, make: make.replay(server={"host": "0.0.0.0", "expose": ["grpc"]}),
+     "Triton's grpc at 0.0.0.0, of release 24.10, has 34 known vulnerabilities: CVE-2025-23310, CVE-2025-23311, ",
+     "take an image of 26.07 or newer, or put the port on loopback by server.expose"),
+    ("private files", "warning", attribute(processes, "keep_files_private", lambda: False),
+     "this kernel takes no filter (seccomp), so other users of the machine can read prompts in /dev/shm",
+     "without other users"),
     ("shared memory", "error", attribute(preflight.shutil, "disk_usage", disk(3)), "/dev/shm has 3 MiB", ""),
     ("shared memory", "warning", attribute(machine_checks.shutil, "disk_usage", disk(20)), "/dev/shm has 20 MiB", "--shm-size"),
     ("open files", "warning", attribute(machine_checks.resource, "getrlimit", limit(1024)), "1024", "ulimit -n 65536"),

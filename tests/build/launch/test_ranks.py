@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,14 @@ from qwen_triton_build.launch import ranks
 from qwen_triton_build.launch.ranks import check_mpirun, mpirun_command, rank_processes, region_users
 from qwen_triton_build.launch.tritonserver import command_line
 from tests.support.folders import CONTRACT
+from tests.support.live.waiting import becomes
 
 UPSTREAM: dict[str, Any] = json.loads((CONTRACT / "launch_commands.json").read_text())
 OURS = ("--backend-directory", "--http-address", "--grpc-address", "--metrics-address", "--exit-timeout-secs",
         "--strict-readiness")  # fmt: skip
 """What we say beyond upstream: where to listen, how long to drain."""
+START_S = 10.0
+"""The kernel shows a child's command line a moment after Popen returns; a busy machine makes the moment longer."""
 
 
 def command(world_size: int, **ports: int) -> list[str]:
@@ -80,14 +84,16 @@ def test_a_missing_mpirun_is_told_with_its_package(monkeypatch: pytest.MonkeyPat
 def test_ranks_are_found_by_their_regions_name_and_mpirun_is_none_of_them() -> None:
     """Also when nobody remembers their process ids."""
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    name = "--backend-config=python,shm-region-prefix-name=qwen_test_"
+    prefix = f"qwen_test_{os.getpid()}_"  # this run's own: another run on the machine must not be found
+    name = f"--backend-config=python,shm-region-prefix-name={prefix}"
     processes = [
         subprocess.Popen([*sleep, *names]) for names in ([f"{name}0_"], [f"{name}1_"], [f"{name}0_", f"{name}1_"])
     ]
     try:
-        assert rank_processes("qwen_test_") == {0: processes[0].pid, 1: processes[1].pid}
-        assert rank_processes("other_") == {}
-        assert sorted(region_users("qwen_test_")) == [process.pid for process in processes]
+        started = sorted(process.pid for process in processes)
+        assert becomes(lambda: sorted(region_users(prefix)) == started, START_S)
+        assert rank_processes(prefix) == {0: processes[0].pid, 1: processes[1].pid}
+        assert rank_processes(f"other_{os.getpid()}_") == {}
     finally:
         for process in processes:
             process.kill()

@@ -124,6 +124,7 @@ def test_every_parameter_is_a_flag() -> None:
         {"1": 2},
     )
     assert read_parameters(parser.parse_args([])) == {}
+    assert read_parameters(parser.parse_args(["--no-parallel-tool-calls"])) == {"parallel_tool_calls": False}
 
 
 def test_the_screen_sets_parts_apart() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from qwen_triton.chat.template import CHATML, ChatTemplate
+from qwen_triton.chat.tool_formats.hermes import HERMES
 from qwen_triton.errors import ConfigurationError, InvalidRequest
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.chat_conversations import CLOCK, CONVERSATIONS, Conversation, assistant, call, system, tool, user
-from tests.support.folders import DATA
+from tests.support.folders import DATA, ROOT
 
 REFERENCE = json.loads((DATA / "chat_template_cases.json").read_text())["cases"]
 FAMILIES = ("qwen2.5", "qwen3", "qwen3-instruct-2507")
@@ -388,7 +389,7 @@ def test_a_broken_template_is_the_operators_fault(folder: Path, qwen3: Tokenizer
 
 
 PREFIXED = [{"role": "user", "content": "hi <tool_call>"}]
-CALL = '<tool_call>\n{"name": "f", "arguments": '
+CALL = '<tool_call>\n{"name": "f", "arguments":'
 """A prefix as tool_choice needs it."""
 
 
@@ -419,3 +420,85 @@ def test_an_answer_prefix_is_a_text(template: ChatTemplate) -> None:
     with pytest.raises(InvalidRequest) as caught:
         template.render(PREFIXED, (), {"answer_prefix": 3})
     assert caught.value.field == "chat_template_kwargs.answer_prefix"
+
+
+TOOL_NAMES = ("get_weather", "getTime", "_private", "f-2", "查询天气", 'say "hi"')
+ARGUMENTS = ('{"city": "Paris"}', "{}", '{"城市": ["北京", 1.5]}', '{\n "a": 1}')
+CALLS = [
+    (prefix, f'<tool_call>\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments}}}\n</tool_call>')
+    for name in TOOL_NAMES
+    for arguments in ARGUMENTS
+    for prefix in (HERMES.beginning(name), HERMES.beginning(None))
+]
+"""Every prefix that a choice of tools writes, and the call as the model writes it by itself."""
+ANSWERS = (
+    "Paris is",
+    "你好！",
+    "1. One",
+    "- one\n- two",
+    '{"a": 1}',
+    "**Bold**",
+    "```python\n  x",
+    '"Quote"',
+    "🙂",
+    CALL,
+)
+OPENING = "{{ messages[0].content }}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+"""As the templates of models that always think."""
+
+
+@pytest.fixture(scope="session")
+def all_templates(
+    templates: dict[str, ChatTemplate], qwen25: Tokenizer, qwen3: Tokenizer
+) -> dict[str, tuple[ChatTemplate, Tokenizer]]:
+    """Templates with their tokenizers: those of three generations, the demo's, and one that always thinks."""
+    demo = Tokenizer.from_folder(ROOT / "demo" / "checkpoint")
+    return {
+        "qwen2.5": (templates["qwen2.5"], qwen25),
+        "qwen3": (templates["qwen3"], qwen3),
+        "qwen3-instruct-2507": (templates["qwen3-instruct-2507"], qwen3),
+        "demo": (ChatTemplate.from_folder(ROOT / "demo" / "checkpoint", demo), demo),
+        "thinking": (ChatTemplate(qwen3, {"default": OPENING}, {}), qwen3),
+    }
+
+
+def assert_border(pair: tuple[ChatTemplate, Tokenizer], options: dict[str, Any], continuation: str) -> None:
+    """The prompt's tokens are those that the text of prompt and continuation begins with."""
+    template, tokenizer = pair
+    ids = template.encode(PREFIXED, (), options)
+    text = template.render(PREFIXED, (), options)
+    marked = text.replace("hi <tool_call>", "hi")  # what a user wrote is no token of the template's
+    assert ids[-3:] == tokenizer.encode(marked, control_tokens=True)[-3:]
+    whole = tokenizer.encode(marked + continuation, control_tokens=True)
+    alone = tokenizer.encode(marked, control_tokens=True)
+    assert whole[: len(alone)] == alone, (options, continuation, text[-60:])
+
+
+@pytest.mark.parametrize("family", ["qwen2.5", "qwen3", "qwen3-instruct-2507", "demo", "thinking"])
+def test_forced_text_ends_at_a_token_border(
+    all_templates: dict[str, tuple[ChatTemplate, Tokenizer]], family: str
+) -> None:
+    """Whatever is written for the model, it goes on with the tokens it would have written itself."""
+    for prefix, written in CALLS:
+        assert written.startswith(prefix)
+        continuation = written.removeprefix(prefix)
+        assert_border(all_templates[family], {"answer_prefix": prefix}, continuation)
+        assert_border(all_templates[family], {"answer_prefix": prefix, "enable_thinking": False}, continuation)
+
+
+@pytest.mark.parametrize("family", ["qwen2.5", "qwen3", "qwen3-instruct-2507", "demo"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_thinking_left_out_ends_at_a_token_border(
+    all_templates: dict[str, tuple[ChatTemplate, Tokenizer]], family: str, answer: str
+) -> None:
+    """The empty block of a prompt without thinking, and the end of a plain prompt."""
+    assert_border(all_templates[family], {"enable_thinking": False}, answer)
+    assert_border(all_templates[family], {}, answer)
+
+
+@pytest.mark.parametrize("opening", ["<think>", "<think>\n", "<think>\n\n"])
+def test_an_empty_block_is_written_as_qwen_writes_it(qwen3: Tokenizer, opening: str) -> None:
+    """However the template leaves it open."""
+    source = "{{ messages[0].content }}{% if add_generation_prompt %}{{ opening }}{% endif %}"
+    template = ChatTemplate(qwen3, {"default": source}, {"opening": opening})
+    assert template.render(PREFIXED, (), {"answer_prefix": CALL}).endswith(f"<think>\n\n</think>\n\n{CALL}")

@@ -14,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen_triton.chat.deltas import Content, ToolCallArguments, ToolCallStart
-from qwen_triton.chat.json_scanner import JsonScanner
 from qwen_triton.chat.tool_calls import ToolCallParser
 
 Part = str | tuple[str, str]
 
 
-def parse(pieces: Iterable[str], stream: bool = True) -> list[Part]:
+def parse(pieces: Iterable[str], begun: str = "", single: bool = False) -> list[Part]:
     """The answer's parts in order: content as text, a call as (name, arguments)."""
-    parser = ToolCallParser(stream)
+    parser = ToolCallParser(begun=begun, single=single)
     parts: list[Part] = []
     for delta in [delta for piece in pieces for delta in parser.feed(piece)] + parser.flush():
         last = parts[-1] if parts else None
@@ -104,16 +103,14 @@ TABLE: list[tuple[str, list[Part]]] = [
 
 
 @pytest.mark.parametrize(("answer", "parts"), TABLE)
-@pytest.mark.parametrize("stream", [True, False])
-def test_table_at_every_cut(answer: str, parts: list[Part], stream: bool) -> None:
-    """Whole, in two at every place, and character by character; arguments as they come and whole."""
+def test_table_at_every_cut(answer: str, parts: list[Part]) -> None:
+    """Whole, in two at every place, and character by character."""
     for cut in range(len(answer) + 1):
-        assert parse([answer[:cut], answer[cut:]], stream) == parts, cut
-    assert parse(answer, stream) == parts
+        assert parse([answer[:cut], answer[cut:]]) == parts, cut
+    assert parse(answer) == parts
 
 
 BROKEN = [
-    # answer, its parts with streamed arguments; with whole ones it is content, word for word
     (block('{"name": "f", "arguments": {"a": oops}}'), [("f", '{"a": oops}}\n')]),
     (block('{"name": "f", "arguments": {"a": 1,, "b": 2}}') + "\nb", [("f", '{"a": 1,, "b": 2}}\n'), "b"]),
     (block('{"name": "f", "arguments": {"a": "\\q"}}'), [("f", '{"a": "\\q"}}\n')]),
@@ -123,21 +120,22 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "streamed"), BROKEN)
-def test_arguments_that_break_after_the_call_began(answer: str, streamed: list[Part]) -> None:
-    """Given out as they are, because nothing can be taken back; as content where the call had not begun."""
+@pytest.mark.parametrize(("answer", "parts"), BROKEN)
+def test_arguments_that_break_after_the_call_began(answer: str, parts: list[Part]) -> None:
+    """Given out as they are, because nothing can be taken back; the call is begun and not complete."""
     for cut in range(len(answer) + 1):
-        assert parse([answer[:cut], answer[cut:]]) == streamed, cut
-        assert parse([answer[:cut], answer[cut:]], stream=False) == [answer], cut
-    assert parse(answer) == streamed
-    assert parse(answer, stream=False) == [answer]
+        assert parse([answer[:cut], answer[cut:]]) == parts, cut
+    assert parse(answer) == parts
+    parser = ToolCallParser()
+    parser.feed(answer)
+    parser.flush()
+    assert (parser.calls, parser.complete) == (1, 0)
 
 
 def test_a_call_after_broken_arguments_is_still_read() -> None:
     """An opening tag ends them as well."""
     answer = f'<tool_call>{{"name": "f", "arguments": {{oops\n{block(PARIS)}'
     assert parse([answer]) == [("f", "{oops\n"), CALL]
-    assert parse([answer], stream=False) == ['<tool_call>{"name": "f", "arguments": {oops', CALL]
 
 
 def test_deltas_come_as_early_as_they_can() -> None:
@@ -179,19 +177,19 @@ def random_answers(seed: int, count: int) -> Iterator[list[str]]:
 def test_the_cuts_do_not_matter() -> None:
     """6,000 answers, most of them broken: in pieces, whole, and character by character."""
     for number, pieces in enumerate(random_answers(1, 6_000)):
-        answer, stream = "".join(pieces), bool(number % 2)
-        parts = parse([answer], stream)
-        assert parse(pieces, stream) == parts, pieces
-        assert parse(answer, stream) == parts, answer
+        answer, single = "".join(pieces), bool(number % 2)
+        parts = parse([answer], single=single)
+        assert parse(pieces, single=single) == parts, pieces
+        assert parse(answer, single=single) == parts, answer
 
 
 def test_text_without_a_call_is_the_same_text() -> None:
     """Where no part is a call, the parts joined are the answer."""
     texts = [text for pieces in random_answers(2, 10_000) if (text := "".join(pieces))]
-    without = [text for text in texts if not any(isinstance(part, tuple) for part in parse([text], False))]
+    without = [text for text in texts if not any(isinstance(part, tuple) for part in parse([text]))]
     assert len(without) > 3000
     for text in without:
-        assert parse([text], False) == [text]
+        assert parse([text]) == [text]
 
 
 def test_nothing_but_markup_is_left_out() -> None:
@@ -231,34 +229,12 @@ def test_any_calls_come_out_as_they_went_in(
     answer = between.join(map(block, bodies))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(answer)), max_size=5)))
     pieces = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
-    for stream in (True, False):
-        parts = parse(pieces, stream)
-        found = [(part[0], json.loads(part[1])) for part in parts if isinstance(part, tuple)]
-        assert found == calls
-        assert [part for part in parts if isinstance(part, str)] == [between.strip(" \n")] * (
-            max(0, len(calls) - 1) if between.strip(" \n") else 0
-        )
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    pieces=st.lists(
-        st.sampled_from([*list('{}[]",:\\ue-+.0123456789truefalsn \n'), '{"a":', "null", '"b"']), max_size=12
+    parts = parse(pieces)
+    found = [(part[0], json.loads(part[1])) for part in parts if isinstance(part, tuple)]
+    assert found == calls
+    assert [part for part in parts if isinstance(part, str)] == [between.strip(" \n")] * (
+        max(0, len(calls) - 1) if between.strip(" \n") else 0
     )
-)
-def test_the_scanner_agrees_with_pythons_json(pieces: list[str]) -> None:
-    """An object is complete just where Python reads it, and what is let through is its text."""
-    text = "{" + "".join(pieces)
-    scanner = JsonScanner()
-    taken = [scanner.feed(piece) for piece in text]
-    if scanner.complete:
-        value, end = json.JSONDecoder(strict=False).raw_decode(text)
-        accepted = "".join(part for part, _ in taken)
-        assert sum(used for _, used in taken) == end
-        assert json.loads(accepted) == value
-    else:
-        with pytest.raises(ValueError, match=r"."):
-            json.JSONDecoder(strict=False).raw_decode(text)
 
 
 def test_a_long_broken_block_is_read_in_linear_time() -> None:
@@ -267,3 +243,60 @@ def test_a_long_broken_block_is_read_in_linear_time() -> None:
     parser.feed('<tool_call>{"name": "')
     assert all(parser.feed("x" * 100) == [] for _ in range(10_000))
     assert sum(len(delta.text) for delta in parser.flush() if isinstance(delta, Content)) == 1_000_021
+
+
+NAMED = '<tool_call>\n{"name": "get_weather", "arguments":'
+"""What the product writes for a named choice."""
+
+BEGUN: list[tuple[str, str, list[Part]]] = [
+    # begun, the model's text, the parts
+    (NAMED, ' {"city": "Paris"}}\n</tool_call>', [CALL]),
+    (NAMED, ' "{\\"city\\": \\"Paris\\"}"}\n</tool_call>', [CALL]),
+    (NAMED, " {}}", [("get_weather", "{}")]),
+    ('<tool_call>\n{"name":', ' "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>', [CALL]),
+    ('<tool_call>\n{"name": "get_weather", "arguments": {"city": ', '"Paris"}}\n</tool_call> ok', [CALL, "ok"]),
+    # what breaks the call is the model's text alone
+    (NAMED, " I cannot do that.\n</tool_call>", [" I cannot do that.\n</tool_call>"]),
+    (NAMED, f" no\n{block(PARIS)}", [" no", CALL]),
+    ('<tool_call>\n{"name":', ' "get_wea', [' "get_wea']),
+    (NAMED, "", []),
+    # a beginning that opens no call
+    ("Sure: ", f"<b>\n{block(PARIS)}", ["<b>", CALL]),
+    ("The city \n", "Paris", ["Paris"]),
+]
+
+
+@pytest.mark.parametrize(("begun", "answer", "parts"), BEGUN)
+def test_an_answer_that_continues_what_the_prompt_began(begun: str, answer: str, parts: list[Part]) -> None:
+    """The call may begin in it; of the content it is no part."""
+    for cut in range(len(answer) + 1):
+        assert parse([answer[:cut], answer[cut:]], begun) == parts, cut
+    assert parse(answer, begun) == parts
+
+
+WRITE = block('{"name":"write","arguments":{"text":"close with </tool_call> ok"}}')
+BROKEN_CALL = block('{"name": "f", "arguments": {oops}}')
+PROSE = "The tag </tool_call> ends a call."
+
+SINGLE: list[tuple[str, str, list[Part]]] = [
+    # what is read until the answer is over, what is not, the parts
+    (f"a {block(PARIS)}", f"\n{block(PARIS)} b", ["a", CALL]),
+    (WRITE, "x", [("write", '{"text":"close with </tool_call> ok"}')]),
+    (f"{PROSE}\n{block(PARIS)}", "", [PROSE, CALL]),
+    (f"{block('oops')}{block(PARIS)}", " b", [block("oops"), CALL]),
+    (f"<tool_call>{PARIS} a", "nd more", [CALL]),
+    (BROKEN_CALL, " b", [("f", "{oops}}\n")]),
+]
+
+
+@pytest.mark.parametrize(("answer", "behind", "parts"), SINGLE)
+def test_a_single_call_ends_the_answer_where_it_is_closed(answer: str, behind: str, parts: list[Part]) -> None:
+    """Tags in strings and in prose are text; what follows the call is left out."""
+    for cut in range(len(answer) + 1):
+        assert parse([answer[:cut], answer[cut:] + behind], single=True) == parts, cut
+    parser = ToolCallParser(single=True)
+    over = []
+    for character in answer:
+        parser.feed(character)
+        over.append(parser.over)
+    assert over == [False] * (len(answer) - 1) + [True]

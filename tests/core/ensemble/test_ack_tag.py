@@ -39,4 +39,4 @@ def test_rows_have_no_tag() -> None:
 def test_a_tag_leaves_no_text(qwen25: Tokenizer) -> None:
     chunk = ids(*qwen25.encode("你好"))
     text = Postprocessor(qwen25).decode(append_tag(chunk, AckTag(6, 7, 8)), np.array([[chunk.size]]), "")
-    assert text.tolist() == [["你好".encode()]]
+    assert text.tolist() == ["你好".encode()]

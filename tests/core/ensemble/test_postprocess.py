@@ -43,4 +43,4 @@ def test_ids_beyond_the_sequence_length_are_padding(qwen3: Tokenizer) -> None:
     texts = Postprocessor(qwen3).decode(
         np.array([[[hello, there], [hello, 0]]], np.int32), np.array([[2, 1]], np.int32), ""
     )
-    assert texts.tolist() == [[b"hello there", b"hello"]]
+    assert texts.tolist() == [b"hello there", b"hello"]

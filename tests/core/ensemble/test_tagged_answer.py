@@ -40,5 +40,5 @@ def test_the_last_chunk_and_a_whole_answer_have_no_tag() -> None:
     assert np.array_equal(encoder.piece(end, PLACE)["output_ids"], [[end.token_ids]])
     answer = SequenceAnswer(0)
     answer.add(end)
-    assert np.array_equal(encoder.whole([[answer]])["output_ids"], [[end.token_ids]])
+    assert np.array_equal(encoder.whole({0: [answer]})["output_ids"], [[end.token_ids]])
     assert not ledger._requests[number].unacked

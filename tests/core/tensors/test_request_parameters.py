@@ -8,6 +8,11 @@ from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.request_parameters import check_parameters
 
 
+def test_what_stock_s_clients_send_passes() -> None:
+    """With every whole request and every stop, and it decides nothing."""
+    check_parameters(["Streaming"])
+
+
 def test_what_the_server_reads_itself_passes() -> None:
     check_parameters(["id", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end"])
 

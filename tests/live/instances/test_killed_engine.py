@@ -22,7 +22,7 @@ from tests.support.live.shims import MODEL, LiveShim, shimming
 from tests.support.live.waiting import becomes
 
 pytestmark = pytest.mark.live
-WORDS = "the engine ended before the answer began; the same request may be sent again"
+WORDS = "the engine's process ended while it answered; it is being started again, try again"
 PROMPT = "one two three four"
 
 

@@ -111,4 +111,4 @@ def test_nothing_listens_at_an_abstract_address(server: LiveServer) -> None:
     """Those have no permissions, and everybody may read their names."""
     assert server.engine_load().model == TENSORRT_LLM
     names = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if "@" in line]
-    assert [name for name in names if "qwen" in name] == []
+    assert [name for name in names if "tensorrt_llm" in name] == []

@@ -55,7 +55,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"text_input": "x", "prompt_format": "chat", "chat_template_kwargs": "[]"},
         "chat_template_kwargs: expected an obj",
     ),
-    ({"max_tokens": 3}, "text_input: a prompt is text, messages or token ids"),
+    ({"max_tokens": 3}, "text_input: is missing; a prompt is text, messages or token ids"),
 ]
 
 

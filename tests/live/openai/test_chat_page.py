@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,29 @@ def _stays_at_home(page: Page, url: str) -> None:
     assert all(name.startswith((url, "data:")) for name in fetched), fetched
     complaints = [e["message"] for e in page.browser.get_log("browser") if e["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
     assert all("401" in message for message in complaints), complaints
+
+
+POST = """
+const [url, done] = arguments;
+const body = JSON.stringify({model: "qwen-live", messages: [{role: "user", content: "hi"}], max_tokens: 1});
+const options = {method: "POST", mode: "no-cors", headers: {"Content-Type": "text/plain"}, body};
+fetch(url + "/v1/chat/completions", options).then((r) => done([r.type, r.status]), (e) => done(["failed", `${e}`]));
+"""
+"""A POST that a browser sends to any site without asking it first."""
+
+
+def test_another_site_s_page_gets_no_work_done(server: LiveServer, shim: LiveShim, tmp_path: Path) -> None:
+    """A shim that asks for no key, and two pages: its own, whose POST is answered, and another port's, whose is refused."""
+    with shimming(server, tmp_path) as keyless, chromium() as browser:
+        browser.get(keyless.url)
+        assert browser.execute_async_script(POST, keyless.url) == ["basic", 200]  # type: ignore[no-untyped-call]
+        browser.get(f"{shim.url}/openapi.json")
+        assert browser.execute_async_script(POST, keyless.url) == ["opaque", 0]  # type: ignore[no-untyped-call]
+        browser.get("about:blank")
+        assert browser.execute_async_script(POST, keyless.url) == ["opaque", 0]  # type: ignore[no-untyped-call]
+        lines = [json.loads(line) for line in keyless.log.read_text().splitlines() if line.startswith("{")]
+    posts = [(line["status"], line.get("completion_tokens", 0)) for line in lines if line["method"] == "POST"]
+    assert posts == [(200, 1), (403, 0), (403, 0)]
 
 
 def test_on_a_phone_in_the_dark_in_chinese(shim: LiveShim, secret: str, tmp_path: Path) -> None:

@@ -223,9 +223,9 @@ NAMED = {"type": "function", "function": {"name": "get_weather"}}
 @pytest.mark.parametrize(
     ("choice", "tools", "begun"),
     [
-        ("required", [TOOL], '<tool_call>\n{"name": "get_weather", "arguments": '),
-        ("required", [TOOL, OTHER], '<tool_call>\n{"name": "'),
-        (NAMED, [TOOL, OTHER], '<tool_call>\n{"name": "get_weather", "arguments": '),
+        ("required", [TOOL], '<tool_call>\n{"name": "get_weather", "arguments":'),
+        ("required", [TOOL, OTHER], '<tool_call>\n{"name":'),
+        (NAMED, [TOOL, OTHER], '<tool_call>\n{"name": "get_weather", "arguments":'),
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000])
@@ -233,7 +233,7 @@ def test_a_call_that_must_come_is_begun(choice: Any, tools: list[Any], begun: st
     """The prompt ends with the call's beginning, and what the model adds to it is read as the call."""
     triton = FakeTriton(cut(CALL.removeprefix(begun), size))
     body = stream(triton, tools=tools, tool_choice=choice)
-    assert triton.asked[0].template_options == {"answer_prefix": begun}
+    assert triton.asked[0].template_options == {"answer_prefix": begun, "enable_thinking": False}
     assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
     assert finish_reasons(body) == ["tool_calls"]
 
@@ -248,13 +248,88 @@ def test_a_tool_choice_that_cannot_be(choice: Any) -> None:
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "tool_choice")
 
 
-def test_one_call_at_most() -> None:
-    """parallel_tool_calls false ends the answer where its first call does."""
-    triton = FakeTriton(cut(CALL.removesuffix("\n</tool_call>"), 5))
-    body = stream(triton, tools=[TOOL], parallel_tool_calls=False, stop="###")
-    assert triton.asked[0].stop.strings == ("###", "</tool_call>")
-    assert len(streamed_calls(body)) == 1
-    assert finish_reasons(body) == ["tool_calls"]
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_one_call_at_most(size: int) -> None:
+    """parallel_tool_calls false: the model ends the answer with its first call; no stop string is added."""
+    triton = FakeTriton(cut(f"{CALL}\n{CALL} b", size))
+    given: dict[str, Any] = {"tools": [TOOL], "parallel_tool_calls": False, "stop": "###"}
+    body = stream(triton, **given)
+    assert triton.asked[0].stop.strings == ("###",)
+    assert not triton.asked[0].parallel_tool_calls
+    assert (len(streamed_calls(body)), joined(body, "content"), finish_reasons(body)) == (1, "", ["tool_calls"])
+    choice = ask(FakeTriton([answer(f"{CALL}\n{CALL} b")]), **given)["choices"][0]
+    assert (len(choice["message"]["tool_calls"]), choice["message"]["content"]) == (1, None)
+
+
+def test_a_tag_in_an_argument_is_no_end() -> None:
+    """Neither streamed nor whole."""
+    text = '<tool_call>\n{"name":"write","arguments":{"text":"close with </tool_call> ok"}}\n</tool_call>'
+    given: dict[str, Any] = {"tools": [TOOL], "parallel_tool_calls": False}
+    body = stream(FakeTriton(cut(text, 3)), **given)
+    assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"text":"close with </tool_call> ok"}']
+    message = ask(FakeTriton([answer(text)]), **given)["choices"][0]["message"]
+    assert message["tool_calls"][0]["function"]["arguments"] == '{"text":"close with </tool_call> ok"}'
+
+
+@pytest.mark.parametrize("finish", ["length", "stop"])
+def test_a_call_that_was_cut_is_the_same_whole_and_streamed(finish: str) -> None:
+    """Its arguments have been sent when the answer is cut; the reason says that it is not complete."""
+    text = f"let me see {CALL}\n{CALL[:-18]}"
+    body = stream(FakeTriton(cut(text, 4, finish)), tools=[TOOL])  # type: ignore[arg-type]  # one of the two
+    choice = ask(FakeTriton([answer(text, finish)]), tools=[TOOL])["choices"][0]  # type: ignore[arg-type]
+    arguments = ['{"city": "北京"}', '{"city": "']
+    assert [c["function"]["arguments"] for c in streamed_calls(body)] == arguments
+    assert [c["function"]["arguments"] for c in choice["message"]["tool_calls"]] == arguments
+    assert (choice["message"]["content"], joined(body, "content")) == ("let me see", "let me see")
+    assert (choice["finish_reason"], finish_reasons(body)) == (finish, [finish])
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_forced_call_that_fails_shows_the_model_s_words_alone(size: int) -> None:
+    """What we wrote before them is not among them."""
+    given: dict[str, Any] = {"tools": [TOOL], "tool_choice": NAMED}
+    body = stream(FakeTriton(cut(" I cannot.", size)), **given)
+    assert (joined(body, "content"), streamed_calls(body), finish_reasons(body)) == (" I cannot.", [], ["stop"])
+    assert ask(FakeTriton([answer(" I cannot.")]), **given)["choices"][0]["message"]["content"] == " I cannot."
+
+
+def test_a_call_that_the_caller_began_is_read() -> None:
+    """By `answer_prefix`; the answer has the rest."""
+    given: dict[str, Any] = {"tools": [TOOL], "chat_template_kwargs": {"answer_prefix": "Sure.\n<tool_call>\n"}}
+    text = CALL.removeprefix("<tool_call>\n")
+    body = stream(FakeTriton(cut(text, 3)), **given)
+    assert (joined(body, "content"), finish_reasons(body)) == ("", ["tool_calls"])
+    assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
+    assert ask(FakeTriton([answer(text)]), **given)["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_call_in_thinking_that_nothing_follows_is_the_call() -> None:
+    """Whole and streamed; a draft stays thinking."""
+    text = f"I should look.\n{CALL}"
+    first, *rest = cut(text, 3)
+    body = stream(FakeTriton([first._replace(reasoning_opened=True), *rest]), tools=[TOOL])
+    assert (joined(body, "reasoning_content"), joined(body, "content")) == ("I should look.", "")
+    assert (len(streamed_calls(body)), finish_reasons(body)) == (1, ["tool_calls"])
+    opened = {"reasoning_opened": True}
+    choice = ask(FakeTriton([answer(text, **opened)]), tools=[TOOL])["choices"][0]
+    assert (choice["message"]["reasoning_content"], choice["finish_reason"]) == ("I should look.", "tool_calls")
+    draft = ask(FakeTriton([answer(f"{text} or not", **opened)]), tools=[TOOL])["choices"][0]
+    assert (draft["message"]["reasoning_content"], draft["finish_reason"]) == (f"{text} or not", "stop")
+
+
+def test_content_is_null_only_where_there_are_calls_alone() -> None:
+    """From the first chunk on; an empty answer is the empty text."""
+    assert [d["content"] for d in deltas(stream(FakeTriton(cut(CALL, 9)), tools=[TOOL])) if "content" in d] == [None]
+    assert [d.get("content") for d in deltas(stream(FakeTriton([answer("")])))] == [None, ""]
+    assert ask(FakeTriton([answer("")]))["choices"][0]["message"]["content"] == ""
+
+
+def test_choices_begin_in_order() -> None:
+    """Clients put them in a list as they begin."""
+    body = stream(FakeTriton([TextPiece("b", 2), answer("a"), answer("", "stop", 1), answer("c", "stop", 2)]), n=3)
+    begun = [c["choices"][0]["index"] for c in events(body)[:-1] if "role" in c["choices"][0]["delta"]]
+    assert begun == [0, 1, 2]
+    assert [joined(body, "content", index) for index in range(3)] == ["a", "", "bc"]
 
 
 def test_log_probs_go_with_their_text() -> None:

@@ -28,7 +28,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 EFFECTS: dict[str, dict[str, Any]] = {
     "top_logprobs": {"sampling.logprobs": 3},
     "tool_choice": {"tools": ()},
-    "parallel_tool_calls": {"stop.strings": ("</tool_call>",)},
+    "parallel_tool_calls": {"parallel_tool_calls": False},
 }
 """What a row that needs another one changes in the request."""
 NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format", "user", "metadata"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 
 READY_S = 90
+UNLOAD_S = 5.0
+"""How long a server may take to end once its callers have left, whatever they did before."""
 _PORTS = (20_000, 32_000)
 """Below the range that the system gives to outgoing connections, so that none of those takes a port before us."""
 
@@ -129,5 +132,13 @@ def serving(
             pytest.fail("\n".join([str(error), *log.error_lines()]))
         yield LiveServer(loaded, repository, folder / "tritonserver.log", server.pid)
     finally:
+        began = time.monotonic()
         server.stop()
         log.close()
+        _check_end(folder / "tritonserver.log", time.monotonic() - began)
+
+
+def _check_end(log: Path, seconds: float) -> None:
+    """Fails the test where the server had nothing left to do and took long to unload its models."""
+    if seconds > UNLOAD_S:
+        pytest.fail(f"the server took {seconds:.1f} s to end: {log.read_text()[-2000:]}")

@@ -25,7 +25,7 @@ from ...checkpoint.weights import Checkpoint
 from ...errors import ConfigurationError, QwenTritonError
 from .architecture import DenseQwen
 from .graph import GraphBuilder
-from .weights import WEIGHT_FORMATS, WeightFormat, WeightNodes, mark_decompression
+from .weight_nodes import WEIGHT_FORMATS, WeightFormat, WeightNodes, mark_decompression
 
 VERSION = 1
 """Part of the cache key; raise it with every change of a conversion's output."""

@@ -1,4 +1,4 @@
-"""What a profile means for OpenVINO: the stored form of the weights, the CPU plugin's properties, the size of the cache."""
+"""Profiles of the OpenVINO engine: the stored form of the weights, the CPU plugin's properties, the size of the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import openvino as ov
 
 from ...errors import ConfigurationError
 from .options import OpenVinoOptions, ProfileName
-from .weights import WeightFormat
+from .weight_nodes import WeightFormat
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Any thread may submit and cancel; one thread receives. New sequences go to the current engine. While a model is reloaded
 there are two: those of the former one run to their end, and then its connection is closed. When an engine's process
-ends, every sequence in it gets a chunk with finish «lost», and the next submit connects again; the supervisor restarts
-the process meanwhile.
+ends, every sequence in it is refused as Unavailable, and the next submit connects again; the supervisor restarts the
+process meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...errors import EngineError, InvalidRequest, Unavailable
-from ...types import EngineRequest, TokenChunk
+from ...types import EngineRequest
 from ..engine import EngineInfo
 from ..link import ChunkReceiver
 from .messages import MessageReader, decode_chunk, encode_message, encode_request
@@ -27,6 +27,7 @@ from .socket import Waker, connect_to
 _READ = 1 << 18
 _HELLO_S = 5.0
 _RETRY_S = 0.02
+_ENDED = "the engine's process ended while it answered; it is being started again, try again"
 _EXPIRED = "no slot of the engine was free within the request's timeout; try again later"
 _log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class EngineClient:
         with self._lock:
             lost, self._lost = self._lost, []
         for key in lost:
-            receiver.on_chunk(key, TokenChunk([], finish="lost", error="the engine's process ended"))
+            receiver.on_refusal(key, Unavailable(_ENDED))
 
     def _drop(self, connection: _Connection) -> None:
         """Closes a connection; sequences in it are lost. On the receiving thread, which alone waits for it."""

@@ -5,7 +5,7 @@
     --folder FOLDER     private folder of the model's load, for the engine's socket
     --server-pid PID    tritonserver, whose end ends this process at once
     --model-pid PID     process of the model, whose end lets this one finish its sequences and end
-    --options JSON      {"engine": "openvino" | "replay", …the options of that engine}
+    --options JSON      {"engine": "openvino" | "replay", …the options of that engine}; «-»: read from stdin
 
 SIGTERM stops it gracefully. SIGINT is ignored: the terminal sends it to the owner too, which then stops this process.
 """
@@ -19,10 +19,12 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from ...errors import ConfigurationError
 from ..kinds import load_engine
 from .loads import withdraw_load
+from .log_lines import start_logging
 from .server import EngineServer
 
 _log = logging.getLogger(__name__)
@@ -33,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--server-pid", type=int)
     parser.add_argument("--model-pid", type=int)
-    parser.add_argument("--options", required=True, type=json.loads)
+    parser.add_argument("--options", required=True, type=_read_options)
     arguments = parser.parse_args(argv)
     folder: Path = arguments.folder
-    logging.basicConfig(level=logging.INFO, format="qwen-triton engine: %(message)s")
+    start_logging("qwen-triton engine: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         engine = load_engine(arguments.options)
@@ -58,6 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     if server.is_orphan:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _read_options(text: str) -> dict[str, Any]:
+    options: dict[str, Any] = json.loads(sys.stdin.read() if text == "-" else text)
+    return options
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A listening socket at the file `address`, which replaces one that an earlier process left there.
 
-    Raises OSError where the folder does not exist.
+    An address that begins with a zero is abstract: it has no file, and no permissions either. Raises OSError where the
+    folder does not exist, or another socket has the abstract address.
     """
     listener = socket.socket(socket.AF_UNIX, kind)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)
+        if not address.startswith("\0"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address)
         listener.bind(address)
     except OSError:
         listener.close()

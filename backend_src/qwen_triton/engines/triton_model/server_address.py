@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ConfigurationError
+from ...kserve.server_key import key_headers
 
 _PORT = 8001
+_PREFIX = "triton-grpc-protocol-"
 _EVERYWHERE = {"0.0.0.0", "::", "[::]"}
 
 
@@ -121,11 +123,18 @@ def _unreachable(found: str, remedy: str) -> ConfigurationError:
 
 
 def _restriction(flags: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """The headers of calls where inference is restricted: --grpc-restricted-protocol=PROTOCOLS:KEY=VALUE."""
+    """The headers of calls where inference is restricted: --grpc-restricted-protocol=PROTOCOLS:KEY=VALUE.
+
+    The key that the environment has is not among them: every call carries it, and the launcher hides it here.
+    """
     found = []
     for name, restriction in flags:
         protocols, _, pair = restriction.partition(":")
         key, _, value = pair.partition("=")
-        if name == "grpc-restricted-protocol" and "inference" in protocols.split(","):
-            found.append((f"triton-grpc-protocol-{key}", value))
+        if (
+            name == "grpc-restricted-protocol"
+            and "inference" in protocols.split(",")
+            and f"{_PREFIX}{key}" not in key_headers()
+        ):
+            found.append((f"{_PREFIX}{key}", value))
     return tuple(found)

@@ -1,19 +1,15 @@
-"""TLS to the server's own gRPC: which certificate is trusted, and the encryption of one connection.
+"""TLS to the server's own gRPC: which certificate is trusted, and what a server with mutual TLS is shown.
 
-Encryption works on bytes, beside the socket: Python's SSLSocket may not be read and written by two threads at once, and
-a select on it does not see what is decrypted already. Knows no HTTP/2 and no gRPC.
+Knows no socket; kserve/tls.py encrypts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
 
 from ...errors import ConfigurationError
 from .server_address import TlsFiles
-
-_READ = 1 << 18
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
@@ -65,44 +61,3 @@ def _check_client_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:
     for end in ends * 2:
         with contextlib.suppress(ssl.SSLWantReadError):
             end.do_handshake()
-
-
-class TlsConnection:
-    """Encryption of one connection. Not for several threads at once."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._received = ssl.MemoryBIO()
-        self._to_send = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._to_send)
-
-    def handshake(self, connection: socket.socket) -> None:
-        """Agrees on keys with the peer. Raises OSError: ssl.SSLError for a peer that is not trusted or knows no TLS."""
-        while not self._is_agreed():
-            connection.sendall(self._to_send.read())
-            data = connection.recv(_READ)
-            if not data:
-                raise ConnectionResetError("the server closed the connection during the TLS handshake")
-            self._received.write(data)
-        connection.sendall(self._to_send.read())
-
-    def decrypt(self, data: bytes) -> bytes:
-        """What the bytes from the socket hold, as far as it has arrived. Raises ssl.SSLError when the peer breaks off."""
-        self._received.write(data)
-        parts = []
-        with contextlib.suppress(ssl.SSLWantReadError):
-            while part := self._tls.read(_READ):
-                parts.append(part)
-        return b"".join(parts)
-
-    def encrypt(self, data: bytes) -> bytes:
-        """The bytes for the socket, with what TLS itself has to send."""
-        if data:
-            self._tls.write(data)
-        return self._to_send.read()
-
-    def _is_agreed(self) -> bool:
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        return True

@@ -1,4 +1,4 @@
-"""What a build needs of this machine: programs and scripts, GPUs, room on disk. Checked before an hour is spent.
+"""Requirements of a build on this machine: programs and scripts, GPUs, disk space. Checked before its first step runs.
 
 Knows the steps of a plan, not how they are run. Every check raises ConfigurationError with the remedy.
 """

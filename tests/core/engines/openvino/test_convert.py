@@ -15,7 +15,7 @@ import pytest
 
 from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.engines.openvino.convert import convert, convert_cached, main
-from qwen_triton.engines.openvino.weights import quantise_rows
+from qwen_triton.engines.openvino.weight_nodes import quantise_rows
 from qwen_triton.errors import ConfigurationError
 from tests.support.checkpoints import CONFIGS, prompts, write_checkpoint
 

@@ -18,7 +18,7 @@ from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.engines.openvino.convert import convert
 from qwen_triton.engines.openvino.engine import OpenVinoEngine
 from qwen_triton.engines.openvino.options import OpenVinoOptions
-from qwen_triton.engines.openvino.weights import quantise_rows
+from qwen_triton.engines.openvino.weight_nodes import quantise_rows
 from qwen_triton.errors import ConfigurationError, InvalidRequest
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 from tests.support.checkpoints import CONFIGS, long_prompt, prompts, write_checkpoint, write_safetensors

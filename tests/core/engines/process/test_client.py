@@ -24,6 +24,7 @@ from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 from tests.support.live.waiting import becomes
 
 WAIT_S = 20.0
+ENDED = "the engine's process ended while it answered; it is being started again, try again"
 IDS = tuple(range(10, 60))
 
 
@@ -240,7 +241,7 @@ def test_sequences_of_an_engine_that_died_are_lost_while_another_waits_for_it(
     waits.start()
     time.sleep(0.1)
     engines.kill("old")
-    assert becomes(lambda: receiver.ends == {1: "lost", 2: "lost"}, 1)
+    assert becomes(lambda: {key: str(error) for key, error in receiver.refusals.items()} == {1: ENDED, 2: ENDED}, 1)
     assert waits.is_alive()
     engines.open("new")
     waits.join(WAIT_S)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.engines.triton_model.server_address import TlsFiles
-from qwen_triton.engines.triton_model.tls import TlsConnection, client_context
+from qwen_triton.engines.triton_model.tls import client_context
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve.tls import TlsClient
 from tests.support.certificates import Certificate, make_certificate
 
 WAIT_S = 10.0
@@ -70,7 +71,7 @@ def echoing(context: ssl.SSLContext) -> Iterator[socket.socket]:
     thread.join()
 
 
-def echoed(connection: socket.socket, tls: TlsConnection, data: bytes) -> bytes:
+def echoed(connection: socket.socket, tls: TlsClient, data: bytes) -> bytes:
     """What comes back of `data`."""
     connection.sendall(tls.encrypt(data))
     back = b""
@@ -86,7 +87,7 @@ def test_bytes_travel_encrypted(request: pytest.FixtureRequest, folder: Path, na
     certificate: Certificate = request.getfixturevalue(name)
     roots = (folder / "authority.crt" if name == "signed" else certificate.certificate) if mutual else None
     with echoing(server_context(certificate, roots)) as connection:
-        tls = TlsConnection(client_context(files(certificate, roots)))
+        tls = TlsClient(None, client_context(files(certificate, roots)))
         tls.handshake(connection)
         data = bytes(range(256)) * 300
         assert echoed(connection, tls, data) == data
@@ -98,7 +99,7 @@ def test_another_certificate_is_not_trusted(folder: Path, own: Certificate, sign
     other = make_certificate(folder, "other", Certificate(folder / "authority.crt", folder / "authority.key"))
     for trusted, shown in ((own, signed), (signed, other)):
         with echoing(server_context(shown)) as connection:
-            tls = TlsConnection(client_context(files(trusted)))
+            tls = TlsClient(None, client_context(files(trusted)))
             with pytest.raises(ssl.SSLCertVerificationError):
                 tls.handshake(connection)
 
@@ -108,7 +109,7 @@ def test_a_peer_without_tls_fails_the_handshake(own: Certificate) -> None:
     with ours, theirs:
         theirs.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         with pytest.raises(ssl.SSLError):
-            TlsConnection(client_context(files(own))).handshake(ours)
+            TlsClient(None, client_context(files(own))).handshake(ours)
 
 
 def test_a_peer_that_leaves_in_the_handshake_is_a_lost_connection(own: Certificate) -> None:
@@ -117,7 +118,7 @@ def test_a_peer_that_leaves_in_the_handshake_is_a_lost_connection(own: Certifica
         stack.enter_context(theirs)
         theirs.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError, match="during the TLS handshake"):
-            TlsConnection(client_context(files(own))).handshake(ours)
+            TlsClient(None, client_context(files(own))).handshake(ours)
 
 
 def test_a_certificate_that_the_server_takes_from_no_client_is_refused(

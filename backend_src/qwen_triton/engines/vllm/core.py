@@ -1,0 +1,138 @@
+"""vLLM's engine core: the only module that imports vllm.
+
+Tried with 0.26, read against 0.33: in both `EngineArgs.create_engine_config`, `Executor.get_class`,
+`EngineCoreClient.make_client`, `EngineCoreRequest` and `SamplingParams` take the keywords used here. Other versions are
+refused. The core runs in a process of its own, which vLLM starts and this module ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ...errors import ConfigurationError, InvalidRequest
+
+OLDEST, NEWEST = (0, 26), (0, 33)
+_QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",  # nothing is reported to anybody
+    "DO_NOT_TRACK": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has threads; a fork could copy a lock that one of them holds
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class CoreDied(Exception):
+    """The engine core has ended; this process cannot serve any more."""
+
+
+def check_version() -> str:
+    """The installed vLLM's version. Raises ConfigurationError for none, and for one that is not supported."""
+    try:
+        found = version("vllm")
+    except PackageNotFoundError:
+        raise ConfigurationError("engine: vllm is not installed in this interpreter; `make vllm` installs it") from None
+    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    if not OLDEST <= numbers <= NEWEST:
+        oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
+        raise ConfigurationError(f"engine: vllm {found} is not supported; install {oldest} to {newest}")
+    return found
+
+
+class VllmCore:
+    """One engine core. All methods are for one thread, but `close`.
+
+    Raises ConfigurationError for arguments that vLLM refuses and for a core that does not start.
+    """
+
+    def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        check_version()
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.sampling_params import SamplingParams
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine import EngineCoreRequest
+        from vllm.v1.engine.core_client import EngineCoreClient
+        from vllm.v1.executor import Executor
+
+        self._request, self._sampling = EngineCoreRequest, SamplingParams
+        try:
+            config = EngineArgs(model=model, skip_tokenizer_init=True, **arguments).create_engine_config(
+                UsageContext.OPENAI_API_SERVER
+            )
+            self._client = EngineCoreClient.make_client(
+                multiprocess_mode=True,
+                asyncio_mode=False,
+                vllm_config=config,
+                executor_class=Executor.get_class(config),
+                log_stats=True,
+            )
+        except (TypeError, ValueError, RuntimeError, TimeoutError, OSError) as error:
+            raise ConfigurationError(f"engine: vLLM does not start: {error}") from error
+        self.max_context: int = config.model_config.max_model_len
+        self.vocab_size: int = config.model_config.get_vocab_size()
+
+    def add(self, name: str, token_ids: Sequence[int], sampling: Mapping[str, Any]) -> None:
+        """Adds a sequence; `name` must never have been used. Raises InvalidRequest for what vLLM refuses, CoreDied."""
+        try:
+            parameters = self._sampling(**sampling)
+        except Exception as error:  # ValueError, or a class of its own in newer versions
+            raise InvalidRequest(str(error), getattr(error, "parameter", None) or "sampling") from error
+        request = self._request(
+            request_id=name,
+            prompt_token_ids=list(token_ids),
+            mm_features=None,
+            sampling_params=parameters,
+            pooling_params=None,
+            arrival_time=time.time(),
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+        with self._alive():
+            self._client.add_request(request)
+
+    def cancel(self, name: str) -> None:
+        """Ends a sequence; outputs that are under way may still come."""
+        with self._alive():
+            self._client.abort_requests([name])
+
+    def outputs(self, wait_s: float) -> Iterator[Any]:
+        """EngineCoreOutputs of the steps that have ended, waiting up to `wait_s` seconds for one. Raises CoreDied.
+
+        A killed core queues nothing; only a flag says that it has ended.
+        """
+        steps = self._client.outputs_queue
+        try:
+            found = steps.get(timeout=wait_s)
+        except queue.Empty:
+            if self._client.resources.engine_dead:
+                raise CoreDied("vLLM's engine core has ended") from None
+            return
+        while True:
+            if isinstance(found, Exception):
+                raise CoreDied(f"vLLM's engine core has ended: {found}") from found
+            yield found
+            try:
+                found = steps.get_nowait()
+            except queue.Empty:
+                return
+
+    def close(self) -> None:
+        """Ends the core's processes and frees the GPU."""
+        with contextlib.suppress(Exception):  # it may have ended by itself, in whatever way
+            self._client.shutdown()
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # EngineDeadError, or an error of the socket that its monitor has closed
+            if self._client.resources.engine_dead:
+                raise CoreDied("vLLM's engine core has ended") from error
+            raise

@@ -1,0 +1,108 @@
+"""A StepEngine over vLLM's engine core. The core steps by itself; a step here takes what it has put out since the last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...checkpoint.hub import resolve_model
+from ...types import EngineRequest, TokenChunk
+from ..engine import Counters, EngineInfo, Key
+from .core import CoreDied, VllmCore
+from .options import VllmOptions
+from .outputs import token_chunk
+from .sampling import sampling_arguments
+from .statistics import add_events, add_step
+
+_WAIT_S = 0.002
+"""How long a step waits for the core; a request that arrives meanwhile waits as long."""
+
+
+@dataclass(slots=True)
+class _Live:
+    stop_ids: frozenset[int]
+    logprobs: int | None
+    cached_tokens: int = 0
+    begun: bool = False
+
+
+class VllmEngine:
+    """The vLLM engine. Raises ConfigurationError when vLLM cannot be loaded or does not start.
+
+    A core that dies ends this process (SystemExit): callers are told, and the supervisor starts both again.
+    """
+
+    def __init__(self, options: VllmOptions) -> None:
+        self._core = VllmCore(str(resolve_model(options.model, options.hub, options.revision)), options.arguments())
+        self._max_logprobs = options.max_logprobs
+        self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size)
+        self.counters = Counters()
+        self._live: dict[Key, _Live] = {}
+
+    def add(self, key: Key, request: EngineRequest) -> None:
+        """Adds a sequence. Raises InvalidRequest for a value that vLLM does not take."""
+        info = self.info
+        arguments = sampling_arguments(request, info.max_context, info.vocab_size, self._max_logprobs)
+        try:
+            self._core.add(str(key), request.token_ids, arguments)
+        except CoreDied as error:
+            raise SystemExit(str(error)) from error
+        self._live[key] = _Live(frozenset(arguments["stop_token_ids"]), request.sampling.logprobs)
+        self.counters.requests += 1
+
+    def cancel(self, key: Key) -> None:
+        if self._live.pop(key, None) is None:
+            return
+        self.counters.cancelled += 1
+        self._forget_states()
+        try:
+            self._core.cancel(str(key))
+        except CoreDied as error:
+            raise SystemExit(str(error)) from error
+
+    def waits(self, key: Key) -> bool:
+        """Whether a sequence has had no token yet: the core does not say sooner that it has a slot."""
+        live = self._live.get(key)
+        return live is not None and not live.begun
+
+    def wait_s(self) -> float | None:
+        return 0.0 if self._live else None
+
+    def step(self) -> list[tuple[Key, TokenChunk]]:
+        chunks: list[tuple[Key, TokenChunk]] = []
+        try:
+            for outputs in self._core.outputs(_WAIT_S):
+                self.counters.steps += bool(outputs.outputs)
+                if outputs.scheduler_stats is not None:
+                    add_step(self.counters, outputs.scheduler_stats)
+                for output in outputs.outputs:
+                    self._take(output, chunks)
+        except CoreDied as error:
+            raise SystemExit(str(error)) from error
+        self._forget_states()
+        return chunks
+
+    def close(self) -> None:
+        self._core.close()
+
+    def _forget_states(self) -> None:
+        """An idle core makes no steps, so the statistics of its last step would stand for ever."""
+        if not self._live:
+            self.counters.running = self.counters.waiting = 0
+
+    def _take(self, output: Any, chunks: list[tuple[Key, TokenChunk]]) -> None:
+        key = int(output.request_id)
+        live = self._live.get(key)
+        if live is None:  # cancelled while its output was under way
+            return
+        if output.events:
+            add_events(self.counters, output.events)
+        if output.prefill_stats is not None:
+            live.cached_tokens = output.prefill_stats.num_cached_tokens
+        live.begun = True
+        self.counters.tokens += len(output.new_token_ids)
+        chunk = token_chunk(output, live.stop_ids, live.logprobs, live.cached_tokens)
+        if chunk.finish is not None:
+            del self._live[key]
+            self.counters.finished += 1
+        chunks.append((key, chunk))

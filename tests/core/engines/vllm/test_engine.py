@@ -1,0 +1,215 @@
+"""The vLLM engine on a vLLM that computes nothing: chunks, ends, refusals, statistics, and a core that dies."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen_triton.engines.vllm.engine import VllmEngine
+from qwen_triton.engines.vllm.options import VllmOptions
+from qwen_triton.errors import ConfigurationError, InvalidRequest
+from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from tests.support.fake_vllm import VERSIONS, write_fake_vllm
+
+FAIL, DIE, KILLED = 150_900, 150_902, 150_903
+
+
+@pytest.fixture(params=VERSIONS)
+def vllm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A vLLM of each version on the path of this process, and of this test only."""
+    monkeypatch.syspath_prepend(str(write_fake_vllm(tmp_path / "library", request.param)))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def engine(vllm: None, tmp_path: Path) -> Iterator[VllmEngine]:  # noqa: ARG001  the fixture must come first
+    engine = VllmEngine(VllmOptions(str(tmp_path), max_num_seqs=4))
+    yield engine
+    engine.close()
+
+
+def request(
+    ids: tuple[int, ...], ends: tuple[int, ...] = (), stops: tuple[int, ...] = (), **sampling: Any
+) -> EngineRequest:
+    return EngineRequest(ids, SamplingParams(**{"max_tokens": 8, "seed": 1, **sampling}), ends, stop_token_ids=stops)
+
+
+def run(engine: VllmEngine, wanted: int = 1) -> dict[int, list[TokenChunk]]:
+    """All chunks of the sequences until `wanted` of them have ended."""
+    chunks: dict[int, list[TokenChunk]] = {}
+    deadline = time.monotonic() + 10
+    while sum(c[-1].finish is not None for c in chunks.values()) < wanted:
+        assert time.monotonic() < deadline
+        for key, chunk in engine.step():
+            chunks.setdefault(key, []).append(chunk)
+    return chunks
+
+
+def ids(chunks: list[TokenChunk]) -> list[int]:
+    return [token for chunk in chunks for token in chunk.token_ids]
+
+
+def test_the_engine_says_what_vllm_says(engine: VllmEngine) -> None:
+    assert (engine.info.name, engine.info.max_context, engine.info.vocab_size) == ("vllm", 2048, 151_936)
+
+
+def test_an_answer_of_max_tokens(engine: VllmEngine) -> None:
+    engine.add(1, request((5, 6, 7), max_tokens=4))
+    chunks = run(engine)[1]
+    assert ids(chunks) == [5, 6, 7, 5]
+    assert (chunks[-1].finish, chunks[-1].stop_token, chunks[0].cached_tokens) == ("length", None, 1)
+
+
+@pytest.mark.parametrize(("ends", "stops"), [((7,), ()), ((), (7,))])
+def test_an_end_id_is_the_stop_and_no_token(engine: VllmEngine, ends: tuple[int, ...], stops: tuple[int, ...]) -> None:
+    engine.add(1, request((5, 6, 7), ends, stops))
+    chunks = run(engine)[1]
+    assert (ids(chunks), chunks[-1].finish, chunks[-1].stop_token) == ([5, 6], "stop", 7)
+
+
+def test_min_tokens_beyond_the_room_ends_with_the_context(engine: VllmEngine) -> None:
+    """0.26 would go on for ever with more min_tokens than there is room."""
+    engine.add(1, request(tuple(range(20, 40)) * 102, max_tokens=5000, min_tokens=4000))
+    assert len(ids(run(engine)[1])) == 2048 - 2040
+
+
+def test_many_sequences_with_few_slots(engine: VllmEngine) -> None:
+    for key in range(1, 21):
+        engine.add(key, request((key, key + 100), max_tokens=3))
+    chunks = run(engine, 20)
+    assert {key: ids(c) for key, c in chunks.items()} == {k: [k, k + 100, k] for k in range(1, 21)}
+    assert (engine.counters.requests, engine.counters.finished, engine.counters.tokens) == (20, 20, 60)
+
+
+def test_log_probs_are_cut_to_what_the_sequence_wants(engine: VllmEngine) -> None:
+    engine.add(1, request((5,), max_tokens=1, logprobs=2))
+    engine.add(2, request((6,), max_tokens=1, logprobs=0))
+    engine.add(3, request((7,), max_tokens=1))
+    chunks = run(engine, 3)
+    assert (chunks[1][0].log_probs, chunks[1][0].top_log_probs) == ([-0.25], [[(0, -0.5), (1, -0.75)]])
+    assert (chunks[2][0].log_probs, chunks[2][0].top_log_probs) == ([-0.25], [])
+    assert (chunks[3][0].log_probs, chunks[3][0].top_log_probs) == ([], [])
+
+
+def test_the_stop_id_s_log_prob_is_left_out(engine: VllmEngine) -> None:
+    engine.add(1, request((5, 7), (7,), logprobs=0))
+    assert [p for chunk in run(engine)[1] for p in chunk.log_probs] == [-0.25]
+
+
+def test_counters(engine: VllmEngine) -> None:
+    engine.add(1, request((5,), max_tokens=3))
+    run(engine)
+    counters = engine.counters
+    assert counters.steps == 3
+    assert (counters.started, round(counters.queue_s, 2)) == (1, 0.25)
+    assert (counters.extra["kv_cache_usage"], counters.extra["preemptions"]) == (0.5, 1.0)
+
+
+def test_a_cancelled_sequence_has_no_chunk_more(engine: VllmEngine) -> None:
+    engine.add(1, request((5,), max_tokens=2000))
+    engine.add(2, request((6,), max_tokens=5))
+    while not engine.step():
+        pass
+    engine.cancel(1)
+    engine.cancel(1)
+    chunks = run(engine, 1)
+    assert set(chunks) == {2}
+    assert (engine.counters.cancelled, engine.wait_s()) == (1, None)
+
+
+def test_a_failed_sequence_fails_alone(engine: VllmEngine) -> None:
+    engine.add(1, request((FAIL,)))
+    engine.add(2, request((6,), max_tokens=2))
+    chunks = run(engine, 2)
+    assert chunks[1][-1].finish == "error"
+    assert chunks[1][-1].error == "vLLM could not go on with it; the engine's log says why"
+    assert ids(chunks[2]) == [6, 6]
+
+
+@pytest.mark.parametrize("death", [DIE, KILLED])
+def test_a_dead_core_ends_the_process(engine: VllmEngine, death: int) -> None:
+    """By an exception of its own, and when it is killed and can say nothing."""
+    engine.add(1, request((death,)))
+    with pytest.raises(SystemExit, match="vLLM's engine core has ended"):
+        run(engine)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "words"),
+    [
+        (request((151_936,)), "input_ids", r"token ids must be in \[0, 151936\)"),
+        (request((1,) * 2048), "input_ids", "must have 1 to 2047 tokens, got 2048"),
+        (request((1,), stops=(151_936,)), "stop_token_ids", r"token ids must be in \[0, 151936\)"),
+        (request((1,), temperature=3.0), "temperature", "the vllm engine takes at most 2, got 3"),
+        (
+            request((1,), stops=tuple(range(129)), min_tokens=1),
+            "stop_token_ids",
+            "at most 128 with min_tokens, got 129",
+        ),
+    ],
+)
+def test_what_would_end_the_core_is_refused_before(
+    engine: VllmEngine, wrong: EngineRequest, field: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words) as refusal:
+        engine.add(1, wrong)
+    assert refusal.value.field == field
+    assert engine.wait_s() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"bias": dict.fromkeys(range(999), 1.0) | {151_936: 1.0}}, "logit_bias", "token ids"),
+        (
+            {"bad_words": tuple((i,) for i in range(129))},
+            "bad_words",
+            "at most 128 words of 1024 tokens, got 129 of 129",
+        ),
+        ({"bad_words": ((1,) * 1025,)}, "bad_words", "at most 128 words of 1024 tokens, got 1 of 1025"),
+    ],
+)
+def test_biases_and_bad_words_have_bounds(engine: VllmEngine, changes: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words) as refusal:
+        engine.add(1, EngineRequest((1,), SamplingParams(max_tokens=1, seed=1), **changes))
+    assert refusal.value.field == field
+
+
+def test_a_seed_beyond_63_bits_is_folded(engine: VllmEngine) -> None:
+    """vLLM's workers hold it as a signed number of 64 bits."""
+    engine.add(1, request((5,), seed=2**64 - 1, temperature=1.0, max_tokens=1))
+    assert ids(run(engine)[1]) == [5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"quantization": "none such"}, "vLLM does not start: Unknown quantization method: none such"),
+        ({"extra": {"no_such": 1}}, "vLLM does not start: .*unexpected keyword argument 'no_such'"),
+    ],
+)
+@pytest.mark.usefixtures("vllm")
+def test_what_vllm_refuses_is_said_in_its_words(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        VllmEngine(VllmOptions(str(tmp_path), **options))
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [("0.25.1", "vllm 0.25.1 is not supported; install 0.26 to 0.33"), ("0.34.0", "0.34.0")]
+)
+def test_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, words: str) -> None:
+    monkeypatch.syspath_prepend(str(write_fake_vllm(tmp_path / "library", found)))
+    with pytest.raises(ConfigurationError, match=words):
+        VllmEngine(VllmOptions(str(tmp_path)))
+
+
+def test_without_vllm_the_remedy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="`make vllm` installs it"):
+        VllmEngine(VllmOptions(str(tmp_path)))

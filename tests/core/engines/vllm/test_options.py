@@ -1,0 +1,43 @@
+"""Options of the vLLM engine: vLLM's names, what is passed on, and what `extra` may not set."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from qwen_triton.engines.option import OptionError, options_of
+from qwen_triton.engines.vllm.options import VllmOptions
+from tests.support.fake_vllm import VERSIONS
+from tests.support.folders import DATA
+
+
+def test_only_what_differs_from_vllm_s_defaults_is_passed_on() -> None:
+    options = VllmOptions("/m", tensor_parallel_size=2, kv_cache_dtype="fp8", extra={"seed": 3})
+    assert options.arguments() == {"tensor_parallel_size": 2, "kv_cache_dtype": "fp8", "seed": 3}
+    assert VllmOptions("/m").arguments() == {}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_option_is_an_argument_of_vllm(version: str) -> None:
+    known = set(json.loads((DATA / "vllm" / f"{version}.json").read_text())["vllm.engine.arg_utils.EngineArgs"])
+    assert set(options_of(VllmOptions)) - {"hub", "python", "extra"} <= known
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tensor_parallel_size": 0}, "engine.tensor_parallel_size: must be a whole number of at least 1, got 0"),
+        ({"gpu_memory_utilization": 1.5}, "engine.gpu_memory_utilization: must be a number"),
+        ({"dtype": "int8"}, "engine.dtype: must be one of auto, half"),
+        ({"extra": {"tensor_parallel_size": 2}}, "engine.extra.tensor_parallel_size: is an option itself"),
+        (
+            {"extra": {"skip_tokenizer_init": False}},
+            "engine.extra.skip_tokenizer_init: cannot be set: text is made before",
+        ),
+    ],
+)
+def test_a_wrong_option_is_refused_by_its_name(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        VllmOptions("/m", **options)

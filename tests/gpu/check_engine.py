@@ -1,0 +1,246 @@
+"""Checks the vLLM engine on a real GPU and a real vLLM: python -m tests.gpu.check_engine CHECKPOINT
+
+Greedy ids are compared with transformers' on the same GPU, in bf16; where the two best logits are closer than bf16 can
+tell, either id is right, and such places are counted. Further: cancelling frees the cache, prefixes are found, seeds
+repeat, log probs belong to their tokens, and what would end the core is refused. Prints a line for each; exit code 1
+when one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from qwen_triton.engines.vllm.engine import VllmEngine
+from qwen_triton.engines.vllm.options import VllmOptions
+from qwen_triton.errors import InvalidRequest
+from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+
+_TIE = 0.06
+"""Logits closer than this are a tie in bf16 (8 bits of precision at values around 8)."""
+_LENGTH = 32
+
+
+def request(ids: list[int], **sampling: Any) -> EngineRequest:
+    return EngineRequest(tuple(ids), SamplingParams(**{"max_tokens": _LENGTH, "seed": 7, **sampling}))
+
+
+class Run:
+    """Sequences of one engine, collected until all have ended."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self.engine = engine
+        self.next = 0
+
+    def __call__(self, *requests: EngineRequest, within_s: float = 120.0) -> list[list[TokenChunk]]:
+        keys = range(self.next, self.next + len(requests))
+        self.next += len(requests)
+        chunks: dict[int, list[TokenChunk]] = {key: [] for key in keys}
+        for key, one in zip(keys, requests, strict=True):
+            self.engine.add(key, one)
+        until = time.monotonic() + within_s
+        while any(not c or c[-1].finish is None for c in chunks.values()):
+            if time.monotonic() > until:
+                raise TimeoutError("the engine did not end its sequences")
+            for key, chunk in self.engine.step():
+                chunks[key].append(chunk)
+        return list(chunks.values())
+
+
+def ids(chunks: list[TokenChunk]) -> list[int]:
+    return [token for chunk in chunks for token in chunk.token_ids]
+
+
+def prompts(checkpoint: Path, count: int) -> list[list[int]]:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    words = [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "apple",
+        "pear",
+        "plum",
+        "house",
+        "river",
+    ]
+    texts = [
+        f"<|im_start|>user\nReverse: {' '.join(words[n % 15 : n % 15 + 4])} {n}<|im_end|>\n<|im_start|>assistant\n"
+        for n in range(count)
+    ]
+    return [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+def compare(checkpoint: Path, asked: list[list[int]], answers: list[list[int]]) -> str:
+    """«32 of 32 equal, 0 parted at a tie», or why not. Follows each answer token by token through transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16).cuda().eval()
+    equal = ties = 0
+    for prompt, answer in zip(asked, answers, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + answer]).cuda()).logits[0, len(prompt) - 1 : -1].float()
+        best = logits.argmax(-1).tolist()
+        parted = [n for n, (a, b) in enumerate(zip(answer, best, strict=True)) if a != b]
+        near = [
+            n
+            for n in parted
+            if float(logits[n].max() - logits[n, answer[n]]) <= _TIE * max(1.0, float(logits[n].max()) / 8)
+        ]
+        if len(near) < len(parted):
+            raise AssertionError(
+                f"token {parted[0]} of an answer is {answer[parted[0]]}, transformers says {best[parted[0]]}"
+            )
+        equal += not parted
+        ties += bool(parted)
+    return f"{equal} of {len(asked)} equal to transformers, {ties} chose the other of two equal logits"
+
+
+def _is_tie(best: float, chosen: float) -> bool:
+    return best - chosen <= _TIE * max(1.0, best / 8)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.gpu.check_engine", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--options", type=json.loads, default={}, help="options of the engine, as JSON")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    options = {"dtype": "bfloat16", "gpu_memory_utilization": 0.3, "max_num_seqs": 64, **arguments.options}
+    engine = VllmEngine(VllmOptions(str(arguments.checkpoint), **options))
+    print(f"loaded in {time.monotonic() - began:.1f} s: {engine.info}", flush=True)
+    failed, run = 0, Run(engine)
+    for name, check in CHECKS.items():
+        try:
+            print(f"ok    {name}: {check(run, arguments.checkpoint)}", flush=True)
+        except Exception as error:
+            failed += 1
+            print(f"FAIL  {name}: {type(error).__name__}: {error}", flush=True)
+    engine.close()
+    return 1 if failed else 0
+
+
+def greedy(run: Run, checkpoint: Path) -> str:
+    asked = prompts(checkpoint, 32)
+    ends = json.loads((checkpoint / "generation_config.json").read_text())["eos_token_id"]
+    sampling = SamplingParams(max_tokens=_LENGTH, seed=7)
+    end_ids = tuple(ends) if isinstance(ends, list) else (ends,)
+    return compare(
+        checkpoint, asked, [ids(c) for c in run(*(EngineRequest(tuple(a), sampling, end_ids) for a in asked))]
+    )
+
+
+def same_alone(run: Run, checkpoint: Path) -> str:
+    asked = prompts(checkpoint, 8)
+    together = [ids(c) for c in run(*map(request, asked))]
+    alone = [ids(run(request(a))[0]) for a in asked]
+    equal = sum(a == b for a, b in zip(together, alone, strict=True))
+    return f"{equal} of 8 answers alone are those among others"
+
+
+def ends(run: Run, checkpoint: Path) -> str:
+    prompt = prompts(checkpoint, 1)[0]
+    free = ids(run(request(prompt))[0])
+    stop = free[3]
+    cut = run(EngineRequest(tuple(prompt), SamplingParams(max_tokens=_LENGTH, seed=7), (stop,)))[0]
+    first = free.index(stop)
+    assert (ids(cut), cut[-1].finish, cut[-1].stop_token) == (free[:first], "stop", stop), (ids(cut), cut[-1])
+    later = run(EngineRequest(tuple(prompt), SamplingParams(max_tokens=12, min_tokens=12, seed=7), (stop,)))[0]
+    assert len(ids(later)) == 12
+    return "an end id ends and is no token; min_tokens holds it back"
+
+
+def seeds(run: Run, checkpoint: Path) -> str:
+    prompt = prompts(checkpoint, 1)[0]
+    one, two, other = (ids(run(request(prompt, temperature=1.5, seed=s))[0]) for s in (11, 11, 2**64 - 1))
+    assert one == two != other
+    return "the same seed repeats, another differs, one of 64 bits is taken"
+
+
+def log_probs(run: Run, checkpoint: Path) -> str:
+    wide, narrow, none = run(*(request(prompts(checkpoint, 1)[0], logprobs=n, max_tokens=4) for n in (5, 1, None)))
+    for chunk in wide:
+        for token, chosen, top in zip(chunk.token_ids, chunk.log_probs, chunk.top_log_probs, strict=True):
+            assert len(top) == 5
+            assert top[0][0] == token
+            assert abs(top[0][1] - chosen) < 1e-4
+    assert all(len(top) == 1 for chunk in narrow for top in chunk.top_log_probs)
+    assert not any(chunk.log_probs for chunk in none)
+    return "5, 1 and none beside each other"
+
+
+def words_and_biases(run: Run, checkpoint: Path) -> str:
+    prompt = prompts(checkpoint, 1)[0]
+    free = ids(run(request(prompt))[0])
+    sampling = SamplingParams(max_tokens=_LENGTH, seed=7)
+    without = ids(run(EngineRequest(tuple(prompt), sampling, bad_words=((free[0],), (free[1], free[2]))))[0])
+    assert free[0] not in without
+    always = ids(run(EngineRequest(tuple(prompt), SamplingParams(max_tokens=5, seed=7), bias={42: 100.0}))[0])
+    assert always == [42] * 5
+    return "a bad word does not come, a bias of 100 always does"
+
+
+def prefixes(run: Run, checkpoint: Path) -> str:
+    prompt = prompts(checkpoint, 1)[0] * 20
+    run(request(prompt, max_tokens=1))
+    found = run(request(prompt, max_tokens=1))[0][-1].cached_tokens
+    assert found > len(prompt) // 2
+    return f"{found} of {len(prompt)} prompt tokens were found in the cache"
+
+
+def cancelled(run: Run, checkpoint: Path) -> str:
+    prompt = prompts(checkpoint, 1)[0]
+    for n in range(200):
+        run.engine.add(10_000 + n, request(prompt, max_tokens=2000, min_tokens=1900))
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        run.engine.step()
+    running = run.engine.counters.running
+    for n in range(200):
+        run.engine.cancel(10_000 + n)
+    run(request(prompt, max_tokens=4))
+    used = run.engine.counters.extra["kv_cache_usage"]
+    assert running >= 60
+    assert used < 0.01
+    return f"{running} were running, then {used:.4f} of the cache is in use"
+
+
+def refusals(run: Run, checkpoint: Path) -> str:
+    prompt, vocabulary = prompts(checkpoint, 1)[0], run.engine.info.vocab_size
+    wrong = [
+        request([vocabulary]),
+        request(prompt, temperature=3.0),
+        EngineRequest(tuple(prompt), SamplingParams(max_tokens=1, seed=1), stop_token_ids=(vocabulary,)),
+        EngineRequest(tuple(prompt), SamplingParams(max_tokens=1, seed=1), bias={vocabulary: 1.0}),
+        EngineRequest(tuple(prompt), SamplingParams(max_tokens=1, seed=1), bad_words=((1,) * 1025,)),
+    ]
+    for n, one in enumerate(wrong):
+        try:
+            run.engine.add(20_000 + n, one)
+        except InvalidRequest:
+            continue
+        raise AssertionError(f"number {n} was taken")
+    run(request(prompt, max_tokens=2))
+    return f"{len(wrong)} kinds, and the engine goes on"
+
+
+CHECKS = {
+    "greedy": greedy, "alone": same_alone, "ends": ends, "seeds": seeds, "log probs": log_probs,
+    "words": words_and_biases, "prefix": prefixes, "cancel": cancelled, "refusals": refusals,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The vLLM engine behind a real server, on a vLLM that computes nothing, in an interpreter of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qwen_triton.tensors.contract import BLS, ENSEMBLE
+from tests.live.conftest import Serve
+from tests.support.fake_vllm import write_fake_vllm, write_interpreter
+from tests.support.live.client import Refused, generate, generate_stream
+from tests.support.live.crowd import Grpc, together
+from tests.support.live.servers import LiveServer
+from tests.support.live.waiting import becomes
+
+pytestmark = pytest.mark.live
+FAIL, KILLED = 150_900, 150_903
+LONG = "and on " * 200
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveServer:
+    folder = tmp_path_factory.mktemp("vllm")
+    python = write_interpreter(folder, write_fake_vllm(folder / "library"))
+    engine = {"kind": "vllm", "python": str(python), "max_num_seqs": 64, "max_model_len": 2048}
+    return serve({"model": str(qwen25_folder), "engine": engine})
+
+
+@pytest.mark.parametrize("model", [BLS, ENSEMBLE])
+@pytest.mark.parametrize("text", ["one two three", "你好，世界 👩‍🚀!"])
+def test_an_answer_through_the_whole_server(server: LiveServer, model: str, text: str) -> None:
+    """The fake repeats the prompt for as long as it is asked to."""
+    whole = generate(server, model, text_input=text, max_tokens=64, stop_words=[" end"])
+    assert whole["text_output"].startswith(text)
+    assert (whole["finish_reason"], whole["num_output_tokens"]) == ("length", 64)
+    pieces = generate_stream(server, model, text_input=text, max_tokens=64, stream=True)
+    assert "".join(piece["text_output"] for piece in pieces) == whole["text_output"]
+
+
+def test_three_hundred_at_once_with_sixty_four_slots(server: LiveServer) -> None:
+    crowd = [Grpc(server, BLS, {"text_input": f"number {n} of", "max_tokens": 8, "stream": True}) for n in range(300)]
+    heard = together(crowd)
+    assert [h.error for h in heard] == [""] * 300
+    assert [h.text[: len(f"number {n}")] for n, h in enumerate(heard)] == [f"number {n}" for n in range(300)]
+    assert becomes(server.is_free, 10)
+
+
+def test_one_sequence_that_fails_fails_alone(server: LiveServer) -> None:
+    with pytest.raises(Refused, match="internal error; the server's log has the cause"):
+        generate(server, BLS, input_ids=[FAIL], max_tokens=4)
+    assert generate(server, BLS, text_input="hello again", max_tokens=2)["text_output"] == "hello again"
+
+
+def test_log_probs_and_cached_tokens(server: LiveServer) -> None:
+    answer = generate(server, BLS, text_input="one two", max_tokens=2, return_log_probs=True, top_logprobs=1)
+    assert answer["output_log_probs"] == [-0.25, -0.25]
+    assert answer["num_cached_tokens"] == 1
+
+
+def test_a_killed_core_is_started_again_and_its_callers_are_told(server: LiveServer) -> None:
+    with pytest.raises(Refused):
+        generate(server, BLS, input_ids=[KILLED], max_tokens=4)
+    assert becomes(lambda: _answers(server), 30)
+
+
+def _answers(server: LiveServer) -> bool:
+    try:
+        return bool(generate(server, BLS, text_input="hello", max_tokens=1)["text_output"] == "hello")
+    except Refused:
+        return False

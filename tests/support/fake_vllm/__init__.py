@@ -1,0 +1,48 @@
+"""A vLLM that computes nothing: exactly the names that engines/vllm touches, with the fields of the real releases.
+
+`write_fake_vllm` makes a folder for PYTHONPATH. The fields and signatures are data (tests/data/vllm), read from the real
+0.26.0 and 0.33.0: a keyword that a release does not take is a TypeError here too. What it answers is in library.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from tests.support.folders import DATA
+
+VERSIONS = ("0.26.0", "0.33.0")
+_MODULES = {
+    "engine/arg_utils.py": "EngineArgs",
+    "sampling_params.py": "SamplingParams",
+    "usage/usage_lib.py": "UsageContext",
+    "v1/engine/__init__.py": "EngineCoreRequest",
+    "v1/engine/core_client.py": "EngineCoreClient",
+    "v1/executor/__init__.py": "Executor",
+}
+
+
+def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
+    """`folder`, with a package `vllm` of that version that can be imported from it."""
+    package = folder / "vllm"
+    for module, name in _MODULES.items():
+        file = package / module
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"from vllm._library import {name} as {name}\n")
+    for parent in ("", "engine", "usage", "v1"):
+        (package / parent / "__init__.py").touch()
+    shutil.copy(Path(__file__).with_name("library.py"), package / "_library.py")
+    shutil.copy(DATA / "vllm" / f"{version if version in VERSIONS else VERSIONS[0]}.json", package / "names.json")
+    metadata = folder / f"vllm-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    return folder
+
+
+def write_interpreter(folder: Path, library: Path) -> Path:
+    """A program that is this Python with `library` on its path: what the environment of a GPU engine is to a server."""
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{library}" exec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    return program

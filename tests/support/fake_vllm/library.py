@@ -1,0 +1,188 @@
+"""What the fake vLLM does. An answer repeats its prompt; ids of the prompt ask for faults.
+
+    150900  the sequence fails in a step
+    150902  the core dies by an exception
+    150903  the core is killed: only its flag says so
+
+Only the standard library and numpy are imported: it runs in the engine's process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import queue
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+NAMES = json.loads(Path(__file__).with_name("names.json").read_text())
+FAIL, DIE, KILLED = 150_900, 150_902, 150_903
+CONTEXT, VOCABULARY = 2048, 151_936
+_STEP_S = 0.001
+_NONE: dict[str, Any] = {"True": True, "False": False, "set()": None, "[]": None}
+
+
+def _record(name: str) -> type:
+    """A dataclass with the fields of the release, in order; a field without a default is required."""
+    fields: list[Any] = []
+    for line in NAMES[name]:
+        field, _, default = line.partition(" = ")
+        field = field.partition(":")[0].strip()
+        if not default:
+            fields.append((field, Any))
+        else:
+            fields.append((field, Any, dataclasses.field(default=_default(default))))
+    return dataclasses.make_dataclass(name.rpartition(".")[2], fields)
+
+
+def _default(text: str) -> Any:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return _NONE.get(text)
+
+
+EngineCoreRequest = _record("vllm.v1.engine.EngineCoreRequest")
+EngineCoreOutput = _record("vllm.v1.engine.EngineCoreOutput")
+EngineCoreOutputs = _record("vllm.v1.engine.EngineCoreOutputs")
+EngineCoreEvent = _record("vllm.v1.engine.EngineCoreEvent")
+LogprobsLists = _record("vllm.v1.outputs.LogprobsLists")
+SchedulerStats = _record("vllm.v1.metrics.stats.SchedulerStats")
+PrefillStats = _record("vllm.v1.metrics.stats.PrefillStats")
+_Sampling = _record("vllm.sampling_params.SamplingParams")
+UsageContext = enum.Enum(
+    "UsageContext", [line.partition(" = ")[0] for line in NAMES["vllm.usage.usage_lib.UsageContext"]]
+)
+
+
+class VLLMValidationError(Exception):
+    """As 0.33 raises it: no ValueError."""
+
+    parameter = "temperature"
+
+
+class SamplingParams(_Sampling):  # type: ignore[misc,valid-type]  # a class made at run time
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise VLLMValidationError(f"temperature must be in [0, 2], got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise VLLMValidationError(f"top_p must be in (0, 1], got {self.top_p}")
+
+
+class EngineArgs:
+    def __init__(self, **arguments: Any) -> None:
+        unknown = sorted(set(arguments) - set(NAMES["vllm.engine.arg_utils.EngineArgs"]))
+        if unknown:
+            raise TypeError(f"EngineArgs.__init__() got an unexpected keyword argument '{unknown[0]}'")
+        self.arguments = arguments
+
+    def create_engine_config(self, usage_context: Any = None, headless: bool = False) -> Any:  # noqa: ARG002  as the real one
+        if self.arguments.get("quantization") == "none such":
+            raise ValueError("Unknown quantization method: none such")
+        context = self.arguments.get("max_model_len") or CONTEXT
+        model = SimpleNamespace(max_model_len=context, get_vocab_size=lambda: VOCABULARY)
+        return SimpleNamespace(model_config=model, most=self.arguments.get("max_num_seqs") or 256)
+
+
+class Executor:
+    @staticmethod
+    def get_class(vllm_config: Any) -> type:  # noqa: ARG004  as the real one
+        return Executor
+
+
+class EngineCoreClient:
+    @staticmethod
+    def make_client(
+        multiprocess_mode: bool, asyncio_mode: bool, vllm_config: Any, executor_class: type, log_stats: bool
+    ) -> _Core:
+        assert (multiprocess_mode, asyncio_mode, log_stats) == (True, False, True)
+        assert executor_class is Executor
+        return _Core(vllm_config.most)
+
+
+class _Core:
+    """Steps on a thread of its own: each running sequence gains a token a step, at most `most` run."""
+
+    def __init__(self, most: int) -> None:
+        self.outputs_queue: queue.Queue[Any] = queue.Queue()
+        self.resources = SimpleNamespace(engine_dead=False)
+        self._most = most
+        self._lock = threading.Lock()
+        self._requests: dict[str, Any] = {}
+        self._done: dict[str, int] = {}
+        self._names: set[str] = set()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def add_request(self, request: Any) -> None:
+        assert isinstance(request, EngineCoreRequest)
+        assert request.request_id not in self._names, "duplicate request id"
+        if self.resources.engine_dead:
+            raise RuntimeError("EngineDeadError")
+        with self._lock:
+            self._names.add(request.request_id)
+            self._requests[request.request_id] = request
+            self._done[request.request_id] = 0
+
+    def abort_requests(self, request_ids: list[str]) -> None:
+        with self._lock:
+            for name in request_ids:
+                self._requests.pop(name, None)
+
+    def shutdown(self, timeout: float | None = None) -> None:  # noqa: ARG002  as the real one
+        self.resources.engine_dead = True
+
+    def _run(self) -> None:
+        while not self.resources.engine_dead:
+            time.sleep(_STEP_S)
+            with self._lock:
+                running = list(self._requests.values())[: self._most]
+                waiting = len(self._requests) - len(running)
+                outputs = [self._output(request) for request in running]
+                for output in outputs:
+                    if output is not None and output.finish_reason is not None:
+                        del self._requests[output.request_id]
+            if self.resources.engine_dead:
+                return
+            if running:
+                statistics = SchedulerStats(num_running_reqs=len(running), num_waiting_reqs=waiting, kv_cache_usage=0.5)
+                self.outputs_queue.put(EngineCoreOutputs(outputs=outputs, scheduler_stats=statistics))
+
+    def _output(self, request: Any) -> Any:
+        sampling, done = request.sampling_params, self._done[request.request_id]
+        if DIE in request.prompt_token_ids or KILLED in request.prompt_token_ids:
+            self.resources.engine_dead = True
+            if DIE in request.prompt_token_ids:
+                self.outputs_queue.put(RuntimeError("EngineCore encountered an issue"))
+            return None
+        token = request.prompt_token_ids[done % len(request.prompt_token_ids)]
+        self._done[request.request_id] = done + 1
+        finish = None
+        if FAIL in request.prompt_token_ids:
+            finish = 3
+        elif done + 1 > sampling.min_tokens and token in (sampling.stop_token_ids or ()):
+            finish = 0
+        elif done + 1 == sampling.max_tokens:
+            finish = 1
+        first = {}
+        if not done:
+            now = time.monotonic()
+            first["prefill_stats"] = PrefillStats(num_prompt_tokens=len(request.prompt_token_ids), num_cached_tokens=1)
+            first["events"] = [EngineCoreEvent(1, now - 0.25), EngineCoreEvent(2, now), EngineCoreEvent(3, now)]
+        return EngineCoreOutput(
+            request.request_id, [token], new_logprobs=_logprobs(token, sampling.logprobs), finish_reason=finish, **first
+        )
+
+
+def _logprobs(token: int, wanted: int | None) -> Any:
+    """A row as wide as the widest of a batch may be: two columns more than this sequence wants."""
+    if wanted is None:
+        return None
+    ids = np.array([[token, *range(wanted + 2)]])
+    values = -np.arange(1, wanted + 4, dtype=np.float32)[None] / 4
+    return LogprobsLists(ids, values, np.array([1]))

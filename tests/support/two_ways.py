@@ -1,0 +1,263 @@
+"""One answer, asked whole and streamed: the model's tokens through the server's encoder and the shim's writers or the client.
+
+The stream is put together by OpenAI's own package. What a real server adds to this path, sockets and threads, only
+changes how tokens are grouped, and these are grouped at random.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
+
+from qwen_triton.chat.tool_formats.hermes import HERMES
+from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
+from qwen_triton.serving.text_answer import TextEncoder
+from qwen_triton.tensors import contract
+from qwen_triton.tensors.arrays import NUMPY, Arrays, encode_raw
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs, merge_pieces
+from qwen_triton.text.tokenizer import Tokenizer
+from qwen_triton.types import (
+    ANSWER_PREFIX,
+    EngineRequest,
+    GenerateRequest,
+    SamplingParams,
+    StopConditions,
+    TokenChunk,
+)
+from qwen_triton_client.chat_answer import ChatAnswer, ChatResult
+from qwen_triton_client.text_answer import TextAnswer
+from qwen_triton_openai.answers.chat_message import ChatChoice, whole_choices
+from qwen_triton_openai.answers.chat_writer import ChatWriter
+from qwen_triton_openai.answers.chunks import ChunkFrame
+from qwen_triton_openai.answers.completion_writer import CompletionWriter, completion_choices
+from qwen_triton_openai.answers.usage import UsageCount
+from tests.support.fake_triton import events
+
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "北京 🌆"}}\n</tool_call>'
+FRAGMENTS = (
+    CALL, f"\n{CALL}", "<tool_call>", "</tool_call>", "<think>", "</think>", "\n</think>\n\n", "\n", " ", "a", "Paris ",
+    "你好🙂", "\u2028", "Observation", "<|im_start|>", "<|endoftext|>", "<", "</", "{", "}", '"', ",", ":", "\\u00", "null",
+    '<tool_call>\n{"name": "f", "arguments": {"a": "', '<tool_call>\n{"name": "f", "arguments": {oops',
+    '<tool_call>{"name":"write","arguments":{"text":"close with </tool_call> ok"}}</tool_call>',
+    '<tool_call>\n{"name": "f", "arguments": "{\\"a\\": 1}"}\n</tool_call>', '<tool_call>\n{"name": "g"}\n</tool_call>',
+    ' {"city": "Oslo"}}\n</tool_call>', ' "get_weather", "arguments": {}}\n</tool_call>', '"\\ud83d\\ude00\\ud83d"}}',
+)  # fmt: skip
+STOPS = ("Observation", "</tool_call>", "</think>", '"', "a", "\n\n", "好🙂")
+BEGUN = ("", "", "", HERMES.beginning(None), HERMES.beginning("get_weather"), "Sure: ")
+PARTIAL = ("partial",)
+"""In place of a text: one token with bytes of no whole character."""
+IM_END, IM_START, THINK = "<|im_end|>", "<|im_start|>", "<think>"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request and what the model says to it: `texts` of each sequence, as fragments."""
+
+    texts: list[list[str]]
+    tools: bool = False
+    opened: bool = False
+    begun: str = ""
+    parallel: bool = True
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_in_output: bool = False
+    min_tokens: int = 0
+    ends: bool = True
+    logprobs: bool = False
+    each: bool = False
+    seed: int = 0
+
+
+def asked() -> st.SearchStrategy[Asked]:
+    """Any of them."""
+    text = st.lists(st.sampled_from((*FRAGMENTS, *PARTIAL)), max_size=7)
+    return st.builds(
+        Asked, st.lists(text, min_size=1, max_size=3), st.booleans(), st.booleans(), st.sampled_from(BEGUN), st.booleans(),
+        st.none() | st.integers(1, 30), st.lists(st.sampled_from(STOPS), max_size=2, unique=True).map(tuple),
+        st.booleans(), st.sampled_from((0, 0, 5)), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 2**32),
+    )  # fmt: skip
+
+
+class _Played(list[TextPiece]):
+    """A `ResponseStream` of these pieces."""
+
+    def __iter__(self) -> Iterator[list[TextPiece]]:  # type: ignore[override]  # responses, each of one piece
+        return ([piece] for piece in super().__iter__())
+
+    def cancel(self) -> None:
+        """Nothing runs."""
+
+
+class TwoWays:
+    """Answers requests both ways. `chat` false: as text completions."""
+
+    def __init__(self, tokenizer: Tokenizer, chat: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._chat = chat
+        self._partial = [i for i, data in tokenizer.bytes_by_id.items() if len(data) == 1 and data[0] > 127]
+
+    def whole(self, asked: Asked) -> dict[str, Any]:
+        """The choices and usage of the whole answer."""
+        encoder, opened = self._encoder(asked, stream=False)
+        answers = [SequenceAnswer(index) for index in range(len(asked.texts))]
+        for chunk, index in self._chunks(asked, random.Random(asked.seed)):
+            if not opened[index].done and (piece := opened[index].feed(chunk)) is not None:
+                answers[index].add(piece)
+        pieces = decode_text_outputs(_raw(encoder.whole([answers])))
+        usage = UsageCount(len(asked.texts))
+        new_choice = self._new_choice(asked)
+        choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
+        return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
+
+    def streamed(self, asked: Asked) -> dict[str, Any]:
+        """The same of the stream's events."""
+        draw = random.Random(asked.seed + 1)
+        frame = ChunkFrame("chat.completion.chunk" if self._chat else "text_completion", "id", 1, "qwen", usage=True)
+        usage = UsageCount(len(asked.texts))
+        writer: ChatWriter | CompletionWriter
+        if self._chat:
+            writer = ChatWriter(frame, self._new_choice(asked), usage, last=True, each=asked.each)
+        else:
+            writer = CompletionWriter(frame, usage, last=True, each=asked.each)
+        body, waiting = b"", list[TextPiece]()
+        for piece in self._pieces(asked, draw):
+            waiting.append(piece)
+            if draw.random() < 0.6:
+                body += writer.write(merge_pieces(waiting) if draw.random() < 0.5 else waiting)
+                waiting = []
+        body += writer.write(waiting) + writer.end()
+        *chunks, done = events(body.decode())
+        assert done == "[DONE]"
+        return _put_together(chunks) if self._chat else _joined(chunks)
+
+    def by_client(self, asked: Asked) -> ChatResult:
+        """What the client library makes of the stream; for one sequence."""
+        single = asked.tools and not asked.parallel
+        answer = TextAnswer(_Played(list(self._pieces(asked, random.Random(asked.seed + 2)))))
+        return ChatAnswer(answer, tools=HERMES if asked.tools else None, single=single, begun=asked.begun).finish()
+
+    def _pieces(self, asked: Asked, draw: random.Random) -> Iterator[TextPiece]:
+        encoder, opened = self._encoder(asked, stream=True)
+        begun: set[int] = set()
+        for chunk, index in self._chunks(asked, draw):
+            if opened[index].done or (piece := opened[index].feed(chunk)) is None:
+                continue
+            place = ChoiceIndex(0, index, len(opened) == 1, index not in begun)
+            begun.add(index)
+            yield from decode_text_outputs(_raw(encoder.piece(piece, place)))
+
+    def _new_choice(self, asked: Asked) -> Callable[[], ChatChoice]:
+        single = asked.tools and not asked.parallel
+        return partial(ChatChoice, tools=HERMES if asked.tools else None, single=single, begun=asked.begun)
+
+    def _encoder(self, asked: Asked, stream: bool) -> tuple[TextEncoder, list[Any]]:
+        sampling = SamplingParams(
+            n=len(asked.texts),
+            min_tokens=asked.min_tokens,
+            max_tokens=100,
+            seed=1,
+            logprobs=0 if asked.logprobs else None,
+        )
+        request = GenerateRequest(
+            sampling=sampling,
+            stop=StopConditions(asked.stop, include_in_output=asked.stop_in_output),
+            stream=stream,
+            count_pieces=asked.each,
+            parallel_tool_calls=asked.parallel,
+            tools=({"type": "function"},) if asked.tools else (),
+            template_options={ANSWER_PREFIX: asked.begun} if asked.begun else {},
+            **({"messages": ({"role": "user"},)} if self._chat else {"prompt": "Hi"}),
+        )
+        special = {**self._tokenizer.special_tokens, THINK: self._tokenizer.encode(THINK, control_tokens=True)[0]}
+        opening = [special[THINK]] if asked.opened and not asked.begun else []
+        prompt = EngineRequest((special[IM_START], *opening), sampling, end_ids=(special[IM_END],))
+        encoder = TextEncoder([request], self._tokenizer, skip_special_tokens=True, echo=not self._chat)
+        return encoder, [encoder.open(0, prompt, index) for index in range(len(asked.texts))]
+
+    def _chunks(self, asked: Asked, draw: random.Random) -> Iterator[tuple[TokenChunk, int]]:
+        """What an engine says, in chunks of any size, those of the sequences between each other."""
+        said = [list(self._sequence(asked, texts, draw, random.Random(asked.seed))) for texts in asked.texts]
+        while any(said):
+            index = draw.choice([index for index, chunks in enumerate(said) if chunks])
+            yield said[index].pop(0), index
+
+    def _sequence(
+        self, asked: Asked, texts: list[str], draw: random.Random, drawn: random.Random
+    ) -> Iterator[TokenChunk]:
+        ids: list[int] = []
+        for text in texts:
+            ids += (
+                [drawn.choice(self._partial)] if text in PARTIAL else self._tokenizer.encode(text, control_tokens=True)
+            )
+        cut = asked.max_tokens is not None and len(ids) >= asked.max_tokens
+        ids = ids[: asked.max_tokens]
+        at = 0
+        while at < len(ids):
+            size = draw.choice((1, 1, 1, 2, 5, len(ids)))
+            yield TokenChunk(ids[at : at + size], [-0.5] * len(ids[at : at + size]) if asked.logprobs else ())
+            at += size
+        end = self._tokenizer.special_tokens[IM_END]
+        yield TokenChunk(finish="length") if cut else TokenChunk(finish="stop", stop_token=end if asked.ends else None)
+
+
+def _raw(arrays: Any) -> dict[str, bytes]:
+    dtypes = {t.name: NUMPY[t.dtype] for t in contract.BLS_OUTPUTS}
+    typed: Arrays = {name: array.astype(dtypes[name]) for name, array in arrays.items()}
+    return {name: encode_raw(array) for name, array in typed.items()}
+
+
+def _put_together(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A chat completion as OpenAI's package accumulates it, in the shim's form; call ids, which are random, left out."""
+    state = ChatCompletionStreamState()
+    reasons: dict[int, Any] = {}
+    for chunk in chunks:
+        state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
+        reasons |= {c["index"]: c["stop_reason"] for c in chunk["choices"] if c["finish_reason"]}
+    found = state.current_completion_snapshot.model_dump(mode="json")  # the final one refuses an answer that was cut
+    for choice in found["choices"]:
+        choice["stop_reason"] = reasons[choice["index"]]
+    return found
+
+
+def _joined(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A text completion; OpenAI's package has nothing that accumulates one."""
+    choices: dict[int, dict[str, Any]] = {}
+    for chunk in chunks:
+        for new in chunk["choices"]:
+            old = choices.get(new["index"])
+            if old is None:
+                choices[new["index"]] = new
+                continue
+            old["text"] += new["text"]
+            old |= {key: new[key] for key in ("finish_reason", "stop_reason") if key in new}
+            for key, values in (new["logprobs"] or {}).items():
+                kept = old["logprobs"] = old["logprobs"] or {}
+                kept[key] = None if values is None else [*(kept.get(key) or ()), *values]
+    return {"choices": [choices[index] for index in sorted(choices)], "usage": chunks[-1]["usage"]}
+
+
+def comparable(answer: dict[str, Any]) -> dict[str, Any]:
+    """What a client gets to see of an answer; ids of calls are random."""
+    choices = []
+    for choice in answer["choices"]:
+        message = choice.get("message")
+        shown = {key: choice.get(key) for key in ("index", "text", "logprobs", "finish_reason", "stop_reason")}
+        if message is not None:
+            shown |= {key: message.get(key) for key in ("role", "content", "reasoning_content")}
+            shown["calls"] = [
+                (call["type"], call["function"]["name"], call["function"]["arguments"])
+                for call in message.get("tool_calls") or ()
+            ]
+            if logprobs := choice["logprobs"]:
+                shown["logprobs"] = [(token["token"], token["logprob"]) for token in logprobs["content"]]
+        choices.append(shown)
+    usage = {key: answer["usage"][key] for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return {"choices": choices, "usage": usage}
