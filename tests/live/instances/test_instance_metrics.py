@@ -12,7 +12,7 @@ from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.support.live.client import generate
 from tests.support.live.crowd import Grpc, Heard, Http, together
 from tests.support.live.metric_lines import metrics, total
-from tests.support.live.repository_control import EXPLICIT, control, has_one_engine, touch
+from tests.support.live.repository_control import EXPLICIT, OPEN, control, has_one_engine, touch
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.waiting import becomes
 
@@ -26,6 +26,7 @@ def server(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "model": str(qwen25_folder),
         "engine": {"kind": "replay", "step_ms": 10.0, "slots": 4},
         "repository": {"bls_instance_count": 3},
+        "server": OPEN,
     }
     with serving(deployment, tmp_path_factory.mktemp("three"), flags=EXPLICIT) as started:
         yield started

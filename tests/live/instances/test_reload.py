@@ -14,6 +14,7 @@ from tests.support.live.client import Refused, generate
 from tests.support.live.crowd import Grpc, Heard, Http, together
 from tests.support.live.repository_control import (
     EXPLICIT,
+    OPEN,
     POLL,
     change_engine,
     control,
@@ -33,7 +34,11 @@ ROUNDS = 3
 
 @pytest.fixture(scope="module")
 def server(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    deployment = {"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 10.0, "slots": 64}}
+    deployment = {
+        "model": str(qwen25_folder),
+        "engine": {"kind": "replay", "step_ms": 10.0, "slots": 64},
+        "server": OPEN,
+    }
     with serving(deployment, tmp_path_factory.mktemp("reload"), flags=EXPLICIT) as started:
         yield started
 

@@ -20,6 +20,8 @@ from tests.support.live.waiting import becomes
 
 EXPLICIT = ("--model-control-mode=explicit", "--load-model=*")
 POLL = ("--model-control-mode=poll", "--repository-poll-secs=1")
+OPEN = {"open_apis": ["model-repository"]}
+"""`server` of a deployment whose models are loaded through the API, which is closed otherwise."""
 WITHIN_S = 30.0
 
 
