@@ -20,7 +20,7 @@ from hashlib import blake2b
 from threading import Event, Lock, Thread
 from typing import NamedTuple
 
-from ..engines.process.loads import Load
+from ..engines.process.loads import EngineLoad
 from ..engines.process.socket import connect_to, listen, same_user
 from .ack_ledger import AckLedger
 from .ack_tag import AckTag
@@ -72,7 +72,7 @@ class AckSender:
     `model` names the postprocessing model within the server: its processes share one queue.
     """
 
-    def __init__(self, find: Callable[[], Iterable[Load]], model: str) -> None:
+    def __init__(self, find: Callable[[], Iterable[EngineLoad]], model: str) -> None:
         self._find = find
         self._name = blake2b(model.encode(), digest_size=_NAME_BYTES).digest()
         self._peers: dict[int, socket.socket] = {}

@@ -7,6 +7,7 @@ model has an engine of its own: while the model is reloaded, the old one finishe
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from ..engines.process.supervisor import EngineSupervisor
 from ..ensemble.ack_ledger import AckLedger
 from ..ensemble.ack_socket import AckListener
 from ..ensemble.tagged_answer import TaggedTokenEncoder
-from ..errors import EngineError, InvalidRequest
+from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import split_sequences
 from ..serving.dispatcher import Dispatcher
@@ -58,6 +59,7 @@ class EngineModel:
         self._echo = settings.echo
         self._limits = read_limits(args)
         options = _engine_options(parameters)
+        _check_one_instance(args)
         self._own = instance.new_load()
         try:
             self._supervisor = self._start_engine(options)
@@ -158,6 +160,16 @@ class EngineModel:
             return
         self._dispatcher.cancel(responder.request_id)
         self._dispatcher.post(responder.acknowledge)
+
+
+def _check_one_instance(args: Mapping[str, str]) -> None:
+    groups = json.loads(args["model_config"]).get("instance_group", [])
+    count = sum(group.get("count", 1) * max(1, len(group.get("gpus", []))) for group in groups)
+    if count > 1:
+        raise ConfigurationError(
+            f"{args['model_name']}/config.pbtxt: instance_group has {count} instances; give it count 1, because one engine "
+            "serves all requests together"
+        )
 
 
 def _engine_options(parameters: Parameters) -> dict[str, Any]:

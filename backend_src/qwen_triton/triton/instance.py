@@ -1,4 +1,4 @@
-"""Which model of which repository and server this process runs: its labels in metrics, and where its engine is found.
+"""The instance of a model that this process runs: its labels in metrics, and where its engine is found.
 
 Everything comes from Triton's `initialize` arguments and the server's command line, so that a model may have any name,
 version and number of instances.

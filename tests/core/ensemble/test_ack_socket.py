@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from qwen_triton.engines.process.loads import Load
+from qwen_triton.engines.process.loads import EngineLoad
 from qwen_triton.ensemble import ack_socket
 from qwen_triton.ensemble.ack_ledger import AckLedger
 from qwen_triton.ensemble.ack_socket import AckListener, AckSender, decode_report, encode_report
@@ -49,13 +49,13 @@ class Loads:
 
     def __init__(self) -> None:
         self.folder = Path(mkdtemp(dir="/dev/shm"))
-        self.published: list[Load] = []
+        self.published: list[EngineLoad] = []
         self.listeners: dict[int, AckListener] = {}
 
     def open(self, number: int) -> Recorded:
         folder = self.folder / str(number)
         folder.mkdir(exist_ok=True)
-        load = Load("server", "/r", "tensorrt_llm", 1, number, 0, str(folder))
+        load = EngineLoad("server", "/r", "tensorrt_llm", 1, number, 0, str(folder))
         recorded = Recorded()
         self.listeners[number] = AckListener(recorded, load.acks_socket)
         self.listeners[number].start()

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from qwen_triton.engines.process.client import read_counters
-from qwen_triton.engines.process.loads import Load, current_load, server_identity
+from qwen_triton.engines.process.loads import EngineLoad, current_load, server_identity
 from qwen_triton.errors import ConfigurationError, EngineError
 from qwen_triton.tensors.contract import TENSORRT_LLM
 from qwen_triton_build.deployment.checkpoint_names import resolve_model
@@ -64,7 +64,7 @@ class LiveServer:
         """What the engine's process has counted since its start: `steps`, `tokens`, `running` … (engines.step)."""
         return read_counters(self.engine_load().engine_socket)
 
-    def engine_load(self, model: str = TENSORRT_LLM) -> Load:
+    def engine_load(self, model: str = TENSORRT_LLM) -> EngineLoad:
         """The current load of an engine model. Raises EngineError where none is published."""
         load = current_load(server_identity(self.pid), self.repository, model)
         if load is None:

@@ -38,7 +38,7 @@ FRESH_S = 0.2
 
 
 @dataclass(frozen=True)
-class Load:
+class EngineLoad:
     """One load of an engine model. `server`: `server_identity` of its tritonserver; `since_ns`: when it was published.
 
     `number`: random, below 2**31; names the load in the tags of its chunks.
@@ -72,7 +72,7 @@ class OwnLoad:
         """Descriptor of the folder's lock; a child process that inherits it keeps the lock."""
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         number = secrets.randbits(_NUMBER_BITS)
-        self.load = Load(server, _resolved(repository), model, version, number, 0, str(self.folder))
+        self.load = EngineLoad(server, _resolved(repository), model, version, number, 0, str(self.folder))
 
     def publish(self) -> None:
         """From here on other models of the server find the load."""
@@ -109,18 +109,18 @@ def server_identity(pid: int) -> str:
     return f"{os.stat('/proc/self/ns/pid').st_ino}:{pid}:{started}"
 
 
-def find_loads(server: str) -> list[Load]:
+def find_loads(server: str) -> list[EngineLoad]:
     """The published loads of this server, of all its engine models."""
     found = []
     for folder in _own_folders():
         with contextlib.suppress(OSError, ValueError, TypeError):  # not published, or removed meanwhile
-            load = Load(**json.loads((folder / "facts").read_text(encoding="utf-8")))
+            load = EngineLoad(**json.loads((folder / "facts").read_text(encoding="utf-8")))
             if load.server == server and load.folder == str(folder):
                 found.append(load)
     return found
 
 
-def current_load(server: str, repository: Path, model: str) -> Load | None:
+def current_load(server: str, repository: Path, model: str) -> EngineLoad | None:
     """The load to which new requests for `model` of `repository` go: of the highest version, the latest.
 
     Where the repository has no such model, that of the server's only other repository which has one.
