@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from uuid import uuid4
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import pytest
 
@@ -97,7 +99,8 @@ class ServedReplay:
     """A replay engine with options of its own, its dispatcher, and requests admitted there."""
 
     def __init__(self, tokenizer: Tokenizer, **options: object) -> None:
-        self.address = f"test-{uuid4()}"
+        self.folder = Path(mkdtemp(dir="/dev/shm"))
+        self.address = str(self.folder / "engine")
         self.tokenizer = tokenizer
         self.server = EngineServer(ReplayEngine(ReplayOptions(**options)), self.address)  # type: ignore[arg-type]
         self.thread = threading.Thread(target=self.server.run)
@@ -105,7 +108,7 @@ class ServedReplay:
 
     def open(self, max_in_flight: int = 0) -> Dispatcher:
         self.thread.start()
-        self.dispatcher = Dispatcher(EngineClient(self.address), max_in_flight)
+        self.dispatcher = Dispatcher(EngineClient(lambda: self.address), max_in_flight)
         self.dispatcher.start()
         return self.dispatcher
 
@@ -140,6 +143,7 @@ class ServedReplay:
         with suppress(OSError):  # a visitor, so that the server looks up and sees that it is to stop
             connect(self.address)[0].close()
         self.thread.join(WAIT_S)
+        rmtree(self.folder)
 
 
 @pytest.fixture
