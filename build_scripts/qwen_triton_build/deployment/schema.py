@@ -115,10 +115,14 @@ class Server(Section):
 
 
 class Deployment(Section):
-    """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
+    """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope.
+
+    `revision`: the commit, tag or branch of all its files: weights, tokenizer and chat template.
+    """
 
     model: Annotated[str, Field(min_length=1), AfterValidator(_checked_name)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
+    revision: Annotated[str, Field(min_length=1)] | None = None
     served_model_name: str = "qwen"
     engine: EngineSection
     build: Build | None = None
