@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
-from tests.live.conftest import Serve
+from tests.live.conftest import VOCABULARY, Serve
 from tests.support.live.client import Refused, generate, infer_grpc, stream_arrays, stream_grpc
 from tests.support.live.servers import LiveServer
 
@@ -103,19 +103,25 @@ def test_a_row_that_preprocessing_refuses_is_numbered(server: LiveServer, model:
             [{"lora_task_id": 0}, {"lora_task_id": 5}],
             "lora_task_id: LoRA is not supported by this engine; leave it out",
         ),
-        ([{"input_ids": [1, 2]}, {"input_ids": [1, -5]}], "input_ids: token ids must be in [0, "),
     ],
-    ids=["decoded", "too long", "unsupported", "engine"],
+    ids=["decoded", "too long", "unsupported"],
 )
 def test_a_row_at_fault_is_numbered_by_the_engine_model(
     server: LiveServer, rows: list[dict[str, Any]], message: str
 ) -> None:
-    """Whoever finds the fault: the model that decodes the request, or the engine in its own process."""
     asked = {"input_ids": [1, 2], "input_lengths": 2, "request_output_len": 3}
     with pytest.raises(Refused) as refusal:
         stream_grpc(server, TENSORRT_LLM, *({**asked, **row} for row in rows))
     assert str(refusal.value).startswith(message)
     assert str(refusal.value).endswith(" (row 1)")
+
+
+def test_a_row_that_the_engine_refuses_is_numbered(openvino_server: LiveServer) -> None:
+    """In its own process, for the one sequence that it is given; the field is the engine model's."""
+    asked = {"input_ids": [1, 2], "input_lengths": 2, "request_output_len": 3}
+    with pytest.raises(Refused) as refusal:
+        stream_grpc(openvino_server, TENSORRT_LLM, asked, {**asked, "input_ids": [1, -5]})
+    assert str(refusal.value) == f"input_ids: -5 is outside the vocabulary (0 to {VOCABULARY - 1}) (row 1)"
 
 
 @pytest.mark.parametrize(
