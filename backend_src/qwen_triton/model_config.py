@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,15 @@ def sibling_parameter(repository: Path, model: str, key: str) -> str | None:
     pattern = rf'key:\s*"{key}"\s*,?\s*value:?\s*\{{\s*string_value:\s*"([^"]*)"'
     found = re.search(pattern, sibling_config(repository, model))
     return Parameters(model, {key: found[1]}).text(key) if found else None
+
+
+def inherit_parameters(parameters: Parameters, repository: Path, owners: Mapping[str, str]) -> Parameters:
+    """`parameters` with each one that is not set as another model of the repository has it; `owners`: that model, by key."""
+    found = {
+        key: sibling_parameter(repository, model, key) for key, model in owners.items() if parameters.text(key) is None
+    }
+    given = {key: value for key, value in found.items() if value is not None}
+    return replace(parameters, values={**parameters.values, **given})
 
 
 def sibling_backend(repository: Path, model: str) -> str | None:

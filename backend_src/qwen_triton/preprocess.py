@@ -6,18 +6,28 @@ Finds everything that can be wrong with a request before an engine gets it. Know
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .chat.template import ChatTemplate
 from .engines.capabilities import check_honoured
 from .engines.engine import EngineInfo
-from .errors import InvalidRequest
+from .errors import CONTEXT_EXCEEDED, InvalidRequest
 from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
+from .text.text_stream import resolve_stops
 from .text.tokenizer import Tokenizer
 from .types import EngineRequest, GenerateRequest, PromptFormat, SamplingParams, TokenBias
 
 _UNKNOWN_CONTEXT = 32_768
 """Qwen2.5's context, where neither the tokenizer's folder nor the deployment gives one."""
+
+
+_REFUSED_OPTIONS = {
+    "allow_control_tokens": "control tokens of a message are plain text; a raw prompt may have them",
+    "chat_template": "the checkpoint's chat template is the only one",
+}
+"""Options of the chat template with the reason that their senders are given."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +40,16 @@ class Preprocessor:
     max_context: int | None = None
 
     def engine_requests(self, request: GenerateRequest, engine: EngineInfo | None = None) -> tuple[EngineRequest, ...]:
-        """One EngineRequest a sequence (one for a beam search). Raises InvalidRequest naming the field.
+        """One EngineRequest a sequence (one for a beam search) of a request with resolved stops. Raises InvalidRequest.
 
         `engine` None: its context and what it honours are not known here and not checked, as in the preprocessing model
         of an ensemble.
         """
-        ids = self._prompt_ids(request)
+        self._check_options(request.template_options)
+        context = self.context(engine)
+        ids = self._prompt_ids(request, context)
         self._check_ids(request.stop.token_ids, "stop_token_ids")
-        max_tokens = _output_length(len(ids), request.sampling.max_tokens, self.context(engine))
+        max_tokens = _output_length(len(ids), request.sampling.max_tokens, context, clamp=request.clamp_max_tokens)
         base = EngineRequest(
             token_ids=ids,
             sampling=_resolved(request.sampling, max_tokens),
@@ -53,29 +65,49 @@ class Preprocessor:
             check_honoured(engine.name, base)
         return split_sequences(base)
 
+    def resolve_stops(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` with the ids of stop strings that are control tokens (text_stream.resolve_stops). Raises InvalidRequest."""
+        return replace(request, stop=resolve_stops(request.stop, self.tokenizer, STOP_WORDS))
+
     def context(self, engine: EngineInfo | None = None) -> int:
         """The most tokens that prompt and answer may have together."""
         limits = (self.max_context, self.tokenizer.context_length, engine.max_context if engine else None)
         return min((limit for limit in limits if limit is not None), default=_UNKNOWN_CONTEXT)
 
-    def _prompt_ids(self, request: GenerateRequest) -> tuple[int, ...]:
+    @property
+    def context_fault(self) -> str:
+        """Why `max_context` cannot be honoured; empty if it can."""
+        most = self.tokenizer.context_length
+        if self.max_context is None or most is None or self.max_context <= most:
+            return ""
+        return f"{self.max_context} is more than the checkpoint's {most} tokens, which hold"
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuses options of the template that no caller may choose."""
+        for name, reason in _REFUSED_OPTIONS.items():
+            if name in options:
+                raise InvalidRequest(f"{reason}; leave it out", f"chat_template_kwargs.{name}")
+
+    def _prompt_ids(self, request: GenerateRequest, context: int) -> tuple[int, ...]:
         if request.token_ids is not None:
             ids = request.token_ids
-            self._check_ids(ids)
+            if len(ids) < context:
+                self._check_ids(ids)
         elif request.messages is not None:
-            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options))
+            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options, context))
         else:
-            ids = self._encode_text(request.prompt or "", request)
+            ids = self._encode_text(request.prompt or "", request, context)
         if not ids:
             raise InvalidRequest("the prompt is empty", TEXT_INPUT)
         return ids
 
-    def _encode_text(self, text: str, request: GenerateRequest) -> tuple[int, ...]:
+    def _encode_text(self, text: str, request: GenerateRequest, context: int) -> tuple[int, ...]:
         if not text:
             raise InvalidRequest("the prompt is empty", TEXT_INPUT)
         if (request.prompt_format or self.prompt_format) == "chat":
             message = {"role": "user", "content": text}
-            return tuple(self.template.encode((message,), request.tools, request.template_options))
+            return tuple(self.template.encode((message,), request.tools, request.template_options, context))
+        self.tokenizer.check_length(text, context)
         return tuple(self.tokenizer.encode(text, control_tokens=True))
 
     def _end_ids(self, end_id: int | None, ignore_eos: bool) -> tuple[int, ...]:
@@ -92,7 +124,8 @@ class Preprocessor:
         stop = request.stop
         if stop.include_in_output or request.sampling.min_tokens:
             return ()
-        return self._words(stop.strings, STOP_WORDS)
+        strings = (string for string in stop.strings if string not in self.tokenizer.special_tokens)
+        return self._words(tuple(strings), STOP_WORDS)
 
     def _words(self, words: tuple[str, ...], field: str) -> tuple[tuple[int, ...], ...]:
         """Words as token sequences, as this tokenizer encodes each of them alone."""
@@ -113,22 +146,22 @@ class Preprocessor:
                 raise InvalidRequest(f"token id {token} is not in [0, {self.tokenizer.vocab_size})", field)
 
 
-def _output_length(prompt_tokens: int, max_tokens: int | None, context: int) -> int:
-    """`max_tokens`, or the rest of the context. Raises InvalidRequest for what cannot fit."""
+def _output_length(prompt_tokens: int, max_tokens: int | None, context: int, *, clamp: bool) -> int:
+    """`max_tokens`, or the rest of the context; with `clamp` the smaller of them. Raises InvalidRequest for what cannot fit."""
     room = context - prompt_tokens
     if room < 1:
         raise InvalidRequest(
-            f"the prompt has {prompt_tokens} tokens; with at least one for the answer, "
-            f"the context of {context} is full: shorten it",
+            f"{CONTEXT_EXCEEDED} {context} tokens. However, the prompt resulted in {prompt_tokens} tokens, "
+            "which leaves none for an answer; shorten it",
             TEXT_INPUT,
         )
-    if max_tokens is not None and max_tokens > room:
+    if max_tokens is not None and max_tokens > room and not clamp:
         raise InvalidRequest(
             f"{max_tokens} is too large: the prompt has {prompt_tokens} tokens and the context is "
             f"{context}, which leaves {room}",
             "max_tokens",
         )
-    return max_tokens or room
+    return min(max_tokens or room, room)
 
 
 def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:

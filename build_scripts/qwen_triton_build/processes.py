@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from .private_files import UMASK, keep_files_private
@@ -20,16 +22,40 @@ from .private_files import UMASK, keep_files_private
 _PR_SET_PDEATHSIG = 1
 
 
-def _before_it_runs() -> None:
+_MOST_DESCRIPTORS = 1 << 20
+
+
+def raise_descriptor_limit() -> None:
+    """Raises this process's soft limit of open files to the hard one; its children inherit it.
+
+    Each connection is an open file, and the usual soft limit of 1024 is less than one port may get.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _prepare_child(stack_bytes: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     keep_files_private()
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = stack_bytes if hard == resource.RLIM_INFINITY else min(stack_bytes, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
 
 
 class ChildProcess:
-    """A command that can be started, and started again after its end. Knows nothing of what the process does."""
+    """A command that can be started, and started again after its end. Knows nothing of what the process does.
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
+    `stack_bytes`: the least that the stack of each of its threads may grow to, where the hard limit allows it.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, stack_bytes: int = 0
+    ) -> None:
         self.command = list(command)
+        self._stack_bytes = stack_bytes
         self._environment = dict(environment)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +76,7 @@ class ChildProcess:
             stderr=log,
             start_new_session=True,
             umask=UMASK,
-            preexec_fn=_before_it_runs,
+            preexec_fn=partial(_prepare_child, self._stack_bytes),
         )
 
     def poll(self) -> int | None:

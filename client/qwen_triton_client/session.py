@@ -23,7 +23,7 @@ from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.tensors.text_inputs import encode_generate
-from qwen_triton.tensors.text_outputs import LOGPROB_OUTPUTS, TEXT_OUTPUTS
+from qwen_triton.tensors.text_outputs import wanted_text_outputs
 from qwen_triton.types import GenerateRequest
 
 from .chat_answer import ChatAnswer, ChatResult
@@ -112,13 +112,13 @@ class Session:
         """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""
         model = self.model
         arrays = fit_arrays(encode_generate(request), model)
-        names = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)
-        outputs = wanted_outputs(names, model)
+        sampling = request.sampling
+        outputs = wanted_outputs(wanted_text_outputs(sampling), model)
+        several = request.stream or (sampling.n > 1 and model.decoupled)  # whole answers are a response each
         request_id = request_id or uuid.uuid4().hex
-        responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, request.stream)
+        responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, several)
         if TENSORRT_LLM in model.steps:
             responses = EnsembleResponses(responses, self._transport, request_id)
-        sampling = request.sampling
         return TextAnswer(responses, max(sampling.n, sampling.beam_width), bool(request.accumulate) and request.stream)
 
     def close(self) -> None:

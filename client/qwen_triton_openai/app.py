@@ -4,6 +4,8 @@ Keys of the ASGI scope that middleware sets for the endpoints:
     request_id        the id under which Triton logs the request
     triton_metadata   gRPC metadata for Triton, such as traceparent
     observer          an observer.Observer of the answer
+    add_sequences     counts the sequences of a request against the limits of its key
+    admission         the request's slots, queue.SlotClaim
     send_body         the server's own `send`: a stream's chunks bypass the middleware, which only reads headers
 The key that an endpoint sets for the middleware once it has read the body:
     caller_notes      `user` and `metadata` of the request, as far as given
@@ -20,6 +22,7 @@ from . import errors
 from .backend.triton import Backend, GrpcTriton
 from .endpoints import chat, completions, health, models, tokenization
 from .endpoints.chat_page import add_chat_page
+from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
 from .middleware.drain import Drain
 from .middleware.stack import install_middleware
@@ -48,5 +51,6 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
     add_document(app)
     if settings.chat_page:
         add_chat_page(app)
+    app.add_middleware(HeadMiddleware)
     install_middleware(app, settings, drain)
     return app

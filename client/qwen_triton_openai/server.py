@@ -12,15 +12,18 @@ import uvicorn
 
 from .app import create_app
 from .backend.grpc_pool import host_port
+from .http_protocol import bounded_protocol
 from .service import Service
 from .settings import ShimSettings, check_certificate
 
+_LINGER_S = 0.25
+"""After the drain, connections that are still open: a client that sends its next request now is refused, not cut off."""
 _COLLECTIONS = (20_000, 5, 2)
 """Thresholds of the garbage collector (`gc.set_threshold`); Python's defaults are 700, 10 and 10."""
 
 
 class _DrainingServer(uvicorn.Server):
-    """Drains after the first SIGTERM or SIGINT before it stops; a second signal stops it at once."""
+    """Drains after the first SIGTERM, SIGINT or SIGHUP before it stops; a second signal stops it at once."""
 
     def __init__(self, config: uvicorn.Config, settings: ShimSettings) -> None:
         super().__init__(config)
@@ -30,7 +33,7 @@ class _DrainingServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(name, self._on_signal)
         yield
 
@@ -44,6 +47,8 @@ class _DrainingServer(uvicorn.Server):
         service = self.config.app.state.service  # type: ignore[union-attr]  # uvicorn takes other kinds of application too
         assert isinstance(service, Service)
         await service.drain.leave(self._settings.drain_notice_s, self._settings.drain_s)
+        if self.server_state.connections:
+            await asyncio.sleep(_LINGER_S)
         self.should_exit = True
 
 
@@ -59,7 +64,8 @@ def serve(settings: ShimSettings) -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(settings),
+        ws="none",
         lifespan="on",
         access_log=False,
         log_level="warning",

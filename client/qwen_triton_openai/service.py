@@ -10,13 +10,15 @@ from typing import Any
 from starlette.requests import Request
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.limits import check_requests, sequences_of, too_many, utf8_bytes
 from qwen_triton.types import GenerateRequest
 
 from .answers.response import AnswerReader
+from .backend.context_length import ContextLength
 from .backend.generation import Generation, PromptGenerations
 from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
-from .errors import ApiError, to_api_error
+from .errors import ApiError, bad_request, to_api_error
 from .middleware.drain import Drain
 from .observer import Observer, Observers
 from .settings import ShimSettings
@@ -30,6 +32,7 @@ class Service:
         self.backend = backend
         self.drain = drain
         self.created = int(time.time())
+        self.context = ContextLength(backend, settings.preprocessing_model)
         self.readiness = {
             model: ModelReadiness(backend, model, settings) for model in dict.fromkeys(settings.models.values())
         }
@@ -55,21 +58,36 @@ class Service:
         `name`: the served model; `names`: the model's name of a parameter → the endpoint's. Raises ApiError.
         """
         model = self.triton_model(name)
+        await self._admit(request, requests, names)
         observer: Observer = self.readiness[model]
         if record := request.scope.get("observer"):
             observer = Observers(observer, record)
         observer.on_request(name, requests[0].stream, requests[0].sampling.n)
         return AnswerReader(await self._generate(request, model, requests, names), observer, names)
 
+    async def _admit(self, request: Request, requests: Sequence[GenerateRequest], names: Mapping[str, str]) -> None:
+        """Returns when the request may generate. Raises ApiError for what is above a limit, of the table or of its key."""
+        try:
+            check_requests(requests, self.settings.limits)
+        except QwenTritonError as error:
+            raise to_api_error(error, names) from None
+        sequences = sum(map(sequences_of, requests))
+        if add_sequences := request.scope.get("add_sequences"):
+            add_sequences(sequences)
+        if admission := request.scope.get("admission"):
+            await admission.enter(sequences)
+
     async def _generate(
         self, request: Request, model: str, requests: Sequence[GenerateRequest], names: Mapping[str, str]
     ) -> Generation:
-        request_id = request.scope.get("request_id") or secrets.token_hex(12)
+        name = request.scope.get("request_id", "")
         metadata = request.scope.get("triton_metadata", ())
         sent: list[Generation] = []
         try:
             for each in requests:
-                sent.append(await self.backend.generate(model, each, request_id=request_id, metadata=metadata))
+                # Callers may give several requests one id; the engine model refuses a second one under a running id.
+                unique = f"{name}-{secrets.token_hex(4)}"
+                sent.append(await self.backend.generate(model, each, request_id=unique, metadata=metadata))
         except QwenTritonError as error:
             for generation in sent:
                 generation.cancel()
@@ -78,7 +96,19 @@ class Service:
 
 
 def note_caller(request: Request, given: Mapping[str, Any]) -> None:
-    """Leaves `user` and `metadata` in the scope for the access log. They do not affect the answer."""
+    """Leaves `user` and `metadata` in the scope for the access log. They do not affect the answer.
+
+    Raises ApiError for what is above a limit.
+    """
+    limits, metadata = service_of(request).settings.limits, given.get("metadata", {})
+    sizes = {
+        "user_bytes": ("user", utf8_bytes((given.get("user", ""),))),
+        "metadata": ("metadata", len(metadata)),
+        "metadata_bytes": ("metadata", utf8_bytes((*metadata, *metadata.values()))),
+    }
+    for limit, (param, size) in sizes.items():
+        if size > (most := getattr(limits, limit)):
+            raise bad_request(f"{param}: {too_many(limit, size, most)}", param)
     request.scope["caller_notes"] = {name: given[name] for name in ("user", "metadata") if name in given}
 
 

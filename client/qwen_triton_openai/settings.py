@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
+from qwen_triton.tensors.limits import Limits
 
+
+def _host(text: str) -> str:
+    try:
+        usable = bool(text.strip()) and text.isprintable() and text.encode("idna") != b""
+    except UnicodeError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "expected an address or a name whose parts have 1 to 63 characters, such as 127.0.0.1 or 0.0.0.0"
+        )
+    return text
+
+
+def _path(path: Path) -> Path:
+    parts = [part.encode("utf-8", "surrogateescape") for part in path.parts]
+    if any(b"\0" in part or len(part) > _LONGEST_PART for part in parts) or len(bytes(path)) > _LONGEST_PATH:
+        raise ValueError(f"expected a path whose parts have at most {_LONGEST_PART} bytes and no NUL")
+    return path
+
+
+_LONGEST_PART, _LONGEST_PATH = 255, 4000
+"""Bytes of a path that Linux takes."""
+Host = Annotated[str, AfterValidator(_host)]
+PathCheck = AfterValidator(_path)
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
-File = Annotated[Path, Field(strict=False)]
+File = Annotated[Path, Field(strict=False), PathCheck]
 """A path, also where the deployment has it as text."""
 
 FILES = ("api_keys_file", "tls_certificate", "tls_key")
@@ -30,6 +55,9 @@ class MiddlewareSettings(BaseModel):
     keys, of all clients together.
     `max_in_flight`: requests that generate at once; `max_queued`: further requests that wait; `queue_timeout_s`: the
     longest wait.
+    `limits`: the deployment's table of limits, which is a section of its own there.
+    `header_timeout_s`: the longest that a client may take from the start of a connection or of a request to the end of
+    its headers; `body_timeout_s`: from there to the end of the body.
     `metrics_need_key`: /metrics needs a key too.
     `tls_certificate`: PEM with the chain; `tls_key`: its key, unless the same file has it.
     `otlp_endpoint`: the collector of traces, such as http://localhost:4318/v1/traces (needs the extra `otel`).
@@ -42,6 +70,9 @@ class MiddlewareSettings(BaseModel):
     tokens_per_minute: NonNegative = 0
     concurrency: NonNegative = 0
     max_body_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    limits: Limits = Limits()
+    header_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    body_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     max_messages: Annotated[int, Field(ge=1)] = 2048
     max_in_flight: NonNegative = 1024
     max_queued: NonNegative = 1024
@@ -65,6 +96,8 @@ class ShimSettings(MiddlewareSettings):
     `enabled`: `qwen-triton serve` starts a shim beside the server.
     `models`: served names, each with the Triton model that answers.
     `temperature`, `top_p`: defaults of a request, the same as OpenAI's.
+    `unknown_parameters`: a parameter that is not known or not supported is refused, or taken, left out and named in the
+    header X-Ignored-Parameters and the access log.
     `keep_alive_s`: a stream that is silent for so long carries a comment; 0 = none.
     `drain_notice_s`: after SIGTERM readiness fails at once, but requests are still accepted for so long, so that load
     balancers can move on; `drain_s`: time that accepted requests then have to finish.
@@ -73,14 +106,15 @@ class ShimSettings(MiddlewareSettings):
     """
 
     enabled: bool = True
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
     models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})
     preprocessing_model: str = PREPROCESSING
     postprocessing_model: str = POSTPROCESSING
-    temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    unknown_parameters: Literal["refuse", "ignore"] = "refuse"
     max_prompts: Positive = 128
     keep_alive_s: Seconds = 0.0
     drain_notice_s: Seconds = 0.0

@@ -48,6 +48,7 @@ SAMPLES: Mapping[str, Any] = {
     "stop": ["a", "b"], "stop_token_ids": [5, 6], "bad_words": ["no"], "logit_bias": {5: -2.0},
     "bias_words": {"maybe": 3.0}, "prompt_format": "chat", "chat_template_kwargs": {"enable_thinking": False},
     "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True, "parallel_tool_calls": False,
+    "clamp_max_tokens": True,
 }  # fmt: skip
 
 
@@ -342,8 +343,8 @@ class StopsFirst(Played):
     def describe(self, model: str) -> DeclaredModel:
         return replace(declared(contract.ENGINE_INPUTS), name=model)
 
-    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, stream: bool) -> Played:
-        del outputs, stream
+    def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, several: bool) -> Played:
+        del outputs, several
         self.asked.append(f"{model.name} {request_id} stop={bool(arrays['stop'].any())}")
         return Played()
 

@@ -4,8 +4,9 @@ A tritonserver with the replay engine answers rounds of clients: both models, gR
 strings; some leave in mid-answer, some send what is refused, some have a short queue timeout. gRPC clients of the
 ensemble leave by stock's `stop` request, as a Session does, because tritonserver 2.51 can abort when such a stream is
 cancelled (docs/exact-text.md). Every answer's text is compared with its script.
-Prints requests, mismatches, errors by kind, the engine's slots, and each process's memory at start and end; exits 1
-on a mismatch, an error that is not expected, or a slot that is not free at the end.
+Prints each process's resident memory over time; at the end requests, mismatches, errors by kind, the engine's slots, and
+each process's growth per 10,000 requests in the second half of the time, when caches and arenas are full. Exits 1 on a
+mismatch, an error that is not expected, or a slot that is not free at the end.
 """
 
 from __future__ import annotations
@@ -35,6 +36,34 @@ from tests.support.live.waiting import becomes
 
 WARM_UP_ROUNDS = 3
 FREE_S = 5.0
+
+
+class MemoryOverTime:
+    """Resident memory of each process in MiB, read every `every_s` seconds and printed as a row of a table."""
+
+    def __init__(self, server: LiveServer, every_s: float) -> None:
+        self._server = server
+        self._every_s = every_s
+        self._began = time.monotonic()
+        self._next = self._began
+        self._rows: list[tuple[int, dict[str, float]]] = []
+
+    def read(self, requests: int) -> None:
+        """Reads and prints, if it is time to; `requests` is how many have been answered so far."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._every_s
+        memory = memory_mib(self._server)
+        if not self._rows:
+            print(f"resident memory, MiB\n{'minutes':>8}{'requests':>10}" + "".join(f"{n:>18}" for n in sorted(memory)))
+        self._rows.append((requests, memory))
+        minutes = (time.monotonic() - self._began) / 60
+        print(f"\r{minutes:8.1f}{requests:10}" + "".join(f"{memory[n]:18.1f}" for n in sorted(memory)), flush=True)
+
+    def growth(self) -> dict[str, float]:
+        """MiB per 10,000 requests by process, from the middle of the time to its end."""
+        (first, before), (last, after) = self._rows[len(self._rows) // 2], self._rows[-1]
+        return {n: 1e4 * (after[n] - before[n]) / max(1, last - first) for n in sorted(after) if n in before}
 
 
 @dataclass(frozen=True)
@@ -111,10 +140,11 @@ def _name(command: list[str]) -> str:
     return "engine" if "qwen_triton.engines.process.main" in command else Path(command[0]).name
 
 
-def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int) -> int:
+def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int, every_s: float) -> int:
     """Runs rounds for `seconds` and prints the result; returns the exit code."""
     faults: Counter[str] = Counter()
-    asked, late, rounds, before = 0, 0, 0, {}
+    asked, late, rounds = 0, 0, 0
+    memory = MemoryOverTime(server, every_s)
     end = time.monotonic() + seconds
     while time.monotonic() < end or rounds <= WARM_UP_ROUNDS:
         batch = list(islice(source, callers))
@@ -124,23 +154,22 @@ def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers
                 faults[fault] += 1
                 print(f"{fault}: expected {question.text!r}, heard {heard}")
         asked, rounds = asked + len(batch), rounds + 1
-        before = before or (memory_mib(server) if rounds == WARM_UP_ROUNDS else {})
+        if rounds >= WARM_UP_ROUNDS:
+            memory.read(asked)
         print(f"\r{asked} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
     free = becomes(server.is_free, FREE_S)
-    _print_result(asked, late, faults, before, memory_mib(server), free)
+    _print_result(asked, late, faults, memory.growth(), free)
     return 1 if faults or not free else 0
 
 
-def _print_result(
-    asked: int, late: int, faults: Counter[str], before: dict[str, float], after: dict[str, float], free: bool
-) -> None:
+def _print_result(asked: int, late: int, faults: Counter[str], growth: dict[str, float], free: bool) -> None:
     errors = {kind: count for kind, count in faults.items() if kind != "mismatch"}
     print(f"\nrequests {asked}, of which {late} waited too long for a slot")
     print(f"mismatches {faults['mismatch']}\nerrors {errors or 'none'}")
     print(f"slots at the end: {'all free' if free else 'NOT free'}")
-    print(f"{'memory, MiB':24}{'start':>8}{'end':>8}")
-    for name, end in after.items():
-        print(f"{name:24}{before.get(name, 0):8.0f}{end:8.0f}")
+    print("growth in the second half, MiB per 10,000 requests")
+    for name, mib in growth.items():
+        print(f"{name:24}{mib:8.2f}")
 
 
 def main() -> int:
@@ -149,6 +178,7 @@ def main() -> int:
         prog="python -m tests.tools.soak", description="mixed traffic against a real server, every answer checked"
     )
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--every", type=float, default=30.0, metavar="S", help="seconds between two readings of memory")
     parser.add_argument("--callers", type=int, default=64, help="requests of one round, all at once")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     parser.add_argument("--http", type=float, default=0.5, help="share of the clients that come over HTTP, 0 to 1")
@@ -166,7 +196,7 @@ def main() -> int:
         print(f"seed {options.seed}, {options.callers} callers at once, {options.minutes:g} minutes")
         draw = random.Random(options.seed)
         source = questions(server, Tokenizer.from_folder(folder), draw, options.http)
-        return soak(server, source, options.minutes * 60, options.callers)
+        return soak(server, source, options.minutes * 60, options.callers, options.every)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,17 @@ class ChunkReceiver(Protocol):
         """Handles new tokens of the sequence `key`. The chunk's lists are the receiver's from here on."""
 
     def on_refusal(self, key: int, error: QwenTritonError) -> None:
-        """Handles a sequence that the engine did not take.
+        """Handles a sequence that the engine did not take, or does not go on with.
 
-        `error`: InvalidRequest for what the engine does not support, Unavailable when no slot was free in time.
+        `error`: InvalidRequest for what the engine does not support, Unavailable when no slot was free in time or the
+        engine's process has ended.
         """
 
 
 class EngineLink(Protocol):
     """Connection to one engine. Any thread may submit and cancel; one thread receives.
 
-    A connection that is lost ends each of its sequences with a chunk of finish «error».
+    A connection that is lost ends each of its sequences with a refusal or a chunk of finish «error».
     """
 
     def info(self) -> EngineInfo:

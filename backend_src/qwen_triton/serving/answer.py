@@ -5,7 +5,7 @@ Knows neither Triton nor when a response is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,13 +69,22 @@ class AnswerEncoder(Protocol):
         """A stream for sequence `sequence` of prompt `row`."""
 
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
-        """A streamed chunk as arrays of shape [1, 1] or [1, 1, tokens]."""
+        """A streamed chunk as arrays of shape [1, 1] or [1, 1, tokens]; a text is [1]."""
 
-    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
-        """All rows with all their sequences as arrays of shape [rows, sequences] or [rows, sequences, tokens]."""
+    def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
+        """Whole answers of some prompts, by the prompt's row, as arrays [rows, sequences] or [rows, sequences, tokens].
+
+        The sequences of a row follow each other. Texts are [rows * sequences].
+        """
 
 
-def fill_rows(rows: Sequence[Sequence[SequenceAnswer]]) -> list[list[SequenceAnswer]]:
+def fill_rows(rows: Iterable[Sequence[SequenceAnswer]]) -> list[list[SequenceAnswer]]:
     """Rows of equal length: a row with fewer sequences than the longest gets empty ones, because arrays have no gaps."""
-    most = max(map(len, rows))
-    return [[*answers, *(SequenceAnswer(n) for n in range(len(answers), most))] for answers in rows]
+    given = list(rows)
+    most = max(map(len, given))
+    return [[*answers, *(SequenceAnswer(n) for n in range(len(answers), most))] for answers in given]
+
+
+def places_of(rows: Mapping[int, Sequence[SequenceAnswer]]) -> list[tuple[int, int]]:
+    """(row, first sequence) of each row."""
+    return [(row, answers[0].sequence if answers else 0) for row, answers in rows.items()]

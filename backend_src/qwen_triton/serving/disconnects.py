@@ -63,6 +63,11 @@ class DisconnectWatcher:
         """Calls `send` after FINAL_RESPONSE_DELAY_S seconds: it ends the request of a client that was found gone."""
         self._delayed.append((time.monotonic() + FINAL_RESPONSE_DELAY_S, send))
 
+    @property
+    def pending(self) -> bool:
+        """Whether final responses are still delayed."""
+        return bool(self._delayed)
+
     def _send_delayed(self, until: float) -> None:
         while self._delayed and self._delayed[0][0] <= until:
             self._delayed.popleft()[1]()

@@ -1,49 +1,72 @@
 """A reply: one Triton request from its admission to its last response.
 
-Rows are the request's prompts; each has one or more sequences. A streamed response holds new text of one sequence, any
-other one holds all rows in order. Knows neither Triton (`Responder`) nor which arrays a response has (`AnswerEncoder`).
+Rows are the request's prompts; each has one or more sequences. A streamed response holds new text of one sequence. A
+whole answer is a response for each sequence, as stock sends it, or, from a model that may send one response only, a
+response with all rows in order. Knows neither Triton (`Responder`) nor which arrays a response has (`AnswerEncoder`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import Cancelled
+from ..errors import Cancelled, InvalidRequest, QwenTritonError
 from ..tensors.arrays import Array
 from ..types import EngineRequest, TextChunk, TokenChunk
 from .answer import AnswerEncoder, ChoiceIndex, SequenceAnswer, Stream
 from .request_metrics import RequestTimer
 
 
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What is generated for one prompt, and how it is sent.
+
+    `keep`: how many of the sequences (or of the beams of the only one) are sent, the likeliest ones. `streamed`: a response
+    for each chunk with text.
+    """
+
+    sequences: Sequence[EngineRequest]
+    streamed: bool
+    keep: int
+
+    @property
+    def ranked(self) -> bool:
+        """Whether what is sent is known at the end of all sequences only."""
+        return len(self.sequences) > self.keep or self.sequences[0].sampling.beam_width > 1
+
+
 class Reply:
     """Makes responses of a request's chunks. Used by one thread at a time, that of its sender.
 
-    `rows[r]`: the sequences generated for prompt r. `keep`: how many of them are sent, the likeliest ones. `streamed`:
-    a response for each chunk with text, else one response at the end.
+    `rows[r]`: the plan for prompt r. `at_once`: one response holds all whole answers; no row is streamed then. `call`: a
+    random name by which it is cancelled.
     """
 
     def __init__(
         self,
         responder: Responder,
-        rows: Sequence[Sequence[EngineRequest]],
+        rows: Sequence[RowPlan],
         encoder: AnswerEncoder,
         timer: RequestTimer,
         *,
-        streamed: bool,
-        keep: int,
+        at_once: bool,
+        call: str = "",
     ) -> None:
+        self.call = call
         self.request_id = responder.request_id
-        self.requests = [request for row in rows for request in row]
+        self.requests = [request for row in rows for request in row.sequences]
         """All sequences, row by row; their places in it are the indexes that `add_chunk` takes."""
+        self.sequences = sum(request.sampling.beam_width for request in self.requests)
+        """How many an engine generates: a beam search is one of `requests` and has several."""
         self.begun = False
         """Whether a chunk has been added."""
         self._responder = responder
         self._encoder = encoder
         self._timer = timer
-        self._streamed = streamed
-        self._keep = keep
-        self._indexes = [(r, i) for r, row in enumerate(rows) for i in range(len(row))]
+        self._rows = rows
+        self._at_once = at_once
+        self._indexes = [(r, i) for r, row in enumerate(rows) for i in range(len(row.sequences))]
         self._open = set(range(len(self.requests)))
         self._streams: dict[tuple[int, int], tuple[Stream, SequenceAnswer]] = {}
         self._answers: list[list[SequenceAnswer]] = [[] for _ in rows]
@@ -69,6 +92,11 @@ class Reply:
         self._timer.failed(error)
         self._responder.fail(error)
 
+    def numbered(self, index: int, error: QwenTritonError) -> QwenTritonError:
+        """The error of sequence `index`, with its prompt's number if it is the caller's fault and there are several prompts."""
+        several = len(self._answers) > 1
+        return error.in_row(self._indexes[index][0]) if several and isinstance(error, InvalidRequest) else error
+
     def client_gone(self) -> bool:
         """Whether the client has disconnected. A round trip to the server; any thread may ask."""
         return self._responder.gone()
@@ -89,22 +117,45 @@ class Reply:
         self._timer.tokens(len(piece.token_ids))
         if piece.finish is not None:
             self._timer.finished(piece)
-        final = not self._open
-        if self._streamed:
+        if self._rows[row].streamed:
             choice = ChoiceIndex(row, answer.sequence, len(self.requests) == 1, answer.end is None)
             answer.end = piece
-            self._responder.write(self._encoder.piece(piece, choice), final=final and piece.finish is not None)
-        else:
-            answer.add(piece)
-            if final:
-                self._responder.write(self._encoder.whole([self._best(row) for row in self._answers]), final=True)
+            final = piece.finish is not None and not self._open
+            self._responder.write(self._encoder.piece(piece, choice), final=final)
+            return
+        answer.add(piece)
+        if self._at_once:
+            if not self._open:
+                whole = {r: self._best(r) for r in range(len(self._rows))}
+                self._responder.write(self._encoder.whole(whole), final=True)
+        elif piece.finish is not None:
+            self._write_apart(row, answer)
 
-    def _best(self, answers: list[SequenceAnswer]) -> list[SequenceAnswer]:
+    def _write_apart(self, row: int, ended: SequenceAnswer) -> None:
+        """Writes whole answers of a row that are due now that one of its sequences has ended.
+
+        Beams are one response, as stock has them; what is ranked waits for the row's last sequence.
+        """
+        plan = self._rows[row]
+        if not plan.ranked:
+            due = [[ended]]
+        elif any(self._indexes[index][0] == row for index in self._open):
+            due = []
+        else:
+            best = self._best(row)
+            due = [best] if plan.sequences[0].sampling.beam_width > 1 else [[answer] for answer in best]
+        for number, answers in enumerate(due, 1):
+            final = number == len(due) and not self._open
+            self._responder.write(self._encoder.whole({row: answers}), final=final)
+
+    def _best(self, row: int) -> list[SequenceAnswer]:
         """In order of their sequence; where more were generated than are kept, the likeliest ones, likeliest first."""
-        ranked = sorted(answers, key=lambda a: a.sequence)
-        if len(ranked) <= self._keep:
-            return ranked
-        return sorted(ranked, key=lambda a: -a.cum_log_prob)[: self._keep]
+        ranked, keep = sorted(self._answers[row], key=lambda a: a.sequence), self._rows[row].keep
+        if len(ranked) > keep:
+            ranked = sorted(ranked, key=lambda a: -a.cum_log_prob)[:keep]
+            for place, answer in enumerate(ranked):
+                answer.sequence = place
+        return ranked
 
 
 class Responder(Protocol):

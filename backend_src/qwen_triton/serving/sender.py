@@ -80,6 +80,11 @@ class Sender:
         if self._asleep:
             self._wake()
 
+    @property
+    def has_posted(self) -> bool:
+        """Whether actions wait for this sender's thread."""
+        return bool(self._posted)
+
     def send_batch(self) -> None:
         """Runs what was posted, then builds up to 16 responses, first chunks first, and sends them.
 

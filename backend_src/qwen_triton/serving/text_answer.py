@@ -8,15 +8,17 @@ from typing import Any
 from ..chat.reader import ChatReader, opens_thinking
 from ..chat.tool_formats.hermes import HERMES
 from ..tensors.arrays import Array
+from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
-from .answer import ChoiceIndex, SequenceAnswer, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of
 
 
 class TextEncoder:
-    """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes the text where a row does not say."""
+    """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes a whole answer where a row does not
+    say; a stream has it only where its row asks for it, as stock's engine has it."""
 
     def __init__(
         self, rows: Sequence[GenerateRequest], tokenizer: Tokenizer, *, skip_special_tokens: bool, echo: bool
@@ -24,10 +26,11 @@ class TextEncoder:
         self._rows = rows
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
-        self._echoes = {r: "" for r, row in enumerate(rows) if (echo if row.echo is None else row.echo)}
+        echoed = ((echo and not row.stream) if row.echo is None else row.echo for row in rows)
+        self._echoes = {r: "" for r, told in enumerate(echoed) if told}
         self._streams: dict[tuple[int, int], TextStream] = {}
         self._thinking = [False] * len(rows)
-        self._logprobs = any(row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows)
+        self._logprobs = [row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows]
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
         given = self._rows[row]
@@ -50,21 +53,24 @@ class TextEncoder:
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]
         echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
-        return encode_text_piece(
+        arrays = encode_text_piece(
             piece._replace(text=echo + piece.text) if echo else piece,
-            None if choice.only else (choice.row, choice.sequence),
+            (choice.row, choice.sequence),
             usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
-            logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs else None,
+            logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
         )
+        return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
-    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
-        full = fill_rows(rows)
-        chunks = [[_whole(a, self._echoes.get(r, "")) for a in row] for r, row in enumerate(full)]
-        logprobs = (
-            [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if self._logprobs else None
-        )
-        return encode_text_whole(chunks, self._thinking, logprobs)
+    def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
+        chunks = [
+            [_whole(a, self._echoes.get(r, "")) for a in answers]
+            for r, answers in zip(rows, fill_rows(rows.values()), strict=True)
+        ]
+        told = any(self._logprobs[r] for r in rows)
+        logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
+        arrays = encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+        return _without_counts(arrays, [self._rows[r] for r in rows])
 
 
 def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
@@ -78,6 +84,15 @@ def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Calla
         return reader.over
 
     return closed
+
+
+def _without_counts(arrays: dict[str, Array], rows: Sequence[GenerateRequest]) -> dict[str, Array]:
+    """The outputs without a token count that none of the rows wants."""
+    counted = {
+        NUM_INPUT_TOKENS: any(row.counts_input for row in rows),
+        NUM_OUTPUT_TOKENS: any(row.counts_output for row in rows),
+    }
+    return {name: array for name, array in arrays.items() if counted.get(name, True)}
 
 
 def _whole(answer: SequenceAnswer, echo: str) -> TextChunk:

@@ -9,32 +9,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from ..errors import InvalidRequest
 from ..tensors.arrays import Array
-from ..tensors.contract import BATCH_INDEX, NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS, SEQUENCE_INDEX, STOP_WORDS_LIST
+from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS, STOP_WORDS, STOP_WORDS_LIST
 from ..tensors.engine_inputs import EngineRow
 from ..tensors.engine_outputs import encode_cum_log_probs, encode_log_probs, encode_token_ids, encode_token_piece
-from ..tensors.usage import encode_ends, encode_place
-from ..text.text_stream import TextStream
+from ..tensors.usage import encode_ends, encode_place, encode_places
+from ..text.text_stream import TextStream, refuse_control_token
+from ..text.text_stream import resolve_stops as resolve_strings
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, TextChunk, TokenChunk, Usage
-from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows
+from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows, places_of
 
 
-def spell_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
-    """Stop words of several tokens as text, because an answer may spell the same text with other tokens.
+def resolve_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
+    """Stop words as the text is scanned for them: an answer may spell the same text with other tokens.
 
-    Raises InvalidRequest where the model has no tokenizer.
+    Words of several ids become strings, strings that are control tokens get their ids. Raises InvalidRequest where the
+    model has no tokenizer, and for a word with a control token and other text.
     """
-    words = row.request.stop_sequences
-    if not words or row.for_text:
+    words = () if row.for_text else row.request.stop_sequences
+    if not words and not row.stop.strings:
         return row
     if tokenizer is None:
-        raise InvalidRequest("words of several tokens need tokenizer_dir in the model's parameters", STOP_WORDS_LIST)
-    strings = (b"".join(map(tokenizer.token_bytes, word)).decode("utf-8", "replace") for word in words)
-    return replace(row, stop=replace(row.stop, strings=tuple(strings)))
+        field = STOP_WORDS_LIST if words else STOP_WORDS
+        raise InvalidRequest("words of several tokens need tokenizer_dir in the model's parameters", field)
+    stop = resolve_strings(row.stop, tokenizer, STOP_WORDS)
+    stop = replace(stop, strings=(*stop.strings, *(_spelled(word, tokenizer) for word in words)))
+    request = replace(row.request, stop_token_ids=stop.token_ids)
+    return replace(row, request=request, stop=stop)
+
+
+def _spelled(word: Sequence[int], tokenizer: Tokenizer) -> str:
+    if control := next((i for i in word if tokenizer.is_special(i)), None):
+        refuse_control_token(tokenizer.token_bytes(control).decode(), STOP_WORDS_LIST)
+    return b"".join(map(tokenizer.token_bytes, word)).decode("utf-8", "replace")
 
 
 class TokenStream:
@@ -73,7 +82,7 @@ class TokenEncoder:
     def __init__(self, rows: Sequence[EngineRow], tokenizer: Tokenizer | None) -> None:
         self._rows = rows
         self._tokenizer = tokenizer
-        self._logprobs = any(r.request.sampling.logprobs is not None or r.request.sampling.beam_width > 1 for r in rows)
+        self._logprobs = [r.request.sampling.logprobs is not None or r.request.sampling.beam_width > 1 for r in rows]
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
         given = self._rows[row]
@@ -93,35 +102,35 @@ class TokenEncoder:
         row = self._rows[choice.row]
         ids = self._ids(row, piece.token_ids, piece.text)
         arrays = encode_token_piece(ids)
-        if not choice.only:
+        if not (choice.only and row.for_text):  # an ensemble asks for every output, whatever its caller asked for
             arrays |= encode_place(choice.row, choice.sequence)
-        if self._logprobs:
+        logprobs = self._logprobs[choice.row]
+        if logprobs:
             arrays |= encode_log_probs([[piece.log_probs]])
         if piece.finish is not None:
-            arrays |= self._ends([[piece]])
-            if self._logprobs:
+            arrays |= self._ends(row, [[piece]])
+            if logprobs:
                 arrays |= encode_cum_log_probs([[piece.cum_log_prob or 0.0]])
         return arrays
 
-    def whole(self, rows: Sequence[Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
-        full = fill_rows(rows)
-        ids = [[self._whole_ids(self._rows[r], a) for a in row] for r, row in enumerate(full)]
+    def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
+        full, given = fill_rows(rows.values()), [self._rows[r] for r in rows]
+        ids = [[self._whole_ids(row, a) for a in answers] for row, answers in zip(given, full, strict=True)]
         arrays = {
-            **encode_token_ids(ids, self._rows[0].request.pad_id),
-            BATCH_INDEX: np.arange(len(full), dtype=np.int32).reshape(-1, 1),
-            SEQUENCE_INDEX: np.zeros((len(full), 1), dtype=np.int32),
-            **self._ends([[a.end for a in row] for row in full]),
+            **encode_token_ids(ids, [row.request.pad_id for row in given]),
+            **encode_places(places_of(rows)),
+            **self._ends(given[0], [[a.end for a in row] for row in full]),
         }
-        if self._logprobs:
+        if any(self._logprobs[r] for r in rows):
             arrays |= encode_cum_log_probs([[a.cum_log_prob for a in row] for row in full])
             arrays |= encode_log_probs([[a.log_probs for a in row] for row in full])
         return arrays
 
-    def _ends(self, rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
+    def _ends(self, given: EngineRow, rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
         arrays = encode_ends(rows)
-        if not self._rows[0].counts_input:
+        if not given.counts_input:
             del arrays[NUM_INPUT_TOKENS]
-        if not self._rows[0].counts_output:
+        if not given.counts_output:
             del arrays[NUM_OUTPUT_TOKENS]
         return arrays
 

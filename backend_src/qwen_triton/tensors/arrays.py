@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,13 @@ NUMPY = {
 }
 
 
-def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, pad: float) -> Array:
-    """Rows of sequences of numbers as [rows, sequences, longest], padded at the end."""
+def encode_padded(rows: Sequence[Sequence[Sequence[float]]], dtype: Any, *pads: float) -> Array:
+    """Rows of sequences of numbers as [rows, sequences, longest], padded at the end. `pads`: one for all rows, or one each."""
     if len(rows) == 1 and len(rows[0]) == 1:  # nothing to pad, as in each piece of a stream
         return np.array(rows, dtype=dtype)
     longest = max((len(seq) for row in rows for seq in row), default=0)
-    array = np.full((len(rows), len(rows[0]) if rows else 0, longest), pad, dtype=dtype)
+    array = np.empty((len(rows), len(rows[0]) if rows else 0, longest), dtype=dtype)
+    array[:] = np.array(pads, dtype=dtype).reshape(-1, 1, 1)
     for r, row in enumerate(rows):
         for s, sequence in enumerate(row):
             array[r, s, : len(sequence)] = sequence
@@ -74,6 +75,14 @@ def encode_strings(values: Sequence[Sequence[str | bytes]]) -> Array:
     for r, row in enumerate(values):
         for c, value in enumerate(row):
             array[r, c] = value.encode() if isinstance(value, str) else value
+    return array
+
+
+def encode_flat_strings(values: Iterable[str | bytes]) -> Array:
+    """Strings as an array of bytes objects [n] (KServe's BYTES)."""
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    array = np.empty(len(encoded), dtype=np.object_)
+    array[:] = encoded
     return array
 
 

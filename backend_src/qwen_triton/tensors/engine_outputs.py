@@ -24,10 +24,10 @@ def encode_token_piece(ids: Sequence[int]) -> dict[str, Array]:
     return {OUTPUT_IDS: np.array([[ids]], np.int32), SEQUENCE_LENGTH: np.array([[len(ids)]], np.int32)}
 
 
-def encode_token_ids(rows: Sequence[Sequence[Sequence[int]]], pad_id: int) -> dict[str, Array]:
-    """Rows of whole sequences: [rows, sequences, longest], padded at the end, and their lengths [rows, sequences]."""
+def encode_token_ids(rows: Sequence[Sequence[Sequence[int]]], pad_ids: Sequence[int]) -> dict[str, Array]:
+    """Whole sequences: [rows, sequences, longest], padded with the row's pad id, and their lengths [rows, sequences]."""
     return {
-        OUTPUT_IDS: encode_padded(rows, np.int32, pad_id),
+        OUTPUT_IDS: encode_padded(rows, np.int32, *pad_ids),
         SEQUENCE_LENGTH: np.array([[len(sequence) for sequence in row] for row in rows], np.int32),
     }
 

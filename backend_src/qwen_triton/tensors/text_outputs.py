@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..types import FinishReason, TextChunk, Usage
-from .arrays import RAW_DECODERS, Array, encode_padded, encode_strings
+from ..types import FinishReason, SamplingParams, TextChunk, Usage
+from .arrays import RAW_DECODERS, Array, encode_flat_strings, encode_padded, encode_strings
 from .contract import (
-    BATCH_INDEX,
     BLS_OUTPUTS,
     CUM_LOG_PROBS,
     LOGPROBS,
@@ -24,7 +23,16 @@ from .contract import (
     STOP_REASON,
     TEXT_OUTPUT,
 )
-from .usage import END_OUTPUTS, decode_body_values, decode_end, encode_counts, encode_ends, encode_place, value_at
+from .usage import (
+    END_OUTPUTS,
+    decode_body_values,
+    decode_end,
+    encode_counts,
+    encode_ends,
+    encode_place,
+    encode_places,
+    value_at,
+)
 
 TEXT_OUTPUTS = (TEXT_OUTPUT, SEQUENCE_INDEX, *END_OUTPUTS, STOP_REASON, REASONING_OPENED)
 """A streamed response holds only those that have something to say."""
@@ -33,6 +41,12 @@ LOGPROB_OUTPUTS = (LOGPROBS, OUTPUT_LOG_PROBS)
 
 TokenLogprobs = Sequence[Mapping[str, Any]]
 """OpenAI's `logprobs.content`: token, bytes, logprob and top_logprobs of each token."""
+
+
+def wanted_text_outputs(sampling: SamplingParams, logprobs: Sequence[str] = LOGPROB_OUTPUTS) -> tuple[str, ...]:
+    """The outputs to ask a text model for; `logprobs`: those of log probs. What says nothing is not asked for: it costs."""
+    outputs = TEXT_OUTPUTS if sampling.n > 1 else tuple(name for name in TEXT_OUTPUTS if name != SEQUENCE_INDEX)
+    return outputs if sampling.logprobs is None else (*outputs, *logprobs)
 
 
 class TextPiece(NamedTuple):
@@ -65,10 +79,10 @@ def encode_text_piece(
 ) -> dict[str, Array]:
     """A streamed response: arrays [1, 1] of one sequence, only those that are not at their default. Hot.
 
-    `output_log_probs` is [1, 1, tokens]. `place` is (row, sequence) where the request has several sequences. `usage`: the
-    counts so far, for a chunk that is not the last. `logprobs`: None where the request asks for none.
+    `text_output` is [1], `output_log_probs` [1, 1, tokens]. `place`: its row and sequence, None to
+    leave them out. `usage`: the counts so far, for a chunk that is not the last. `logprobs`: None where none are asked for.
     """
-    arrays = {TEXT_OUTPUT: encode_strings([[chunk.text]])}
+    arrays = {TEXT_OUTPUT: encode_flat_strings((chunk.text,))}
     if place is not None:
         arrays |= encode_place(*place)
     if logprobs is not None:
@@ -87,17 +101,18 @@ def encode_text_piece(
 
 def encode_text_whole(
     rows: Sequence[Sequence[TextChunk]],
+    places: Sequence[tuple[int, int]],
     reasoning_opened: Sequence[bool],
     logprobs: Sequence[Sequence[TokenLogprobs]] | None = None,
 ) -> dict[str, Array]:
     """Whole answers as arrays [rows, n] (log probs: [rows, n, tokens]): one chunk for each sequence, as many in every row.
 
-    `reasoning_opened` is that of each row. `logprobs`: of each sequence, None where the request asks for none.
+    `text_output` is [rows * n], as stock sends it. `places`: (row, first sequence) of each row, `reasoning_opened` that of
+    each row. `logprobs`: of each sequence, None where the request asks for none.
     """
     arrays = {
-        TEXT_OUTPUT: encode_strings([[chunk.text for chunk in row] for row in rows]),
-        BATCH_INDEX: np.arange(len(rows), dtype=np.int32).reshape(-1, 1),
-        SEQUENCE_INDEX: np.zeros((len(rows), 1), dtype=np.int32),
+        TEXT_OUTPUT: encode_flat_strings(chunk.text for row in rows for chunk in row),
+        **encode_places(places),
         **encode_ends(rows),
         STOP_REASON: encode_strings([[_dump(chunk.stop_reason) for chunk in row] for row in rows]),
         REASONING_OPENED: np.array(reasoning_opened).reshape(-1, 1),

@@ -6,6 +6,7 @@ Encodes them as arrays and decodes them from flat lists of values. Knows nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,13 @@ def value_at(values: Mapping[str, Sequence[Any]], name: str, index: int, default
     return found[index] if index < len(found) else default
 
 
-def encode_place(row: int, sequence: int) -> dict[str, Array]:
-    """batch_index and sequence_index [1, 1] of a streamed response: its prompt, and the sequence of that prompt."""
-    return {
-        BATCH_INDEX: np.array([[row]], dtype=np.int32),
-        SEQUENCE_INDEX: np.array([[sequence]], dtype=np.int32),
-    }
+def encode_places(places: Sequence[tuple[int, int]]) -> dict[str, Array]:
+    """batch_index and sequence_index [rows, 1]: of each row of a response its prompt, and its first sequence of that prompt."""
+    rows, sequences = np.array(places, dtype=np.int32).reshape(-1, 2, 1).swapaxes(0, 1)
+    return {BATCH_INDEX: rows, SEQUENCE_INDEX: sequences}
+
+
+@lru_cache(maxsize=1024)
+def encode_place(row: int, sequence: int) -> Mapping[str, Array]:
+    """The same [1, 1] of a streamed response. The arrays are shared: every piece of a stream has the same."""
+    return encode_places([(row, sequence)])

@@ -10,8 +10,9 @@ Knows no tokens.
 from __future__ import annotations
 
 import re
-from collections import deque
-from functools import lru_cache
+import threading
+from collections import OrderedDict, deque
+from weakref import WeakValueDictionary
 
 
 class StopAutomaton:
@@ -22,7 +23,7 @@ class StopAutomaton:
     one. `first` matches the first character of any stop string.
     """
 
-    __slots__ = ("fallback", "first", "held", "match", "moves")
+    __slots__ = ("__weakref__", "fallback", "first", "held", "match", "moves")
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self.moves: list[dict[str, int]] = [{}]
@@ -69,10 +70,51 @@ class StopAutomaton:
         return moves[state][char]
 
 
-@lru_cache(maxsize=256)
+class AutomatonCache:
+    """Automata by their stop strings. Thread-safe.
+
+    The sequences of a request share theirs, however large, while one of them runs. Beyond that the latest are kept up to
+    `most_states` in all: a state takes some 350 bytes, and callers choose the strings.
+    """
+
+    def __init__(self, most_states: int) -> None:
+        self._most = most_states
+        self._used: WeakValueDictionary[tuple[str, ...], StopAutomaton] = WeakValueDictionary()
+        self._kept: OrderedDict[tuple[str, ...], StopAutomaton] = OrderedDict()
+        self._states = 0
+        self._lock = threading.Lock()
+
+    @property
+    def states(self) -> int:
+        """The states of all automata that are kept without being used."""
+        return self._states
+
+    def get(self, stops: tuple[str, ...]) -> StopAutomaton:
+        """The automaton of these stop strings, none of them empty; building it takes time in their total length."""
+        with self._lock:
+            automaton = self._used.get(stops)
+            if automaton is None:
+                automaton = self._used[stops] = StopAutomaton(stops)
+            if stops in self._kept:
+                self._kept.move_to_end(stops)
+            elif len(automaton.moves) <= self._most:
+                self._kept[stops] = automaton
+                self._states += len(automaton.moves)
+                self._drop()
+            return automaton
+
+    def _drop(self) -> None:
+        while self._states > self._most:
+            _, dropped = self._kept.popitem(last=False)
+            self._states -= len(dropped.moves)
+
+
+_AUTOMATA = AutomatonCache(most_states=1 << 15)
+
+
 def stop_automaton(stops: tuple[str, ...]) -> StopAutomaton:
-    """The automaton of these stop strings, none of them empty. Cached; building it takes time in their total length."""
-    return StopAutomaton(stops)
+    """The automaton of these stop strings, cached (see AutomatonCache)."""
+    return _AUTOMATA.get(stops)
 
 
 class StopScanner:

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from itertools import accumulate
+from typing import NoReturn
 
+from ..errors import InvalidRequest
 from ..types import FinishReason, StopConditions, TextChunk, TokenChunk, Usage
 from .detokenizer import Detokenizer
 from .stop_scanner import StopScanner
@@ -24,6 +27,31 @@ from .tokenizer import Tokenizer
 from .unsent_tokens import Tokens, UnsentTokens
 
 NO_STOP = StopConditions()
+
+
+def resolve_stops(stop: StopConditions, tokenizer: Tokenizer, field: str) -> StopConditions:
+    """`stop` with the ids of the stop strings that are control tokens, such as <|im_end|>: those have no text.
+
+    Such a string is still looked for in the text, where a model may spell it with ordinary tokens. Raises InvalidRequest,
+    with `field`, for a string with a control token and other text, which could never be found.
+    """
+    ids = []
+    for string in stop.strings:
+        token_id = tokenizer.special_tokens.get(string)
+        if token_id is not None:
+            ids.append(token_id)
+        elif found := tokenizer.special_pattern.search(string):
+            refuse_control_token(found[0], field)
+    return replace(stop, token_ids=tuple(dict.fromkeys((*stop.token_ids, *ids)))) if ids else stop
+
+
+def refuse_control_token(token: str, field: str) -> NoReturn:
+    """Raises InvalidRequest for a stop string with a control token inside."""
+    raise InvalidRequest(
+        f"has {token} beside other text: a control token has no text, so the string would never be found; "
+        f"give {token} alone",
+        field,
+    )
 
 
 class TextStream:

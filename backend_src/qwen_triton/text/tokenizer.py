@@ -15,12 +15,25 @@ import tokenizers
 from tokenizers.decoders import ByteLevel
 
 from ..checkpoint.text_files import TokenizerFolder
-from ..errors import ConfigurationError, InvalidRequest
+from ..errors import CONTEXT_EXCEEDED, ConfigurationError, InvalidRequest
+
+_UNUSED_IDS = 1024
+"""Ids behind the vocabulary that a model may have, where the folder does not say; Qwen2.5 has 271 or 399 of them."""
+_TYPICAL_CHARACTERS = 8
+"""Characters of a token beyond which a text may be longer than it seems; prompts have three to five."""
+_MOST_CHARACTERS = 32
+"""Characters of a token that no prompt has on average: even a text of blanks alone, which has up to 128, is refused beyond."""
+_NORMALIZED = 3
+"""So many times shorter may Unicode's composed form, in which tokens are found, be than the text."""
+_SLICE = 1 << 16
+"""Characters that are encoded at a time to estimate a length."""
+_SLACK = 64
 
 
 class Tokenizer:
     """A byte-level BPE tokenizer, with the end ids, the pad id and the context length of its folder.
 
+    `vocab_size` counts ids that have a text, `model_vocab_size` those that a model may generate.
     `end_ids` end an answer: those of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
     None where the folder has none. `special_tokens` maps the text of each control token to its id; `special_pattern`
     matches them, and splits a text into pieces of which every second one is a control token. Raises ConfigurationError
@@ -40,7 +53,9 @@ class Tokenizer:
         self._special_ids = frozenset(special)
         self.special_pattern = _any_of(self.special_tokens)
         self._takes_more = any(t.lstrip or t.rstrip or t.single_word or t.normalized for t in special.values())
+        self._longest_token = max(map(len, self._backend.get_vocab(with_added_tokens=True)))
         self.vocab_size = self._backend.get_vocab_size(with_added_tokens=True)
+        self.model_vocab_size = max(self.vocab_size, folder.model_vocab_size or self.vocab_size + _UNUSED_IDS)
         self.eos_id = self._id_of(folder.token("eos_token"))
         self.end_ids = self._end_ids()
         self.pad_id = self._pad_id()
@@ -65,6 +80,27 @@ class Tokenizer:
         for i, piece in enumerate(self.special_pattern.split(text)):
             ids += (self.special_tokens[piece],) if i % 2 else self._ids(self._backend, piece, field)
         return ids
+
+    def check_length(self, text: str, context: int) -> None:
+        """Raises InvalidRequest for a text that cannot fit into `context` tokens, without encoding more than about as much.
+
+        Two bounds: the characters that so many tokens can have, and the tokens of the text's beginning. A text that comes near
+        the context passes: its exact length is known only once it is encoded.
+        """
+        if len(text) <= max(context * _TYPICAL_CHARACTERS, _SLICE):
+            return
+        too_long = len(text) > context * min(self._longest_token * _NORMALIZED, _MOST_CHARACTERS)
+        tokens, at = 0, 0
+        while not too_long and at < len(text):
+            tokens += len(self._ids(self._backend, text[at : at + _SLICE], "text_input"))
+            at += _SLICE
+            too_long = tokens > context + context // 4 + _SLACK
+        if too_long:
+            raise InvalidRequest(
+                f"{CONTEXT_EXCEEDED} {context} tokens. However, the prompt of {len(text)} characters resulted in more; "
+                "shorten it",
+                "text_input",
+            )
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of all `token_ids`; bytes that are not UTF-8 become U+FFFD, ids beyond the vocabulary ''."""

@@ -9,58 +9,69 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import QwenTritonError
+from ..errors import Cancelled
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
-from ..serving.reply import Reply
+from ..serving.reply import Reply, RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
-from ..tensors.contract import Tensor
-from ..tensors.request_parameters import limit_wait, queue_timeout_s
-from ..types import EngineRequest
+from ..tensors.limits import DEFAULT_LIMITS, Limits
+from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
+from ..tensors.row_rules import check_one_response
 from .requests import RequestReader
 from .responses import TritonResponder
 
 
 class DecodedRequest(NamedTuple):
-    """What a model makes of a request: `rows[r]` are the sequences for prompt r, of which the `keep` best are sent."""
+    """What a model makes of a request: a plan for each prompt, and the encoder of its answers."""
 
-    rows: Sequence[Sequence[EngineRequest]]
+    rows: Sequence[RowPlan]
     encoder: AnswerEncoder
-    streamed: bool
-    keep: int
 
 
 class Admission:
-    """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound."""
+    """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound.
+
+    `decoupled`: the model may send several responses to a request.
+    """
 
     def __init__(
-        self, dispatcher: Dispatcher, metrics: RequestMetrics, inputs: Sequence[Tensor], queue_timeout_ms: int
+        self,
+        dispatcher: Dispatcher,
+        metrics: RequestMetrics,
+        model: str,
+        queue_timeout_ms: int,
+        decoupled: bool,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs)
+        self._reader = RequestReader(model, limits)
         self._queue_timeout_ms = queue_timeout_ms
+        self._decoupled = decoupled
 
     def admit(
-        self, request: Any, responder: TritonResponder, decode: Callable[[dict[str, Array]], DecodedRequest | None]
+        self, request: Any, responder: TritonResponder, decode: Callable[[dict[str, Array]], DecodedRequest]
     ) -> None:
         """Decodes, checks and submits one request; a fault of it becomes its response.
 
-        `decode` raises QwenTritonError for what it refuses; None: nothing is generated, the request ends without a
-        response.
+        `decode` raises QwenTritonError for what it refuses.
         """
         timer = self._metrics.start()
         try:
-            arrays, parameters = self._reader.read(request)
-            timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
-            decoded = decode(arrays)
-            if decoded is None:
-                self._dispatcher.post(responder.finish)
+            self._reader.check_envelope(request)
+            arrays, parameters, _ = self._reader.read(request)
+            if call := parameters.get(CANCEL_CALL):
+                self._dispatcher.cancel(call=str(call))
+                self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
                 return
-            rows, encoder, streamed, keep = decoded
-            reply = Reply(responder, rows, encoder, timer, streamed=streamed, keep=keep)
+            timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
+            if not self._decoupled:
+                check_one_response(arrays)
+            rows, encoder = decode(arrays)
+            call = str(parameters.get(CALL, ""))
+            reply = Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call)
             self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        except QwenTritonError as error:
+        except Exception as error:  # an exception that leaves execute fails every request of the batch
             timer.failed(error)
             self._dispatcher.post(partial(responder.fail, error))

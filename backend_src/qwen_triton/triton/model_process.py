@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import select
 import sys
 import threading
+
+from ..engines.process.log_lines import start_logging
 
 _SWITCH_S = 0.0002
 """Between two switches of threads: with Python's own 5 ms, one that computes delays each new request by as much."""
@@ -36,4 +37,4 @@ def prepare_process(model: str) -> None:
     gc.set_threshold(_COLLECT_AFTER)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     threading.Thread(target=_end_with, args=(os.pidfd_open(server_pid()),), name="server-watch", daemon=True).start()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(levelname)s {model}: %(message)s")
+    start_logging(f"%(levelname)s {model}: %(message)s")

@@ -16,6 +16,7 @@ from ..errors import Cancelled, InvalidRequest, Unavailable
 from ..tensors.arrays import Array
 from ..tensors.contract import CONTEXT_PHASE_PARAMS
 from ..tensors.engine_outputs import OUTPUTS
+from .requests import read_request_id
 
 _log = logging.getLogger(__name__)
 _NOT_OF_AN_ENSEMBLE = CONTEXT_PHASE_PARAMS
@@ -30,11 +31,14 @@ def triton_error(error: Exception, request_id: str) -> Any:
         return pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
     if isinstance(error, Cancelled):
         return pb.TritonError(str(error), pb.TritonError.CANCELLED)
-    name = request_id or secrets.token_hex(8)
+    name = request_id[:_SHOWN_ID] or secrets.token_hex(8)
     _log.error("request %s failed: %s", name, error, exc_info=error)
     return pb.TritonError(
         f"internal error; the server's log has the cause under request {name}", pb.TritonError.INTERNAL
     )
+
+
+_SHOWN_ID = 200
 
 
 class TritonResponder:
@@ -45,7 +49,7 @@ class TritonResponder:
     """
 
     def __init__(self, request: Any) -> None:
-        self.request_id: str = request.request_id()
+        self.request_id = read_request_id(request) or ""
         self._sender = request.get_response_sender()
         self._requested = frozenset(request.requested_output_names())
         self._unsent: list[tuple[Any, bool]] = []
@@ -67,9 +71,9 @@ class TritonResponder:
             else:
                 self._sender.send(response)
 
-    def finish(self) -> None:
-        """Ends the request without a further response."""
-        self._end()
+    def acknowledge(self) -> None:
+        """Ends the request with a response without outputs, as stock answers a stop."""
+        self._end(pb.InferenceResponse([]))
 
     def fail(self, error: Exception) -> None:
         """Sends the responses that are built and ends the request with the error."""

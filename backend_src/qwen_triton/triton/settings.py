@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from ..errors import ConfigurationError
-from ..model_config import Parameters, sibling_backend, sibling_parameter
+from ..model_config import Parameters, inherit_parameters, sibling_backend
+from ..tensors.contract import EXCLUDE_INPUT_IN_OUTPUT, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from ..types import PromptFormat
 
 EngineLinkKind = Literal["own", "grpc"]
@@ -17,6 +18,15 @@ _EXEC_REMEDY = (
     "exec is not supported; leave it unfilled and serve gRPC on loopback "
     "(tritonserver --grpc-address=127.0.0.1, with --grpc-use-ssl if it must be TLS)"
 )
+
+
+_OWNERS = {
+    "tokenizer_dir": PREPROCESSING,
+    "prompt_format": PREPROCESSING,
+    "max_context": PREPROCESSING,
+    "skip_special_tokens": POSTPROCESSING,
+}
+"""The model whose parameter counts where another has the parameter too and leaves it unfilled."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,12 @@ class TextSettings:
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> TextSettings:
-        """Reads them. Raises ConfigurationError, with the key, for what is not filled or has a wrong value."""
-        folder = parameters.text("tokenizer_dir") or sibling_parameter(repository, "preprocessing", "tokenizer_dir")
+        """Reads them; what is not filled is what the model says that owns it, as stock's BLS asks those models.
+
+        Raises ConfigurationError, with the key, for what is filled nowhere and needed, or has a wrong value.
+        """
+        parameters = inherit_parameters(parameters, repository, _OWNERS)
+        folder = parameters.text("tokenizer_dir")
         if folder is None:
             raise ConfigurationError(f"{parameters.model}/config.pbtxt: tokenizer_dir is not filled; give a folder")
         return cls(
@@ -55,8 +69,12 @@ class BlsSettings:
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
-        """Reads them. Raises ConfigurationError, with the key, for a wrong value and for what is not supported."""
-        engine_model = parameters.text("tensorrt_llm_model_name") or "tensorrt_llm"
+        """Reads them; exclude_input_in_output, if it is not filled, is the engine model's, and false in stock's template.
+
+        Raises ConfigurationError, with the key, for a wrong value and for what is not supported.
+        """
+        engine_model = parameters.text("tensorrt_llm_model_name") or TENSORRT_LLM
+        parameters = inherit_parameters(parameters, repository, {EXCLUDE_INPUT_IN_OUTPUT: engine_model})
         for key in ("tensorrt_llm_draft_model_name", "multimodal_encoders_name"):
             if parameters.text(key):
                 raise parameters.error(key, "is not supported; leave it unfilled")
@@ -64,7 +82,25 @@ class BlsSettings:
             engine_model,
             _engine_link(parameters, sibling_backend(repository, engine_model)),
             parameters.flag("accumulate_tokens", False),
-            not parameters.flag("exclude_input_in_output", True),
+            not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, False),
+            parameters.number("max_in_flight") or 0,
+            parameters.number("queue_timeout_ms") or 0,
+        )
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Settings of the engine model, beside its engine's options. `max_in_flight` and `queue_timeout_ms`: 0 = no bound."""
+
+    echo: bool
+    max_in_flight: int
+    queue_timeout_ms: int
+
+    @classmethod
+    def read(cls, parameters: Parameters) -> EngineSettings:
+        """Reads them; unfilled, answers begin with the prompt's ids, as in stock. Raises ConfigurationError, with the key."""
+        return cls(
+            not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, False),
             parameters.number("max_in_flight") or 0,
             parameters.number("queue_timeout_ms") or 0,
         )

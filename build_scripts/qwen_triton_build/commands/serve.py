@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
@@ -15,11 +13,13 @@ from ..deployment.schema import Deployment, load_deployment
 from ..doctor.all_checks import checks_for
 from ..doctor.check import run_checks
 from ..doctor.site import Site
-from ..launch.launcher import Launcher, ManagedProcess
+from ..launch.launcher import Launcher, ManagedProcess, handle_end_signals
 from ..launch.log import ServerLog, default_log
 from ..launch.managed_processes import ManagedShim, ManagedTriton, missing_shim_packages
+from ..launch.preflight import work_folder
 from ..launch.ranks import ranks
 from ..launch.tritonserver import TritonServer
+from ..processes import raise_descriptor_limit
 from ..repository.placeholders import placeholders
 from ..repository.render import render
 from .console import ConsoleProgress, Phases
@@ -55,11 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: sys.exit(0))  # until the launcher takes them over
+    handle_end_signals(lambda *_: sys.exit(0))  # until the launcher takes them over
+    raise_descriptor_limit()
     deployment = load_deployment(arguments.deployment)
-    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        return _Serving(arguments, deployment, Path(work)).run()
+    with work_folder() as work:
+        return _Serving(arguments, deployment, work).run()
 
 
 class _Serving:
@@ -80,12 +80,12 @@ class _Serving:
         settings = self._deployment.server
         try:
             processes = self._prepare()
+            progress = ConsoleProgress(self._phases, self._log.last_line)
+            restarts = settings.max_restarts if self._restart else 0
+            return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
         except ConfigurationError:
             self._phases.end()
             raise
-        progress = ConsoleProgress(self._phases, self._log.last_line)
-        restarts = settings.max_restarts if self._restart else 0
-        return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
 
     def _prepare(self) -> list[ManagedProcess]:
         """Makes everything that can fail before a process is started."""

@@ -6,17 +6,19 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_openai.settings import Host
 
 from ..deployment.schema import ClosedApi, Server
-from ..launch.preflight import check_machine, check_ports
+from ..launch.launcher import END_SIGNALS, handle_end_signals
+from ..launch.preflight import check_machine, check_ports, work_folder
 from ..launch.tritonserver import TritonServer
-
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+from ..processes import raise_descriptor_limit
 
 _EPILOG = """
 examples:
@@ -46,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(ClosedApi),
         help="an API of Triton that any caller may use; without it, all of these are closed; may be repeated",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="address to listen at; 0.0.0.0 = all (default %(default)s)"
+    )
     parser.add_argument(
         "--tritonserver", type=Path, metavar="FILE", help="the binary to start; default: found on the machine"
     )
@@ -67,26 +71,34 @@ def run(arguments: argparse.Namespace) -> int:
         open_apis=arguments.open_api,
         tritonserver=arguments.tritonserver,
     )
+    raise_descriptor_limit()
     check_machine()
     check_ports(settings)
-    with tempfile.TemporaryDirectory(prefix="qwen-triton-") as work:
-        server = TritonServer(settings, arguments.model_repository.resolve(), Path(work))
-        for name in _ENDING:
-            signal.signal(name, _leave)
+    with work_folder() as work:
+        server = TritonServer(settings, arguments.model_repository.resolve(), work)
+        handle_end_signals(_leave)
         try:
             server.start()
             code = server.wait()
         finally:
             server.stop()
-    print(f"qwen-triton: tritonserver ended with code {code}", file=sys.stderr)
+    for line in filter(None, [server.killed_because, f"tritonserver ended with code {code}"]):
+        print(f"qwen-triton: {line}", file=sys.stderr)
     return 1
 
 
 def _leave(*_: object) -> None:
     """Ends the command; a second signal is ignored, so that it cannot interrupt the graceful stop."""
-    for name in _ENDING:
+    for name in END_SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _host(text: str) -> str:
+    try:
+        return str(TypeAdapter(Host).validate_python(text))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _port(text: str) -> int:

@@ -16,6 +16,7 @@ from qwen_triton_openai.settings import FILES, ShimSettings
 
 from ..deployment.schema import load_deployment
 from ..launch.closed_apis import read_key
+from ..processes import raise_descriptor_limit
 
 _EPILOG = """
 examples:
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from qwen_triton_openai.server import serve
 
+    raise_descriptor_limit()
     return serve(settings(arguments))
 
 
@@ -80,7 +82,8 @@ def _of_deployment(file: Path) -> dict[str, Any]:
     key = read_key(deployment.server)
     if key is not None:
         os.environ[server_key.VARIABLE] = key  # as for every client of a Triton that needs one
-    return deployment.shim_settings().model_dump()
+    loaded = deployment.shim_settings()
+    return {**loaded.model_dump(), "limits": loaded.limits}
 
 
 def _port_of_environment() -> int | None:

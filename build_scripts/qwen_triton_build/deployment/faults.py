@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 _TAG = "kind"
+_LONGEST = 200
 _REWORDINGS = (
     ("Value error, ", ""),
     ("Input should be a valid dictionary or instance of ", "expected keys and values of "),
@@ -39,9 +40,15 @@ def _line(fault: Any, model: type[BaseModel], data: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{path}: is missing; give it a value"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        found = "is missing" if kind == "union_tag_not_found" else f"got {fault['input'].get(_TAG)!r}"
+        found = "is missing" if kind == "union_tag_not_found" else f"got {_shown(fault['input'].get(_TAG))}"
         return f"{path}.{_TAG}: {found}; expected one of {', '.join(_tags(model, keys))}"
-    return f"{path}: {_reword(fault['msg'])}, got {fault['input']!r}"
+    return f"{path}: {_reword(fault['msg'])}, got {_shown(fault['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """A value, short enough for a line."""
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _reword(message: str) -> str:

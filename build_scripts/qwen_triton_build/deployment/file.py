@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ PORTS = {
     "METRICS_PORT": ("server", "metrics_port"),
     "OPENAI_PORT": ("openai", "port"),
 }
+
+
+_UNUSABLE = re.compile("[\\x00\\ud800-\\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
@@ -40,8 +44,29 @@ def read_deployment(file: Path, environment: Mapping[str, str]) -> dict[str, Any
     if not isinstance(data, dict):
         found = "nothing" if data is None else type(data).__name__
         raise ConfigurationError(f"{file}: expected keys such as model and engine, got {found}")
+    if path := _unusable_text(data):
+        raise ConfigurationError(f"{file}: {path}: has a NUL or half of a surrogate pair; take it out")
     _override_ports(data, environment)
     return data
+
+
+def _unusable_text(data: Any) -> str:
+    """The path of the first text that no path, log or model configuration can hold; '' where there is none."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", data)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and _UNUSABLE.search(value):
+            return path
+        if isinstance(value, (dict, list)) and id(value) not in seen:  # an alias of YAML may hold itself
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in items:
+                below = f"{path}.{key}" if path else str(key)
+                if isinstance(key, str) and _UNUSABLE.search(key):
+                    return repr(below)
+                waiting.append((below, item))
+    return ""
 
 
 def _override_ports(data: dict[str, Any], environment: Mapping[str, str]) -> None:

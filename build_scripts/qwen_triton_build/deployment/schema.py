@@ -11,19 +11,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
-from qwen_triton_openai.settings import FILES, ShimSettings
+from qwen_triton.tensors.limits import LIMITS, Limits
+from qwen_triton_openai.settings import FILES, Host, PathCheck, ShimSettings
 
 from .build_section import Build
 from .engine_sections import EngineSection, with_engine_paths
 from .faults import explain
 from .file import read_deployment
-from .section import FilePath, NotNegative, Port, Positive, Section, fault_at
+from .section import Count, CountOrNone, FilePath, NotNegative, Port, Positive, Section, fault_at
 
 
 def _refuse_exec(link: object) -> object:
@@ -31,6 +32,11 @@ def _refuse_exec(link: object) -> object:
     if link == "exec":
         raise ValueError("exec is not supported; leave the key out and serve gRPC on loopback: server.host: 127.0.0.1")
     return link
+
+
+def _checked_name(model: str) -> str:
+    PathCheck.func(Path(model))  # type: ignore[call-arg]  # a validator of the value alone
+    return model
 
 
 class Repository(Section):
@@ -43,26 +49,38 @@ class Repository(Section):
     """
 
     engine_door: Annotated[Literal["own", "grpc"] | None, BeforeValidator(_refuse_exec)] = None
-    max_batch_size: Positive = 64
+    max_batch_size: Count = 64
     decoupled: bool = True
     prompt_format: Literal["raw", "chat"] = "raw"
     accumulate_tokens: bool = False
     exclude_input_in_output: bool = True
     skip_special_tokens: bool = True
-    max_context: Positive | None = None
-    max_in_flight: NotNegative = 0
-    queue_timeout_ms: NotNegative = 0
-    max_queue_size: NotNegative = 0
-    max_queue_delay_microseconds: NotNegative = 0
-    preprocessing_instances: Positive = 1
-    postprocessing_instances: Positive = 1
+    max_context: Count | None = None
+    max_in_flight: CountOrNone = 0
+    queue_timeout_ms: CountOrNone = 0
+    max_queue_size: CountOrNone = 0
+    max_queue_delay_microseconds: CountOrNone = 0
+    preprocessing_instances: Count = 1
+    postprocessing_instances: Count = 1
 
 
-Door = Literal["http", "grpc", "metrics"]
+TritonPort = Literal["http", "grpc", "metrics"]
 """A port of tritonserver."""
 ClosedApi = Literal["shared-memory", "model-repository", "trace", "logging"]
 """An API by which a caller changes the server or reads what is another's; no model and no client of ours uses them."""
 LOOPBACK = "127.0.0.1"
+if TYPE_CHECKING:
+    LimitsSection = Section
+else:
+    LimitsSection = create_model(
+        "LimitsSection",
+        __base__=Section,
+        __doc__="The section `limits:`, a key for each row of the core's table.",
+        **{
+            name: (Positive, Field(default=row.default, description=row.metadata["help"]))
+            for name, row in LIMITS.items()
+        },
+    )
 
 
 class Server(Section):
@@ -76,11 +94,11 @@ class Server(Section):
     `on_failure`: what `serve` does when a process ends unexpectedly: end all, or restart it, at most `max_restarts` times.
     """
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     http_port: Port = 8000
     grpc_port: Port = 8001
     metrics_port: Port = 8002
-    expose: list[Door] = Field(default_factory=lambda: list(get_args(Door)))
+    expose: list[TritonPort] = Field(default_factory=lambda: list(get_args(TritonPort)))
     api_key_file: FilePath | None = None
     open_apis: list[ClosedApi] = Field(default_factory=list)
     tritonserver: FilePath | None = None
@@ -91,20 +109,21 @@ class Server(Section):
     max_restarts: Positive = 5
     log_verbose: NotNegative = 0
 
-    def host_of(self, door: Door) -> str:
+    def host_of(self, port: TritonPort) -> str:
         """The address that this port listens at."""
-        return self.host if door in self.expose else LOOPBACK
+        return self.host if port in self.expose else LOOPBACK
 
 
 class Deployment(Section):
     """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), AfterValidator(_checked_name)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     served_model_name: str = "qwen"
     engine: EngineSection
     build: Build | None = None
     repository: Repository = Repository()
+    limits: LimitsSection = LimitsSection()
     server: Server = Server()
     openai: ShimSettings = ShimSettings()
 
@@ -121,6 +140,7 @@ class Deployment(Section):
         defaults = {
             "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
+            "limits": Limits(**self.limits.model_dump()),
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
         return self.openai.model_copy(update=unset)

@@ -3,7 +3,7 @@
     Launcher([triton, shim], restarts=0, ready_timeout_s=600, progress=progress).run(announce)   # → exit code
 
 When a process ends unexpectedly, its last lines are shown. It is started again while restarts are left; otherwise the
-others are ended and the exit code is 1. SIGTERM or SIGINT ends them in reverse order, so that the shim can finish the
+others are ended and the exit code is 1. SIGTERM, SIGINT or SIGHUP ends them in reverse order, so that the shim can finish the
 requests it accepted while tritonserver still answers; a second signal kills them. Knows no command line and no port.
 """
 
@@ -20,6 +20,15 @@ _POLL_S = 0.1
 _STABLE_S = 60.0
 """A process that ran this long gets its restarts back: its next failure counts as the first."""
 _MAX_PAUSE_S = 30.0
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals that end a command gracefully; SIGHUP comes when a terminal closes."""
+
+
+def handle_end_signals(handler: Callable[..., None]) -> None:
+    """Sets the handler of the signals that end a command. SIGHUP stays ignored where `nohup` has made it so."""
+    for name in END_SIGNALS:
+        if name is not signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:
+            signal.signal(name, handler)
 
 
 class ManagedProcess(Protocol):
@@ -92,8 +101,7 @@ class Launcher:
 
         Raises ConfigurationError when they are not ready in time.
         """
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._on_signal)
+        handle_end_signals(self._on_signal)
         try:
             for process in self._processes:
                 self._start(process)

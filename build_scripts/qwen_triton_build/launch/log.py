@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from qwen_triton.errors import ConfigurationError
+
 _TAIL_BYTES = 64 << 10
 _ERROR_WORDS = ("error", "Error", "UNAVAILABLE", "qwen-triton:", "qwen-triton engine", "Failed", "failed", "mpirun")
 _NOISE = ("NVML", "DCGM", "model_repository_path")
@@ -29,14 +31,22 @@ class ServerLog:
     def open(self) -> int:
         """A file descriptor for the process. The log of an earlier run is replaced, that of this run continued.
 
-        A new file is its user's alone; one that is there keeps its mode.
+        A new file is its user's alone; one that is there keeps its mode. Raises ConfigurationError for a file that cannot
+        be written.
         """
         if self.path is None:
             return sys.stderr.fileno()
         if self._file is not None:
             return self._file.fileno()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.fdopen(
+                os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"the log {self.path} cannot be written ({error.strerror}); give --log FILE, or --log - for the terminal"
+            ) from None
         return self._file.fileno()
 
     def close(self) -> None:

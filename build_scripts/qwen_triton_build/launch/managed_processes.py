@@ -47,7 +47,7 @@ class ManagedTriton:
         self.server.kill()
 
     def last_lines(self) -> list[str]:
-        return self.log.last_lines()
+        return [*self.log.last_lines(), *filter(None, [self.server.killed_because])]
 
 
 class ManagedShim:

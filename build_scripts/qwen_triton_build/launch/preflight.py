@@ -1,10 +1,13 @@
-"""Requirements that are checked before tritonserver starts: glibc, numpy, shared memory, ports."""
+"""Requirements that are checked before tritonserver starts: glibc, numpy, shared memory, ports, a folder to write to."""
 
 from __future__ import annotations
 
 import platform
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +21,20 @@ _GLIBC = (2, 35)
 _SHM = Path("/dev/shm")
 _SHM_BYTES = 5 * (1 << 20)
 """Shared memory of four Python models: the server gives each 1 MiB at the start, and they need room to grow."""
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """An empty folder for what one run needs; removed at its end. Raises ConfigurationError where none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="qwen-triton-")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigurationError(
+            f"no temporary folder can be written ({reason}); set TMPDIR to a folder that can, or mount one at /tmp"
+        ) from None
+    with folder as path:
+        yield Path(path)
 
 
 def check_machine() -> None:

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from qwen_triton.engines.process.loads import remove_leftovers
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.kserve import server_key
-from qwen_triton.tensors.contract import TENSORRT_LLM
+from qwen_triton.serving.lifeline import VARIABLE, LifelineServer
+from qwen_triton.tensors.contract import BLS, PREPROCESSING, TENSORRT_LLM
 
 from ..deployment.schema import Server
 from ..processes import ChildProcess
@@ -31,8 +33,31 @@ _VISIBLE = (
     "machine can read it there; set kernel.yama.ptrace_scope to 1"
 )
 _KILL_AFTER_S = 10.0
+_POLL_S = 0.05
+_ENTRANCES = (BLS, PREPROCESSING)
+"""Models with which a request of a client begins; one that has passed them may still need the engine's model."""
+_BETWEEN_MODELS_S = 0.5
+"""How long a request of the ensemble may take from preprocessing to the engine's model."""
+_UNLOAD_S = 4.0
+"""How long a server that has answered everything may take to unload its models: about 2 s. tritonserver 2.51 does not
+unload a model for which a gRPC stream was cancelled while its last response was written, and waits for its whole exit
+timeout."""
 _WORKERS_END_S = 3.0
 """How long the other ranks may take to end after rank 0, before they are killed."""
+
+
+_STACK_BYTES = 256 << 20
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+
+
+def _stack_bytes() -> int:
+    """The stack of each thread of tritonserver; 0 = as it is, where the machine commits memory before it is used.
+
+    Its HTTP server keeps bodies, their chunks and their nesting on the stack: with the usual 8 MiB a body of 7 MB, a million
+    chunks of one byte or a million brackets end tritonserver 2.51 (SIGSEGV). A stack takes memory only as it is used.
+    """
+    strict = _OVERCOMMIT.is_file() and _OVERCOMMIT.read_text().strip() == "2"
+    return 0 if strict else _STACK_BYTES
 
 
 def command_line(
@@ -102,8 +127,14 @@ class TritonServer:
         command = server(0) if ranks == 1 else mpirun_command(ranks, server)
         # A killed mpirun leaves its session folder behind; below `work` it is removed with the rest.
         mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}
+        self.killed_because = ""
+        """Why `poll` killed it; empty when it did not."""
+        self._lifelines = LifelineServer()
+        lifeline = {VARIABLE: self._lifelines.address}
         key = {} if self._key is None else {server_key.VARIABLE: self._key}
-        self._process = ChildProcess(command, environment(installation) | mpi | key)
+        self._process = ChildProcess(
+            command, environment(installation) | mpi | lifeline | key, stack_bytes=_stack_bytes()
+        )
         self._hidden = True
 
     @property
@@ -117,12 +148,23 @@ class TritonServer:
 
     def start(self, log: int | None = None) -> None:
         """Starts the process; its log goes to the file descriptor `log`, or to that of this process."""
+        self.killed_because = ""
         self._hidden = self._key is None
         self._process.start(log)
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs. With several ranks, mpirun ends when any rank does."""
-        return self._process.poll()
+        """The exit code, or None while it runs. With several ranks, mpirun ends when any rank does.
+
+        A server one of whose models has lost its process is killed: it would not notice, and its callers would hang.
+        """
+        code = self._process.poll()
+        if code is None and (model := self._lifelines.died()):
+            self.killed_because = (
+                f"a process of the model {model} died, so tritonserver was killed: its callers would hang"
+            )
+            self.kill()
+            code = self._process.wait(_KILL_AFTER_S)
+        return code
 
     def ready(self) -> bool:
         """Whether every model is loaded. Hides the key in the servers' arguments as soon as they are read."""
@@ -156,24 +198,50 @@ class TritonServer:
             time.sleep(0.1)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code once it has ended; None when it still runs after `timeout_s`."""
-        return self._process.wait(timeout_s)
+        """The exit code once it has ended (as `poll`); None when it still runs after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while (code := self.poll()) is None and (deadline is None or time.monotonic() < deadline):
+            time.sleep(_POLL_S)
+        return code
 
     def stop(self) -> int:
-        """Ends it gracefully: SIGTERM, `exit_timeout_s` for requests in flight, then SIGKILL. Removes its shared memory."""
-        grace_s = self.settings.exit_timeout_s + _KILL_AFTER_S
+        """Ends it gracefully and removes its shared memory.
+
+        The models refuse new requests and have `exit_timeout_s` to answer the others; then SIGTERM, at last SIGKILL.
+        """
+        grace_s = _UNLOAD_S if self._drain() else self.settings.exit_timeout_s + _KILL_AFTER_S
         if self.ranks > 1 and self.poll() is None:
             self._drain_first_rank(grace_s)
         code = self._process.stop(grace_s)
         self._kill_rest()
+        self._lifelines.forget_all()
         for region in _SHM.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
+        remove_leftovers()
         return code
 
     def kill(self) -> None:
         """Kills it at once; `stop()` then removes its shared memory."""
         self._process.kill()
         self._kill_rest()
+
+    def _drain(self) -> bool:
+        """Lets the models answer what they have accepted. True when no request is left in any model.
+
+        tritonserver itself takes new requests until it ends and breaks them off then. A request of the ensemble that
+        has passed preprocessing must still be taken by the engine's model, which therefore refuses new ones last.
+        """
+        if self._process.poll() is not None or not self._lifelines.serving() & {*_ENTRANCES}:
+            return False
+        deadline = time.monotonic() + self.settings.exit_timeout_s
+
+        def drain(*models: str) -> bool:
+            return self._lifelines.drain(models, deadline - time.monotonic(), lambda: self._process.poll() is not None)
+
+        if not drain(*_ENTRANCES):
+            return False
+        time.sleep(_BETWEEN_MODELS_S)
+        return TENSORRT_LLM in self._lifelines.serving() and drain(TENSORRT_LLM)
 
     def _drain_first_rank(self, grace_s: float) -> None:
         """Ends rank 0, which has the requests, before mpirun, which leaves its ranks only a second after SIGTERM.

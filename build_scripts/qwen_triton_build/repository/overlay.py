@@ -23,7 +23,7 @@ _SINCE = (Version(0, 19), Version(0, 20), Version(1, 0))
 
 REMOVED: dict[str, dict[str, tuple[str, ...]]] = {
     PYTHON: {TENSORRT_LLM: ("enableContextFMHAFP32Acc", "multiBlockMode")},
-    "0.14": {TENSORRT_LLM: ("tokenizer_dir", "engine_options", "max_in_flight", "queue_timeout_ms")},
+    "0.14": {TENSORRT_LLM: ("tokenizer_dir", "engine_options", "max_in_flight", "queue_timeout_ms", "limits")},
     "0.19": {
         TENSORRT_LLM: ("enableContextFMHAFP32Acc", "multiBlockMode"),
         PREPROCESSING: ("visual_model_path",),

@@ -35,9 +35,16 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "engine_door": repository.engine_door,
         "max_in_flight": repository.max_in_flight,
         "queue_timeout_ms": repository.queue_timeout_ms,
+        "limits": _limits(deployment),
         "max_queue_size": repository.max_queue_size,
         "max_queue_delay_microseconds": repository.max_queue_delay_microseconds,
         "preprocessing_instance_count": repository.preprocessing_instances,
         "postprocessing_instance_count": repository.postprocessing_instances,
         "bls_instance_count": 1,
     }
+
+
+def _limits(deployment: Deployment) -> str | None:
+    """The limits that the deployment sets, as a JSON object; None where it sets none, and the defaults hold."""
+    given = deployment.limits.model_dump(exclude_unset=True)
+    return json.dumps(given) if given else None

@@ -55,6 +55,6 @@ def _stop(transport: Transport, request_id: str) -> None:
         "stop": np.ones((1, 1), np.bool_),
     }
     for _ in transport.send(
-        engine, fit_arrays(arrays, engine), wanted_outputs([OUTPUT_IDS], engine), request_id, stream=True
+        engine, fit_arrays(arrays, engine), wanted_outputs([OUTPUT_IDS], engine), request_id, several=True
     ):
         pass

@@ -82,9 +82,9 @@ class GrpcTransport:
         return decode_infer_response(self._ask(INFER, encode_infer_request(model, arrays, outputs), _INFER_S)).outputs
 
     def send(
-        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, stream: bool
+        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, several: bool
     ) -> GrpcResponses:
-        del stream  # one call serves both: the server ends it behind the last response
+        del several  # one call serves both: the server ends it behind the last response
         request = encode_infer_request(model.name, arrays, outputs, request_id)
         try:
             return GrpcResponses(self._client.stream(STREAM_INFER, request), self._url)

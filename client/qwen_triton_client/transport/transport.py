@@ -36,9 +36,9 @@ class Transport(Protocol):
         """Raw outputs by name, the only response of a model that is not decoupled."""
 
     def send(
-        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, stream: bool
+        self, model: DeclaredModel, arrays: Arrays, outputs: Sequence[str], request_id: str, several: bool
     ) -> ResponseStream:
-        """Sends a request to a text model; errors come while its responses are read."""
+        """Sends a request to a text model; errors come while its responses are read. `several`: it may have more than one."""
 
     def close(self) -> None:
         """Breaks off what is under way."""

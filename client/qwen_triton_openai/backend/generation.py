@@ -46,9 +46,11 @@ class GrpcGeneration:
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
         self._call: tuple[GrpcSocket, int] | None = None
+        self._cancellation = b""
 
-    async def begin(self, pool: GrpcPool, request: bytes, metadata: Metadata) -> None:
-        """Sends the request, a KServe message. Raises Unavailable."""
+    async def begin(self, pool: GrpcPool, request: bytes, metadata: Metadata, cancellation: bytes = b"") -> None:
+        """Sends the request, a KServe message. `cancellation`: the request that makes the model end it. Raises Unavailable."""
+        self._cancellation = cancellation
         self._call = await pool.open(STREAM_INFER, metadata, request, self)
 
     async def read(self) -> list[TextPiece]:
@@ -69,7 +71,7 @@ class GrpcGeneration:
     def cancel(self) -> None:
         if self._call is not None:
             socket, stream_id = self._call
-            socket.reset(stream_id)
+            socket.leave(stream_id, STREAM_INFER, b"" if self._ended else self._cancellation)
         if not self._ended:
             self._messages, self._pieces = [], []
             self._finish(Cancelled("the request was taken back"))

@@ -13,8 +13,24 @@ from typing import cast
 from qwen_triton.errors import Unavailable
 from qwen_triton.kserve.connection import GrpcConnection, authority
 from qwen_triton.kserve.events import StreamListener, deliver
+from qwen_triton.kserve.status import StatusCode
 
+_LEAVING_S = 1.0
+"""How long a call that was asked to end may take, before it is broken off."""
 _AWAY = "the model server does not answer"
+
+
+class _Nobody:
+    """The listener of a call that has been given up."""
+
+    def on_message(self, message: bytes) -> None:
+        """Nobody reads it."""
+
+    def on_end(self, code: StatusCode, text: str) -> None:
+        """Nobody waits for it."""
+
+
+_NOBODY = _Nobody()
 
 
 class GrpcSocket(asyncio.Protocol):
@@ -64,6 +80,23 @@ class GrpcSocket(asyncio.Protocol):
             self._grpc.reset(stream_id)
             self._write_soon()
             self._close_if_idle()
+
+    def leave(self, stream_id: int, path: str, message: bytes) -> None:
+        """Gives a call up: its listener gets nothing more. The server is asked to end it by a call of `message`, if any.
+
+        tritonserver 2.51 may let go of nothing, or stand still, when a call is broken off while it writes a response;
+        so that is done only with one that has not ended a second later.
+        """
+        if stream_id not in self._listeners:
+            return
+        self._listeners[stream_id] = _NOBODY
+        if message:
+            try:
+                self.open(path, (), message, _NOBODY)
+            except Unavailable:  # no room for one more call
+                self.reset(stream_id)
+                return
+        self._loop.call_later(_LEAVING_S, self.reset, stream_id)
 
     def close(self) -> None:
         """Breaks off all calls."""

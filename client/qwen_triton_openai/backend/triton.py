@@ -1,7 +1,8 @@
-"""A Triton behind the shim, over gRPC. Each request has a stream of its own: ending it cancels the request."""
+"""A Triton behind the shim, over gRPC. Each request has a stream of its own, and is cancelled by another request."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,8 +13,9 @@ from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready
 from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.contract import BLS, LOGPROBS
+from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL
 from qwen_triton.tensors.text_inputs import encode_generate
-from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS
+from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS, wanted_text_outputs
 from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, call_error
@@ -53,10 +55,11 @@ class GrpcTriton:
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
-        outputs = TEXT_OUTPUTS if request.sampling.logprobs is None else (*TEXT_OUTPUTS, LOGPROBS)
-        message = encode_infer_request(model, encode_generate(request), outputs, request_id)
+        outputs = wanted_text_outputs(request.sampling, (LOGPROBS,))
+        call = secrets.token_hex(16)
+        message = encode_infer_request(model, encode_generate(request), outputs, request_id, {CALL: call})
         generation = GrpcGeneration()
-        await generation.begin(self._pool, message, metadata)
+        await generation.begin(self._pool, message, metadata, _cancellation(model, call))
         return generation
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
@@ -99,3 +102,9 @@ class GrpcTriton:
             return await self._pool.unary(path, message)
         except CallError as error:
             raise call_error(error.code, error.message) from None
+
+
+def _cancellation(model: str, call: str) -> bytes:
+    """The request that ends the one named `call`. A model needs an input, whatever it is."""
+    nothing = encode_generate(GenerateRequest(prompt=""))
+    return encode_infer_request(model, nothing, (), "", {CANCEL_CALL: call})

@@ -20,14 +20,15 @@ from qwen_triton.tensors.contract import (
     PRE_MESSAGES,
     PRE_PROMPT_FORMAT,
     PRE_QUERY,
-    PRE_REQUEST_OUTPUT_LEN,
     PRE_TOOLS,
     TEXT_INPUT,
 )
 
+from ..backend.context_length import context_of
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
 from .body import read_model
+from .plan import template_options
 
 router = APIRouter(tags=["tokens"])
 
@@ -64,8 +65,7 @@ async def tokenize(request: Request) -> Json:
     _check_model(asked.model, service)
     outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(asked))
     tokens = np.frombuffer(outputs[PRE_INPUT_ID], np.int32).tolist()
-    room = int(np.frombuffer(outputs[PRE_REQUEST_OUTPUT_LEN], np.int32)[0])
-    return Json({"count": len(tokens), "max_model_len": len(tokens) + room, "tokens": tokens})
+    return Json({"count": len(tokens), "max_model_len": context_of(outputs), "tokens": tokens})
 
 
 @router.post("/detokenize", operation_id="detokenize")
@@ -105,7 +105,7 @@ def _prompt_arrays(asked: TokenizeRequest) -> dict[str, Array]:
                 "messages: tools and chat_template_kwargs go with messages, not with a prompt", "messages"
             )
         return {PRE_QUERY: _text(asked.prompt), PRE_PROMPT_FORMAT: _text("raw")}
-    options = dict(asked.chat_template_kwargs or {})
+    options = template_options({"chat_template_kwargs": asked.chat_template_kwargs})
     if not asked.add_generation_prompt:
         options["add_generation_prompt"] = False
     return {

@@ -11,6 +11,7 @@ from qwen_triton.chat.tool_formats.tool_format import ToolFormat
 from qwen_triton.types import ANSWER_PREFIX, GenerateRequest
 
 from ..errors import bad_request
+from .plan import template_options
 
 _CHOICES = 'none, auto, required or {"type": "function", "function": {"name": …}}'
 
@@ -30,9 +31,8 @@ def plan_tools(given: Mapping[str, Any]) -> ToolPlan:
     """The plan for a body's parameters. Raises ApiError for a choice that does not fit the tools."""
     tools = tuple(given.get("tools", ()))
     if not tools:
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if given.get(name) not in (None, "none", "auto", True):
-                raise bad_request(f"{name}: only with tools", name)
+        if given.get("tool_choice", "none") not in ("none", "auto"):
+            raise bad_request("tool_choice: only with tools", "tool_choice")
         return ToolPlan()
     choice = given.get("tool_choice", "auto")
     if choice == "none":
@@ -58,7 +58,7 @@ def _beginning(choice: str | Mapping[str, Any], tools: tuple[Mapping[str, Any], 
 
 def with_tools(base: GenerateRequest, given: Mapping[str, Any], tools: ToolPlan) -> GenerateRequest:
     """Turns the base request into a chat request: messages, template options and tools."""
-    options = dict(given.get("chat_template_kwargs", {}))
+    options = template_options(given)
     if tools.begun:
         # Where a model may think it begins with that. With thinking off a call may come first; any template takes `false`.
         options |= {ANSWER_PREFIX: tools.begun, "enable_thinking": False}

@@ -1,6 +1,7 @@
 """Access log: one JSON line for each request, with the key's name, path, status, duration and token counts.
 
-Has no secrets: no key, no query string, and of a body only `user` and `metadata`, which clients send for this purpose.
+Has no secrets: no key, no query string, and of a body only `user` and `metadata`, which clients send for this purpose and
+whose size the table of limits bounds. What a client wrote cannot end the line.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from typing import Any, TextIO
 
 from starlette.types import Scope
 
+from qwen_triton.engines.process.log_lines import escaped
+
 from .observe import RequestRecord, elapsed_s
+
+_MOST_NAMES, _LONGEST_NAME = 32, 64
+"""Of a list of names that a client chose."""
+_LONGEST_PATH = 1024
 
 
 class AccessLog:
@@ -28,7 +35,9 @@ class AccessLog:
         try:
             yield
         finally:
-            self._stream.write(json.dumps(entry(record) | scope.get("caller_notes", {}), ensure_ascii=False) + "\n")
+            self._stream.write(
+                escaped(json.dumps(entry(record) | scope.get("caller_notes", {}), ensure_ascii=False)) + "\n"
+            )
             self._stream.flush()
 
 
@@ -41,7 +50,7 @@ def entry(record: RequestRecord) -> dict[str, Any]:
         "client": record.client,
         "key": record.key_name,
         "method": record.method,
-        "path": record.path,
+        "path": record.path[:_LONGEST_PATH],
         "status": record.status,
         "duration_ms": round(elapsed_s(record) * 1e3, 1),
     }
@@ -54,4 +63,6 @@ def entry(record: RequestRecord) -> dict[str, Any]:
             "prompt_tokens": record.prompt_tokens,
             "completion_tokens": record.completion_tokens,
         }
+    if record.ignored:
+        line["ignored_parameters"] = [name[:_LONGEST_NAME] for name in record.ignored[:_MOST_NAMES]]
     return line

@@ -1,4 +1,7 @@
-"""Body limit: reads a request's whole body before the endpoint, and refuses one that is too large."""
+"""Body limit: reads a request's whole body before the endpoint, and refuses one that is too large.
+
+The limit holds for the bytes that are sent and for those that they decode to.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..content_encoding import decoded, too_large
 from ..errors import ApiError
 
 
@@ -43,6 +47,10 @@ class BufferedReceive:
         return message
 
 
+class Disconnected:
+    """In place of a body whose client disconnected before its end."""
+
+
 class BodyLimitMiddleware:
     """Answers 413 as soon as a body is known to be larger than `max_bytes`: by its declared length or while it is read."""
 
@@ -55,8 +63,15 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         body = await self._read(scope, receive)
+        if isinstance(body, Disconnected):
+            return
         if body is None:
-            await self._too_large().response()(scope, receive, send)
+            await too_large(self._max_bytes).response()(scope, receive, send)
+            return
+        try:
+            body = decoded(body, Headers(scope=scope).get("content-encoding", ""), self._max_bytes)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
             return
         buffered = BufferedReceive(body, receive)
         try:
@@ -64,8 +79,8 @@ class BodyLimitMiddleware:
         finally:
             buffered.close()
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body; None when it is too large."""
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | Disconnected | None:
+        """The body; None when it is too large, Disconnected when the client left within it."""
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes:
             return None
@@ -73,11 +88,9 @@ class BodyLimitMiddleware:
         size, more = 0, True
         while more and size <= self._max_bytes:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return Disconnected()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             more = message.get("more_body", False)
         return None if size > self._max_bytes else b"".join(parts)
-
-    def _too_large(self) -> ApiError:
-        message = f"the request body is larger than the {self._max_bytes} bytes that are taken here; send less"
-        return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})

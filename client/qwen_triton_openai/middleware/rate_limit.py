@@ -1,4 +1,4 @@
-"""Rate limits of each key: requests and tokens per minute, requests at once.
+"""Rate limits of each key: requests and tokens per minute, requests at once. A request of several sequences counts as so many.
 
 Refuses with 429, Retry-After and OpenAI's x-ratelimit headers. An answer's tokens are charged at its end, when they are
 known; a key that has overdrawn its tokens then waits until the bucket has filled up.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import ApiError
+from ..errors import ApiError, bad_request
 from .keys import KeyLimits
 from .observe import RequestRecord
 
@@ -39,6 +39,20 @@ class _Account:
             if bucket is not None and (wait_s := bucket.wait_s()) > 0:
                 return _too_many(what, f"{bucket.per_minute} {what} per minute", wait_s, "rate_limit_exceeded")
         return None
+
+    def add(self, more: int) -> None:
+        """Counts `more` sequences of a request that counts as one so far. Raises ApiError."""
+        limits, sequences = self.limits, 1 + more
+        if limits.concurrency and sequences > limits.concurrency:
+            raise bad_request(
+                f"n: with all prompts {sequences} sequences; this key may have {limits.concurrency} at once, ask for fewer",
+                "n",
+            )
+        if limits.concurrency and self.running + more > limits.concurrency:
+            raise _too_many("requests", f"{limits.concurrency} requests at once", 1.0, "concurrency_limit_exceeded")
+        self.running += more
+        if self.requests is not None:
+            self.requests.take(more)
 
     def headers(self) -> dict[str, str]:
         headers = {}
@@ -79,6 +93,14 @@ class RateLimitMiddleware:
         if account.requests is not None:
             account.requests.take(1)
         account.running += 1
+        added = 0
+
+        def add_sequences(sequences: int) -> None:
+            nonlocal added
+            account.add(sequences - 1)
+            added = sequences - 1
+
+        scope["add_sequences"] = add_sequences
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,7 +110,7 @@ class RateLimitMiddleware:
         try:
             await self._app(scope, receive, with_headers)
         finally:
-            account.running -= 1
+            account.running -= 1 + added
             if account.tokens is not None:
                 account.tokens.take(record.prompt_tokens + record.completion_tokens)
 

@@ -8,7 +8,7 @@ import pytest
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
-from qwen_triton_build.deployment.schema import Deployment, Door, load_deployment
+from qwen_triton_build.deployment.schema import Deployment, TritonPort, load_deployment
 from tests.support.folders import ROOT
 
 EXAMPLES = ROOT / "deployments"
@@ -125,8 +125,8 @@ def test_a_fault_is_one_line_with_path_reason_and_remedy(text: str, line: str, t
 def test_a_port_that_is_not_exposed_is_on_loopback(keys: str, hosts: list[str], tmp_path: Path) -> None:
     """The shim asks it there."""
     loaded = load(BASE + f"server: {{{keys}}}", tmp_path)
-    doors: list[Door] = ["http", "grpc", "metrics"]
-    assert [loaded.server.host_of(door) for door in doors] == hosts
+    ports: list[TritonPort] = ["http", "grpc", "metrics"]
+    assert [loaded.server.host_of(port) for port in ports] == hosts
     assert loaded.shim_settings().triton_url == f"{hosts[1]}:8001"
 
 

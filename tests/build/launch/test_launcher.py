@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_build.launch.launcher import Launcher
+from qwen_triton_build.launch.launcher import END_SIGNALS, Launcher
 
 QUICK_S = 0.01
 
@@ -60,7 +60,7 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def _signals_restored() -> Iterator[None]:
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {s: signal.getsignal(s) for s in END_SIGNALS}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -76,8 +76,8 @@ def launch(
     return Launcher(processes, restarts, ready_timeout_s, recorder, QUICK_S).run(announce)
 
 
-def ask_to_end() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def ask_to_end(number: signal.Signals = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
 
 
 def twice(poll: int) -> list[int | None]:
@@ -85,11 +85,12 @@ def twice(poll: int) -> list[int | None]:
     return [poll, poll]
 
 
-def test_a_signal_ends_the_last_first_with_code_0() -> None:
+@pytest.mark.parametrize("number", END_SIGNALS)
+def test_a_signal_ends_the_last_first_with_code_0(number: signal.Signals) -> None:
     """What stands in front finishes while what is behind it still answers."""
     events: list[str] = []
     processes = [FakeProcess("server", events), FakeProcess("shim", events)]
-    code = launch(processes, Recorder(), announce=lambda: (events.append("ready"), ask_to_end())[0])
+    code = launch(processes, Recorder(), announce=lambda: (events.append("ready"), ask_to_end(number))[0])
     assert code == 0
     assert events == ["start server", "start shim", "ready", "stop shim", "stop server"]
 
@@ -153,3 +154,9 @@ def test_a_second_signal_ends_them_at_once() -> None:
     recorder.report = lambda _: ask_to_end()  # type: ignore[method-assign]
     assert launch(processes, recorder, announce=ask_to_end) == 0
     assert events[2:4] == ["kill server", "kill shim"]
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert launch([FakeProcess("server", [])], Recorder(), announce=ask_to_end) == 0
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

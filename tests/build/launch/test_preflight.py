@@ -85,3 +85,12 @@ def test_a_port_that_is_not_exposed_is_tried_on_loopback() -> None:
 def test_an_address_of_elsewhere_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"^server.host: 'no.such.host.invalid' is no address of this machine"):
         preflight.check_ports(Server(host="no.such.host.invalid"))
+
+
+def test_no_folder_to_write_to_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    with (
+        pytest.raises(ConfigurationError, match=r"no temporary folder can be written .*set TMPDIR"),
+        preflight.work_folder(),
+    ):
+        pass

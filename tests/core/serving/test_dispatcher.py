@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from uuid import uuid4
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import pytest
 
@@ -18,7 +20,7 @@ from qwen_triton.engines.replay.options import ReplayOptions
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
 from qwen_triton.serving import disconnects
 from qwen_triton.serving.dispatcher import Dispatcher
-from qwen_triton.serving.reply import Reply
+from qwen_triton.serving.reply import Reply, RowPlan
 from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import Array
@@ -97,7 +99,8 @@ class ServedReplay:
     """A replay engine with options of its own, its dispatcher, and requests admitted there."""
 
     def __init__(self, tokenizer: Tokenizer, **options: object) -> None:
-        self.address = f"test-{uuid4()}"
+        self.folder = Path(mkdtemp(dir="/dev/shm"))
+        self.address = str(self.folder / "engine")
         self.tokenizer = tokenizer
         self.server = EngineServer(ReplayEngine(ReplayOptions(**options)), self.address)  # type: ignore[arg-type]
         self.thread = threading.Thread(target=self.server.run)
@@ -105,7 +108,7 @@ class ServedReplay:
 
     def open(self, max_in_flight: int = 0) -> Dispatcher:
         self.thread.start()
-        self.dispatcher = Dispatcher(EngineClient(self.address), max_in_flight)
+        self.dispatcher = Dispatcher(EngineClient(lambda: self.address), max_in_flight)
         self.dispatcher.start()
         return self.dispatcher
 
@@ -117,6 +120,7 @@ class ServedReplay:
         seen: RecordingResponder | None = None,
         timeout_s: float | None = None,
         sequences: int = 1,
+        call: str = "",
     ) -> RecordingResponder:
         """Admits a request that echoes `text` as a stream, in so many sequences; they must begin within `timeout_s`."""
         heard = seen or RecordingResponder(request_id)
@@ -124,8 +128,8 @@ class ServedReplay:
         asked = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
-        rows = [[request] * sequences]
-        reply = Reply(heard, rows, encoder, self.metrics.start(), streamed=True, keep=sequences)
+        rows = [RowPlan([request] * sequences, streamed=True, keep=sequences)]
+        reply = Reply(heard, rows, encoder, self.metrics.start(), at_once=False, call=call)
         self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
         return heard
 
@@ -139,6 +143,7 @@ class ServedReplay:
         with suppress(OSError):  # a visitor, so that the server looks up and sees that it is to stop
             connect(self.address)[0].close()
         self.thread.join(WAIT_S)
+        rmtree(self.folder)
 
 
 @pytest.fixture
@@ -192,8 +197,8 @@ def test_a_request_that_does_not_reach_the_engine_is_answered_by_its_sender() ->
 
     metrics, responder = RequestMetrics(), RecordingResponder()
     dispatcher = Dispatcher(NoEngine())
-    rows = [[EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))]]
-    reply = Reply(responder, rows, None, metrics.start(), streamed=True, keep=1)  # type: ignore[arg-type]  no text
+    plan = RowPlan([EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))], streamed=True, keep=1)
+    reply = Reply(responder, [plan], None, metrics.start(), at_once=False)  # type: ignore[arg-type]  no text
     dispatcher.admit(reply, reply.requests)
     assert (responder.ends, dispatcher.in_flight) == (0, 1)
     dispatcher._senders[0].send_batch()
@@ -267,6 +272,32 @@ def test_stocks_cancel_ends_the_requests_of_its_id(setting: Callable[..., Served
     assert other.text == "and on " * 30
 
 
+def test_a_call_is_cancelled_by_its_name_alone(setting: Callable[..., ServedReplay]) -> None:
+    """Not by its id, which the caller chooses and others may have too."""
+    here = setting(step_ms=5.0)
+    taken = here.ask("and on " * 2000, request_id="a", call="one")
+    other = here.ask("and on " * 30, request_id="a", call="two")
+    assert becomes(lambda: bool(taken.text), WAIT_S)
+    here.dispatcher.cancel(call="one")
+    assert taken.ended.wait(WAIT_S)
+    assert taken.last["finish_reason"].item() == b"cancelled"
+    assert other.ended.wait(WAIT_S)
+    assert other.text == "and on " * 30
+
+
+def test_a_drained_dispatcher_refuses_and_is_idle_once_all_is_answered(setting: Callable[..., ServedReplay]) -> None:
+    here = setting(step_ms=5.0)
+    assert here.dispatcher.idle()
+    heard = here.ask("and on " * 30)
+    here.dispatcher.drain()
+    with pytest.raises(Unavailable, match="the server is shutting down; try again"):
+        here.ask("one more")
+    assert not here.dispatcher.idle()
+    assert heard.ended.wait(WAIT_S)
+    assert heard.text == "and on " * 30
+    assert becomes(here.dispatcher.idle, WAIT_S)
+
+
 def test_one_answer_that_cannot_be_given_does_not_end_the_sender(setting: Callable[..., ServedReplay]) -> None:
     """As when the response sender of a disconnected client raises."""
     here = setting(step_ms=1.0)
@@ -306,11 +337,19 @@ def test_beyond_the_bound_a_request_is_unavailable(setting: Callable[..., Served
         here.ask("hello")
 
 
-def test_what_the_engine_refuses_is_the_clients_fault(setting: Callable[..., ServedReplay]) -> None:
-    here = setting(vocab_size=10)
-    heard = here.ask("hello")
+def test_what_the_engine_refuses_is_the_clients_fault(
+    setting: Callable[..., ServedReplay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own words reach the client, as an error of the request."""
+
+    def refuse(*_: object) -> None:
+        raise InvalidRequest("the vocabulary has 10", "input_ids")
+
+    monkeypatch.setattr(ReplayEngine, "add", refuse)
+    heard = setting().ask("hello")
     assert heard.ended.wait(WAIT_S)
     assert isinstance(heard.error, InvalidRequest)
+    assert str(heard.error) == "input_ids: the vocabulary has 10"
 
 
 def test_a_sequence_that_fails_fails_alone(setting: Callable[..., ServedReplay]) -> None:
@@ -403,3 +442,14 @@ def test_all_sequences_of_a_request_that_timed_out_leave_the_queue(setting: Call
     assert isinstance(heard.error, Unavailable)
     assert becomes(lambda: bool(read_counters(here.address)["waiting"] == 0), WAIT_S)
     assert not holder.ends
+
+
+def test_a_request_counts_as_its_sequences(setting: Callable[..., ServedReplay]) -> None:
+    """Against the bound; one of more sequences than the bound is admitted when nothing else is in flight."""
+    here = setting(max_in_flight=3, step_ms=5.0)
+    here.ask("and on " * 100, sequences=2)
+    with pytest.raises(Unavailable, match="2 sequences are in flight and 2 more are asked for; 3 are the most"):
+        here.ask("and on " * 100, sequences=2)
+    here.ask("and on " * 100)
+    alone = setting(max_in_flight=3, step_ms=1.0).ask("one two three", sequences=4)
+    assert alone.ended.wait(WAIT_S)

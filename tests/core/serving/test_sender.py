@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.serving.reply import Reply
+from qwen_triton.serving.reply import Reply, RowPlan
 from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.send_rate import SendBudget, SendRate
 from qwen_triton.serving.sender import ReplySequence, Sender
@@ -77,7 +77,8 @@ class RecordedReply(Reply):
     def __init__(self, key: int, on_chunk: Callable[[int, TokenChunk], None]) -> None:
         stream = RecordedStream(lambda chunk: on_chunk(key, chunk))
         encoder: Any = type("OneStream", (), {"open": lambda *_: stream})()
-        super().__init__(SilentResponder(), [[REQUEST]], encoder, RequestMetrics().start(), streamed=True, keep=1)
+        plan = RowPlan([REQUEST], streamed=True, keep=1)
+        super().__init__(SilentResponder(), [plan], encoder, RequestMetrics().start(), at_once=False)
 
 
 def make_sender(rate: SendRate | None = None, senders: int = 1) -> Sender:
@@ -176,7 +177,8 @@ def test_a_sequence_is_released_once_and_its_reply_with_the_last_one() -> None:
     sender = Sender(SendBudget(SendRate(), 1), released.append)
     encoder: Any = type("Streams", (), {"open": lambda *_: RecordedStream(lambda _: None)})()
     metrics = RequestMetrics()
-    reply = Reply(SilentResponder(), [[REQUEST] * 2], encoder, metrics.start(), streamed=True, keep=2)
+    plan = RowPlan([REQUEST] * 2, streamed=True, keep=2)
+    reply = Reply(SilentResponder(), [plan], encoder, metrics.start(), at_once=False)
     first, second = sender.add_reply(reply, [7, 8])
     sender.add_chunk(first, TokenChunk([1], finish="length"))
     sender.send_batch()

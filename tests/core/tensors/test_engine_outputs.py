@@ -35,7 +35,7 @@ def test_a_piece_is_decoded_as_it_was_encoded(ids: list[int]) -> None:
 def test_sequences_are_decoded_as_they_were_encoded() -> None:
     """The shorter one is padded in the array, and its length says where it ends."""
     arrays = {
-        **encode_token_ids([[[1, 2], [3]]], pad_id=9),
+        **encode_token_ids([[[1, 2], [3]]], pad_ids=[9]),
         **encode_log_probs([[[-0.5, -0.25], [-4.0]]]),
         **encode_cum_log_probs([[-1.0, -2.0]]),
     }

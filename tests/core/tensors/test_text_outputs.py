@@ -23,6 +23,7 @@ from qwen_triton.tensors.text_outputs import (
     encode_text_piece,
     encode_text_whole,
     merge_pieces,
+    wanted_text_outputs,
 )
 from qwen_triton.text.tokenizer import Tokenizer
 from qwen_triton.types import EngineRequest, FinishReason, GenerateRequest, SamplingParams, TextChunk, TokenChunk, Usage
@@ -48,9 +49,11 @@ def test_the_shim_asks_only_for_what_the_model_has() -> None:
 
 
 def test_a_streamed_piece(qwen3: Tokenizer) -> None:
-    """Most pieces have a text and nothing else."""
+    """Most pieces have nothing but a text that a client asks for who has one sequence; its place is there for others."""
     found = raw(encoder(qwen3).piece(TextChunk("你好"), ChoiceIndex(0, 0, True, False)))
-    assert list(found) == ["text_output"]
+    assert list(found) == ["text_output", "sequence_index"]
+    assert [name for name in found if name in wanted_text_outputs(SamplingParams())] == ["text_output"]
+    assert "sequence_index" in wanted_text_outputs(SamplingParams(n=2))
     assert decode_text_outputs(found) == [TextPiece("你好")]
 
 
@@ -75,7 +78,7 @@ def test_pieces_with_counts(qwen3: Tokenizer) -> None:
 
 def test_whole_answers(qwen3: Tokenizer) -> None:
     """All sequences of a prompt in one response, with log probs."""
-    rows = [[SequenceAnswer(0), SequenceAnswer(1)]]
+    rows = {0: [SequenceAnswer(0), SequenceAnswer(1)]}
     rows[0][0].add(TextChunk("a", (64,), (-0.5,), (((64, -0.5), (65, -1.5)),), "length", None, USAGE))
     rows[0][1].add(TextChunk("b", (65,), (-0.7,), (), "stop", 65, USAGE, 1))
     whole = encoder(qwen3, sampling=SamplingParams(logprobs=1, n=2)).whole(rows)
@@ -148,7 +151,7 @@ def test_whole_answers_are_read_as_they_were_written(
         for (text, finish, reason, _, _), usage in zip(sequences, counts, strict=True)
     ]
     content = [logprobs for *_, logprobs in sequences]
-    arrays = encode_text_whole([chunks], [opened], [content] if told else None)
+    arrays = encode_text_whole([chunks], [(0, 0)], [opened], [content] if told else None)
     expected = [
         TextPiece(c.text, n, c.finish, c.stop_reason, c.usage, content[n] if told else None, opened)
         for n, c in enumerate(chunks)
@@ -185,7 +188,7 @@ def test_whether_a_prompt_leaves_thinking_open(qwen3: Tokenizer, prompt: str, op
     assert decode_text_outputs(later)[0].reasoning_opened is False
     answer = SequenceAnswer(0)
     answer.add(TextChunk("x", finish="stop", usage=USAGE))
-    assert decode_text_outputs(raw(encoder(qwen3, ids).whole([[answer]])))[0].reasoning_opened is opened
+    assert decode_text_outputs(raw(encoder(qwen3, ids).whole({0: [answer]})))[0].reasoning_opened is opened
 
 
 def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:
@@ -193,3 +196,19 @@ def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:
     assert (
         opens_thinking(tuple(qwen25.encode("<|im_start|>assistant\n<think>\n", control_tokens=True)), qwen25) is False
     )
+
+
+def test_the_shapes_are_stock_s() -> None:
+    """Texts in one dimension, row after row; indexes [rows, 1]; all else [rows, n]."""
+    end = TextChunk("x", finish="stop", usage=USAGE)
+    whole = encode_text_whole([[end, end], [end, end]], [(3, 0), (5, 0)], [False, False], [[[], []], [[], []]])
+    shapes = {name: array.shape for name, array in whole.items()}
+    assert shapes["text_output"] == (4,)
+    assert shapes["batch_index"] == shapes["sequence_index"] == shapes["num_input_tokens"] == (2, 1)
+    assert shapes["finish_reason"] == shapes["cum_log_probs"] == shapes["logprobs"] == (2, 2)
+    assert whole["batch_index"].tolist() == [[3], [5]]
+    piece = encode_text_piece(end, (3, 1), logprobs=[])
+    assert piece["text_output"].shape == (1,)
+    assert piece["batch_index"].tolist() == [[3]]
+    assert piece["sequence_index"].tolist() == [[1]]
+    assert piece["finish_reason"].shape == (1, 1)

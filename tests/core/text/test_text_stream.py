@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.text.text_stream import TextStream
+from qwen_triton.errors import InvalidRequest
+from qwen_triton.text.text_stream import TextStream, resolve_stops
 from qwen_triton.text.tokenizer import Tokenizer
 from qwen_triton.types import StopConditions, TextChunk, TokenChunk, Usage
 from tests.core.text.test_stop_scanner import naive
@@ -273,6 +274,33 @@ def test_the_naive_reading_finds_what_the_naive_search_does(qwen3: Tokenizer) ->
     for stops in [(" hat",), ("t a", "at"), ("cat", "at and"), ("zzz",)]:
         answer = expected(qwen3, ids, StopConditions(stops), (), 0, True)
         assert (answer.text, answer.stop_reason) == naive("the cat and the hat", stops)
+
+
+def test_a_stop_string_that_is_a_control_token_is_a_stop_id(qwen25: Tokenizer) -> None:
+    """Beside the ids that were given, once each; the string stays, for a model that spells it."""
+    stop = StopConditions(("a", "<|im_end|>", "<|endoftext|>"), (7, ENDOFTEXT))
+    resolved = resolve_stops(stop, qwen25, "stop_words")
+    assert resolved == replace(stop, token_ids=(7, ENDOFTEXT, IM_END))
+    stream = TextStream(qwen25, resolve_stops(StopConditions(("<|im_end|>",)), qwen25, "stop_words"))
+    answer = run(stream, [TokenChunk((*qwen25.encode("hello"), IM_END, 9))])
+    assert (answer.text, answer.finish, answer.stop_reason) == ("hello", "stop", IM_END)
+    spelled = TextStream(qwen25, resolve_stops(StopConditions(("<|im_end|>",)), qwen25, "stop_words"))
+    answer = run(spelled, [TokenChunk(tuple(qwen25.encode("hello<|im_end|> on")))])
+    assert (answer.text, answer.finish, answer.stop_reason) == ("hello", "stop", "<|im_end|>")
+
+
+@pytest.mark.parametrize("string", ["a<|im_end|>", "<|im_end|>\n", "<|im_end|><|im_end|>"])
+def test_a_stop_string_with_a_control_token_inside_is_refused(qwen25: Tokenizer, string: str) -> None:
+    with pytest.raises(
+        InvalidRequest, match=r"^stop_words: has <\|im_end\|> beside other text: a control token has no"
+    ):
+        resolve_stops(StopConditions(("fine", string)), qwen25, "stop_words")
+
+
+def test_tokens_that_control_nothing_are_text(qwen3: Tokenizer) -> None:
+    """Qwen3's <think> is one token and has a text, so a stop string may hold it."""
+    stop = StopConditions(("</think>", "</think>\n"))
+    assert resolve_stops(stop, qwen3, "stop_words") == stop
 
 
 def test_an_answer_is_over_when_its_reader_says_so(qwen3: Tokenizer) -> None:

@@ -90,9 +90,9 @@ class Server:
             connection.transport.abort()
 
 
-async def begin(pool: GrpcPool, request: bytes = b"x") -> GrpcGeneration:
+async def begin(pool: GrpcPool, request: bytes = b"x", cancellation: bytes = b"") -> GrpcGeneration:
     generation = GrpcGeneration()
-    await generation.begin(pool, request, (("traceparent", "t"),))
+    await generation.begin(pool, request, (("traceparent", "t"),), cancellation)
     return generation
 
 
@@ -268,6 +268,46 @@ def test_taking_back_resets_that_call_alone(run: Run) -> None:
     server = Server(silent)
     run(server, use)
     assert set(server.connections[0].peer.resets) == {1}
+
+
+def test_a_call_is_taken_back_by_a_request_of_its_own(run: Run) -> None:
+    """A server that ends the call then is told nothing more: breaking it off there would cost it the request's memory."""
+    asked: list[int] = []
+
+    def ends_the_first(connection: Connection, call: int) -> None:
+        asked.append(call)
+        if call == 1:
+            silent(connection, call)
+        else:
+            connection.say(1, piece("lo"))
+            connection.say(call, fault("the request was cancelled"))
+
+    async def use(pool: GrpcPool) -> None:
+        generation = await begin(pool, cancellation=b"the end")
+        assert await generation.read() == [TextPiece("hel")]
+        generation.cancel()
+        with pytest.raises(Cancelled):
+            await generation.read()
+        generation.cancel()
+        await asyncio.sleep(1.2)
+        assert asked == [1, 3]
+        assert server.connections[0].peer.resets == {}
+
+    server = Server(ends_the_first)
+    run(server, use)
+
+
+def test_a_server_that_does_not_end_the_call_has_it_broken_off(run: Run) -> None:
+    """A second later."""
+
+    async def use(pool: GrpcPool) -> None:
+        generation = await begin(pool, cancellation=b"the end")
+        generation.cancel()
+        while 1 not in server.connections[0].peer.resets:
+            await asyncio.sleep(0.005)
+
+    server = Server(silent)
+    run(server, use)
 
 
 def test_a_goodbye_lets_what_is_under_way_end(run: Run) -> None:

@@ -23,6 +23,8 @@ from qwen_triton_build.deployment.schema import Deployment, load_deployment
 from tests.support.live.servers import READY_S, write_deployment
 
 HANG_S = 60
+COMMAND = (sys.executable, "-m", "qwen_triton_build.cli")
+"""The command `qwen-triton` of this checkout."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ def launched(
     """`qwen-triton serve`, ready; killed with its descendants if the test leaves it running."""
     (folder / "tmp").mkdir()
     file = write_deployment(deployment, folder / "deployment.yaml")
-    command = [sys.executable, "-m", "qwen_triton_build.cli", "serve", str(file), "--log", str(folder / "log"), *flags]
+    command = [*COMMAND, "serve", str(file), "--log", str(folder / "log"), *flags]
     env = {**os.environ, "TMPDIR": str(folder / "tmp"), **(environment or {})}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=err)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ import pytest
 import yaml
 
 from qwen_triton.engines.process.client import read_counters
-from qwen_triton.engines.process.socket import engine_address
-from qwen_triton.errors import ConfigurationError
+from qwen_triton.engines.process.loads import EngineLoad, current_load, server_identity
+from qwen_triton.errors import ConfigurationError, EngineError
 from qwen_triton.tensors.contract import TENSORRT_LLM
 from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment, load_deployment
@@ -32,6 +33,8 @@ from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 
 READY_S = 90
+UNLOAD_S = 5.0
+"""How long a server may take to end once its callers have left, whatever they did before."""
 _PORTS = (20_000, 32_000)
 """Below the range that the system gives to outgoing connections, so that none of those takes a port before us."""
 
@@ -59,7 +62,14 @@ class LiveServer:
 
     def engine_counters(self) -> dict[str, Any]:
         """What the engine's process has counted since its start: `steps`, `tokens`, `running` … (engines.step)."""
-        return read_counters(engine_address(self.pid, TENSORRT_LLM))
+        return read_counters(self.engine_load().engine_socket)
+
+    def engine_load(self, model: str = TENSORRT_LLM) -> EngineLoad:
+        """The current load of an engine model. Raises EngineError where none is published."""
+        load = current_load(server_identity(self.pid), self.repository, model)
+        if load is None:
+            raise EngineError(f"no load of {model} is published")
+        return load
 
     def runs(self, sequences: int) -> bool:
         """Whether so many run in the engine and none waits for it."""
@@ -122,5 +132,13 @@ def serving(
             pytest.fail("\n".join([str(error), *log.error_lines()]))
         yield LiveServer(loaded, repository, folder / "tritonserver.log", server.pid)
     finally:
+        began = time.monotonic()
         server.stop()
         log.close()
+        _check_end(folder / "tritonserver.log", time.monotonic() - began)
+
+
+def _check_end(log: Path, seconds: float) -> None:
+    """Fails the test where the server had nothing left to do and took long to unload its models."""
+    if seconds > UNLOAD_S:
+        pytest.fail(f"the server took {seconds:.1f} s to end: {log.read_text()[-2000:]}")

@@ -28,7 +28,9 @@ class ReplayOptions:
     )
     tokens_per_step: int = option(1, "tokens of a sequence in a step", at_least=1)
     tokens: int = option(128, "mode random: length of an answer whose request sets no max_tokens", at_least=1)
-    vocab_size: int = option(151_936, "ids that a prompt may hold: 0 to this minus 1", at_least=1)
+    vocab_size: int = option(
+        151_936, "size of the vocabulary that the engine reports; a prompt may hold any id", at_least=1
+    )
     max_context: int = option(32_768, "tokens of prompt and answer together, as the engine reports it", at_least=1)
     random_ids: tuple[int, int] = option(
         (0, 151_643), "mode random: the first id to draw from, and the one after the last", phrase="two token ids"

@@ -232,4 +232,4 @@ class ModelClient:
         with self._lock:
             lost, self._lost = self._lost, []
         for key, reason in lost:
-            receiver.on_chunk(key, TokenChunk([], finish="error", error=reason))
+            receiver.on_refusal(key, Unavailable(f"{reason}; try again"))

@@ -53,3 +53,11 @@ def test_the_first_chunk_says_what_was_cached() -> None:
     request = EngineRequest(tuple(range(40)), SamplingParams(max_tokens=3, seed=0))
     assert [chunk.cached_tokens for chunk in play(engine, request)] == [0, 0, 0]
     assert [chunk.cached_tokens for chunk in play(engine, request)] == [32, 0, 0]
+
+
+@pytest.mark.parametrize("ids", [(0, 2**31 - 1), (-(2**31), 151_936)])
+def test_any_id_is_played(ids: tuple[int, ...]) -> None:
+    """There is no model that could lack one."""
+    request = EngineRequest(ids, SamplingParams(max_tokens=2, seed=0, logprobs=2))
+    chunks = play(ReplayEngine(ReplayOptions(vocab_size=10)), request)
+    assert tuple(i for chunk in chunks for i in chunk.token_ids) == ids

@@ -1,0 +1,110 @@
+"""The six ways into a launched deployment, and callers on each whose connection may break at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from qwen_triton.tensors.contract import BLS, ENSEMBLE
+from tests.support.live.crowd import Caller, Grpc, Heard, Http, together
+from tests.support.live.launches import Launch
+from tests.support.live.servers import LiveServer
+
+MODEL = "qwen-faults"
+CALLERS_A_WAY = 4
+
+
+@dataclass
+class OpenAi:
+    """A caller of the shim's completions on a connection of its own; what it hears ends with `[DONE]` or its JSON."""
+
+    port: int
+    body: Mapping[str, Any]
+    model: str = MODEL
+
+    async def ask(self, heard: Heard) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            data = json.dumps({"model": self.model, **self.body}).encode()
+            head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n"
+            writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + data)
+            head, _, said = (await reader.read()).decode("utf-8", "replace").partition("\r\n\r\n")
+            heard.status = head.split()[1] if head else ""
+            self._take(said, heard)
+        finally:
+            writer.transport.abort()
+
+    def _take(self, said: str, heard: Heard) -> None:
+        streamed = bool(self.body.get("stream"))
+        events = [line[6:] for line in said.splitlines() if line.startswith("data: {")] if streamed else [said]
+        for event in events if heard.status == "200" else ():
+            found = json.loads(event)
+            heard.pieces += [choice["text"].encode() for choice in found.get("choices", ())]
+            heard.error = heard.error or str(found.get("error", ""))
+        heard.ends = heard.status == "200" and (not streamed or "data: [DONE]" in said) and not heard.error
+        if not heard.ends:
+            heard.error = heard.error or said or "the connection ended"
+
+
+@dataclass
+class Sturdy:
+    """A caller for which a broken connection is an error that it hears."""
+
+    caller: Caller
+
+    async def ask(self, heard: Heard) -> None:
+        try:
+            await self.caller.ask(heard)
+        except (OSError, EOFError) as error:
+            heard.error = f"the connection broke: {error!r}"
+        else:
+            if not heard.ends:
+                heard.error = heard.error or "the stream broke off"
+        finally:
+            heard.over_at = time.monotonic()
+
+
+def live_server(launch: Launch) -> LiveServer:
+    """The launch's tritonserver as the callers of `crowd` take it."""
+    pid = launch.find("tritonserver", "--model-repository").pid
+    return LiveServer(launch.deployment, Path(), launch.folder / "log", pid)
+
+
+def six_ways(launch: Launch, text: str, tokens: int, **more: Any) -> list[Caller]:
+    """One caller on each way in: HTTP and gRPC of the BLS and of the ensemble, the shim streamed and whole."""
+    server, port = live_server(launch), launch.deployment.openai.port
+    inputs = {"text_input": text, "max_tokens": tokens, "stream": True, **more}
+    body = {"prompt": text, "max_tokens": tokens, **more}
+    callers: list[Caller] = [way(server, model, inputs) for way in (Http, Grpc) for model in (BLS, ENSEMBLE)]
+    return [Sturdy(c) for c in (*callers, OpenAi(port, {"stream": True, **body}), OpenAi(port, body))]
+
+
+class Crowd:
+    """Callers on all six ways, asking on a thread."""
+
+    def __init__(self, launch: Launch, text: str, tokens: int, wait_s: float, **more: Any) -> None:
+        callers = [c for _ in range(CALLERS_A_WAY) for c in six_ways(launch, text, tokens, **more)]
+        self.heard: Sequence[Heard] = ()
+        self._wait_s = wait_s
+        self._thread = Thread(target=self._run, args=(callers,))
+        self._thread.start()
+
+    def _run(self, callers: Sequence[Caller]) -> None:
+        self.heard = together(callers, self._wait_s)
+
+    def end(self) -> Sequence[Heard]:
+        """What each heard, once all have ended or the time is up."""
+        self._thread.join()
+        return self.heard
+
+
+def all_answer(launch: Launch, text: str = "one two three") -> list[str]:
+    """What is wrong with an answer on any of the six ways; nothing when all are whole."""
+    heard = together(six_ways(launch, text, 30), 30)
+    return [f"{h.status} {h.error} {h.pieces}" for h in heard if h.error or b"".join(h.pieces) != text.encode()]
