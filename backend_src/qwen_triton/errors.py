@@ -28,6 +28,12 @@ class InvalidRequest(QwenTritonError):
         super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
         self.field = field
 
+    def in_row(self, row: int) -> InvalidRequest:
+        """The same error of a request with several prompts, with the number of the prompt at fault."""
+        numbered = InvalidRequest(f"{self} (row {row})")
+        numbered.field = self.field
+        return numbered
+
 
 class Unavailable(QwenTritonError):
     """A request that cannot be taken at the moment; the same request may succeed later."""

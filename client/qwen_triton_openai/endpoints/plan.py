@@ -24,7 +24,6 @@ STREAM_OPTIONS = ("include_usage", "continuous_usage_stats", "include_obfuscatio
 """The last is a hint: it hides the lengths of chunks from who reads encrypted traffic, and changes no answer."""
 _INTERNAL_OPTIONS = {
     "allow_control_tokens": "control tokens of a message are plain text",
-    "answer_prefix": "only tool_choice sets how an answer begins",
     "chat_template": "the checkpoint's chat template is the only one",
 }
 """Template options that callers may not send, with the reason."""
@@ -97,7 +96,7 @@ def with_template_options(given: Given) -> Given:
 
 
 def template_options(given: Given) -> dict[str, Any]:
-    """Options of the checkpoint's chat template. Raises ApiError for one that only this server may set."""
+    """Options of the checkpoint's chat template. Raises ApiError for one that no caller may choose."""
     options = dict(given.get("chat_template_kwargs") or {})
     for name in (name for name in _INTERNAL_OPTIONS if name in options):
         path = f"chat_template_kwargs.{name}"
