@@ -289,11 +289,15 @@ class TokenChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer: of the prompt, generated for it (with an end id), and of the prompt found in a cache."""
+    """Token counts of one answer: of the prompt, generated for it (with an end id), and of the prompt found in a cache.
+
+    `reasoning_tokens`: those of the generated ones that are thinking; None where that is not known.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int | None = None
 
 
 class TextChunk(NamedTuple):

@@ -98,6 +98,7 @@ SEQUENCE_INDEX = "sequence_index"
 NUM_INPUT_TOKENS = "num_input_tokens"
 NUM_OUTPUT_TOKENS = "num_output_tokens"
 NUM_CACHED_TOKENS = "num_cached_tokens"
+NUM_REASONING_TOKENS = "num_reasoning_tokens"
 FINISH_REASON = "finish_reason"
 STOP_REASON = "stop_reason"
 LOGPROBS = "logprobs"
@@ -205,6 +206,7 @@ USAGE_OUTPUTS = (
 )
 BLS_ONLY_OUTPUTS = (
     Tensor(STOP_REASON, STRING, (-1,)),
+    Tensor(NUM_REASONING_TOKENS, INT32, (-1,)),
     Tensor(LOGPROBS, STRING, (-1,)),
     Tensor(REASONING_OPENED, BOOL),
 )

@@ -412,3 +412,13 @@ def test_messages_have_a_limit() -> None:
         reply = client.post(CHAT, json=chat_body(messages=messages))
     assert error(reply) == (400, "invalid_request_error", "too_many_messages")
     assert reply.json()["error"]["param"] == "messages"
+
+
+@pytest.mark.parametrize("known", [3, 0, None])
+def test_tokens_of_thinking_are_told_where_they_are_counted(known: int | None) -> None:
+    """Whole and streamed, summed over the choices."""
+    pieces = [TextPiece("a", n, "stop", usage=Usage(5, 4, 0, known)) for n in (0, 1)]
+    expected = None if known is None else {"reasoning_tokens": 2 * known}
+    assert ask(FakeTriton(pieces), n=2)["usage"].get("completion_tokens_details") == expected
+    *_, last, _ = events(stream(FakeTriton(pieces), n=2, stream_options={"include_usage": True}))
+    assert last["usage"].get("completion_tokens_details") == expected
