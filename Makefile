@@ -23,6 +23,7 @@ serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the 
 
 test: $(VENV)/dev ## set up and run all tests, including live ones on a real tritonserver; PYTEST_ARGS=…
 	@scripts/install_browser.sh || echo 'going on; the tests of pages will fail'
+	@scripts/install_perf_analyzer.sh || echo 'going on; the tests of perf_analyzer and GenAI-Perf will fail'
 	@scripts/install_mpi.sh || echo 'going on; the tests of several ranks will be skipped'
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

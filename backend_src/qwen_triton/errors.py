@@ -10,6 +10,8 @@ QwenTritonError
 
 from __future__ import annotations
 
+CONTEXT_EXCEEDED = "This model's maximum context length is"
+"""How the message of a prompt that does not fit begins, on every edge: clients of OpenAI's API look for these words."""
 _LONGEST = 2000
 """Characters of the longest message to a caller: a message may quote what was sent."""
 
@@ -25,6 +27,12 @@ class InvalidRequest(QwenTritonError):
         text = f"{field}: {message}" if field else message
         super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
         self.field = field
+
+    def in_row(self, row: int) -> InvalidRequest:
+        """The same error of a request with several prompts, with the number of the prompt at fault."""
+        numbered = InvalidRequest(f"{self} (row {row})")
+        numbered.field = self.field
+        return numbered
 
 
 class Unavailable(QwenTritonError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from typing import Any
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.schema import load_deployment
 
-from .options import MODES, add_mode_options
+from .options import MODES, REFUSED_NAMES, add_mode_options
 from .overhead import command as overhead
 from .plan import Plan, limits, make_plan
 from .report.explain import explain_lines
+from .report.perfetto import encode_trace
+from .report.reference import Reference
 from .report.results import encode_result
-from .report.table import Row, boxed, error_lines, stock_rows, stream_rows
+from .report.table import Row, boxed, error_lines, request_lines, stock_rows, stream_rows
 from .run.arrivals import Closed
 from .run.load import Bounds, Load
 from .run.machine import describe_machine
@@ -33,7 +36,8 @@ from .targets.open_target import OpenTarget, open_target
 _CHECKED_TEXTS = 64
 _WARMUP_AT_ONCE = 4
 _BUSY = 0.8
-_HIDDEN = ("api_key", "json", "op_stats_csv", "explain", "command")
+_HIDDEN = ("api_key", "json", "op_stats_csv", "explain", "command", "verbose", "dump_perfetto_trace", *REFUSED_NAMES)
+_TRACE = Path("perfetto.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns the exit code: 0; 1 when no request was answered. Raises ConfigurationError."""
+    """Returns the exit code: 0; 1 when no request was answered or figures are not those of --check-perf-json.
+
+    Raises ConfigurationError.
+    """
     if arguments.mode == "overhead":
         return overhead.run(arguments)
+    reference = _reference(arguments)
     with ExitStack() as stack:
         if arguments.deployment:
             _serve(arguments, stack)
@@ -65,7 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
     found = figures(result, limits(arguments))
     _print(arguments, plan, found, result, checks)
     _write(arguments, found, result, machine)
-    return 0 if found.answered else 1
+    faults = reference.faults(found) if reference else []
+    print("".join(f"[ERROR] --check-perf-key {arguments.check_perf_key}: {fault}\n" for fault in faults), end="")
+    return 0 if found.answered and not faults else 1
+
+
+def _reference(arguments: argparse.Namespace) -> Reference | None:
+    """What the figures are compared with; read first, so that a fault of it costs no run."""
+    file, key = arguments.check_perf_json, arguments.check_perf_key
+    if file is None and key is not None:
+        raise ConfigurationError("--check-perf-key: is an entry of --check-perf-json; give that too")
+    return file and Reference.read(file, key, arguments.check_perf_atol, arguments.check_perf_rtol)
 
 
 def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
@@ -84,7 +102,7 @@ def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
 def _measure(arguments: argparse.Namespace, opened: OpenTarget, plan: Plan) -> Run:
     if arguments.warmup > 0:
         print("[INFO] Warm up for benchmarking.", flush=True)
-        bounds = Bounds(arguments.warmup, None, arguments.silence)
+        bounds = Bounds(arguments.warmup, None, arguments.silence, arguments.stream_timeout)
         Load(opened.target, plan.conversations[: arguments.warmup], Closed(_WARMUP_AT_ONCE), bounds, 0).run()
     what = f"{plan.bounds.conversations} prompts" if not arguments.duration else f"prompts for {arguments.duration:g} s"
     print(f"[INFO] Start benchmarking on {what}, {plan.arrivals}.", flush=True)
@@ -106,6 +124,8 @@ def _print(arguments: argparse.Namespace, plan: Plan, f: Figures, run: Run, chec
     print("\n".join([*error_lines(f), *(f"[INFO] {check}" for check in checks)]))
     if f.client_cpu_s > _BUSY * f.seconds:
         print("[WARN] This client used most of a core: a faster server would not show. Use fewer, longer requests.")
+    if arguments.verbose:
+        print("\n".join(request_lines(run)))
     if arguments.explain:
         print("\n".join(explain_lines()))
     sys.stdout.flush()
@@ -117,12 +137,26 @@ def _write(arguments: argparse.Namespace, f: Figures, run: Run, machine: dict[st
         name = arguments.name or f"{arguments.mode} {arguments.workload}"
         _save(arguments.json, json.dumps(encode_result(name, parameters, machine, f, run)))
     if arguments.op_stats_csv:
-        rows: list[Row] = [*stock_rows(f), *stream_rows(f)]
-        _save(arguments.op_stats_csv, "".join(f"{name},{value}\n" for name, value in rows))
+        _append(arguments.op_stats_csv, [*stock_rows(f), *stream_rows(f)])
+    if arguments.dump_perfetto_trace:
+        _save(_TRACE, json.dumps(encode_trace(run)))
+        print(f"[INFO] {_TRACE} has the requests; open it at ui.perfetto.dev.")
 
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
+
+
+def _append(file: Path, rows: Sequence[Row]) -> None:
+    """A row of values; a new or empty file gets a header of names before it."""
+    try:
+        with file.open("a", encoding="utf-8", newline="") as opened:
+            lines = csv.writer(opened)
+            if not opened.tell():
+                lines.writerow([name for name, _ in rows])
+            lines.writerow([value for _, value in rows])
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None
 
 
 def _save(file: Path, text: str) -> None:

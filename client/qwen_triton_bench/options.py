@@ -1,12 +1,13 @@
 """Command line of a load: one subcommand for each mode and below it one for each workload.
 
-Most options are spelled as in stock's benchmark (tools/inflight_batcher_llm), so that its commands work unchanged.
+Options of stock's benchmark (tools/inflight_batcher_llm) have its names and meanings, so that its commands work unchanged,
+with `_` for `-` too as its first versions have them. Those that mean nothing here are refused with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,48 @@ MODES = {
     "bls": (BLS, "text to text through the BLS"),
     "openai": ("", "the OpenAI-compatible shim, or any such server"),
 }
+REFUSED = {
+    "--test-llmapi": "not taken: it sends texts to an LLM API model, mode core sends ids; use `bench ensemble` or `bls`",
+    "--time-bet-reqs": "not taken: give the rate, --request-rate R --time-delay-dist constant with R = 1 / seconds",
+}
+"""Stock's options that mode core does not take, with the reason."""
+REFUSED_NAMES = [name[2:].replace("-", "_") for name in REFUSED]
 DEFAULT_PORTS = {"grpc": 8001, "http": 8000, "openai": 9000}
+
+
+class _Refusal(argparse.Action):
+    """An option that ends the command with the reason, which is its constant."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        _namespace: argparse.Namespace,
+        _values: object,
+        option_string: str | None = None,
+    ) -> None:
+        parser.error(f"{option_string}: {self.const}")
+
+
+class _Names(argparse.Action):
+    """An option that may be given several times: the first replaces the default, further ones are added to it."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        _option_string: str | None = None,
+    ) -> None:
+        given = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, [*(given if isinstance(given, list) else []), values])
+
+
+def _only_auto(value: str) -> str:
+    if value != "auto":
+        raise argparse.ArgumentTypeError(
+            f"only auto: DIR/tokenizer.json says what it is; Qwen has no {value} tokenizer"
+        )
+    return value
 
 
 def add_mode_options(parser: argparse.ArgumentParser, mode: str) -> None:
@@ -35,7 +77,8 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     # The parser behind the workload has no defaults: its own would overwrite what was given before the workload. For
     # the same reason help texts spell defaults out; argparse cannot format `%(default)s` of a suppressed one.
     def add(*names: str, default: Any = None, **details: Any) -> None:
-        parser.add_argument(*names, default=default if with_defaults else argparse.SUPPRESS, **details)
+        default = default if with_defaults else argparse.SUPPRESS
+        _add_spelled(parser, *names, default=default, **details)
 
     where = "HOST:PORT" if mode != "openai" else "http://HOST:PORT, without /v1"
     add("-u", "--url", metavar="URL", help=f"{where}; default: this machine, the usual port")
@@ -50,7 +93,19 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         add("--api-key", default="", help="sent as a bearer token")
     else:
         add("-i", "--protocol", choices=["grpc", "http"], default="grpc", help="default grpc (stock: http)")
-        add("--model", "--tensorrt-llm-model-name", default=MODES[mode][0], help=f"default {MODES[mode][0]}")
+        add(
+            "--model",
+            "--tensorrt-llm-model-name",
+            action=_Names,
+            default=MODES[mode][0],
+            help=f"default {MODES[mode][0]}; several times: requests go to these models in turn",
+        )
+        add(
+            "--decoupled",
+            action="store_true",
+            default=False,
+            help="whole answers through a gRPC stream, as a decoupled model needs it (needs -i grpc, which always uses one)",
+        )
         add("--exclude-input-in-output", action="store_true", default=True, help="always so; for stock's commands")
     add("--deployment", type=Path, metavar="FILE", help="start a server from this deployment for the run")
     add("--tokenizer-dir", type=Path, metavar="DIR", help="counts tokens with DIR/tokenizer.json instead of the server")
@@ -62,7 +117,13 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     )
     add("--duration", type=float, metavar="S", help="send for so many seconds")
     add("--max-input-len", type=int, default=4096, metavar="N", help="no longer prompts (default 4096)")
-    add("-c", "--concurrency", type=int, metavar="N", help="always so many at once; default: all at once, as stock")
+    add(
+        "-c",
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="always so many at once, with a rate or trace at most so many; default: all at once, as stock",
+    )
     add("--request-rate", type=float, default=-1.0, metavar="R", help="requests a second; -1 = all at once")
     add(
         "--time-delay-dist",
@@ -82,10 +143,50 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     add("--silence", type=float, default=120.0, metavar="S", help="give up after so long without a sign (default 120)")
     for limit, words in (("ttft", "time to first token"), ("tpot", "time per output token"), ("latency", "latency")):
         add(f"--goodput-{limit}", type=float, metavar="MS", help=f"a good answer's {words} is at most this")
+    add(
+        "-t",
+        "--stream-timeout",
+        type=float,
+        metavar="S",
+        help="after S seconds give up: what is not answered has failed",
+    )
+    add("-v", "--verbose", action="store_true", default=False, help="also print a line for each request")
+    add(
+        "--check-perf-json",
+        type=Path,
+        metavar="FILE",
+        help="compare the figures with those of FILE; exit code 1 if apart",
+    )
+    add("--check-perf-key", metavar="KEY", help="the entry of --check-perf-json: an object of stock's names and values")
+    add("--check-perf-atol", type=float, default=50.0, metavar="X", help="they may differ by X (default 50) …")
+    add(
+        "--check-perf-rtol",
+        type=float,
+        default=0.05,
+        metavar="R",
+        help="… and by R of the entry's value (default 0.05)",
+    )
+    add(
+        "--dump-perfetto-trace",
+        action="store_true",
+        default=False,
+        help="write the requests to perfetto.json, for ui.perfetto.dev",
+    )
     add("--name", help="what the run is called in reports")
     add("--json", type=Path, metavar="FILE", help="write parameters, figures and raw samples")
-    add("--op-stats-csv", type=Path, metavar="FILE", help="write the table as name,value lines")
+    add("--op-stats-csv", type=Path, metavar="FILE", help="append the table as a row, behind a header if FILE is new")
+    if mode == "core":
+        for name, reason in REFUSED.items():
+            add(name, action=_Refusal, nargs=0, const=reason, help=reason)
     add("--explain", action="store_true", default=False, help="say what each figure means and what moves it (中文亦有)")
+
+
+def _add_spelled(parser: argparse.ArgumentParser, *names: str, **details: Any) -> None:
+    """An option, and the same with `_` for `-`, which help does not show."""
+    option = parser.add_argument(*names, **details)
+    underscored = [f"--{name[2:].replace('-', '_')}" for name in names if "-" in name[2:]]
+    if underscored:
+        parser.add_argument(*underscored, **{**details, "dest": option.dest, "help": argparse.SUPPRESS})
 
 
 def _normal(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +212,14 @@ def _dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-len", type=int, metavar="N", help="tokens to generate; default: as the answers in the file"
     )
+    _add_spelled(
+        parser,
+        "--op-tokens-per-word",
+        type=float,
+        metavar="R",
+        help="tokens to generate for each word of the answers; 1.3 in a file of stock's form (input, instruction, output)",
+    )
+    _add_spelled(parser, "--tokenizer-type", type=_only_auto, metavar="auto", help="only auto")
 
 
 def _fixed(parser: argparse.ArgumentParser) -> None:

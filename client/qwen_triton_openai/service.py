@@ -14,6 +14,7 @@ from qwen_triton.tensors.limits import check_requests, sequences_of, too_many, u
 from qwen_triton.types import GenerateRequest
 
 from .answers.response import AnswerReader
+from .backend.context_length import ContextLength
 from .backend.generation import Generation, PromptGenerations
 from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
@@ -31,6 +32,7 @@ class Service:
         self.backend = backend
         self.drain = drain
         self.created = int(time.time())
+        self.context = ContextLength(backend, settings.preprocessing_model)
         self.readiness = {
             model: ModelReadiness(backend, model, settings) for model in dict.fromkeys(settings.models.values())
         }
@@ -78,12 +80,14 @@ class Service:
     async def _generate(
         self, request: Request, model: str, requests: Sequence[GenerateRequest], names: Mapping[str, str]
     ) -> Generation:
-        request_id = request.scope.get("request_id") or secrets.token_hex(12)
+        name = request.scope.get("request_id", "")
         metadata = request.scope.get("triton_metadata", ())
         sent: list[Generation] = []
         try:
             for each in requests:
-                sent.append(await self.backend.generate(model, each, request_id=request_id, metadata=metadata))
+                # Callers may give several requests one id; the engine model refuses a second one under a running id.
+                unique = f"{name}-{secrets.token_hex(4)}"
+                sent.append(await self.backend.generate(model, each, request_id=unique, metadata=metadata))
         except QwenTritonError as error:
             for generation in sent:
                 generation.cancel()

@@ -20,6 +20,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
 OTHERS_FLAGS = {
     "--grpc-restricted-protocol", "--grpc-use-ssl", "--grpc-use-ssl-mutual", "--grpc-address", "--log-verbose",
+    "--http-header-forward-pattern", "--grpc-header-forward-pattern",
     "--entrypoint", "--gpus", "--streaming", "--service-kind", "--tokenizer",
     "--use-server-token-count",
 }  # fmt: skip

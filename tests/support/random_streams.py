@@ -26,7 +26,7 @@ class RandomStreams:
         single = [i for i, data in tokenizer.bytes_by_id.items() if len(data) == 1]
         texts = [i for text in TEXTS for i in tokenizer.encode(text)]
         added = range(151643, tokenizer.vocab_size)
-        beyond = [tokenizer.vocab_size, 151935, 10**6]
+        beyond = [tokenizer.vocab_size, tokenizer.model_vocab_size - 1]
         pools: list[tuple[Sequence[int], int]] = [
             (partial, 5), (single, 5), (texts, 4), (range(151643), 3), (added, 2), (beyond, 1)
         ]  # fmt: skip

@@ -3,7 +3,7 @@
 tokenizer.json          required: vocabulary, merges, added tokens
 tokenizer_config.json   eos_token, pad_token and other named tokens, chat_template, model_max_length
 generation_config.json  eos_token_id (one or several), pad_token_id
-config.json             max_position_embeddings; eos_token_id where there is no generation_config.json
+config.json             max_position_embeddings, vocab_size; eos_token_id where there is no generation_config.json
 chat_template.jinja, chat_template.json, additional_chat_templates/*.jinja
 """
 
@@ -80,6 +80,12 @@ class TokenizerFolder:
         """pad_token_id of generation_config.json."""
         pad = self._generation.get("pad_token_id")
         return pad if isinstance(pad, int) else None
+
+    @property
+    def model_vocab_size(self) -> int | None:
+        """Ids that the model may generate, unused ones included: vocab_size of config.json."""
+        size = self._model.get("vocab_size")
+        return size if isinstance(size, int) else None
 
     @property
     def context_length(self) -> int | None:

@@ -11,7 +11,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from ..errors import InvalidRequest
 from ..tensors.arrays import Array, encode_flat_strings
+from ..tensors.contract import POST_SEQUENCE_LENGTH, POST_TOKENS_BATCH
+from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 
 _KEEP_S = 600.0
@@ -30,14 +33,29 @@ class Postprocessor:
     def decode(self, tokens: Array, lengths: Array, request_id: str) -> Array:
         """`tokens` [rows, sequences, n] with `lengths` [rows, sequences] as texts [rows * sequences], UTF-8 bytes.
 
-        One dimension, as stock has it: its clients take the first text with `[0]`.
+        One dimension, as stock has it: its clients take the first text with `[0]`. Raises InvalidRequest for lengths of
+        other rows and sequences, for a length that is not in 0 to n, and for an id that the model cannot have.
         """
-        ids, counts = tokens.tolist(), lengths.tolist()
+        if lengths.shape != tokens.shape[:2]:
+            raise _other_shape(list(lengths.shape), list(tokens.shape[:2]))
+        rows = each_row(list(zip(tokens.tolist(), lengths.tolist(), strict=True)), self._counted)
         return encode_flat_strings(
-            self._text((request_id, r, s), sequence[: counts[r][s]])
-            for r, row in enumerate(ids)
-            for s, sequence in enumerate(row)
+            self._text((request_id, r, s), ids) for r, row in enumerate(rows) for s, ids in enumerate(row)
         )
+
+    def _counted(self, row: tuple[list[list[int]], list[int]]) -> list[list[int]]:
+        """The ids of one row's sequences without the padding behind each."""
+        return [self._checked(ids, count) for ids, count in zip(*row, strict=True)]
+
+    def _checked(self, ids: list[int], count: int) -> list[int]:
+        """The first `count` ids. What precedes this model in an ensemble keeps to the rules; who asks it alone may not."""
+        if not 0 <= count <= len(ids):
+            raise InvalidRequest(f"is {count} where {POST_TOKENS_BATCH} has {len(ids)} ids", POST_SEQUENCE_LENGTH)
+        counted, size = ids[:count], self._tokenizer.model_vocab_size
+        if counted and not (min(counted) >= 0 and max(counted) < size):
+            wrong = next(i for i in counted if not 0 <= i < size)
+            raise InvalidRequest(f"token id {wrong} is not in [0, {size})", POST_TOKENS_BATCH)
+        return counted
 
     def _text(self, key: tuple[str, int, int], ids: Sequence[int]) -> bytes:
         data = b"".join(
@@ -59,6 +77,13 @@ class Postprocessor:
             len(self._incomplete) > _MOST_KEPT or next(iter(self._incomplete.values()))[0] < old
         ):
             self._incomplete.popitem(last=False)
+
+
+def _other_shape(given: list[int], expected: list[int]) -> InvalidRequest:
+    return InvalidRequest(
+        f"has shape {given} where {POST_TOKENS_BATCH} has {expected} rows and sequences; give one length for each",
+        POST_SEQUENCE_LENGTH,
+    )
 
 
 def _incomplete_bytes(data: bytes) -> int:

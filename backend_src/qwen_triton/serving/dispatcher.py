@@ -96,6 +96,10 @@ class Dispatcher:
         """Runs `action` on a sender's thread: only those send responses."""
         self._post(self._first, action)
 
+    def runs(self, request_id: str) -> bool:
+        """Whether a request of that id is admitted and not yet answered."""
+        return any(reply.request_id == request_id for _, reply in self._replies())
+
     def cancel(self, request_id: str = "", call: str = "") -> None:
         """Ends the requests of that id, or of that call, with finish «cancelled» and what was generated for them."""
         for sender, reply in self._replies():
@@ -145,7 +149,8 @@ class Dispatcher:
         """Fails the request of a sequence that the engine did not take (engines.link.ChunkReceiver)."""
         sequence = self._sequences.get(key)
         if sequence is not None:
-            self._post(sequence.sender, partial(sequence.sender.fail, sequence.reply, error))
+            reply, sender = sequence.reply, sequence.sender
+            self._post(sender, partial(sender.fail, reply, reply.numbered(sequence.index, error)))
 
     def _run(self) -> None:
         """Alternates between the engine's link and the first sender's batches."""

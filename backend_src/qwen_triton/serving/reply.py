@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import Cancelled
+from ..errors import Cancelled, InvalidRequest, QwenTritonError
 from ..tensors.arrays import Array
 from ..types import EngineRequest, TextChunk, TokenChunk
 from .answer import AnswerEncoder, ChoiceIndex, SequenceAnswer, Stream
@@ -91,6 +91,11 @@ class Reply:
         """Ends the request with an error."""
         self._timer.failed(error)
         self._responder.fail(error)
+
+    def numbered(self, index: int, error: QwenTritonError) -> QwenTritonError:
+        """The error of sequence `index`, with its prompt's number if it is the caller's fault and there are several prompts."""
+        several = len(self._answers) > 1
+        return error.in_row(self._indexes[index][0]) if several and isinstance(error, InvalidRequest) else error
 
     def client_gone(self) -> bool:
         """Whether the client has disconnected. A round trip to the server; any thread may ask."""

@@ -8,6 +8,7 @@ from typing import Any
 from ..chat.reader import ChatReader, opens_thinking
 from ..chat.tool_formats.hermes import HERMES
 from ..tensors.arrays import Array
+from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
 from ..text.tokenizer import Tokenizer
@@ -52,13 +53,14 @@ class TextEncoder:
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]
         echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
-        return encode_text_piece(
+        arrays = encode_text_piece(
             piece._replace(text=echo + piece.text) if echo else piece,
             (choice.row, choice.sequence),
             usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
             logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
         )
+        return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
         chunks = [
@@ -67,7 +69,8 @@ class TextEncoder:
         ]
         told = any(self._logprobs[r] for r in rows)
         logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
-        return encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+        arrays = encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+        return _without_counts(arrays, [self._rows[r] for r in rows])
 
 
 def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
@@ -81,6 +84,15 @@ def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Calla
         return reader.over
 
     return closed
+
+
+def _without_counts(arrays: dict[str, Array], rows: Sequence[GenerateRequest]) -> dict[str, Array]:
+    """The outputs without a token count that none of the rows wants."""
+    counted = {
+        NUM_INPUT_TOKENS: any(row.counts_input for row in rows),
+        NUM_OUTPUT_TOKENS: any(row.counts_output for row in rows),
+    }
+    return {name: array for name, array in arrays.items() if counted.get(name, True)}
 
 
 def _whole(answer: SequenceAnswer, echo: str) -> TextChunk:

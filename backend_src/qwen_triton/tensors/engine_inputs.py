@@ -34,14 +34,14 @@ from .contract import (
     STOP_WORDS_LIST,
     STREAMING,
 )
-from .rows import Row, count_rows, refuse_unsupported
+from .rows import Row, count_rows, each_row, refuse_unsupported
 from .sampling import decode_engine_sampling, encode_engine_sampling
 
 _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
 
 
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
-    """One EngineRow for each row of the arrays of shape [rows, …]. Raises InvalidRequest with the tensor's name.
+    """One EngineRow for each row of the arrays of shape [rows, …]. Raises InvalidRequest with the tensor's name (and row).
 
     `echo`: whether a request that does not say so gets its prompt's ids back (the model's exclude_input_in_output, negated).
     """
@@ -50,7 +50,8 @@ def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
     stop_words, bad_words = (
         decode_word_list(arrays[n], n) if n in arrays else none for n in (STOP_WORDS_LIST, BAD_WORDS_LIST)
     )
-    return [_decode_row(Row(arrays, r), stop_words[r], bad_words[r], echo) for r in range(rows)]
+    words = [(Row(arrays, r), stop_words[r], bad_words[r]) for r in range(rows)]
+    return each_row(words, lambda row: _decode_row(*row, echo))
 
 
 def _decode_row(

@@ -14,6 +14,7 @@ from ..types import PromptFormat
 from .arrays import Arrays
 from .contract import PROMPT_FORMAT, TEXT_INPUT
 
+_Item = TypeVar("_Item")
 _Decoded = TypeVar("_Decoded")
 _PROMPT = "a prompt is text, messages or token ids: give one of them"
 
@@ -123,18 +124,20 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
             raise InvalidRequest(f"{reason}; leave it out", name)
 
 
+def each_row(items: Sequence[_Item], convert: Callable[[_Item], _Decoded]) -> list[_Decoded]:
+    """`convert` of each row's item. Its InvalidRequest gets the row's number if there are several rows."""
+    converted = []
+    for number, item in enumerate(items):
+        try:
+            converted.append(convert(item))
+        except InvalidRequest as error:
+            raise (error.in_row(number) if len(items) > 1 else error) from None
+    return converted
+
+
 def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Decoded]:
     """`decode` of each row of arrays of shape [rows, …].
 
     Raises InvalidRequest with the tensor's name, and the row's number if there are several.
     """
-    rows = count_rows(arrays)
-    decoded = []
-    for number in range(rows):
-        try:
-            decoded.append(decode(Row(arrays, number)))
-        except InvalidRequest as error:
-            if rows == 1:
-                raise
-            raise InvalidRequest(f"{error} (row {number})") from None
-    return decoded
+    return each_row([Row(arrays, number) for number in range(count_rows(arrays))], decode)

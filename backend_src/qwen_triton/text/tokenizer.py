@@ -15,8 +15,10 @@ import tokenizers
 from tokenizers.decoders import ByteLevel
 
 from ..checkpoint.text_files import TokenizerFolder
-from ..errors import ConfigurationError, InvalidRequest
+from ..errors import CONTEXT_EXCEEDED, ConfigurationError, InvalidRequest
 
+_UNUSED_IDS = 1024
+"""Ids behind the vocabulary that a model may have, where the folder does not say; Qwen2.5 has 271 or 399 of them."""
 _TYPICAL_CHARACTERS = 8
 """Characters of a token beyond which a text may be longer than it seems; prompts have three to five."""
 _MOST_CHARACTERS = 32
@@ -31,6 +33,7 @@ _SLACK = 64
 class Tokenizer:
     """A byte-level BPE tokenizer, with the end ids, the pad id and the context length of its folder.
 
+    `vocab_size` counts ids that have a text, `model_vocab_size` those that a model may generate.
     `end_ids` end an answer: those of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
     None where the folder has none. `special_tokens` maps the text of each control token to its id; `special_pattern`
     matches them, and splits a text into pieces of which every second one is a control token. Raises ConfigurationError
@@ -52,6 +55,7 @@ class Tokenizer:
         self._takes_more = any(t.lstrip or t.rstrip or t.single_word or t.normalized for t in special.values())
         self._longest_token = max(map(len, self._backend.get_vocab(with_added_tokens=True)))
         self.vocab_size = self._backend.get_vocab_size(with_added_tokens=True)
+        self.model_vocab_size = max(self.vocab_size, folder.model_vocab_size or self.vocab_size + _UNUSED_IDS)
         self.eos_id = self._id_of(folder.token("eos_token"))
         self.end_ids = self._end_ids()
         self.pad_id = self._pad_id()
@@ -93,7 +97,8 @@ class Tokenizer:
             too_long = tokens > context + context // 4 + _SLACK
         if too_long:
             raise InvalidRequest(
-                f"the prompt of {len(text)} characters has more tokens than the context of {context}; shorten it",
+                f"{CONTEXT_EXCEEDED} {context} tokens. However, the prompt of {len(text)} characters resulted in more; "
+                "shorten it",
                 "text_input",
             )
 

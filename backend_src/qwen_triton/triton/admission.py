@@ -15,9 +15,8 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply, RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
-from ..tensors.contract import Tensor
 from ..tensors.limits import DEFAULT_LIMITS, Limits
-from ..tensors.request_parameters import CALL, CALL_PARAMETERS, CANCEL_CALL, limit_wait, queue_timeout_s
+from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
 from ..tensors.row_rules import check_one_response
 from .requests import RequestReader
 from .responses import TritonResponder
@@ -40,14 +39,14 @@ class Admission:
         self,
         dispatcher: Dispatcher,
         metrics: RequestMetrics,
-        inputs: Sequence[Tensor],
+        model: str,
         queue_timeout_ms: int,
         decoupled: bool,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._reader = RequestReader(inputs, limits, CALL_PARAMETERS)
+        self._reader = RequestReader(model, limits)
         self._queue_timeout_ms = queue_timeout_ms
         self._decoupled = decoupled
 
@@ -61,7 +60,7 @@ class Admission:
         timer = self._metrics.start()
         try:
             self._reader.check_envelope(request)
-            arrays, parameters = self._reader.read(request)
+            arrays, parameters, _ = self._reader.read(request)
             if call := parameters.get(CANCEL_CALL):
                 self._dispatcher.cancel(call=str(call))
                 self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))

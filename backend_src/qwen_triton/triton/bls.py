@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..chat.template import ChatTemplate
@@ -19,8 +21,9 @@ from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
-from ..tensors.contract import BLS, BLS_INPUTS
+from ..tensors.contract import BLS
 from ..tensors.limits import check_requests
+from ..tensors.rows import each_row
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
@@ -31,6 +34,8 @@ from .model_process import prepare_process, server_pid
 from .requests import is_decoupled, read_limits, read_parameters
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
+
+_log = logging.getLogger(__name__)
 
 
 class BlsModel:
@@ -47,12 +52,14 @@ class BlsModel:
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
+        if fault := self._preprocessor.context_fault:
+            _log.warning("max_context: %s", fault)
         self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight)
         metrics = RequestMetrics()
         self._admission = Admission(
             self._dispatcher,
             metrics,
-            BLS_INPUTS,
+            BLS,
             self._settings.queue_timeout_ms,
             is_decoupled(args),
             self._limits,
@@ -85,11 +92,12 @@ class BlsModel:
     def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:
         prompts = [self._with_defaults(prompt) for prompt in decode_generate(arrays)]
         check_requests(prompts, self._limits)
-        prompts = [self._preprocessor.resolve_stops(prompt) for prompt in prompts]
+        prompts = each_row(prompts, self._preprocessor.resolve_stops)
         engine = self._dispatcher.info()
+        requests = each_row(prompts, partial(self._preprocessor.engine_requests, engine=engine))
         rows = [
-            RowPlan(self._preprocessor.engine_requests(prompt, engine), prompt.stream, prompt.sampling.n)
-            for prompt in prompts
+            RowPlan(sequences, prompt.stream, prompt.sampling.n)
+            for sequences, prompt in zip(requests, prompts, strict=True)
         ]
         encoder = TextEncoder(
             prompts, self._tokenizer, skip_special_tokens=self._skip_special_tokens, echo=self._settings.echo

@@ -29,8 +29,9 @@ from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
-from ..tensors.contract import ENGINE_INPUTS, NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
+from ..tensors.contract import NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine
+from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
@@ -42,6 +43,8 @@ from .responses import AckedResponder
 from .settings import EngineSettings
 
 _log = logging.getLogger(__name__)
+_NO_ID = ("", "0")
+"""Ids of requests that have none, by stock's rule."""
 
 
 class EngineModel:
@@ -77,7 +80,7 @@ class EngineModel:
         self._admission = Admission(
             self._dispatcher,
             metrics,
-            ENGINE_INPUTS,
+            TENSORRT_LLM,
             settings.queue_timeout_ms,
             decoupled,
             self._limits,
@@ -129,12 +132,17 @@ class EngineModel:
         return {}
 
     def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest:
+        self._check_id(responder.request_id)
         engine = self._dispatcher.info()
         decoded = decode_engine(arrays, echo=self._echo)
         sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
         self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
-        rows = [resolve_stops(row, self._tokenizer) for row in decoded]
-        plans = [RowPlan(self._sequences(row, engine), row.request.stream, row.request.sampling.n) for row in rows]
+        rows = each_row(decoded, partial(resolve_stops, tokenizer=self._tokenizer))
+        requests = each_row(rows, partial(self._sequences, engine=engine))
+        plans = [
+            RowPlan(sequences, row.request.stream, row.request.sampling.n)
+            for sequences, row in zip(requests, rows, strict=True)
+        ]
         streamed_text = any(row.request.stream and row.for_text for row in rows)
         number = responder.track() if streamed_text else None
         return DecodedRequest(plans, self._encoder(rows, number))
@@ -154,12 +162,17 @@ class EngineModel:
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""
-        if not responder.request_id:
+        if responder.request_id in _NO_ID:
             error = InvalidRequest("needs the request id of the request to be stopped", STOP)
             self._dispatcher.post(partial(responder.fail, error))
             return
         self._dispatcher.cancel(responder.request_id)
         self._dispatcher.post(responder.acknowledge)
+
+    def _check_id(self, request_id: str) -> None:
+        """Refuses a running id, as stock does: a stop request names the one that it ends by its id only."""
+        if request_id not in _NO_ID and self._dispatcher.runs(request_id):
+            raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")
 
 
 def _check_one_instance(args: Mapping[str, str]) -> None:

@@ -66,10 +66,13 @@ class _Gauge:
 
 
 class MetricsPublisher:
-    """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels`: on every metric."""
+    """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels` are on every metric.
+
+    `states` None: a step of an ensemble without an engine, of which only failed requests are counted.
+    """
 
     def __init__(
-        self, labels: Mapping[str, str], metrics: RequestMetrics, states: Callable[[], dict[str, float]]
+        self, labels: Mapping[str, str], metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None
     ) -> None:
         self._labels = labels
         self._metrics = metrics
@@ -111,6 +114,8 @@ class MetricsPublisher:
         metrics = self._metrics
         for reason, count in list(metrics.finished.items()):
             self._count("requests_finished_total", count, finish_reason=reason)
+        if self._states is None:
+            return
         self._count("prompt_tokens_total", metrics.prompt_tokens)
         self._count("output_tokens_total", metrics.output_tokens)
         self._histogram("time_to_first_token_seconds", metrics.time_to_first_token)

@@ -13,17 +13,18 @@ from ..ensemble.ack_socket import AckSender
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
 from ..serving.lifeline import Lifeline
+from ..serving.request_metrics import RequestMetrics
 from ..tensors.contract import (
     POST_OUTPUT,
     POST_SEQUENCE_LENGTH,
     POST_TOKENS_BATCH,
     POSTPROCESSING,
-    POSTPROCESSING_INPUTS,
 )
 from ..text.tokenizer import Tokenizer
 from .instance import ModelInstance
+from .metrics import MetricsPublisher
 from .model_process import prepare_process
-from .requests import RequestReader, read_limits, read_parameters
+from .requests import RequestReader, read_limits, read_parameters, read_request_id
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -36,9 +37,12 @@ class PostprocessingModel:
         prepare_process(instance.model)
         settings = TextSettings.read(read_parameters(args), instance.repository)
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
-        self._reader = RequestReader(POSTPROCESSING_INPUTS, read_limits(args))
+        self._reader = RequestReader(POSTPROCESSING, read_limits(args))
         self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
+        self._metrics = RequestMetrics()
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
         self._acks.start()
+        self._publisher.start()
         self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers
         self._lifeline.open()
 
@@ -49,16 +53,16 @@ class PostprocessingModel:
     def finalize(self) -> None:
         self._lifeline.leave()
         self._acks.stop()
+        self._publisher.stop()
 
     def _respond(self, request: Any) -> Any:
         try:
             self._reader.check_envelope(request)
-            inputs = self._reader.read(request).arrays
+            inputs, _, request_id = self._reader.read(request)
             if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(tag)
-            text = self._postprocessor.decode(
-                inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request.request_id()
-            )
+            text = self._postprocessor.decode(inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request_id)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
-            return pb.InferenceResponse(error=triton_error(error, request.request_id()))
+            self._metrics.start().failed(error)
+            return pb.InferenceResponse(error=triton_error(error, read_request_id(request) or ""))
         return pb.InferenceResponse([pb.Tensor(POST_OUTPUT, text)])

@@ -12,13 +12,17 @@ from ..errors import Unavailable
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import SHUTTING_DOWN
 from ..serving.lifeline import Lifeline
+from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
-from ..tensors.contract import PREPROCESSING, PREPROCESSING_INPUTS
+from ..tensors.contract import PREPROCESSING
 from ..tensors.limits import check_requests
 from ..tensors.prompt import decode_prompts, encode_prompts
+from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
+from .instance import ModelInstance
+from .metrics import MetricsPublisher
 from .model_process import prepare_process
-from .requests import RequestReader, read_limits, read_parameters, repository_of
+from .requests import RequestReader, read_limits, read_parameters, read_request_id
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -27,13 +31,17 @@ class PreprocessingModel:
     """Tokenizes prompts as the BLS does, without an engine to check them against."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(args["model_name"])
-        settings = TextSettings.read(read_parameters(args), repository_of(args))
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
+        settings = TextSettings.read(read_parameters(args), instance.repository)
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
         self._limits = read_limits(args)
-        self._reader = RequestReader(PREPROCESSING_INPUTS, self._limits)
+        self._reader = RequestReader(PREPROCESSING, self._limits)
+        self._metrics = RequestMetrics()
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
+        self._publisher.start()
         self._draining = False
         self._lifeline = Lifeline(PREPROCESSING, self._drain, idle=lambda: True)  # execute returns the answers
         self._lifeline.open()
@@ -43,6 +51,7 @@ class PreprocessingModel:
 
     def finalize(self) -> None:
         self._lifeline.leave()
+        self._publisher.stop()
 
     def _drain(self) -> None:
         """Refuses new requests: those of the ensemble begin here."""
@@ -55,13 +64,14 @@ class PreprocessingModel:
             self._reader.check_envelope(request)
             arrays = self._encode(self._reader.read(request).arrays)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
-            return pb.InferenceResponse(error=triton_error(error, request.request_id()))
+            self._metrics.start().failed(error)
+            return pb.InferenceResponse(error=triton_error(error, read_request_id(request) or ""))
         wanted = request.requested_output_names()
         return pb.InferenceResponse([pb.Tensor(n, a) for n, a in arrays.items() if n in wanted])
 
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
         check_requests(prompts, self._limits)
-        prompts = [self._preprocessor.resolve_stops(prompt) for prompt in prompts]
-        requests = [self._preprocessor.engine_requests(prompt)[0] for prompt in prompts]
+        prompts = each_row(prompts, self._preprocessor.resolve_stops)
+        requests = each_row(prompts, lambda prompt: self._preprocessor.engine_requests(prompt)[0])
         return encode_prompts(requests, [p.stop.strings for p in prompts], self._tokenizer.vocab_size)

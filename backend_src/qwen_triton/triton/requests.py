@@ -2,59 +2,97 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
-from ..tensors.contract import STOP, Tensor
+from ..tensors.contract import INPUTS, STOP
 from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
 
 _NO_PARAMETERS = ("", "{}")
+_LOOKED_AT = 1 << 16
+"""Bytes of parameters in which the one that is not UTF-8 is looked for."""
+_SHOWN = 128
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 class RequestContent(NamedTuple):
-    """A request's inputs by name, as arrays [rows, …], and its parameters."""
+    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none."""
 
     arrays: dict[str, Array]
     parameters: Mapping[str, Any]
+    request_id: str
 
 
 class RequestReader:
-    """Reads requests to a model that declares `tensors` as its inputs, within the table of limits.
+    """Reads requests to a model of the contract, which has the name `model` there, within the table of limits. Thread-safe."""
 
-    `parameters`: request parameters with a meaning to the model. Thread-safe.
-    """
-
-    def __init__(
-        self, tensors: Sequence[Tensor], limits: Limits = DEFAULT_LIMITS, parameters: Collection[str] = ()
-    ) -> None:
-        self._declared = {tensor.name: tensor for tensor in tensors}
+    def __init__(self, model: str, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._model = model
+        self._declared = {tensor.name: tensor for tensor in INPUTS[model]}
         self._limits = limits
-        self._parameters = parameters
 
     def check_envelope(self, request: Any) -> None:
-        """Raises InvalidRequest for an id or a list of outputs above their limits. Call it before `read`."""
-        self._limits.check("request_id_bytes", utf8_bytes((request.request_id(),)), "id")
+        """Raises InvalidRequest for an id or a list of outputs above their limits, and for an id that is not UTF-8.
+
+        Call it before `read`.
+        """
+        request_id = read_request_id(request)
+        if request_id is None:
+            raise InvalidRequest("is not valid UTF-8", "id")
+        self._limits.check("request_id_bytes", utf8_bytes((request_id,)), "id")
         self._limits.check("outputs", len(request.requested_output_names()), "outputs")
 
     def read(self, request: Any) -> RequestContent:
         """The inputs that were sent, and the parameters.
 
-        Raises InvalidRequest for an input of the wrong rank, for an unknown parameter, and for what is above a limit.
+        Raises InvalidRequest for an input of the wrong rank, for a parameter that nearly is an input or is not UTF-8, and
+        for what is above a limit.
         """
-        limits, text = self._limits, request.parameters()
-        limits.check("parameters_bytes", len(text), "parameters")
+        text = _parameters_of(request)
+        self._limits.check("parameters_bytes", len(text), "parameters")
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
-        check_parameters(parameters, self._parameters)
+        check_parameters(parameters, self._model)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, array in arrays.items():
             check_input(self._declared[name], array)
-        check_sizes(arrays, limits)
-        return RequestContent(arrays, parameters)
+        check_sizes(arrays, self._limits)
+        return RequestContent(arrays, parameters, request.request_id())
+
+
+def read_request_id(request: Any) -> str | None:
+    """The client's id of a request, empty where it gave none; None for one that is not UTF-8."""
+    try:
+        return str(request.request_id())
+    except UnicodeDecodeError:
+        return None
+
+
+def _parameters_of(request: Any) -> str:
+    """A request's parameters as JSON. Raises InvalidRequest naming one that is not UTF-8."""
+    try:
+        return str(request.parameters())
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            "a request parameter's name and value must be valid UTF-8", _broken(error.object)
+        ) from None
+
+
+def _broken(text: bytes) -> str:
+    """The name of the first parameter that is not UTF-8. Values are not shown: forwarded headers are not all the caller's."""
+    if len(text) > _LOOKED_AT:
+        return "parameters"
+    with contextlib.suppress(ValueError):
+        for name, value in json.loads(text.decode("utf-8", "replace")).items():
+            if _REPLACED in f"{name}{value}":
+                return str(name)[:_SHOWN]
+    return "parameters"
 
 
 def read_parameters(args: Mapping[str, str]) -> Parameters:

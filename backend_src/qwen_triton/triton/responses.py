@@ -16,6 +16,7 @@ from ..errors import Cancelled, InvalidRequest, Unavailable
 from ..tensors.arrays import Array
 from ..tensors.contract import CONTEXT_PHASE_PARAMS
 from ..tensors.engine_outputs import OUTPUTS
+from .requests import read_request_id
 
 _log = logging.getLogger(__name__)
 _NOT_OF_AN_ENSEMBLE = CONTEXT_PHASE_PARAMS
@@ -48,7 +49,7 @@ class TritonResponder:
     """
 
     def __init__(self, request: Any) -> None:
-        self.request_id: str = request.request_id()
+        self.request_id = read_request_id(request) or ""
         self._sender = request.get_response_sender()
         self._requested = frozenset(request.requested_output_names())
         self._unsent: list[tuple[Any, bool]] = []

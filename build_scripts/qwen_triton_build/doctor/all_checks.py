@@ -8,6 +8,10 @@ from .site import Site
 
 
 def checks_for(site: Site) -> tuple[Check, ...]:
-    """The checks that apply to the Site's deployment; those of an engine folder only where there is one."""
+    """The checks that apply to the Site's deployment.
+
+    Those of an engine folder only where there is one, those of ports and shim only where they are known.
+    """
     built = engine_checks.CHECKS if site.is_built else ()
-    return (*machine_checks.CHECKS, *model_checks.CHECKS, *built, *repository_checks.CHECKS)
+    machine = [check for check in machine_checks.CHECKS if site.serves or check not in machine_checks.OF_SERVING]
+    return (*machine, *model_checks.CHECKS, *built, *repository_checks.CHECKS)

@@ -178,6 +178,10 @@ def shim(site: Site) -> str:
     return f"installed, for port {site.deployment.openai.port}"
 
 
+_PORTS = Check("ports", "free, and each given once", ports)
+_SHIM = Check("OpenAI shim", "its packages, unless openai.enabled is false", shim)
+OF_SERVING = (_PORTS, _SHIM)
+"""Checks of what a model repository does not say."""
 CHECKS = (
     Check("glibc", "2.35 or newer", glibc),
     Check("libpython", "a shared libpython of 3.10, 3.11 or 3.12", libpython),
@@ -189,9 +193,9 @@ CHECKS = (
     ),
     Check("private files", "a kernel that takes a filter (seccomp)", private_files),
     Check("shared memory", f"{_SHM_MIB} MiB or more", shared_memory),
-    Check("ports", "free, and each given once", ports),
+    _PORTS,
     Check("open files", f"{_FILES} or more", open_files),
     Check("locked memory", "unlimited for TensorRT-LLM", locked_memory),
     Check("disk", f"{_DISK_MIB} MiB for temporary files", disk),
-    Check("OpenAI shim", "its packages, unless openai.enabled is false", shim),
+    _SHIM,
 )

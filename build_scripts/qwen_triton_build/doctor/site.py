@@ -20,11 +20,15 @@ from ..trtllm.gpus import Gpu, visible_gpus
 
 @dataclass
 class Site:
-    """`repository`: a filled repository to check in place of the one rendered from the deployment."""
+    """`repository`: a filled repository to check in place of the one rendered from the deployment.
+
+    `serves`: the deployment says how it is served too; False for one that was read from `repository`.
+    """
 
     deployment: Deployment
     repository: Path | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    serves: bool = True
 
     @property
     def is_built(self) -> bool:

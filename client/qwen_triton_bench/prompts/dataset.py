@@ -17,10 +17,14 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One prompt and, where the file has it, the answer, whose length the benchmark then asks for."""
+    """One prompt and, where the file has it, the answer, whose length the benchmark then asks for.
+
+    `of_stock`: the file has the form of stock's benchmark (input, instruction, output), which counts an answer in words.
+    """
 
     prompt: str
     answer: str | None
+    of_stock: bool = False
 
 
 def read_dataset(file: Path) -> list[Entry]:
@@ -37,11 +41,12 @@ def read_dataset(file: Path) -> list[Entry]:
 
 
 def _values(text: str, file: Path) -> list[Any]:
+    """Lines end with LF alone here: reading has made it of CR and CRLF, and U+2028 and its like may stand in a prompt."""
     if file.suffix == ".txt":
-        return [line for line in text.splitlines() if line.strip()]
+        return [line for line in text.split("\n") if line.strip()]
     try:
         if file.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--dataset {file}: is not JSON ({error}); text needs the ending .txt") from None
@@ -58,9 +63,11 @@ def _entry(value: Any, location: str) -> Entry:
             return _sharegpt(value["conversations"], location)
         prompt = next((value[k] for k in ("prompt", "input", "text") if isinstance(value.get(k), str)), None)
         if prompt is not None:
-            instruction, answer = value.get("instruction"), value.get("output")
-            text = f"{instruction}\n{prompt}" if isinstance(instruction, str) and instruction else prompt
-            return Entry(text, answer if isinstance(answer, str) else None)
+            answer = value["output"] if isinstance(value.get("output"), str) else None
+            instruction = value.get("instruction")
+            if isinstance(instruction, str) and isinstance(value.get("input"), str):
+                return Entry(f"{value['input']} {instruction}", answer, of_stock=True)
+            return Entry(prompt, answer)
     raise ConfigurationError(f"{location}: has no prompt; expected {_FORMS}")
 
 

@@ -15,11 +15,16 @@ _DRAWS = 1000
 
 HISTOGRAMS: Mapping[str, Mapping[str, Any]] = {
     "example": {
+        "input": {"bins": [151, 176, 201, 226, 251, 276], "weights": [220, 225, 150, 150, 140]},
+        "output": {"bins": [6, 11, 16, 21, 26, 31], "weights": [76, 210, 174, 130, 152]},
+    },
+    "mixed": {
         "input": {"bins": [1, 64, 128, 256, 512, 1024], "weights": [30, 30, 20, 12, 8]},
         "output": {"bins": [1, 32, 64, 128, 256, 512], "weights": [15, 25, 30, 20, 10]},
     },
 }
-"""Built-in histograms by key. `bins` are edges, one more than `weights`; lengths are uniform within a bin."""
+"""Built-in histograms by key; `example` is stock's. `bins` are edges, one more than `weights`; lengths are uniform within a
+bin."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from .tokenizer import Encode
 
 ANSWER_TOKENS = 128
 """Answer length where neither the file nor the command sets one."""
+_TOKENS_PER_WORD = 1.3
+"""Stock's --op-tokens-per-word where the command does not set it."""
 
 
 def shaped(shapes: Sequence[Shape], text: PromptText, *, as_ids: bool) -> list[Conversation]:
@@ -34,22 +36,36 @@ def fixed_prompt(text: str, output_tokens: int, encode: Encode | None, *, as_ids
 
 
 def entries_as_prompts(
-    entries: Sequence[Entry], output_tokens: int | None, encode: Encode | None, *, as_ids: bool
+    entries: Sequence[Entry],
+    output_tokens: int | None,
+    encode: Encode | None,
+    *,
+    as_ids: bool,
+    tokens_per_word: float | None = None,
 ) -> list[Conversation]:
     """Prompts of a file. `output_tokens` None: answers are as long as those of the file.
 
+    Their tokens are counted; with `tokens_per_word`, and in a file of stock's form, their words are multiplied instead.
     Raises ConfigurationError for token ids without a tokenizer.
     """
     if encode is None:
         if as_ids:
             raise ConfigurationError("token ids of texts need a tokenizer: give --tokenizer-dir")
-        return [(Prompt(output_tokens or ANSWER_TOKENS, text=e.prompt),) for e in entries]
+        lengths = [output_tokens or _by_words(e, tokens_per_word) or ANSWER_TOKENS for e in entries]
+        return [(Prompt(length, text=e.prompt),) for e, length in zip(entries, lengths, strict=True)]
     ids = encode([e.prompt for e in entries])
     answers = encode([e.answer or "" for e in entries]) if output_tokens is None else [[]] * len(entries)
-    return [
-        (_prompt(e.prompt, i, output_tokens or len(a) or ANSWER_TOKENS, as_ids=as_ids),)
-        for e, i, a in zip(entries, ids, answers, strict=True)
+    lengths = [
+        output_tokens or _by_words(e, tokens_per_word) or len(a) or ANSWER_TOKENS
+        for e, a in zip(entries, answers, strict=True)
     ]
+    return [(_prompt(e.prompt, i, length, as_ids=as_ids),) for e, i, length in zip(entries, ids, lengths, strict=True)]
+
+
+def _by_words(entry: Entry, tokens_per_word: float | None) -> int:
+    """Tokens of an answer as stock's benchmark estimates them, at least 1; 0 where they are to be counted."""
+    ratio = tokens_per_word or (_TOKENS_PER_WORD if entry.of_stock else None)
+    return 0 if ratio is None or entry.answer is None else max(1, int(len(entry.answer.split(" ")) * ratio))
 
 
 def _prompt(text: str, ids: Sequence[int], output_tokens: int, *, as_ids: bool) -> Prompt:

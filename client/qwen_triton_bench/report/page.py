@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -16,6 +17,10 @@ _OVER_THROUGHPUT = (
     ("Latency over throughput", "P99 latency, ms", "latency", "99"),
     ("Time to first token over throughput", "P50 TTFT, ms", "first_token", "50"),
 )
+_LOAD = ("concurrency", "request_rate", "num_requests", "duration", "name")
+"""Parameters in which the runs of one line differ."""
+_LABEL = 32
+"""Letters of a dot's label."""
 _SHARE = Axis("% of them")
 _SECONDS = Axis("seconds since the start")
 
@@ -36,6 +41,7 @@ def render_page(results: Sequence[BenchmarkResult]) -> str:
         _each(runs, "Requests in flight", in_flight_over_time, _SECONDS, Axis("requests")),
         "<h2>Figures</h2>",
         _table(results, _figures),
+        *_settings(results),
         "<h2>Parameters</h2><p>What differs between the runs is marked.</p>",
         _table(results, lambda r: {k: str(v) for k, v in r.parameters.items()}, mark=True),
         "<h2>Machine and versions</h2>",
@@ -47,6 +53,15 @@ def render_page(results: Sequence[BenchmarkResult]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>"
     )
+
+
+def _settings(results: Sequence[BenchmarkResult]) -> list[str]:
+    if not any(result.settings for result in results):
+        return []
+    return [
+        "<h2>Settings</h2><p>Keys of the deployment, with the values that were tried.</p>",
+        _table(results, lambda r: {key: str(value) for key, value in r.settings.items()}, mark=True),
+    ]
 
 
 def _warnings(results: Sequence[BenchmarkResult]) -> list[str]:
@@ -62,12 +77,13 @@ def _warnings(results: Sequence[BenchmarkResult]) -> list[str]:
 
 
 def _throughput(runs: Sequence[tuple[BenchmarkResult, str]]) -> list[str]:
-    """Charts with a line for each group of runs that differ in concurrency or rate only."""
+    """Charts with a line for each group of runs that differ in their load only."""
     groups: dict[str, list[BenchmarkResult]] = {}
     for result, _ in runs:
-        groups.setdefault(_group(result), []).append(result)
+        groups.setdefault(_apart_from_load(result), []).append(result)
+    named = _named(list(groups.values()))
     return [
-        line_chart(title, _load_series(groups, spread, percent), Axis("output tokens/s"), Axis(axis))
+        line_chart(title, _load_series(named, spread, percent), Axis("output tokens/s"), Axis(axis))
         for title, axis, spread, percent in _OVER_THROUGHPUT
     ]
 
@@ -79,28 +95,63 @@ def _load_series(groups: Mapping[str, Sequence[BenchmarkResult]], spread: str, p
         milliseconds = [1e3 * r.figures[spread]["percentiles"][percent] for r in members]
         rates = [r.figures["output_tokens_per_second"] for r in members]
         points = list(zip(rates, milliseconds, strict=True))
-        found.append(Series(name, points, [_load(r) for r in members], COLOURS[n % len(COLOURS)]))
+        alone = len(members) == 1 and len(groups) > 1
+        labels = [_short(name)] if alone else [_load(r) for r in members]
+        found.append(Series(name, points, labels, COLOURS[n % len(COLOURS)]))
     return found
+
+
+def _apart_from_load(result: BenchmarkResult) -> str:
+    """What runs of one line have in common: all but how many requests were sent and when, and but what they are called."""
+    same = {name: value for name, value in result.parameters.items() if name not in _LOAD}
+    return json.dumps([same, dict(result.settings)], sort_keys=True, default=str)
+
+
+def _named(groups: Sequence[Sequence[BenchmarkResult]]) -> dict[str, Sequence[BenchmarkResult]]:
+    """The groups by what is said of each: its settings of `tune`, its only run's name, or what its parameters differ in."""
+    first = [group[0] for group in groups]
+    varied = _differing([{k: v for k, v in r.parameters.items() if k not in _LOAD} for r in first])
+    named: dict[str, Sequence[BenchmarkResult]] = {}
+    for group, differs in zip(groups, varied, strict=True):
+        result = group[0]
+        name = _spelled(result.settings) or (result.name if len(group) == 1 and len(groups) > 1 else "")
+        name = name or " · ".join(filter(None, [_workload(result), _spelled(differs)]))
+        named[name if name not in named else f"{name} ({len(named) + 1})"] = group
+    return named
+
+
+def _differing(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each mapping, the entries that not all of them share."""
+    names = dict.fromkeys(name for column in columns for name in column)
+    apart = [name for name in names if len({str(column.get(name)) for column in columns}) > 1]
+    return [{name: column[name] for name in apart if name in column} for column in columns]
+
+
+def _spelled(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _workload(result: BenchmarkResult) -> str:
+    p = result.parameters
+    return f"{p.get('label') or p.get('mode', '')} · {p.get('workload', '')}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LABEL else f"{text[: _LABEL - 1]}…"
 
 
 def _offered(result: BenchmarkResult) -> float:
     """Sort key of the runs of a group: concurrency, or requests a second."""
     p = result.parameters
     rate = p.get("request_rate", -1)
-    return float(p.get("concurrency") or (rate if rate != -1 else result.figures["sent"]))
+    return float(rate if rate != -1 else p.get("concurrency") or result.figures["sent"])
 
 
 def _load(result: BenchmarkResult) -> str:
     p = result.parameters
-    if "concurrency" in p:
-        return f"{p['concurrency']} at once"
-    return f"{p['request_rate']}/s" if p.get("request_rate", -1) != -1 else f"all {result.figures['sent']}"
-
-
-def _group(result: BenchmarkResult) -> str:
-    """Name of a run without its concurrency or rate, so that a sweep over them is one line."""
-    p = result.parameters
-    return f"{p.get('label') or p.get('mode', '')} · {p.get('workload', '')}"
+    if p.get("request_rate", -1) != -1:
+        return f"{p['request_rate']}/s"
+    return f"{p['concurrency']} at once" if "concurrency" in p else f"all {result.figures['sent']}"
 
 
 def _each(
@@ -147,9 +198,9 @@ def _table(
         differs = ' class="differs"' if mark and len(set(values)) > 1 else ""
         cells = "".join(f"<td>{escape(value)}</td>" for value in values)
         body.append(f'<tr{differs}><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return (
-        f'<div class="wide"><table><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    kind = " class=words" if mark else ""
+    head = f"<thead><tr><td></td>{head}</tr></thead>"
+    return f'<div class="wide"><table{kind}>{head}<tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _meanings() -> str:

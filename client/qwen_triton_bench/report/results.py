@@ -2,6 +2,7 @@
 
     {"format": "qwen-triton-bench/1", "name": …, "parameters": {…}, "machine": {…}, "figures": {…}, "samples": […]}
 
+A run of `qwen-triton tune` has `settings` too: the values by deployment key that were tried in it.
 Samples hold `sent`, `ended` and the response `times` relative to the run's start.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ FORMAT = "qwen-triton-bench/1"
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Content of a result file."""
+    """Content of a result file. `settings`: values by deployment key, of a run of `tune`."""
 
     name: str
     parameters: Mapping[str, Any]
     machine: Mapping[str, str]
     figures: Mapping[str, Any]
     samples: list[dict[str, Any]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def encode_result(
@@ -77,4 +79,11 @@ def read_result(file: Path) -> BenchmarkResult:
         raise ConfigurationError(f"{file}: cannot be read as JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ConfigurationError(f"{file}: is not a result of `qwen-triton bench … --json`")
-    return BenchmarkResult(data["name"], data["parameters"], data["machine"], data["figures"], data["samples"])
+    keys = ("name", "parameters", "machine", "figures", "samples")
+    return BenchmarkResult(**{key: data[key] for key in keys}, settings=data.get("settings", {}))
+
+
+def note_settings(file: Path, settings: Mapping[str, Any]) -> None:
+    """Adds to a result file the values of the deployment that were tried in its run."""
+    data = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(data | {"settings": dict(settings)}), encoding="utf-8")

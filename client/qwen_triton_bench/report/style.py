@@ -15,6 +15,7 @@ svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg text.axis{font-size
 .legend span{display:inline-block;width:1.2em;height:.35em;margin-right:.4em;vertical-align:middle}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
 td,th{white-space:nowrap;padding:.3rem .6rem;border-bottom:1px solid var(--faint);text-align:right;vertical-align:top}
+thead th,.words td{white-space:normal;overflow-wrap:anywhere;min-width:7rem;max-width:22rem}
 tbody th{text-align:left;font-weight:400}small{font-weight:400;color:var(--soft)}.differs{background:var(--mark)}
 .warning{padding:.5rem .75rem;border-left:4px solid #d55e00;background:var(--mark)}
 details{margin:2rem 0}dt{font-weight:600}dd{margin:0 0 .5rem 1rem}

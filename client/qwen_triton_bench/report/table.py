@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from ..run.samples import Run, Sample
 from ..run.statistics import Figures, Spread
 
 Row = tuple[str, str]
@@ -18,21 +19,24 @@ def boxed(rows: Sequence[Row], title: Row = ("Stat", "Value")) -> str:
     return "\n".join([rule, f"|{title[0]:^{left}}|{title[1]:^{right}}|", rule, *lines, rule])
 
 
+STOCK_FIGURES: Mapping[str, Callable[[Figures], float]] = {
+    "Requests/Sec": lambda f: f.requests_per_second,
+    "OP tokens/sec": lambda f: f.output_tokens_per_second,
+    "Avg. latency (ms)": lambda f: 1e3 * f.latency.mean,
+    "P99 latency (ms)": lambda f: 1e3 * f.latency.percentiles[99],
+    "P90 latency (ms)": lambda f: 1e3 * f.latency.percentiles[90],
+    "Avg. IP tokens per request": lambda f: f.input_tokens / max(1, f.answered),
+    "Avg. OP tokens per request": lambda f: f.output_tokens / max(1, f.answered),
+    "Avg. InFlight requests": lambda f: f.in_flight.mean,
+    "Total latency (ms)": lambda f: 1e3 * f.seconds,
+    "Total requests": lambda f: float(f.answered),
+}
+"""The ten figures of stock's table, by stock's names. Average tokens are per answered request."""
+
+
 def stock_rows(f: Figures) -> list[Row]:
-    """The ten figures of stock's table, under stock's names. Average tokens are per answered request."""
-    per_request = max(1, f.answered)
-    return [
-        ("Requests/Sec", f"{f.requests_per_second:.2f}"),
-        ("OP tokens/sec", f"{f.output_tokens_per_second:.2f}"),
-        ("Avg. latency (ms)", _ms(f.latency.mean)),
-        ("P99 latency (ms)", _ms(f.latency.percentiles[99])),
-        ("P90 latency (ms)", _ms(f.latency.percentiles[90])),
-        ("Avg. IP tokens per request", f"{f.input_tokens / per_request:.2f}"),
-        ("Avg. OP tokens per request", f"{f.output_tokens / per_request:.2f}"),
-        ("Avg. InFlight requests", f"{f.in_flight.mean:.2f}"),
-        ("Total latency (ms)", _ms(f.seconds)),
-        ("Total requests", f"{f.answered:.2f}"),
-    ]
+    """The rows of stock's table."""
+    return [(name, f"{value(f):.2f}") for name, value in STOCK_FIGURES.items()]
 
 
 def stream_rows(f: Figures) -> list[Row]:
@@ -59,6 +63,22 @@ def stream_rows(f: Figures) -> list[Row]:
 
 def error_lines(f: Figures) -> list[str]:
     return [f"[ERROR] {count} x {kind}" for kind, count in f.errors.items()]
+
+
+def request_lines(run: Run) -> list[str]:
+    """A line for each request of a run, in the order of sending."""
+    first = min((sample.sent for sample in run.samples), default=0.0)
+    return [f"[VERBOSE] request {s.prompt}: sent at {_ms(s.sent - first)} ms, {_outcome(s)}" for s in run.samples]
+
+
+def _outcome(sample: Sample) -> str:
+    if sample.error is not None:
+        return f"failed: {sample.error}"
+    if sample.ended is None:
+        return "not finished"
+    tokens = f"{sample.input_tokens or sample.expected_input} tokens in, {sample.output_tokens or sample.ids} out"
+    first = "" if sample.first_token is None else f"first token after {_ms(sample.first_token)} ms, "
+    return f"{first}answered after {_ms(sample.latency)} ms, {tokens}, {sample.finish_reason}"
 
 
 def _ms(seconds: float) -> str:

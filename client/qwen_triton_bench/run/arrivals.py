@@ -28,13 +28,17 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """Requests at set times. `offsets` are ascending seconds and may be endless; `name` is for output."""
+    """Requests at set times. `offsets` are ascending seconds and may be endless; `name` is for output.
+
+    `most`: with so many in flight the next one waits for an answer, as for a client's connections; None = for nothing.
+    """
 
     offsets: Iterator[float]
     name: str
+    most: int | None = None
 
     def __str__(self) -> str:
-        return self.name
+        return self.name if self.most is None else f"{self.name}, at most {self.most} in flight"
 
 
 Arrivals = Closed | Open
@@ -65,7 +69,7 @@ def read_trace(file: Path) -> list[float]:
     Raises ConfigurationError naming the line at fault.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--trace {file}: cannot be read: {error}") from None
     times = [_timestamp(line, f"--trace {file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]

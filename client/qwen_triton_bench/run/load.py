@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..prompts.prompt import Conversation, Prompt
 from ..targets.target import Counts, Target
-from .arrivals import Arrivals, Closed
+from .arrivals import Arrivals, Closed, Open
 from .samples import Run, Sample
 
 _TICK_S = 0.1
@@ -19,11 +19,15 @@ _clock = time.perf_counter
 
 @dataclass(frozen=True)
 class Bounds:
-    """When a load ends: conversations sent, seconds of sending, seconds without a response from the server."""
+    """When a load ends: conversations sent, seconds of sending, seconds without a response from the server.
+
+    `timeout_s`: after so many seconds the load is given up, and what is not answered has failed; None = no such bound.
+    """
 
     conversations: int
     duration_s: float | None = None
     silence_s: float = 120.0
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Load:
         self._turns: dict[int, Iterator[Prompt]] = {}
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._last_response = 0.0
+        self._last_response = self._started = 0.0
         self._open = self._ended = 0
         self._all_sent = False
         self._lost = ""
@@ -65,7 +69,7 @@ class Load:
     def run(self, on_progress: Callable[[LoadProgress], None] = lambda _: None) -> Run:
         """Runs to the end, the deadline or Ctrl-C, and returns what was recorded until then."""
         started, cpu, interrupted = _clock(), time.process_time(), False
-        self._last_response = started
+        self._last_response = self._started = started
         if self._bounds.duration_s is not None:
             self._deadline = started + self._bounds.duration_s
         try:
@@ -91,8 +95,15 @@ class Load:
             due = started + offset
             if due > _clock():
                 self._wait(lambda due=due: _clock() >= due, started, on_progress, due)  # type: ignore[misc]
-            if not self._next_conversation():
+            if self._is_full():
+                self._wait(lambda: not self._is_full(), started, on_progress)
+            if self._is_full() or not self._next_conversation():
                 return
+
+    def _is_full(self) -> bool:
+        """Whether as many are in flight as an open loop allows."""
+        most = self._arrivals.most if isinstance(self._arrivals, Open) else None
+        return most is not None and self._open >= most
 
     def _wait(
         self,
@@ -108,7 +119,11 @@ class Load:
 
     def _silent(self) -> bool:
         """Whether nothing more will come. Arrivals may have gaps, so silence counts only while requests are in flight."""
-        return bool(self._lost) or (self._open > 0 and _clock() - self._last_response > self._bounds.silence_s)
+        silent = self._open > 0 and _clock() - self._last_response > self._bounds.silence_s
+        return bool(self._lost) or silent or self._timed_out()
+
+    def _timed_out(self) -> bool:
+        return self._bounds.timeout_s is not None and _clock() - self._started > self._bounds.timeout_s
 
     def _fail_open_requests(self) -> None:
         """Marks requests in flight as failed after silence or a lost connection; after Ctrl-C they stay unfinished."""
@@ -119,7 +134,12 @@ class Load:
 
     def _next_conversation(self) -> bool:
         """Sends the first turn of the next conversation. False when there is none or the time is over."""
-        if self._lost or self._all_sent or (self._deadline is not None and _clock() >= self._deadline):
+        if (
+            self._lost
+            or self._all_sent
+            or self._timed_out()
+            or (self._deadline is not None and _clock() >= self._deadline)
+        ):
             self._all_sent = True
             return False
         with self._lock:
@@ -179,8 +199,11 @@ class Load:
         with self._lock:
             self._open -= 1
             self._ended += 1
-        if self._open == 0 or self._all_sent:
+        if self._open == 0 or self._all_sent or self._waits_for_room():
             self._changed.set()
+
+    def _waits_for_room(self) -> bool:
+        return isinstance(self._arrivals, Open) and self._arrivals.most is not None
 
     def _past_deadline(self) -> bool:
         return self._deadline is not None and _clock() >= self._deadline

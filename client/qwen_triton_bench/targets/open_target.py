@@ -6,11 +6,13 @@ import argparse
 from dataclasses import dataclass
 
 from qwen_triton.errors import ConfigurationError
+from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.contract import PREPROCESSING, TENSORRT_LLM
 
 from ..options import DEFAULT_PORTS, MODES
 from ..prompts.tokenizer import Encode, folder_tokenizer, in_batches
 from .openai import OpenAiTarget, first_model
+from .round_robin import RoundRobin
 from .server_facts import ServerFacts
 from .target import Target
 from .triton_grpc import GrpcTarget
@@ -54,13 +56,20 @@ def _triton(arguments: argparse.Namespace, encode: Encode | None) -> OpenTarget:
     facts = ServerFacts(url, arguments.protocol)
     server = facts.server()
     kind = MODES[arguments.mode][0]
-    model = facts.model(arguments.model)
-    streamed = model.decoupled if arguments.stream is None else arguments.stream
+    if arguments.decoupled and arguments.protocol != "grpc":
+        raise ConfigurationError("--decoupled: asks through a gRPC stream; give -i grpc too")
+    names = [arguments.model] if isinstance(arguments.model, str) else arguments.model
+    targets = [_target(arguments, url, facts.model(name), kind) for name in names]
+    target = targets[0] if len(targets) == 1 else RoundRobin(targets)
+    encode = encode or _server_tokenizer(facts)
+    return OpenTarget(target, server, encode, as_ids=kind == TENSORRT_LLM)
+
+
+def _target(arguments: argparse.Namespace, url: str, model: DeclaredModel, kind: str) -> Target:
+    streamed = model.decoupled and not arguments.decoupled if arguments.stream is None else arguments.stream
     if streamed and not model.decoupled:
         raise ConfigurationError(f"--stream: {model.name} is not decoupled and answers whole; leave the option out")
-    target = GrpcTarget if arguments.protocol == "grpc" else HttpTarget
-    encode = encode or _server_tokenizer(facts)
-    return OpenTarget(target(url, model, kind, streamed), server, encode, as_ids=kind == TENSORRT_LLM)
+    return (GrpcTarget if arguments.protocol == "grpc" else HttpTarget)(url, model, kind, streamed)
 
 
 def _server_tokenizer(facts: ServerFacts) -> Encode:

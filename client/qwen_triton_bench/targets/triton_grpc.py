@@ -5,6 +5,7 @@ Responses carry the request's number as their id. The server marks the last resp
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 
 from qwen_triton.kserve.connection import split_authority
@@ -32,13 +33,15 @@ class GrpcTarget:
         self._model = model.name
         self._encoder = PromptEncoder(kind, model, streamed)
         self._listener: AnswerListener | None = None
+        self._first_id = secrets.randbits(31) << 32
+        """Of the ids on the wire, which must not be those of another benchmark on the same server: it would be refused."""
         self._connection = ThreadSocket(*split_authority(url))
         self._stream_id = self._connection.open(STREAM_INFER, self)
 
     def send(self, request: int, prompt: Prompt, listener: AnswerListener) -> None:
         self._listener = listener
-        encoder = self._encoder
-        message = encode_infer_request(self._model, encoder.encode(prompt), encoder.outputs, str(request), _PARAMETERS)
+        encoder, name = self._encoder, str(self._first_id + request)
+        message = encode_infer_request(self._model, encoder.encode(prompt), encoder.outputs, name, _PARAMETERS)
         self._connection.send(self._stream_id, message)
 
     def close(self) -> None:
@@ -54,7 +57,7 @@ class GrpcTarget:
         if listener is None:
             return
         response = decode_stream_response(message)
-        request = int(response.request_id)
+        request = int(response.request_id) - self._first_id
         if response.error:
             listener.on_error(request, error_kind(response.error))
             return

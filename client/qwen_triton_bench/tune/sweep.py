@@ -13,6 +13,7 @@ from typing import Any
 
 from qwen_triton.errors import QwenTritonError
 
+from ..report.results import note_settings
 from .variant import Variant
 
 
@@ -50,6 +51,7 @@ def run_variant(variant: Variant, load: Sequence[str], bench: Bench) -> Outcome:
     if data["interrupted"]:
         variant.result.unlink()
         raise KeyboardInterrupt
+    note_settings(variant.result, variant.setting.values)
     return Outcome(variant, data["figures"])
 
 

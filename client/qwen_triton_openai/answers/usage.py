@@ -15,11 +15,16 @@ class UsageCount:
         self._prompts: dict[int, tuple[int, int]] = {}
         self._completions: dict[int, int] = {}
 
+    def add_prompt(self, piece: TextPiece) -> None:
+        """Takes over the prompt's counts of a piece, if it has any."""
+        if (usage := piece.usage) is not None:
+            self._prompts[piece.sequence // self._n] = usage.prompt_tokens, usage.cached_tokens
+
     def add(self, piece: TextPiece) -> None:
         """Takes over the counts of a piece, if it has any: each replaces the sequence's former one."""
-        if (usage := piece.usage) is not None:
-            self._completions[piece.sequence] = usage.completion_tokens
-            self._prompts[piece.sequence // self._n] = usage.prompt_tokens, usage.cached_tokens
+        if piece.usage is not None:
+            self._completions[piece.sequence] = piece.usage.completion_tokens
+            self.add_prompt(piece)
 
     def as_json(self) -> dict[str, Any]:
         """OpenAI's usage object."""

@@ -94,7 +94,11 @@ def test_normal_lengths_have_the_mean_and_deviation_and_stay_inside() -> None:
         ("core token-norm-dist --input-mean 0 --output-mean 5", "--input-mean: no lengths around 0"),
         ("core token-norm-dist --input-mean 9 --output-mean 5 --output-stdev -1", "--output-stdev: must be 0 or more"),
         ("core -c 0 token-norm-dist --input-mean 9 --output-mean 5", "--concurrency: must be 1 or more"),
-        ("core -c 2 --request-rate 3 token-norm-dist --input-mean 9 --output-mean 5", "give one"),
+        (
+            "core -c 0 --request-rate 3 token-norm-dist --input-mean 9 --output-mean 5",
+            "--concurrency: must be 1 or more",
+        ),
+        ("core --trace TRACE --request-rate 3 token-norm-dist --input-mean 9 --output-mean 5", "give one"),
         ("core --request-rate 0 token-norm-dist --input-mean 9 --output-mean 5", "--request-rate: must be above 0"),
         ("core --duration 3 token-norm-dist --input-mean 9 --output-mean 5", "--duration needs"),
         ("core --num-requests 0 token-norm-dist --input-mean 9 --output-mean 5", "--num-requests: must be 1"),
@@ -103,10 +107,13 @@ def test_normal_lengths_have_the_mean_and_deviation_and_stay_inside() -> None:
         ("core shared-prefix --turns 0", "turns must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_one_line_that_names_the_option(line: str, reason: str, encode: Encode) -> None:
+def test_what_cannot_be_is_one_line_that_names_the_option(
+    line: str, reason: str, encode: Encode, tmp_path: Path
+) -> None:
     """No stack trace, no run with other numbers than asked for."""
+    (tmp_path / "trace").write_text("0\n1\n")
     with pytest.raises(ConfigurationError, match=reason) as error:
-        make_plan(parse(line), encode, as_ids=True)
+        make_plan(parse(line.replace("TRACE", str(tmp_path / "trace"))), encode, as_ids=True)
     assert "\n" not in str(error.value)
 
 
@@ -163,8 +170,10 @@ def test_conversations_share_their_beginning_and_grow(encode: Encode) -> None:
     [
         ("a.txt", "one\n\n two\n", [Entry("one", None), Entry(" two", None)]),
         ("a.json", '[{"prompt": "p"}, {"input": "i", "output": "o"}]', [Entry("p", None), Entry("i", "o")]),
-        ("a.json", '[{"instruction": "do", "input": "i", "output": "o"}]', [Entry("do\ni", "o")]),
+        ("a.json", '[{"instruction": "do", "input": "i", "output": "o"}]', [Entry("i do", "o", of_stock=True)]),
         ("a.jsonl", '"x"\n{"prompt": "y"}\n', [Entry("x", None), Entry("y", None)]),
+        ("odd.jsonl", '"x\u2028y"\r\n{"prompt": "a\x85b"}\n', [Entry("x\u2028y", None), Entry("a\x85b", None)]),
+        ("odd.txt", "x\u2028y\nz\n", [Entry("x\u2028y", None), Entry("z", None)]),
         (
             "a.json",
             '[{"id": 1, "conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}]},'

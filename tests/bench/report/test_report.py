@@ -144,6 +144,55 @@ def test_parameters_that_differ_are_marked_and_others_not(tmp_path: Path) -> Non
     assert '<tr><th scope="row">model</th><td>m</td><td>m</td></tr>' in text
 
 
+def build(name: str, **settings: Any) -> dict[str, Any]:
+    """A run of `tune`: the load is that of the others, the deployment's file another."""
+    return {**result(name, 4, deployment=f"/tuning/{name}.yaml"), "settings": settings}
+
+
+def legends(text: str) -> list[list[str]]:
+    """The names of the lines of the two charts over throughput."""
+    return [
+        re.findall(r"</span>([^<]*)</li>", legend) for legend in re.findall(r'<ul class="legend">.*?</ul>', text)[:2]
+    ]
+
+
+def dots(text: str) -> list[str]:
+    return re.findall(r'<text class="dot"[^>]*>([^<]*)</text>', text)
+
+
+def test_two_builds_are_two_lines_with_their_settings(tmp_path: Path) -> None:
+    """And never one that joins them; each dot says which build it is, since the load is the same for all."""
+    text = page(tmp_path, build("a", **{"engine.slots": 64}), build("b", **{"engine.slots": 512}))
+    assert legends(text) == [["engine.slots=64", "engine.slots=512"]] * 2
+    assert dots(text) == ["engine.slots=64", "engine.slots=512"] * 2
+    assert '<tr class="differs"><th scope="row">engine.slots</th><td>64</td><td>512</td></tr>' in text
+    assert "<h2>Settings</h2>" in text
+
+
+def test_runs_that_differ_in_their_load_only_are_one_line(tmp_path: Path) -> None:
+    """In the order of their load; there are no settings of a deployment to show."""
+    text = page(tmp_path, result("more", 8, num_requests=80), result("less", 4, num_requests=40))
+    assert legends(text) == [["bls · token-norm-dist"]] * 2
+    assert dots(text) == ["4 at once", "8 at once"] * 2
+    assert "<h2>Settings</h2>" not in text
+
+
+def test_sweeps_over_two_servers_are_two_lines_named_by_what_differs(tmp_path: Path) -> None:
+    runs = [result(f"{url}-{n}", n, url=url) for url in ("a:1", "b:1") for n in (4, 8)]
+    text = page(tmp_path, *runs)
+    assert legends(text) == [["bls · token-norm-dist · url=a:1", "bls · token-norm-dist · url=b:1"]] * 2
+
+
+def test_single_runs_that_differ_otherwise_have_their_names(tmp_path: Path) -> None:
+    text = page(
+        tmp_path,
+        result("grpc", 4, protocol="grpc"),
+        result("a name that is far too long for a dot", 4, protocol="http"),
+    )
+    assert legends(text)[0] == ["grpc", "a name that is far too long for a dot"]
+    assert dots(text)[:2] == ["grpc", "a name that is far too long for…"]
+
+
 def test_names_and_values_are_data(tmp_path: Path) -> None:
     """Nothing in a result becomes part of the page's own words."""
     text = page(tmp_path, result("<b>x</b>", 4, model="<script>alert(1)</script>"))
@@ -199,6 +248,23 @@ def test_a_browser_draws_every_chart_and_it_fits_a_phone(width: int, tmp_path: P
     assert scroll_width <= window
     assert (charts, lines, dots) == (CHARTS, 2 * 4, 2 * 2)
     assert "CONSOLE" not in said
+
+
+_SECOND_COLUMN = """<script>onload = () => {
+  const cells = [...document.querySelectorAll('tr')].filter(r => r.cells.length > 2).map(r => r.cells[2]);
+  document.body.dataset.probe = Math.max(...cells.map(c => c.getBoundingClientRect().right));
+}</script>"""
+
+
+def test_a_long_path_wraps_and_leaves_the_second_run_in_view(tmp_path: Path) -> None:
+    """Of two columns on a window of 1200 points."""
+    long = "/home/someone/work/" + "a-rather-long-folder-name/" * 8 + "deployment.yaml"
+    text = page(tmp_path, result("one", 4, deployment=long), result("two", 4, deployment=long.replace("one", "two")))
+    (tmp_path / "probed.html").write_text(text.replace("</body>", f"{_SECOND_COLUMN}</body>"), encoding="utf-8")
+    dom, _ = dump_dom(tmp_path / "probed.html", 1200)
+    found = re.search(r'data-probe="([\d.]+)"', dom)
+    assert found, dom[-500:]
+    assert float(found[1]) <= 1200
 
 
 def test_a_browser_s_errors_would_be_seen(tmp_path: Path) -> None:

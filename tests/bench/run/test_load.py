@@ -7,11 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from qwen_triton_bench.prompts.prompt import Prompt
-from qwen_triton_bench.run.arrivals import Closed, all_at_once, constant_rate
+from qwen_triton_bench.run.arrivals import Closed, Open, all_at_once, constant_rate
 from qwen_triton_bench.run.load import Bounds, Load
 from qwen_triton_bench.targets.target import AnswerListener, Counts
 
@@ -73,6 +74,28 @@ def test_an_open_plan_keeps_its_times_whatever_the_server_does() -> None:
     for n, s in enumerate(run.samples):
         assert s.sent - run.started >= n / 50
     assert run.samples[4].sent < (run.samples[0].ended or 0)
+
+
+@pytest.mark.parametrize("arrivals", [Closed(2), all_at_once()], ids=str)
+def test_a_timeout_gives_up_what_is_not_answered(arrivals: Closed | Open) -> None:
+    """Answers in time count; nothing is sent after it."""
+    target = Echo(delay=0.15)
+    run = Load(target, ONE, arrivals, Bounds(40, timeout_s=0.4), 0).run()
+    slow = Load(Echo(delay=9.0), ONE, arrivals, Bounds(4, timeout_s=0.2), 0).run()
+    assert run.seconds < 1.0
+    assert [s.error for s in slow.samples] == ["no answer in time"] * len(slow.samples)
+    assert any(s.answered for s in run.samples)
+    if isinstance(arrivals, Closed):
+        assert len(run.samples) < 10
+
+
+def test_an_open_plan_may_have_a_bound_in_flight() -> None:
+    """The next request waits for an answer, and goes as soon as there is one."""
+    target = Echo(delay=0.02)
+    run = Load(target, ONE, replace(all_at_once(), most=2), Bounds(10), 0).run()
+    assert (len(run.samples), target.most) == (10, 2)
+    assert run.seconds < 0.4
+    assert all(s.answered for s in run.samples)
 
 
 def test_turns_follow_one_another() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qwen_triton.ensemble.postprocess import Postprocessor
+from qwen_triton.errors import InvalidRequest
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.random_streams import RandomStreams
 
@@ -44,3 +45,32 @@ def test_ids_beyond_the_sequence_length_are_padding(qwen3: Tokenizer) -> None:
         np.array([[[hello, there], [hello, 0]]], np.int32), np.array([[2, 1]], np.int32), ""
     )
     assert texts.tolist() == [b"hello there", b"hello"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lengths", "message"),
+    [
+        (
+            [[[1, 2, 3], [4, 5, 6]]],
+            [[3]],
+            "SEQUENCE_LENGTH: has shape [1, 1] where TOKENS_BATCH has [1, 2] rows and sequences; give one length for each",
+        ),
+        ([[[1, 2, 3]]], [[-1]], "SEQUENCE_LENGTH: is -1 where TOKENS_BATCH has 3 ids"),
+        ([[[1, 2, 3]]], [[5]], "SEQUENCE_LENGTH: is 5 where TOKENS_BATCH has 3 ids"),
+        ([[[1, 999_999, 3]]], [[3]], "TOKENS_BATCH: token id 999999 is not in [0, {size})"),
+        ([[[1, 2, 3]], [[1, -4, 3]]], [[3], [3]], "TOKENS_BATCH: token id -4 is not in [0, {size}) (row 1)"),
+        ([[[1, 2, 3]], [[1, 2, 3]]], [[3], [4]], "SEQUENCE_LENGTH: is 4 where TOKENS_BATCH has 3 ids (row 1)"),
+    ],
+)
+def test_what_no_engine_sends_is_refused_by_name(
+    qwen3: Tokenizer, tokens: list[list[list[int]]], lengths: list[list[int]], message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        Postprocessor(qwen3).decode(np.array(tokens, np.int32), np.array(lengths, np.int32), "")
+    assert str(refusal.value) == message.format(size=qwen3.model_vocab_size)
+
+
+def test_unused_ids_of_the_model_have_no_text(qwen3: Tokenizer) -> None:
+    """A model's vocabulary is larger than its tokenizer's, so it may generate an id that stands for nothing."""
+    assert qwen3.model_vocab_size > qwen3.vocab_size
+    assert decode(Postprocessor(qwen3), [*qwen3.encode("a"), qwen3.model_vocab_size - 1], "") == b"a"

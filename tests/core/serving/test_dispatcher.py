@@ -442,3 +442,14 @@ def test_all_sequences_of_a_request_that_timed_out_leave_the_queue(setting: Call
     assert isinstance(heard.error, Unavailable)
     assert becomes(lambda: bool(read_counters(here.address)["waiting"] == 0), WAIT_S)
     assert not holder.ends
+
+
+def test_a_request_counts_as_its_sequences(setting: Callable[..., ServedReplay]) -> None:
+    """Against the bound; one of more sequences than the bound is admitted when nothing else is in flight."""
+    here = setting(max_in_flight=3, step_ms=5.0)
+    here.ask("and on " * 100, sequences=2)
+    with pytest.raises(Unavailable, match="2 sequences are in flight and 2 more are asked for; 3 are the most"):
+        here.ask("and on " * 100, sequences=2)
+    here.ask("and on " * 100)
+    alone = setting(max_in_flight=3, step_ms=1.0).ask("one two three", sequences=4)
+    assert alone.ended.wait(WAIT_S)

@@ -7,11 +7,11 @@ import pytest
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.arrays import Array
-from qwen_triton.tensors.contract import BLS_INPUTS
-from qwen_triton.triton.requests import RequestReader
+from qwen_triton.tensors.contract import BLS
+from qwen_triton.triton.requests import RequestContent, RequestReader
 
 TEXT = np.array([[b"hello"]], dtype=np.object_)
-READER = RequestReader(BLS_INPUTS)
+READER = RequestReader(BLS)
 
 
 class FakeTensor:
@@ -28,11 +28,17 @@ class FakeTensor:
 class FakeRequest:
     """What a reader uses of Triton's InferenceRequest."""
 
-    def __init__(self, parameters: str, **arrays: Array) -> None:
-        self._parameters, self._arrays = parameters, arrays
+    def __init__(self, parameters: str | bytes, request_id: bytes = b"", **arrays: Array) -> None:
+        self._parameters, self._id, self._arrays = parameters, request_id, arrays
+
+    def requested_output_names(self) -> list[str]:
+        return []
+
+    def request_id(self) -> str:
+        return self._id.decode()
 
     def parameters(self) -> str:
-        return self._parameters
+        return self._parameters if isinstance(self._parameters, str) else self._parameters.decode()
 
     def inputs(self) -> list[FakeTensor]:
         return [FakeTensor(name, array) for name, array in self._arrays.items()]
@@ -47,7 +53,38 @@ def test_inputs_and_parameters(text: str, parameters: dict[str, object]) -> None
     assert content.arrays == {"text_input": TEXT}
 
 
-def test_a_parameter_that_nobody_reads_is_refused() -> None:
+def read(request: FakeRequest) -> RequestContent:
+    """As a model reads a request."""
+    READER.check_envelope(request)
+    return READER.read(request)
+
+
+def test_the_id_of_a_request() -> None:
+    assert READER.read(FakeRequest("", b"7", text_input=TEXT)).request_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "request_id", "message"),
+    [
+        (b'{"a": 1, "b\xff": 2}', b"", "b\ufffd: a request parameter's name and value must be valid UTF-8"),
+        (
+            b'{"Cookie": "secret", "X-Name": "J\xe9"}',
+            b"",
+            "X-Name: a request parameter's name and value must be valid UTF-8",
+        ),
+        (b"\xff" * (1 << 17), b"", "parameters: a request parameter's name and value must be valid UTF-8"),
+        ("", b"\xff", "id: is not valid UTF-8"),
+    ],
+)
+def test_what_is_not_utf8_is_refused_by_name_without_its_value(
+    parameters: str | bytes, request_id: bytes, message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        read(FakeRequest(parameters, request_id, text_input=TEXT))
+    assert str(refusal.value) == message
+
+
+def test_a_misspelt_input_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="max_token: no input has this name; did you mean max_tokens"):
         READER.read(FakeRequest('{"max_token": 3}', text_input=TEXT))
 

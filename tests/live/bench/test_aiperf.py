@@ -8,22 +8,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qwen_triton_bench.run.server import running_shim
-from tests.support.folders import ROOT
 from tests.support.live.servers import serving
+from tests.support.live.tool_environment import tool_environment
 
 pytestmark = pytest.mark.live
 
 PACKAGE = "aiperf==0.13.0"
-HOME = ROOT / ".cache" / f"aiperf-0.13.0-{sys.version_info[0]}.{sys.version_info[1]}"
-INSTALL_S = 900.0
 RUN_S = 240.0
 REQUESTS, INPUT, OUTPUT = 40, 200, 50
 
@@ -31,16 +27,7 @@ REQUESTS, INPUT, OUTPUT = 40, 200, 50
 @pytest.fixture(scope="module")
 def aiperf() -> Path:
     """The program; installed where it is not yet."""
-    done = HOME / "installed"
-    if not done.exists():
-        venv.create(HOME, clear=True, with_pip=True)
-        pip = [str(HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
-        made = subprocess.run(
-            [*pip, "install", "--no-compile", PACKAGE], capture_output=True, text=True, timeout=INSTALL_S, check=False
-        )
-        assert made.returncode == 0, made.stderr[-4000:]
-        done.touch()
-    return HOME / "bin" / "aiperf"
+    return tool_environment("aiperf-0.13.0", PACKAGE) / "bin" / "aiperf"
 
 
 def run(aiperf: Path, url: str, model: str, tokenizer: Path, folder: Path) -> dict[str, Any]:

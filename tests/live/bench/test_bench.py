@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,38 @@ def test_stock_s_command_prints_stock_s_table(replay_server: LiveServer, capfd: 
     assert "|   Avg. InFlight requests   |" in said
     assert "Sum of request latencies" in said
     assert "Total request latencies" not in said
+
+
+def test_stock_s_further_arguments(
+    replay_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whole answers through a stream, a line for each request, a trace, a table as CSV, a comparison that fails."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ref.json").write_text(json.dumps({"near": {"Total requests": 6}, "far": {"Total requests": 900}}))
+    before = (
+        "-v -i grpc --decoupled -t 60 --tensorrt-llm-model-name tensorrt_llm --tensorrt-llm-model-name tensorrt_llm"
+    )
+    more = "--dump-perfetto-trace --op-stats-csv out.csv --num-requests 6 --check-perf-json ref.json --check-perf-key"
+    load = "token-norm-dist --input-mean 16 --input-stdev 0 --output-mean 8 --output-stdev 0"
+    codes = [
+        main(["bench", "core", "-u", replay_server.grpc, *f"{before} {more} {key} {load}".split()])
+        for key in ("near", "far")
+    ]
+    said = capfd.readouterr().out
+    assert codes == [0, 1]
+    assert "[ERROR] --check-perf-key far: Total requests is 6.00 where the reference is 900.00" in said
+    assert len(re.findall(r"\[VERBOSE\] request \d: sent at .* 16 tokens in, 8 out, length", said)) == 12
+    assert [event["args"] for event in json.loads(Path("perfetto.json").read_text())] == [{"isl": 16, "osl": 8}] * 6
+    header, *rows = list(csv.reader(Path("out.csv").read_text().splitlines()))
+    assert (header[:2], [row[9] for row in rows]) == (["Requests/Sec", "OP tokens/sec"], ["6.00", "6.00"])
+
+
+def test_decoupled_over_http_is_refused_as_in_stock(
+    replay_server: LiveServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["-i", "http", "--decoupled", "fixed-prompt", "--prompt", "x"]
+    assert main(["bench", "core", "-u", replay_server.http, *options]) == 2
+    assert "--decoupled: asks through a gRPC stream; give -i grpc too" in capfd.readouterr().err
 
 
 def test_a_server_of_a_deployment_is_started_for_the_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,4 +34,10 @@ def test_two_builds_are_compared_and_the_better_one_named(
     assert "none is within the limits" in capfd.readouterr().err
     page = tmp_path / "report.html"
     assert main(["report", *map(str, results.glob("*.json")), "-o", str(page)]) == 0
-    assert "small-batch" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "small-batch" in text
+    legend = re.findall(r'<ul class="legend">.*?</ul>', text)[0]
+    assert set(re.findall(r"</span>([^<]*)</li>", legend)) == {
+        "engine.slots=2 engine.step_ms=4.0",
+        "engine.slots=64 engine.step_ms=8.0",
+    }

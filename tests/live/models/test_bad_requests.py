@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, PREPROCESSING, TENSORRT_LLM
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from tests.live.conftest import Serve
 from tests.support.live.client import Refused, generate, infer_grpc, stream_arrays, stream_grpc
 from tests.support.live.servers import LiveServer
@@ -85,6 +85,52 @@ def test_a_row_at_fault_is_numbered(server: LiveServer, model: str) -> None:
     rows = [{"text_input": "x", "max_tokens": tokens} for tokens in (3, -1, 3)]
     with pytest.raises(Refused, match=r"max_tokens: must be in .*\(row 1\)"):
         stream_grpc(server, model, *rows)
+
+
+@both_models
+def test_a_row_that_preprocessing_refuses_is_numbered(server: LiveServer, model: str) -> None:
+    rows = [{"text_input": "x", "end_id": end} for end in (3, 10**7)]
+    with pytest.raises(Refused, match=r"end_id: token id 10000000 is not in .*\(row 1\)$"):
+        stream_grpc(server, model, *rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"input_lengths": 2}, {"input_lengths": 3}], "input_lengths: is 3 where input_ids has 2 (row 1)"),
+        ([{"request_output_len": 3}, {"request_output_len": 40_000}], "request_output_len: prompt and answer would"),
+        (
+            [{"lora_task_id": 0}, {"lora_task_id": 5}],
+            "lora_task_id: LoRA is not supported by this engine; leave it out",
+        ),
+        ([{"input_ids": [1, 2]}, {"input_ids": [1, -5]}], "input_ids: token ids must be in [0, "),
+    ],
+    ids=["decoded", "too long", "unsupported", "engine"],
+)
+def test_a_row_at_fault_is_numbered_by_the_engine_model(
+    server: LiveServer, rows: list[dict[str, Any]], message: str
+) -> None:
+    """Whoever finds the fault: the model that decodes the request, or the engine in its own process."""
+    asked = {"input_ids": [1, 2], "input_lengths": 2, "request_output_len": 3}
+    with pytest.raises(Refused) as refusal:
+        stream_grpc(server, TENSORRT_LLM, *({**asked, **row} for row in rows))
+    assert str(refusal.value).startswith(message)
+    assert str(refusal.value).endswith(" (row 1)")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"TOKENS_BATCH": [[1, 2], [3, 4]], "SEQUENCE_LENGTH": [2]}, "SEQUENCE_LENGTH: has shape [1, 1] where"),
+        ({"TOKENS_BATCH": [[1, 2, 3]], "SEQUENCE_LENGTH": [-1]}, "SEQUENCE_LENGTH: is -1 where TOKENS_BATCH has 3 ids"),
+        ({"TOKENS_BATCH": [[1, 2, 3]], "SEQUENCE_LENGTH": [5]}, "SEQUENCE_LENGTH: is 5 where TOKENS_BATCH has 3 ids"),
+        ({"TOKENS_BATCH": [[1, 999_999, 3]], "SEQUENCE_LENGTH": [3]}, "TOKENS_BATCH: token id 999999 is not in [0, "),
+    ],
+)
+def test_postprocessing_alone_refuses_too(server: LiveServer, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        infer_grpc(server, POSTPROCESSING, asked)
+    assert (refusal.value.status, str(refusal.value)[: len(message)]) == ("StatusCode.INVALID_ARGUMENT", message)
 
 
 @both_models

@@ -11,7 +11,7 @@ import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.live.conftest import Serve
-from tests.support.live.client import generate_stream, stream_grpc
+from tests.support.live.client import Refused, generate_stream, stream_grpc
 from tests.support.live.crowd import STOP, Grpc, Heard, Http, together
 from tests.support.live.servers import LiveServer
 from tests.support.live.waiting import becomes
@@ -83,6 +83,33 @@ def test_stocks_stop_request_ends_the_request_of_its_id(server: LiveServer, mode
     crowd.join()
     assert [(h.finish, h.ends, h.error) for h in heard] == [("cancelled", 1, ""), (ended, 1, "")]
     assert becomes(server.is_free, FREE_S)
+
+
+@pytest.mark.parametrize("model", [ENSEMBLE, TENSORRT_LLM])
+def test_a_second_request_of_a_running_id_is_refused(server: LiveServer, model: str) -> None:
+    """So a stop request ends one caller's. The id is free again with the end, and «0» is no id."""
+    asked = {ENSEMBLE: {"text_input": LONG, "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 4000)}[model]
+    short = {ENSEMBLE: {"text_input": "a", "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 2)}[model]
+    heard: list[Heard] = []
+    crowd = Thread(target=lambda: heard.extend(together([Grpc(server, model, asked, "same")])))
+    crowd.start()
+    assert becomes(lambda: bool(server.engine_counters()["running"] == 1), 5)
+    with pytest.raises(Refused, match="id: a request with the id same is in progress; give each an id of its own"):
+        stream_grpc(server, model, short, request_id="same")
+    assert stream_grpc(server, TENSORRT_LLM, STOP, request_id="same") == []
+    crowd.join()
+    assert [(h.finish, h.ends, h.error) for h in heard] == [("cancelled", 1, "")]
+    for _ in range(20):
+        assert stream_grpc(server, model, short, request_id="same")
+    nameless = together([Grpc(server, model, short, name) for name in ("0", "", "0", "")])
+    assert [h.error for h in nameless] == [""] * 4
+
+
+def test_a_running_id_of_the_bls_is_no_hindrance(server: LiveServer) -> None:
+    """Nobody can name its requests: a caller ends its own by leaving."""
+    inputs = {"text_input": "and on " * 20, "stream": True}
+    heard = together([Grpc(server, BLS, inputs, "same")] * 3)
+    assert [(h.finish, h.error) for h in heard] == [("stop", "")] * 3
 
 
 def _engine_inputs(ids: list[int]) -> dict[str, Any]:

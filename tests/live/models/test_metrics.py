@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, PREPROCESSING, TENSORRT_LLM
 from tests.live.conftest import Serve
 from tests.support.live.client import Refused, generate
 from tests.support.live.crowd import Grpc, together
@@ -66,6 +66,19 @@ def test_counts_and_times_of_known_traffic(server: LiveServer) -> None:
     assert becomes(lambda: value("requests_running", model=TENSORRT_LLM) == 0, within_s=3)
     assert becomes(lambda: value("queue_seconds_count", model=TENSORRT_LLM) == 12, within_s=3)
     assert value("queue_seconds_sum", model=TENSORRT_LLM) > 0
+
+
+def test_what_preprocessing_refuses_is_counted(server: LiveServer) -> None:
+    """It never reaches the engine model, which counts the ensemble's other requests."""
+    with pytest.raises(Refused):
+        generate(server, ENSEMBLE, text_input="", max_tokens=4)
+    with pytest.raises(Refused):
+        generate(server, ENSEMBLE, text_input="hello", max_tokens=0)
+
+    def refused() -> float:
+        return scrape(server).get(("requests_finished_total", PREPROCESSING, "invalid"), 0.0)
+
+    assert becomes(lambda: refused() == 2, within_s=5)
 
 
 def test_running_and_waiting_are_seen_while_they_are(server: LiveServer) -> None:

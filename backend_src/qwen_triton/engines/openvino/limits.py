@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import InvalidRequest
+from ...tensors.contract import END_ID, INPUT_IDS, STOP_TOKEN_IDS
 from ...types import EngineRequest
 from .cache import BLOCK_TOKENS
 
@@ -38,9 +39,10 @@ class EngineLimits:
 
     def _check_ids(self, request: EngineRequest) -> None:
         if not request.token_ids:
-            raise InvalidRequest("the prompt is empty; give at least one token", "token_ids")
-        for field in ("token_ids", "end_ids", "stop_token_ids"):
-            wrong = [token for token in getattr(request, field) if not 0 <= token < self.vocab]
+            raise InvalidRequest("the prompt is empty; give at least one token", INPUT_IDS)
+        checked = {INPUT_IDS: request.token_ids, END_ID: request.end_ids, STOP_TOKEN_IDS: request.stop_token_ids}
+        for field, ids in checked.items():
+            wrong = [token for token in ids if not 0 <= token < self.vocab]
             if wrong:
                 raise InvalidRequest(f"{wrong[0]} is outside the vocabulary (0 to {self.vocab - 1})", field)
 

@@ -407,10 +407,10 @@ def test_a_shared_prefix_is_read_once_and_changes_no_answer(load: Load) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (ask([]), "token_ids: the prompt is empty; give at least one token"),
-        (ask([5, 512]), "token_ids: 512 is outside the vocabulary (0 to 511)"),
-        (ask([-1]), "token_ids: -1 is outside the vocabulary (0 to 511)"),
-        (replace(ask([5]), end_ids=(600,)), "end_ids: 600 is outside the vocabulary (0 to 511)"),
+        (ask([]), "input_ids: the prompt is empty; give at least one token"),
+        (ask([5, 512]), "input_ids: 512 is outside the vocabulary (0 to 511)"),
+        (ask([-1]), "input_ids: -1 is outside the vocabulary (0 to 511)"),
+        (replace(ask([5]), end_ids=(600,)), "end_id: 600 is outside the vocabulary (0 to 511)"),
         (replace(ask([5]), stop_token_ids=(1, -3)), "stop_token_ids: -3 is outside the vocabulary (0 to 511)"),
         (
             ask([5] * 2000, 49),
