@@ -86,7 +86,7 @@ class BlsModel:
         facts = EngineModelFacts.read(
             instance.repository, model, self._preprocessor.context(), self._tokenizer.vocab_size
         )
-        processes = ModelProcesses(server_pid(), model) if facts.python else None
+        processes = ModelProcesses(server_pid(), instance.repository / model) if facts.python else None
         return ModelClient(grpc_address(server_pid()), model, facts, processes)
 
     def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:

@@ -66,7 +66,7 @@ class _Gauge:
 
 
 class MetricsPublisher:
-    """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels`: on every metric.
+    """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels` are on every metric.
 
     `states` None: a step of an ensemble without an engine, of which only failed requests are counted.
     """

@@ -38,9 +38,9 @@ class PostprocessingModel:
         settings = TextSettings.read(read_parameters(args), instance.repository)
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
         self._reader = RequestReader(POSTPROCESSING, read_limits(args))
+        self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._metrics = RequestMetrics()
         self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
-        self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._acks.start()
         self._publisher.start()
         self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers

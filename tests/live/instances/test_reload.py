@@ -137,7 +137,7 @@ def test_a_wrong_option_is_refused_in_the_engines_words(server: LiveServer) -> N
             change_engine(server.repository, slots=0)
             refusal = control(server, TENSORRT_LLM, "load")
             assert "the engine did not start: " in refusal
-            assert "slots: 0 is not in 1 to" in refusal
+            assert "engine.slots: must be a whole number of at least 1, got 0" in refusal
             for each in (BLS, ENSEMBLE):
                 assert generate(server, each, text_input="hello again", max_tokens=10)["text_output"] == "hello again"
             assert engine_processes(server) == old

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from qwen_triton.engines.process.client import read_counters
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, TENSORRT_LLM
 from tests.support.live.client import _INPUTS as INPUTS
 from tests.support.live.client import Refused, generate
 from tests.support.live.crowd import Grpc, Heard, Http, together
@@ -127,7 +127,7 @@ def test_metrics_have_the_names_that_the_models_have(renamed: LiveServer) -> Non
         return {m.labels["model"] for m in metrics(renamed, "requests_finished_total")}
 
     assert becomes(lambda: {RENAMED[BLS], RENAMED[TENSORRT_LLM]} <= models(), 5)
-    assert not {BLS, TENSORRT_LLM, POSTPROCESSING, PREPROCESSING} & models()
+    assert not {BLS, TENSORRT_LLM, POSTPROCESSING} & models()
 
 
 def test_a_caller_that_leaves_a_renamed_ensemble_frees_its_slot(renamed: LiveServer) -> None:
