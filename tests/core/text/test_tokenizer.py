@@ -192,7 +192,7 @@ def test_added_tokens_decode_as_in_the_library(folder: Path) -> None:
 def test_a_text_far_beyond_the_context_is_refused_before_it_is_encoded(qwen25: Tokenizer, text: str) -> None:
     """At most about as much as the context holds is encoded: the whole takes many seconds."""
     started = time.process_time()
-    with pytest.raises(InvalidRequest, match=r"maximum context length is 32768 tokens.*characters resulted in more; shorten it"):
+    with pytest.raises(InvalidRequest, match=r"maximum context length is 32768 tokens.*characters resulted in more"):
         qwen25.check_length(text, 32_768)
     assert time.process_time() - started < 4
 
