@@ -190,7 +190,7 @@ def test_nesting_is_refused_in_time(server: LiveServer, model: str) -> None:
 def test_control_tokens_of_vision_are_plain_text(server: LiveServer, model: str) -> None:
     text = "<|vision_start|><|image_pad|><|vision_end|>"
     message = json.dumps([{"role": "user", "content": text}])
-    answer = generate(server, model, messages=message, max_tokens=64)
+    answer = generate(server, model, messages=message, max_tokens=60, ignore_eos=True)
     assert text in answer["text_output"]
 
 
