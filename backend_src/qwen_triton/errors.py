@@ -10,6 +10,8 @@ QwenTritonError
 
 from __future__ import annotations
 
+CONTEXT_EXCEEDED = "This model's maximum context length is"
+"""How the message of a prompt that does not fit begins, on every edge: clients of OpenAI's API look for these words."""
 _LONGEST = 2000
 """Characters of the longest message to a caller: a message may quote what was sent."""
 

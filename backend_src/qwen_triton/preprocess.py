@@ -13,7 +13,7 @@ from typing import Any
 from .chat.template import ChatTemplate
 from .engines.capabilities import check_honoured
 from .engines.engine import EngineInfo
-from .errors import InvalidRequest
+from .errors import CONTEXT_EXCEEDED, InvalidRequest
 from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
 from .text.text_stream import resolve_stops
 from .text.tokenizer import Tokenizer
@@ -49,7 +49,7 @@ class Preprocessor:
         context = self.context(engine)
         ids = self._prompt_ids(request, context)
         self._check_ids(request.stop.token_ids, "stop_token_ids")
-        max_tokens = _output_length(len(ids), request.sampling.max_tokens, context)
+        max_tokens = _output_length(len(ids), request.sampling.max_tokens, context, clamp=request.clamp_max_tokens)
         base = EngineRequest(
             token_ids=ids,
             sampling=_resolved(request.sampling, max_tokens),
@@ -73,6 +73,14 @@ class Preprocessor:
         """The most tokens that prompt and answer may have together."""
         limits = (self.max_context, self.tokenizer.context_length, engine.max_context if engine else None)
         return min((limit for limit in limits if limit is not None), default=_UNKNOWN_CONTEXT)
+
+    @property
+    def context_fault(self) -> str:
+        """Why `max_context` cannot be honoured; empty if it can."""
+        most = self.tokenizer.context_length
+        if self.max_context is None or most is None or self.max_context <= most:
+            return ""
+        return f"{self.max_context} is more than the checkpoint's {most} tokens, which hold"
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         """Refuses options of the template that no caller may choose."""
@@ -138,22 +146,22 @@ class Preprocessor:
                 raise InvalidRequest(f"token id {token} is not in [0, {self.tokenizer.vocab_size})", field)
 
 
-def _output_length(prompt_tokens: int, max_tokens: int | None, context: int) -> int:
-    """`max_tokens`, or the rest of the context. Raises InvalidRequest for what cannot fit."""
+def _output_length(prompt_tokens: int, max_tokens: int | None, context: int, *, clamp: bool) -> int:
+    """`max_tokens`, or the rest of the context; with `clamp` the smaller of them. Raises InvalidRequest for what cannot fit."""
     room = context - prompt_tokens
     if room < 1:
         raise InvalidRequest(
-            f"the prompt has {prompt_tokens} tokens; with at least one for the answer, "
-            f"the context of {context} is full: shorten it",
+            f"{CONTEXT_EXCEEDED} {context} tokens. However, the prompt resulted in {prompt_tokens} tokens, "
+            "which leaves none for an answer; shorten it",
             TEXT_INPUT,
         )
-    if max_tokens is not None and max_tokens > room:
+    if max_tokens is not None and max_tokens > room and not clamp:
         raise InvalidRequest(
             f"{max_tokens} is too large: the prompt has {prompt_tokens} tokens and the context is "
             f"{context}, which leaves {room}",
             "max_tokens",
         )
-    return max_tokens or room
+    return min(max_tokens or room, room)
 
 
 def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:

@@ -205,7 +205,8 @@ class GenerateRequest:
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
     `count_pieces`: each piece of a stream has the token counts so far, not only the last. `counts_input` and
     `counts_output`: whether the answer has the count of its prompt's tokens, and of its own. `parallel_tool_calls` false: an
-    answer to `messages` with `tools` ends when its first tool call is closed.
+    answer to `messages` with `tools` ends when its first tool call is closed. `clamp_max_tokens`: a `max_tokens` beyond the
+    rest of the context is cut to that rest; else it is refused.
     """
 
     prompt: str | None = None
@@ -223,6 +224,7 @@ class GenerateRequest:
     count_pieces: bool = False
     counts_input: bool = True
     counts_output: bool = True
+    clamp_max_tokens: bool = False
     parallel_tool_calls: bool = True
     accumulate: bool | None = None
     echo: bool | None = None
@@ -287,11 +289,15 @@ class TokenChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer: of the prompt, generated for it (with an end id), and of the prompt found in a cache."""
+    """Token counts of one answer: of the prompt, generated for it (with an end id), and of the prompt found in a cache.
+
+    `reasoning_tokens`: those of the generated ones that are thinking; None where that is not known.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int | None = None
 
 
 class TextChunk(NamedTuple):

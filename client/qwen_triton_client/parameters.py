@@ -57,6 +57,7 @@ PARAMETERS = (
     AnswerParameter("end_id", int, "end at this token id instead of the checkpoint's own", "request"),
     AnswerParameter("pad_id", int, "pad with this token id instead of the checkpoint's own", "request"),
     AnswerParameter("echo", bool, "put the prompt before the answer", "request"),
+    AnswerParameter("clamp_max_tokens", bool, "cut a max_tokens beyond the context to what fits", "request"),
     AnswerParameter("accumulate", bool, "each piece of a stream is the whole text so far", "request"),
     AnswerParameter("parallel_tool_calls", bool, "false: the answer ends with its first tool call", "request"),
     AnswerParameter("prompt_format", str, "chat: a text is one user turn; raw: it stands as it is", "request"),

@@ -22,6 +22,7 @@ from . import errors
 from .backend.triton import Backend, GrpcTriton
 from .endpoints import chat, completions, health, models, tokenization
 from .endpoints.chat_page import add_chat_page
+from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
 from .middleware.drain import Drain
 from .middleware.stack import install_middleware
@@ -50,5 +51,6 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
     add_document(app)
     if settings.chat_page:
         add_chat_page(app)
+    app.add_middleware(HeadMiddleware)
     install_middleware(app, settings, drain)
     return app

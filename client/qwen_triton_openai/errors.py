@@ -17,7 +17,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
+from qwen_triton.errors import (
+    CONTEXT_EXCEEDED,
+    Cancelled,
+    EngineError,
+    InvalidRequest,
+    QwenTritonError,
+    Unavailable,
+)
 from qwen_triton.tensors.contract import (
     EMBEDDING_BIAS,
     EMBEDDING_BIAS_WORDS,
@@ -102,8 +109,11 @@ def _invalid(message: str, names: Mapping[str, str]) -> ApiError:
     if found is None:
         return bad_request(message)
     param = names.get(found[1], found[1]) + found[2]
+    reason = message[found.end() :]
+    if reason.startswith(CONTEXT_EXCEEDED):  # as OpenAI begins it: clients that shorten a conversation look there
+        return bad_request(reason, param, "context_length_exceeded")
     code = "context_length_exceeded" if _CONTEXT.search(message) else "invalid_value"
-    return bad_request(f"{param}: {message[found.end() :]}", param, code)
+    return bad_request(f"{param}: {reason}", param, code)
 
 
 def install(app: FastAPI) -> None:
@@ -150,4 +160,17 @@ class Json(Response):
         super().__init__(content, status, headers)
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+        return escaped_lines(orjson.dumps(content))
+
+
+_LINES = tuple((char.encode(), f"\\u{ord(char):04x}".encode()) for char in "\u2028\u2029\x85")
+"""Characters at which many readers of lines split, and how JSON writes them without them."""
+
+
+def escaped_lines(json: bytes) -> bytes:
+    """JSON, or events of it, that readers of lines do not split within: such characters stand in strings only. Hot."""
+    if not json.isascii():
+        for char, escape in _LINES:
+            if char in json:
+                json = json.replace(char, escape)
+    return json

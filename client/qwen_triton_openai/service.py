@@ -14,6 +14,7 @@ from qwen_triton.tensors.limits import check_requests, sequences_of, too_many, u
 from qwen_triton.types import GenerateRequest
 
 from .answers.response import AnswerReader
+from .backend.context_length import ContextLength
 from .backend.generation import Generation, PromptGenerations
 from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
@@ -31,6 +32,7 @@ class Service:
         self.backend = backend
         self.drain = drain
         self.created = int(time.time())
+        self.context = ContextLength(backend, settings.preprocessing_model)
         self.readiness = {
             model: ModelReadiness(backend, model, settings) for model in dict.fromkeys(settings.models.values())
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -96,6 +96,8 @@ class ShimSettings(MiddlewareSettings):
     `enabled`: `qwen-triton serve` starts a shim beside the server.
     `models`: served names, each with the Triton model that answers.
     `temperature`, `top_p`: defaults of a request, the same as OpenAI's.
+    `unknown_parameters`: a parameter that is not known or not supported is refused, or taken, left out and named in the
+    header X-Ignored-Parameters and the access log.
     `keep_alive_s`: a stream that is silent for so long carries a comment; 0 = none.
     `drain_notice_s`: after SIGTERM readiness fails at once, but requests are still accepted for so long, so that load
     balancers can move on; `drain_s`: time that accepted requests then have to finish.
@@ -110,8 +112,9 @@ class ShimSettings(MiddlewareSettings):
     models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})
     preprocessing_model: str = PREPROCESSING
     postprocessing_model: str = POSTPROCESSING
-    temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    unknown_parameters: Literal["refuse", "ignore"] = "refuse"
     max_prompts: Positive = 128
     keep_alive_s: Seconds = 0.0
     drain_notice_s: Seconds = 0.0

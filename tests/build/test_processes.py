@@ -85,3 +85,28 @@ subprocess.run([sys.executable, "-c", code], check=True)
     assert child.wait(HANG_S) == 0
     modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     assert modes == {"plain": 0o600, "opened": 0o600, "closed": 0o400, "folder": 0o700, "grandchild": 0o600}
+
+
+def test_the_limit_of_open_files_is_raised_and_children_have_it() -> None:
+    code = (
+        "import resource, subprocess, sys\n"
+        "from qwen_triton_build.processes import raise_descriptor_limit\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "raise_descriptor_limit()\n"
+        "print(min(hard, 1 << 20), flush=True)\n"
+        "subprocess.run(['sh', '-c', 'ulimit -Sn'])\n"
+    )
+    expected, found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert found == expected
+
+
+def test_a_child_may_have_a_larger_stack(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        child = ChildProcess(["sh", "-c", "ulimit -Ss"], os.environ, stack_bytes=64 << 20)
+        child.start(output.fileno())
+        assert child.wait(HANG_S) == 0
+    assert log.read_text().strip() == "unlimited" or int(log.read_text()) >= 65_536

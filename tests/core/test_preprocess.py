@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,34 @@ def test_the_length_is_what_is_asked_or_what_the_context_leaves(preprocess: Prep
     assert sampled(preprocess)[0].sampling.max_tokens == 999
     with pytest.raises(InvalidRequest, match="max_tokens: 1000 is too large: the prompt has 1 tokens"):
         sampled(preprocess, max_tokens=1000)
+
+
+def test_a_clamped_length_is_at_most_what_the_context_leaves(preprocess: Preprocessor) -> None:
+    """max_tokens as an upper bound, the context as another one."""
+    for asked, got in ((5, 5), (999, 999), (1000, 999), (2**31 - 1, 999), (None, 999)):
+        request = GenerateRequest(prompt="hello", sampling=SamplingParams(max_tokens=asked), clamp_max_tokens=True)
+        assert preprocess.engine_requests(request, ENGINE)[0].sampling.max_tokens == got
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+def test_a_prompt_that_does_not_fit_is_refused_in_openai_s_words(preprocess: Preprocessor, clamp: bool) -> None:
+    """Clients that shorten a conversation look for them."""
+    request = GenerateRequest(token_ids=(1,) * 1000, clamp_max_tokens=clamp)
+    with pytest.raises(InvalidRequest) as refused:
+        preprocess.engine_requests(request, ENGINE)
+    assert str(refused.value) == (
+        "text_input: This model's maximum context length is 1000 tokens. However, the prompt resulted in 1000 tokens, "
+        "which leaves none for an answer; shorten it"
+    )
+
+
+def test_a_context_beyond_the_checkpoint_s_is_named(preprocess: Preprocessor) -> None:
+    """It cannot be honoured; the model says so when it starts."""
+    most = preprocess.tokenizer.context_length
+    assert most is not None
+    assert replace(preprocess, max_context=most).context_fault == ""
+    fault = f"{most + 1} is more than the checkpoint's {most} tokens, which hold"
+    assert replace(preprocess, max_context=most + 1).context_fault == fault
 
 
 def test_end_ids_are_the_checkpoints_the_callers_or_none(preprocess: Preprocessor) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.tensors.contract import BLS_INPUTS, BLS_OUTPUTS
+from qwen_triton.tensors.limits import LIMITS
 from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
 from qwen_triton_build.deployment.schema import Deployment, Repository, Server
 from tests.support.documents import PAGES, commands, page_name, spans
@@ -117,6 +118,13 @@ def test_a_readme_links_every_page(page: Path) -> None:
 def test_every_key_of_a_deployment_is_explained(section: type[Deployment]) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     assert [key for key in section.model_fields if not re.search(rf"`{key}[`:]", text)] == []
+
+
+def test_every_limit_has_its_row() -> None:
+    """Key, default and meaning, as in the core's table."""
+    text = (ROOT / "docs" / "limits.md").read_text()
+    rows = [f"| `{key}` | {row.default} | {row.metadata['help']} |" for key, row in LIMITS.items()]
+    assert [row for row in rows if row not in text] == []
 
 
 def test_every_input_and_output_is_explained() -> None:

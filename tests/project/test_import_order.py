@@ -116,3 +116,9 @@ def test_an_edge_s_library_is_imported_only_there(library: str, allowed: str | t
     users = {name(f) for f in FILES if any(found.split(".")[0] == library for found in imported(f))}
     assert users
     assert all(user.startswith(allowed) for user in users), users
+
+
+def test_nothing_of_ours_reads_pickles() -> None:
+    """Whoever can write to a socket or file that is unpickled runs code."""
+    readers = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "multiprocessing"}
+    assert [name(f) for f in FILES if any(found.split(".")[0] in readers for found in imported(f))] == []

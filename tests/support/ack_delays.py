@@ -22,7 +22,8 @@ class Stub:
     stopped_until: int = 0
     worked: bool = False
     seen: dict[int, int] = field(default_factory=dict)
-    reports: deque[tuple[int, int, list[tuple[int, int]]]] = field(default_factory=deque)
+    newest: int = 0
+    reports: deque[tuple[int, int, list[tuple[int, int]], int]] = field(default_factory=deque)
 
 
 class Server:
@@ -39,6 +40,8 @@ class Server:
         self.now, self.calm, self.server_stopped_until = 0, False, 0
         self.pace = draw.choice([0.05, 0.5, 0.95])
         self.slowness = draw.choice([0, 2, 20])
+        self.others = draw.choice([0.0, 0.0, 0.1, 0.9])
+        """Chance of a chunk of another engine model in a step: it goes through the same queue."""
 
     def step(self, number: int) -> None:
         self.now += STEP
@@ -65,6 +68,8 @@ class Server:
                 self.ledger.on_send(request, self.now)
                 if request not in self.abandoned:
                     self.queue.append((request, self.now))
+                if self.draw.random() < self.others:
+                    self.queue.append((0, self.now))
                 slow = not self.calm and self.draw.random() < 0.02
                 self.sending[request] = self.now + (self.draw.randint(0, 3000) * MS if slow else 0)
 
@@ -73,7 +78,9 @@ class Server:
             if self.queue and stub.busy_until <= self.now >= stub.stopped_until:
                 for _ in range(min(len(self.queue), 64 if self.calm else self.draw.choice([1, 1, 4]))):
                     request, begun = self.queue.popleft()
-                    stub.seen[request] = begun
+                    if request:
+                        stub.seen[request] = begun
+                    stub.newest = begun
                 slow = 0 if self.calm else self.draw.randint(0, self.slowness)
                 stub.busy_until = self.now + slow * STEP
                 stub.worked = True
@@ -83,11 +90,12 @@ class Server:
             stub.stopped_until = self.now + self.draw.randint(1, 5000) * MS
         if number % 2 == 0 and self.now >= stub.stopped_until:
             seen = stub.seen | ({0: 0} if stub.worked else {})
-            stub.worked, stub.seen = stub.busy_until > self.now, {}
-            stub.reports.append((self.now, self.now + self.draw.choice([0, 0, 20]) * MS, list(seen.items())))
+            due = self.now + self.draw.choice([0, 0, 20]) * MS
+            stub.reports.append((self.now, due, list(seen.items()), stub.newest))
+            stub.worked, stub.seen, stub.newest = stub.busy_until > self.now, {}, 0
         while stub.reports and stub.reports[0][1] <= self.now:
-            at, _, acks = stub.reports.popleft()
-            self.ledger.on_report(stub.name, at, acks)
+            at, _, acks, newest = stub.reports.popleft()
+            self.ledger.on_report(stub.name, at, acks, newest)
 
     def _ask(self) -> None:
         for request, found in self.requests.items():

@@ -111,7 +111,7 @@ class TwoWays:
         for chunk, index in self._chunks(asked, random.Random(asked.seed)):
             if not opened[index].done and (piece := opened[index].feed(chunk)) is not None:
                 answers[index].add(piece)
-        pieces = decode_text_outputs(_raw(encoder.whole([answers])))
+        pieces = decode_text_outputs(_raw(encoder.whole({0: answers})))
         usage = UsageCount(len(asked.texts))
         new_choice = self._new_choice(asked)
         choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)

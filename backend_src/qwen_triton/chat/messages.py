@@ -1,7 +1,8 @@
 """Checks chat messages and tools, and converts them to the form that Qwen's chat templates read.
 
     content     text parts become one text, joined by line ends; a missing one becomes ''
-    tool_calls  arguments given as JSON text become the object they hold; '' becomes {}
+    tool_calls  arguments given as JSON text become the object they hold; '' becomes {}; any other text stays as it is,
+                since models write broken JSON and clients send it back
     role        developer, which Qwen's templates do not know, becomes system
     reasoning   becomes reasoning_content; None values are left out, other keys are kept as they are
 
@@ -16,6 +17,8 @@ from typing import Any, TypeGuard
 
 from ..errors import InvalidRequest
 
+_DEEPEST = 64
+"""Levels of nested lists and objects in arguments given as text; deeper ones stay text."""
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 Message = dict[str, Any]
@@ -34,6 +37,32 @@ def check_tools(tools: object) -> list[Tool]:
     if not _is_list(tools):
         raise InvalidRequest("must be a list of tool definitions", "tools")
     return [_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+
+
+def with_object_arguments(messages: Sequence[Message]) -> list[Message]:
+    """The messages for a template that reads the arguments of a call as an object: a text is put into one."""
+    return [_with_objects(message) if "tool_calls" in message else message for message in messages]
+
+
+def _with_objects(message: Message) -> Message:
+    calls = [dict(call) for call in message["tool_calls"]]
+    for call in calls:
+        if "function" in call:
+            call["function"] = _with_object(call["function"])
+        else:
+            call.update(_with_object(call))
+    return {**message, "tool_calls": calls}
+
+
+def _with_object(function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = function["arguments"]
+    return {**function, "arguments": {"arguments": arguments} if isinstance(arguments, str) else arguments}
+
+
+def has_text_arguments(messages: Sequence[Message]) -> bool:
+    """Whether a call has arguments that are no JSON object."""
+    calls = [call for message in messages for call in message.get("tool_calls", ())]
+    return any(isinstance(call.get("function", call)["arguments"], str) for call in calls)
 
 
 def _message(message: object, path: str) -> Message:
@@ -100,17 +129,39 @@ def _function(function: object, path: str) -> dict[str, Any]:
     return given
 
 
-def _arguments(arguments: object, path: str) -> Mapping[str, Any]:
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"is not JSON: {error}", path) from None
+def _arguments(arguments: object, path: str) -> Mapping[str, Any] | str:
     if arguments is None:
         return {}
+    if isinstance(arguments, str):
+        return _object_in(arguments)
     if not isinstance(arguments, Mapping):
-        raise InvalidRequest(f"must be an object or the JSON text of one, got {_shown(arguments)}", path)
+        raise InvalidRequest(f"must be an object or a text, got {_shown(arguments)}", path)
     return arguments
+
+
+def _object_in(text: str) -> Mapping[str, Any] | str:
+    """The JSON object in a text; the text itself if it has none that a template could write again.
+
+    That is broken JSON, another JSON value, half a surrogate pair in an escape, or nesting beyond what is walked here.
+    """
+    if not text.strip():
+        return {}
+    try:
+        found = json.loads(text)
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return text
+    return found if isinstance(found, dict) and _depth_up_to(found, _DEEPEST) < _DEEPEST else text
+
+
+def _depth_up_to(value: Any, most: int) -> int:
+    """How deeply lists and objects are nested in a value, counted up to `most`."""
+    depth, level = 0, [value]
+    while level and depth < most:
+        inner = [i for v in level for i in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())]
+        level = [i for i in inner if isinstance(i, (dict, list))]
+        depth += 1
+    return depth
 
 
 def _tool(tool: object, path: str) -> Tool:

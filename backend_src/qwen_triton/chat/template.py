@@ -6,7 +6,7 @@ message: they are plain text unless the option `allow_control_tokens` is true. K
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..text.tokenizer import Tokenizer
 from ..types import ANSWER_PREFIX
 from .control_tokens import ControlTokens, Marks
 from .jinja import template_environment
-from .messages import Message, Tool, check_messages, check_tools
+from .messages import Message, Tool, check_messages, check_tools, has_text_arguments, with_object_arguments
 
 CHATML = """
 {%- if messages[0].role != 'system' %}
@@ -35,6 +35,7 @@ CHATML = """
 """Qwen's format, for a checkpoint without a template: no tools, no thinking."""
 
 SWITCHES = ("add_generation_prompt", "continue_final_message", "allow_control_tokens")
+EFFORT = "reasoning_effort"
 """Options of this project, beside ANSWER_PREFIX; the template gets every other one."""
 RESERVED = ("messages", "tools", *SWITCHES, ANSWER_PREFIX)
 END_MARK = "\uf8ff"
@@ -47,9 +48,9 @@ class ChatTemplate:
 
     Options: `add_generation_prompt` (default true, false with the next), `continue_final_message` (the model continues
     the last message), `allow_control_tokens`, `answer_prefix` (the beginning of the answer, with its control tokens, as
-    part of the prompt; it closes a <think> block that the template opened), and those that the template reads, such as
-    `enable_thinking`. An option that the template does not read is refused, except `enable_thinking: false`, which holds
-    for a template without thinking.
+    part of the prompt; it closes a <think> block that the template opened), `reasoning_effort` (see `_with_effort`), and
+    those that the template reads, such as `enable_thinking`. An option that the template does not read is refused, except
+    `enable_thinking: false`, which holds for a template without thinking.
     """
 
     def __init__(self, tokenizer: Tokenizer, sources: Mapping[str, str], named_tokens: Mapping[str, Any]) -> None:
@@ -87,7 +88,12 @@ class ChatTemplate:
     def _prompt(self, messages: object, tools: object, options: Mapping[str, Any]) -> tuple[str, Marks]:
         try:
             checked, functions = check_messages(messages), check_tools(tools or ())
-            return self._fill(checked, functions, options)
+            try:
+                return self._fill(checked, functions, options)
+            except InvalidRequest:
+                if not has_text_arguments(checked):
+                    raise
+                return self._fill(with_object_arguments(checked), functions, options)
         except RecursionError:
             raise InvalidRequest("messages, tools or options are nested too deeply", "messages") from None
 
@@ -96,6 +102,7 @@ class ChatTemplate:
         switches = _switches(options)
         given = {key: value for key, value in options.items() if key not in (*SWITCHES, ANSWER_PREFIX)}
         template = self._templates["tool_use" if tools and "tool_use" in self._templates else "default"]
+        given = _with_effort(given, template.reads)
         template.check_reads(given, tools)
         given |= {"messages": messages, "tools": tools or None}
         marks = {} if switches["allow_control_tokens"] else self._control.marks_for(given)
@@ -149,6 +156,25 @@ class _Compiled:
             ArithmeticError,
         ) as error:  # a value it does not expect
             raise InvalidRequest(f"the chat template fails on them: {error}", "messages") from error
+
+
+def _with_effort(options: dict[str, Any], reads: Set[str]) -> dict[str, Any]:
+    """OpenAI's `reasoning_effort` in the words of a template: itself where it is read, and thinking off or on.
+
+    «none» is no thinking, any other effort is thinking, unless `enable_thinking` is given. A template without the choice
+    gets neither: then an effort is a hint. Raises InvalidRequest for one that is no text.
+    """
+    if EFFORT not in options:
+        return options
+    effort = options[EFFORT]
+    if not isinstance(effort, str):
+        raise InvalidRequest(
+            f"must be a text such as 'none' or 'high', got {effort!r}", f"chat_template_kwargs.{EFFORT}"
+        )
+    kept = {key: value for key, value in options.items() if key != EFFORT or EFFORT in reads}
+    if "enable_thinking" in reads:
+        kept.setdefault("enable_thinking", effort != "none")
+    return kept
 
 
 def _switches(options: Mapping[str, Any]) -> dict[str, bool]:

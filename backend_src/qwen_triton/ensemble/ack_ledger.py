@@ -9,6 +9,10 @@ has acknowledged a chunk sent later will therefore never get this one; neither w
 second since this one was queued. A chunk for which one of the two holds in every postprocessing process is lost. A long
 queue delays all chunks alike, so it makes none of them look lost.
 
+Processes of one postprocessing model share a queue. Where a server has several such models, a request belongs to the
+one that acknowledged its first chunk, and the others say nothing about it. The later chunk may be that of another
+engine model, or of another load of this one: it went through the same queue.
+
 Pure state: no Triton, no sockets.
 """
 
@@ -36,17 +40,23 @@ class _UnackedChunk:
     sent_ns: int | None = None
 
 
+_ANY: Hashable = object()
+"""The model of a request of which no chunk has been acknowledged."""
+
+
 @dataclass(slots=True)
 class _TrackedRequest:
     kind: Hashable
+    model: Hashable = _ANY
     unacked: deque[_UnackedChunk] = field(default_factory=deque)
     suspected_ns: int | None = None
 
 
 @dataclass(slots=True)
 class _Process:
-    """What one postprocessing process has reported."""
+    """What one process of the postprocessing model `model` has reported."""
 
+    model: Hashable = None
     newest_acked_ns: int = 0
     reports: deque[int] = field(default_factory=lambda: deque(maxlen=CONFIRMING_REPORTS))
     idle_reports: deque[int] = field(default_factory=lambda: deque(maxlen=IDLE_REPORTS))
@@ -73,6 +83,7 @@ class AckLedger:
         self._requests: dict[int, _TrackedRequest] = {}
         self._first = self._next = secrets.randbelow(1 << 30)
         self._acked_kinds: set[Hashable] = set()
+        self._acked_models: set[Hashable] = set()
         self._processes: dict[Hashable, _Process] = {}
 
     def begin(self, kind: Hashable) -> int:
@@ -102,8 +113,16 @@ class AckLedger:
                     break
                 chunk.sent_ns = now_ns
 
-    def on_report(self, process: Hashable, at_ns: int, acks: Sequence[tuple[int, int]]) -> None:
-        """A process reports (request number, send_begun_ns) of the latest chunks it got; no acks: it is idle."""
+    def on_connect(self, process: Hashable, model: Hashable) -> None:
+        """A process of the postprocessing model `model` is about to report."""
+        with self._lock:
+            self._processes[process] = _Process(model)
+
+    def on_report(self, process: Hashable, at_ns: int, acks: Sequence[tuple[int, int]], newest_ns: int = 0) -> None:
+        """A process reports (request number, send_begun_ns) of the latest chunks it got; no acks: it is idle.
+
+        `newest_ns`: when its newest chunk of all engine models was begun, 0 where it had none.
+        """
         with self._lock:
             state = self._processes.setdefault(process, _Process())
             state.reports.append(at_ns)
@@ -111,10 +130,12 @@ class AckLedger:
                 state.idle_reports.append(at_ns)
                 return
             state.idle_reports.clear()
+            if newest_ns <= at_ns:
+                state.newest_acked_ns = max(state.newest_acked_ns, newest_ns)
             for request_number, begun_ns in acks:
                 if self._first < request_number <= self._next and begun_ns <= at_ns:
                     state.newest_acked_ns = max(state.newest_acked_ns, begun_ns)
-                    self._acknowledge(request_number, begun_ns)
+                    self._acknowledge(state.model, request_number, begun_ns)
 
     def on_disconnect(self, process: Hashable) -> None:
         """A process has ended, or its connection is lost."""
@@ -132,12 +153,19 @@ class AckLedger:
                 return False
             if request.suspected_ns is None:
                 request.suspected_ns = now_ns
-            return all(process.has_confirmed(request.suspected_ns) for process in self._processes.values())
+            return all(process.has_confirmed(request.suspected_ns) for process in self._processes_for(request))
 
-    def _acknowledge(self, request_number: int, begun_ns: int) -> None:
+    def _processes_for(self, request: _TrackedRequest) -> list[_Process]:
+        """Those that may get the request's chunks."""
+        models = self._acked_models if request.model is _ANY else (request.model,)
+        return [process for process in self._processes.values() if process.model in models]
+
+    def _acknowledge(self, model: Hashable, request_number: int, begun_ns: int) -> None:
+        self._acked_models.add(model)
         request = self._requests.get(request_number)
         if request is None:
             return
+        request.model = model
         self._acked_kinds.add(request.kind)
         while request.unacked and request.unacked[0].send_begun_ns <= begun_ns:
             request.unacked.popleft()
@@ -146,4 +174,5 @@ class AckLedger:
         sent_ns = request.unacked[0].sent_ns if request.unacked else None
         if sent_ns is None or now_ns - sent_ns < MIN_UNACKED_NS or request.kind not in self._acked_kinds:
             return False
-        return bool(self._processes) and all(process.is_past(sent_ns) for process in self._processes.values())
+        processes = self._processes_for(request)
+        return bool(processes) and all(process.is_past(sent_ns) for process in processes)

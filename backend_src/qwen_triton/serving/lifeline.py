@@ -125,7 +125,7 @@ class LifelineServer:
 
     def __init__(self) -> None:
         self.address = f"qwen-triton/lifeline/{secrets.token_hex(16)}"
-        self._listener = listen(self.address)
+        self._listener = listen("\0" + self.address)
         self._models: list[WatchedModel] = []
         self._died: list[str] = []
 

@@ -11,6 +11,7 @@ from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
+from ..text.thinking_tokens import ThinkingTokens
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest, GenerateRequest, TextChunk
 from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of
@@ -47,8 +48,16 @@ class TextEncoder:
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
             ends=_first_call_closed(given, self._thinking[row]),
+            thinking=self._thinking_tokens(row) if given.messages is not None else None,
         )
         return stream
+
+    def _thinking_tokens(self, row: int) -> ThinkingTokens | None:
+        """The count of thinking; None for a tokenizer that writes its tags with several tokens."""
+        opening, closing = self._tokenizer.encode("<think>"), self._tokenizer.encode("</think>")
+        if len(opening) != 1 or len(closing) != 1:
+            return None
+        return ThinkingTokens(opening[0], closing[0], opened=self._thinking[row])
 
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]

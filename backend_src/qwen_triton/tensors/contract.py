@@ -46,6 +46,7 @@ def _scalars(dtype: str, *names: str) -> tuple[Tensor, ...]:
 
 # Inputs of the text models.
 TEXT_INPUT = "text_input"
+PROMPT = "prompt"
 MESSAGES = "messages"
 TOOLS = "tools"
 CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
@@ -67,6 +68,7 @@ TOP_LOGPROBS = "top_logprobs"
 RETURN_NUM_INPUT_TOKENS = "return_num_input_tokens"
 RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
 ACCUMULATE_TOKENS = "accumulate_tokens"
+CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 
@@ -96,6 +98,7 @@ SEQUENCE_INDEX = "sequence_index"
 NUM_INPUT_TOKENS = "num_input_tokens"
 NUM_OUTPUT_TOKENS = "num_output_tokens"
 NUM_CACHED_TOKENS = "num_cached_tokens"
+NUM_REASONING_TOKENS = "num_reasoning_tokens"
 FINISH_REASON = "finish_reason"
 STOP_REASON = "stop_reason"
 LOGPROBS = "logprobs"
@@ -105,6 +108,7 @@ REASONING_OPENED = "reasoning_opened"
 # Preprocessing and postprocessing.
 PRE_QUERY = "QUERY"
 PRE_REQUEST_OUTPUT_LEN = "REQUEST_OUTPUT_LEN"
+PRE_PROMPT = "PROMPT"
 PRE_MESSAGES = "MESSAGES"
 PRE_TOOLS = "TOOLS"
 PRE_CHAT_TEMPLATE_KWARGS = "CHAT_TEMPLATE_KWARGS"
@@ -169,6 +173,7 @@ CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FO
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
+    *_optional(STRING, PROMPT),
     *_ADDED_SAMPLING,
     *_optional(INT32, TOP_LOGPROBS),
     *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
@@ -178,7 +183,7 @@ ADDED_INPUTS = (
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
     *_BLS_ONLY_SAMPLING,
-    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS),
+    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS),
     *_optional(STRING, LOGIT_BIAS),
 )
 """Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text, the
@@ -201,6 +206,7 @@ USAGE_OUTPUTS = (
 )
 BLS_ONLY_OUTPUTS = (
     Tensor(STOP_REASON, STRING, (-1,)),
+    Tensor(NUM_REASONING_TOKENS, INT32, (-1,)),
     Tensor(LOGPROBS, STRING, (-1,)),
     Tensor(REASONING_OPENED, BOOL),
 )
@@ -245,7 +251,7 @@ PREPROCESSING_INPUTS = (
     *_optional(FP32, "EMBEDDING_BIAS_WEIGHTS", dims=(-1,)),
     *_optional(INT32, "END_ID", "PAD_ID"),
     *_optional(UINT64, "PROMPT_TABLE_EXTRA_ID"),
-    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT),
+    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT),
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )
@@ -339,6 +345,7 @@ NOW_OPTIONAL = {
 """Inputs that stock requires and that are optional here: `messages` replaces the text, the context bounds the length."""
 
 REFUSED_TEXT_INPUTS = {
+    PROMPT: f"{TEXT_INPUT} is missing, the prompt goes there",
     "decoder_text_input": "Qwen has no encoder-decoder form",
     "image_input": "images are not supported by this model",
     "prompt_embedding_table": "prompt tuning is not supported",
@@ -349,6 +356,8 @@ REFUSED_TEXT_INPUTS = {
     "return_context_logits": "logits are not returned; use return_log_probs",
     "return_generation_logits": "logits are not returned; use return_log_probs",
 }
+"""`prompt` is declared to be refused: a body of nothing else would have no input at all, which Triton's Python backend
+refuses in words of its own before the model sees it."""
 REFUSED_ENGINE_INPUTS = {
     "draft_input_ids": "speculative decoding with draft tokens is not supported",
     "draft_logits": "speculative decoding with draft tokens is not supported",

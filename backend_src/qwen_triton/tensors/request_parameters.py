@@ -22,7 +22,9 @@ from .contract import (
     INPUTS,
     LOGPROBS,
     POSTPROCESSING,
+    PRE_PROMPT,
     PREPROCESSING,
+    PROMPT,
     RETURN_LOG_PROBS,
     STOP,
     STOP_WORDS,
@@ -106,7 +108,8 @@ def _fault(name: str, model: str) -> str | None:
 
 @lru_cache
 def _names(model: str) -> tuple[str, ...]:
-    return tuple(tensor.name for tensor in INPUTS[model])
+    """Without `prompt`, which is an input only to be refused (contract.REFUSED_TEXT_INPUTS)."""
+    return tuple(tensor.name for tensor in INPUTS[model] if tensor.name not in (PROMPT, PRE_PROMPT))
 
 
 def _meant(name: str, known: Sequence[str]) -> str | None:

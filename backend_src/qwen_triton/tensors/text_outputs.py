@@ -17,6 +17,7 @@ from .contract import (
     BLS_OUTPUTS,
     CUM_LOG_PROBS,
     LOGPROBS,
+    NUM_REASONING_TOKENS,
     OUTPUT_LOG_PROBS,
     REASONING_OPENED,
     SEQUENCE_INDEX,
@@ -34,7 +35,7 @@ from .usage import (
     value_at,
 )
 
-TEXT_OUTPUTS = (TEXT_OUTPUT, SEQUENCE_INDEX, *END_OUTPUTS, STOP_REASON, REASONING_OPENED)
+TEXT_OUTPUTS = (TEXT_OUTPUT, SEQUENCE_INDEX, *END_OUTPUTS, STOP_REASON, REASONING_OPENED, NUM_REASONING_TOKENS)
 """A streamed response holds only those that have something to say."""
 LOGPROB_OUTPUTS = (LOGPROBS, OUTPUT_LOG_PROBS)
 """`output_log_probs` is stock's; it is read where a model has no `logprobs`, which says more."""

@@ -19,6 +19,7 @@ from .contract import (
     NUM_CACHED_TOKENS,
     NUM_INPUT_TOKENS,
     NUM_OUTPUT_TOKENS,
+    NUM_REASONING_TOKENS,
     SEQUENCE_INDEX,
     USAGE_OUTPUTS,
 )
@@ -36,8 +37,11 @@ def encode_ends(rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
 
 
 def encode_counts(usage: Sequence[Sequence[Usage]]) -> dict[str, Array]:
-    """Token counts: [rows, n] of the answers, [rows, 1] of the prompts."""
+    """Token counts: [rows, n] of the answers, [rows, 1] of the prompts. Those of thinking only where one is known (else -1)."""
+    thinking = [[-1 if u.reasoning_tokens is None else u.reasoning_tokens for u in row] for row in usage]
+    known = any(count >= 0 for row in thinking for count in row)
     return {
+        **({NUM_REASONING_TOKENS: np.array(thinking, np.int32)} if known else {}),
         NUM_INPUT_TOKENS: np.array([[row[0].prompt_tokens] for row in usage], np.int32),
         NUM_OUTPUT_TOKENS: np.array([[u.completion_tokens for u in row] for row in usage], np.int32),
         NUM_CACHED_TOKENS: np.array([[row[0].cached_tokens] for row in usage], np.int32),
@@ -54,7 +58,9 @@ def decode_end(values: Mapping[str, Sequence[Any]], index: int = 0) -> tuple[Fin
     if NUM_OUTPUT_TOKENS not in values:
         return finish, None
     prompt, completion = value_at(values, NUM_INPUT_TOKENS, 0, 0), value_at(values, NUM_OUTPUT_TOKENS, index, 0)
-    return finish, Usage(prompt, completion, value_at(values, NUM_CACHED_TOKENS, 0, 0))
+    thinking = value_at(values, NUM_REASONING_TOKENS, index, -1)
+    cached = value_at(values, NUM_CACHED_TOKENS, 0, 0)
+    return finish, Usage(prompt, completion, cached, thinking if thinking >= 0 else None)
 
 
 def decode_raw_end(outputs: Mapping[str, bytes]) -> tuple[FinishReason | None, Usage | None]:

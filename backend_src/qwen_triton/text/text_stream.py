@@ -23,6 +23,7 @@ from ..errors import InvalidRequest
 from ..types import FinishReason, StopConditions, TextChunk, TokenChunk, Usage
 from .detokenizer import Detokenizer
 from .stop_scanner import StopScanner
+from .thinking_tokens import ThinkingTokens
 from .tokenizer import Tokenizer
 from .unsent_tokens import Tokens, UnsentTokens
 
@@ -68,7 +69,8 @@ class TextStream:
 
     __slots__ = (
         "_accumulate", "_cum_log_prob", "_detokenizer", "_end_ids", "_ends", "_keep", "_min_tokens", "_plain", "_scanner",
-        "_sequence", "_stop_ids", "_text", "_unsent", "cached_tokens", "completion_tokens", "done", "prompt_tokens",
+        "_sequence", "_stop_ids", "_text", "_thinking", "_unsent", "_watched",
+        "cached_tokens", "completion_tokens", "done", "prompt_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -84,12 +86,15 @@ class TextStream:
         cached_tokens: int = 0,
         sequence: int = 0,
         ends: Callable[[str], bool] | None = None,
+        thinking: ThinkingTokens | None = None,
     ) -> None:
         self._detokenizer = Detokenizer(tokenizer, skip_special_tokens)
         self._keep = stop.include_in_output
         self._scanner = StopScanner(stop.strings, self._keep) if stop.strings else None
         self._stop_ids = frozenset(stop.token_ids)
         self._end_ids = self._stop_ids | frozenset(end_ids)
+        self._thinking = thinking
+        self._watched = self._end_ids if thinking is None else self._end_ids | thinking.watched
         self._min_tokens = min_tokens
         self._accumulate = accumulate
         self._ends = ends
@@ -106,7 +111,8 @@ class TextStream:
     @property
     def usage(self) -> Usage:
         """Token counts so far. Tokens that an engine generated behind a stop string are not counted."""
-        return Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        thinking = None if self._thinking is None else self._thinking.count(self.completion_tokens)
+        return Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens, thinking)
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
         """The text that is final now, None if there is none; the last chunk, even without text, where `chunk` ends it."""
@@ -115,7 +121,7 @@ class TextStream:
             self._plain
             and chunk.finish is None
             and not (self.done or self._unsent or chunk.log_probs or chunk.cached_tokens)
-            and self._end_ids.isdisjoint(token_ids)
+            and self._watched.isdisjoint(token_ids)
         ):  # the usual case, on the path of every token: kept short
             self.completion_tokens += len(token_ids)
             text = self._detokenizer.feed(token_ids)
@@ -139,6 +145,8 @@ class TextStream:
         text, matched, starts = self._read(pieces, len(tokens.token_ids))
         if matched is not None:
             tokens = tokens.first(len(starts))
+        if self._thinking is not None:
+            self._thinking.feed(tokens.token_ids, self.completion_tokens)
         self.completion_tokens += len(starts)
         if tokens.log_probs:
             self._cum_log_prob = (self._cum_log_prob or 0.0) + sum(tokens.log_probs)

@@ -15,7 +15,7 @@ import tokenizers
 from tokenizers.decoders import ByteLevel
 
 from ..checkpoint.text_files import TokenizerFolder
-from ..errors import ConfigurationError, InvalidRequest
+from ..errors import CONTEXT_EXCEEDED, ConfigurationError, InvalidRequest
 
 _UNUSED_IDS = 1024
 """Ids behind the vocabulary that a model may have, where the folder does not say; Qwen2.5 has 271 or 399 of them."""
@@ -97,7 +97,8 @@ class Tokenizer:
             too_long = tokens > context + context // 4 + _SLACK
         if too_long:
             raise InvalidRequest(
-                f"the prompt of {len(text)} characters has more tokens than the context of {context}; shorten it",
+                f"{CONTEXT_EXCEEDED} {context} tokens. However, the prompt of {len(text)} characters resulted in more; "
+                "shorten it",
                 "text_input",
             )
 

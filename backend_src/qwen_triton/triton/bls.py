@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..chat.template import ChatTemplate
 from ..engines.process.client import EngineClient
-from ..engines.process.socket import engine_address
 from ..engines.triton_model.client import ModelClient
 from ..engines.triton_model.facts import EngineModelFacts
 from ..engines.triton_model.processes import ModelProcesses
@@ -29,19 +28,23 @@ from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .admission import Admission, DecodedRequest
+from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import is_decoupled, read_limits, read_parameters, repository_of
+from .requests import is_decoupled, read_limits, read_parameters
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
+
+_log = logging.getLogger(__name__)
 
 
 class BlsModel:
     """Tokenizes prompts, submits them to the engine, and streams text. Responses are sent by the dispatcher's threads."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(BLS)
-        parameters, repository = read_parameters(args), repository_of(args)
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
+        parameters, repository = read_parameters(args), instance.repository
         text = TextSettings.read(parameters, repository)
         self._settings = BlsSettings.read(parameters, repository)
         self._skip_special_tokens = text.skip_special_tokens
@@ -49,7 +52,9 @@ class BlsModel:
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
-        self._dispatcher = Dispatcher(self._engine_link(repository), self._settings.max_in_flight)
+        if fault := self._preprocessor.context_fault:
+            _log.warning("max_context: %s", fault)
+        self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight)
         metrics = RequestMetrics()
         self._admission = Admission(
             self._dispatcher,
@@ -59,7 +64,7 @@ class BlsModel:
             is_decoupled(args),
             self._limits,
         )
-        self._publisher = MetricsPublisher(BLS, metrics, self._dispatcher.states)
+        self._publisher = MetricsPublisher(instance.labels, metrics, self._dispatcher.states)
         self._dispatcher.start()
         self._publisher.start()
         self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
@@ -74,12 +79,14 @@ class BlsModel:
         self._dispatcher.stop()
         self._publisher.stop()
 
-    def _engine_link(self, repository: Path) -> EngineClient | ModelClient:
+    def _engine_link(self, instance: ModelInstance) -> EngineClient | ModelClient:
         model = self._settings.engine_model
         if self._settings.engine_link == "own":
-            return EngineClient(engine_address(server_pid(), model))
-        facts = EngineModelFacts.read(repository, model, self._preprocessor.context(), self._tokenizer.vocab_size)
-        processes = ModelProcesses(server_pid(), model) if facts.python else None
+            return EngineClient(instance.locate_engine(model))
+        facts = EngineModelFacts.read(
+            instance.repository, model, self._preprocessor.context(), self._tokenizer.vocab_size
+        )
+        processes = ModelProcesses(server_pid(), instance.repository / model) if facts.python else None
         return ModelClient(grpc_address(server_pid()), model, facts, processes)
 
     def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:

@@ -1,11 +1,13 @@
 """The `tensorrt_llm` model of backend «python»: token ids to token ids, by an engine of this project.
 
-The engine runs in a process of its own, which this model starts, watches and starts again if it dies.
+The engine runs in a process of its own, which this model starts, watches and starts again if it dies. Each load of the
+model has an engine of its own: while the model is reloaded, the old one finishes what it has.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,10 +16,9 @@ from typing import Any
 from ..engines.capabilities import check_honoured
 from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
-from ..engines.process.socket import engine_address
 from ..engines.process.supervisor import EngineSupervisor
 from ..ensemble.ack_ledger import AckLedger
-from ..ensemble.ack_socket import AckListener, acks_address
+from ..ensemble.ack_socket import AckListener
 from ..ensemble.tagged_answer import TaggedTokenEncoder
 from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
@@ -34,9 +35,10 @@ from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
 from .admission import Admission, DecodedRequest
+from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import asks_stop, is_decoupled, read_limits, read_parameters, repository_of
+from .requests import asks_stop, is_decoupled, read_limits, read_parameters
 from .responses import AckedResponder
 from .settings import EngineSettings
 
@@ -49,33 +51,45 @@ class EngineModel:
     """Owns the engine's process, and is one of its clients; the BLS is another, over a connection of its own."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(TENSORRT_LLM)
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
         parameters = read_parameters(args)
         folder = parameters.text("tokenizer_dir") or sibling_parameter(
-            repository_of(args), "preprocessing", "tokenizer_dir"
+            instance.repository, "preprocessing", "tokenizer_dir"
         )
         self._tokenizer = Tokenizer.from_folder(folder) if folder else None
         settings = EngineSettings.read(parameters)
         self._echo = settings.echo
-        self._address = engine_address(server_pid(), args["model_name"])
-        self._supervisor = self._start_engine(parameters)
-        self._dispatcher = Dispatcher(EngineClient(self._address), settings.max_in_flight)
-        self._ledger = AckLedger()
-        self._acks = AckListener(self._ledger, acks_address(self._address))
-        metrics = RequestMetrics()
         self._limits = read_limits(args)
+        options = _engine_options(parameters)
+        _check_one_instance(args)
+        self._own = instance.new_load()
+        try:
+            self._supervisor = self._start_engine(options)
+            self._serve(instance, settings, is_decoupled(args))
+        except BaseException:
+            self._own.remove()
+            raise
+
+    def _serve(self, instance: ModelInstance, settings: EngineSettings, decoupled: bool) -> None:
+        address = self._own.load.engine_socket
+        self._dispatcher = Dispatcher(EngineClient(lambda: address), settings.max_in_flight)
+        self._ledger = AckLedger()
+        self._acks = AckListener(self._ledger, self._own.load.acks_socket)
+        metrics = RequestMetrics()
         self._admission = Admission(
             self._dispatcher,
             metrics,
             TENSORRT_LLM,
             settings.queue_timeout_ms,
-            is_decoupled(args),
+            decoupled,
             self._limits,
         )
-        self._publisher = MetricsPublisher(TENSORRT_LLM, metrics, self._states)
+        self._publisher = MetricsPublisher(instance.labels, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
+        self._own.publish()
         self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
 
@@ -88,19 +102,17 @@ class EngineModel:
             self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
+        """Ends this load's own engine, once it has finished what other models gave it."""
         self._lifeline.leave()
+        self._own.withdraw()
         self._dispatcher.stop()
         self._acks.stop()
-        self._publisher.stop()
         self._supervisor.stop()
+        self._publisher.stop()
+        self._own.remove()
 
-    def _start_engine(self, parameters: Parameters) -> EngineSupervisor:
-        options = parameters.json_object("engine_options")
-        if options is None:
-            raise ConfigurationError(
-                "tensorrt_llm/config.pbtxt: engine_options is not filled; `qwen-triton render` fills it for a python engine"
-            )
-        supervisor = EngineSupervisor(options, self._address, server_pid())
+    def _start_engine(self, options: dict[str, Any]) -> EngineSupervisor:
+        supervisor = EngineSupervisor(options, self._own, server_pid())
         info = supervisor.start()
         _log.info("engine %s is ready: context %d, vocabulary %d", info.name, info.max_context, info.vocab_size)
         return supervisor
@@ -108,7 +120,7 @@ class EngineModel:
     def _states(self) -> dict[str, float]:
         """The engine's own state, for all of its clients; nothing while it is being restarted."""
         with contextlib.suppress(EngineError):
-            counters = read_counters(self._address)
+            counters = read_counters(self._own.load.engine_socket)
             return {
                 "requests_running": counters["running"],
                 "requests_waiting": counters["waiting"],
@@ -138,7 +150,7 @@ class EngineModel:
     def _encoder(self, rows: Sequence[EngineRow], request_number: int | None) -> TokenEncoder:
         if request_number is None:
             return TokenEncoder(rows, self._tokenizer)
-        return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, request_number)
+        return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, self._own.load.number, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         check_honoured(engine.name, row.request)
@@ -161,3 +173,20 @@ class EngineModel:
         """Refuses a running id, as stock does: a stop request names the one that it ends by its id only."""
         if request_id not in _NO_ID and self._dispatcher.runs(request_id):
             raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")
+
+
+def _check_one_instance(args: Mapping[str, str]) -> None:
+    groups = json.loads(args["model_config"]).get("instance_group", [])
+    count = sum(group.get("count", 1) * max(1, len(group.get("gpus", []))) for group in groups)
+    if count > 1:
+        raise ConfigurationError(
+            f"{args['model_name']}/config.pbtxt: instance_group has {count} instances; give it count 1, because one engine "
+            "serves all requests together"
+        )
+
+
+def _engine_options(parameters: Parameters) -> dict[str, Any]:
+    options = parameters.json_object("engine_options")
+    if options is None:
+        raise parameters.error("engine_options", "is not filled; `qwen-triton render` fills it for a python engine")
+    return options

@@ -1,12 +1,13 @@
 """Publishes a model's metrics on Triton's own /metrics, once a second: every increment is a round trip to the server.
 
 A histogram is a family of counters with a bound `le`, cumulative as in Prometheus, and its `_sum` and `_count`.
+Processes with the same labels, as two loads of a model while it is reloaded, share a metric: each adds its own part.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -51,19 +52,34 @@ class _Counter:
             self._sent = total
 
 
+class _Gauge:
+    """A gauge that takes this process's value and sends what it has changed by."""
+
+    def __init__(self, family: Any, labels: dict[str, str]) -> None:
+        self._metric = family.Metric(labels=labels)
+        self._sent = 0.0
+
+    def update(self, value: float) -> None:
+        if value != self._sent:
+            self._metric.increment(value - self._sent)
+            self._sent = value
+
+
 class MetricsPublisher:
-    """Publishes one model's request metrics, and the values of `states()`, until stopped.
+    """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels` are on every metric.
 
     `states` None: a step of an ensemble without an engine, of which only failed requests are counted.
     """
 
-    def __init__(self, model: str, metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None) -> None:
-        self._model = model
+    def __init__(
+        self, labels: Mapping[str, str], metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None
+    ) -> None:
+        self._labels = labels
         self._metrics = metrics
         self._states = states
         self._counters: dict[tuple[str, str], _Counter] = {}
         self._families = self._declare()
-        self._gauges: dict[str, Any] = {}
+        self._gauges: dict[str, _Gauge] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -91,6 +107,8 @@ class MetricsPublisher:
         while not self._stopping.wait(FLUSH_S):
             self._publish()
         self._publish()
+        for gauge in self._gauges.values():
+            gauge.update(0.0)
 
     def _publish(self) -> None:
         metrics = self._metrics
@@ -111,8 +129,8 @@ class MetricsPublisher:
             self._count(name, value)
             return
         if name not in self._gauges:
-            self._gauges[name] = self._families[name].Metric(labels={"model": self._model})
-        self._gauges[name].set(value)
+            self._gauges[name] = _Gauge(self._families[name], dict(self._labels))
+        self._gauges[name].update(value)
 
     def _histogram(self, name: str, histogram: LatencyHistogram) -> None:
         counts = list(accumulate(histogram.counts))
@@ -124,5 +142,5 @@ class MetricsPublisher:
     def _count(self, family: str, total: float, **labels: str) -> None:
         key = (family, next(iter(labels.values()), ""))
         if key not in self._counters:
-            self._counters[key] = _Counter(self._families[family], {"model": self._model, **labels})
+            self._counters[key] = _Counter(self._families[family], {**self._labels, **labels})
         self._counters[key].update(total)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..engines.process.socket import engine_address
-from ..ensemble.ack_socket import AckSender, acks_address
+from ..engines.process.loads import find_loads
+from ..ensemble.ack_socket import AckSender
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
 from ..serving.lifeline import Lifeline
@@ -18,12 +19,12 @@ from ..tensors.contract import (
     POST_SEQUENCE_LENGTH,
     POST_TOKENS_BATCH,
     POSTPROCESSING,
-    TENSORRT_LLM,
 )
 from ..text.tokenizer import Tokenizer
+from .instance import ModelInstance
 from .metrics import MetricsPublisher
-from .model_process import prepare_process, server_pid
-from .requests import RequestReader, read_limits, read_parameters, read_request_id, repository_of
+from .model_process import prepare_process
+from .requests import RequestReader, read_limits, read_parameters, read_request_id
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -32,13 +33,14 @@ class PostprocessingModel:
     """Decodes chunks, and acknowledges them to the engine model, which so detects clients that have disconnected."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(POSTPROCESSING)
-        settings = TextSettings.read(read_parameters(args), repository_of(args))
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
+        settings = TextSettings.read(read_parameters(args), instance.repository)
         self._postprocessor = Postprocessor(Tokenizer.from_folder(settings.tokenizer_dir), settings.skip_special_tokens)
         self._reader = RequestReader(POSTPROCESSING, read_limits(args))
-        self._acks = AckSender(acks_address(engine_address(server_pid(), TENSORRT_LLM)))
+        self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._metrics = RequestMetrics()
-        self._publisher = MetricsPublisher(POSTPROCESSING, self._metrics, None)
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
         self._acks.start()
         self._publisher.start()
         self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers
@@ -58,7 +60,7 @@ class PostprocessingModel:
             self._reader.check_envelope(request)
             inputs, _, request_id = self._reader.read(request)
             if tag := read_tag(inputs[POST_TOKENS_BATCH]):
-                self._acks.add(*tag)
+                self._acks.add(tag)
             text = self._postprocessor.decode(inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request_id)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
             self._metrics.start().failed(error)

@@ -19,9 +19,10 @@ from ..tensors.limits import check_requests
 from ..tensors.prompt import decode_prompts, encode_prompts
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
+from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process
-from .requests import RequestReader, read_limits, read_parameters, read_request_id, repository_of
+from .requests import RequestReader, read_limits, read_parameters, read_request_id
 from .responses import triton_error
 from .settings import TextSettings
 
@@ -30,15 +31,16 @@ class PreprocessingModel:
     """Tokenizes prompts as the BLS does, without an engine to check them against."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        prepare_process(PREPROCESSING)
-        settings = TextSettings.read(read_parameters(args), repository_of(args))
+        instance = ModelInstance.read(args)
+        prepare_process(instance.model)
+        settings = TextSettings.read(read_parameters(args), instance.repository)
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
         self._limits = read_limits(args)
         self._reader = RequestReader(PREPROCESSING, self._limits)
         self._metrics = RequestMetrics()
-        self._publisher = MetricsPublisher(PREPROCESSING, self._metrics, None)
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
         self._publisher.start()
         self._draining = False
         self._lifeline = Lifeline(PREPROCESSING, self._drain, idle=lambda: True)  # execute returns the answers

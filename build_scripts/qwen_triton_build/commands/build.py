@@ -84,7 +84,7 @@ def _build(request: BuildRequest, force: bool) -> None:
             "no Python in PATH has tensorrt_llm; build in the image nvcr.io/nvidia/tritonserver:"
             f"{release.image}-trtllm-python-py3, or give build.python"
         )
-    model = hub.resolve_model(request.model, request.hub)
+    model = hub.resolve_model(request.model, request.hub, request.revision)
     facts = CheckpointFacts.read(model)
     Tokenizer.from_folder(model)
     examples = find_examples(request.build, release)

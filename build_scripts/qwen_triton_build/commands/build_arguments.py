@@ -30,13 +30,17 @@ exit code: 0 built, 1 a step failed, 2 for a wrong deployment, flag or machine, 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One engine to build: `model` is a folder or a hub name; `deployment` its file, None when flags give everything."""
+    """One engine to build: `model` is a folder or a hub name; `deployment` its file, None when flags give everything.
+
+    `revision`: of a hub name that the deployment gives, None = the newest.
+    """
 
     model: str
     hub: hub.Hub
     engine_dir: Path
     build: Build
     deployment: Path | None
+    revision: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +101,10 @@ def read_request(arguments: argparse.Namespace) -> BuildRequest:
     engine_dir = arguments.engine_dir.absolute() if arguments.engine_dir or engine is None else engine.engine_dir
     build = (deployment.build if deployment else None) or Build()
     source = arguments.hub or (deployment.hub if deployment else "huggingface")
-    return BuildRequest(full_name(model), source, engine_dir, _with_flags(build, arguments), arguments.deployment)
+    revision = deployment.revision if deployment and not arguments.model else None
+    return BuildRequest(
+        full_name(model), source, engine_dir, _with_flags(build, arguments), arguments.deployment, revision
+    )
 
 
 def _engine(deployment: Deployment | None, file: Path) -> TensorRtLlmSection | None:

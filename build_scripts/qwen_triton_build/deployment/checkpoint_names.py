@@ -35,4 +35,4 @@ def full_name(model: str) -> str:
 
 def resolve_model(deployment: Deployment) -> Path:
     """The checkpoint's folder; fetches a hub name or a short name. Raises ConfigurationError with the remedy."""
-    return hub.resolve_model(full_name(deployment.model), deployment.hub)
+    return hub.resolve_model(full_name(deployment.model), deployment.hub, deployment.revision)

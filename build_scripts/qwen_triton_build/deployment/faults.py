@@ -40,7 +40,7 @@ def _line(fault: Any, model: type[BaseModel], data: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{path}: is missing; give it a value"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        found = "is missing" if kind == "union_tag_not_found" else f"got {fault['input'].get(_TAG)!r}"
+        found = "is missing" if kind == "union_tag_not_found" else f"got {_shown(fault['input'].get(_TAG))}"
         return f"{path}.{_TAG}: {found}; expected one of {', '.join(_tags(model, keys))}"
     return f"{path}: {_reword(fault['msg'])}, got {_shown(fault['input'])}"
 

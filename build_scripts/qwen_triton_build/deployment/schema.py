@@ -24,7 +24,7 @@ from .build_section import Build
 from .engine_sections import EngineSection, with_engine_paths
 from .faults import explain
 from .file import read_deployment
-from .section import FilePath, NotNegative, Port, Positive, Section, fault_at
+from .section import Count, CountOrNone, FilePath, NotNegative, Port, Positive, Section, fault_at
 
 
 def _refuse_exec(link: object) -> object:
@@ -49,19 +49,19 @@ class Repository(Section):
     """
 
     engine_door: Annotated[Literal["own", "grpc"] | None, BeforeValidator(_refuse_exec)] = None
-    max_batch_size: Positive = 64
+    max_batch_size: Count = 64
     decoupled: bool = True
     prompt_format: Literal["raw", "chat"] = "raw"
     accumulate_tokens: bool = False
     exclude_input_in_output: bool = True
     skip_special_tokens: bool = True
-    max_context: Positive | None = None
-    max_in_flight: NotNegative = 0
-    queue_timeout_ms: NotNegative = 0
-    max_queue_size: NotNegative = 0
-    max_queue_delay_microseconds: NotNegative = 0
-    preprocessing_instances: Positive = 1
-    postprocessing_instances: Positive = 1
+    max_context: Count | None = None
+    max_in_flight: CountOrNone = 0
+    queue_timeout_ms: CountOrNone = 0
+    max_queue_size: CountOrNone = 0
+    max_queue_delay_microseconds: CountOrNone = 0
+    preprocessing_instances: Count = 1
+    postprocessing_instances: Count = 1
 
 
 TritonPort = Literal["http", "grpc", "metrics"]
@@ -115,10 +115,14 @@ class Server(Section):
 
 
 class Deployment(Section):
-    """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope."""
+    """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope.
+
+    `revision`: the commit, tag or branch of all its files: weights, tokenizer and chat template.
+    """
 
     model: Annotated[str, Field(min_length=1), AfterValidator(_checked_name)]
     hub: Literal["huggingface", "modelscope"] = "huggingface"
+    revision: Annotated[str, Field(min_length=1)] | None = None
     served_model_name: str = "qwen"
     engine: EngineSection
     build: Build | None = None

@@ -15,6 +15,9 @@ from qwen_triton_openai.settings import PathCheck
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+CountOrNone = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""Numbers that a model configuration has as 32 bits; 0 where it stands for none."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 FilePath = Annotated[Path, Field(strict=False), PathCheck]

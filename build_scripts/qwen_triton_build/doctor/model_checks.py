@@ -6,10 +6,13 @@ from pathlib import Path
 
 from qwen_triton.chat.template import ChatTemplate
 from qwen_triton.checkpoint.hub import resolve_model
+from qwen_triton.checkpoint.json_file import read_json_object
 from qwen_triton.checkpoint.weights import Checkpoint
+from qwen_triton.engines.openvino.architecture import DenseQwen
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
 
+from ..deployment.engine_sections import ReplaySection
 from .check import Check, CheckWarning
 from .site import Site
 
@@ -100,6 +103,36 @@ def ids_in_vocabulary(site: Site) -> str:
     return f"{', '.join(map(str, ids)) or 'none'} of {size or 'a vocabulary that config.json does not name'}"
 
 
+def context(site: Site) -> str:
+    """Says when `repository.max_context` is more than the model or the engine has: the least of them holds."""
+    _here(site)
+    asked, engine = site.deployment.repository.max_context, site.deployment.engine
+    limits = {"the checkpoint": site.tokenizer.context_length}
+    if isinstance(engine, ReplaySection) and "max_context" in engine.model_fields_set:
+        limits["the engine"] = engine.engine_options(site.model_dir)["max_context"]
+    known = {owner: limit for owner, limit in limits.items() if limit is not None}
+    if not known:
+        return f"{asked} tokens, as the deployment says" if asked else "named in no file of the checkpoint"
+    owner, least = min(known.items(), key=lambda one: one[1])
+    if asked is not None and asked > least:
+        raise CheckWarning(
+            f"repository.max_context is {asked} and {owner} has {least} tokens, which hold; "
+            f"lower it to {least}, or take a checkpoint with a longer context"
+        )
+    return f"{min(asked or least, least)} tokens"
+
+
+def architecture(site: Site) -> str:
+    """Refuses what the openvino engine would refuse once it reads the checkpoint; one that is exported already is its own."""
+    if site.deployment.engine.kind != "openvino":
+        return "not read by this engine"
+    if (_here(site) / "openvino_model.xml").is_file():
+        return "exported to OpenVINO already"
+    config = read_json_object(site.model_dir / "config.json", "fetch the checkpoint's files again")
+    model = DenseQwen.from_config(config)
+    return f"{config['model_type']}, {model.layers} layers of {model.hidden}"
+
+
 def weights(site: Site) -> str:
     """Compares the weights with the free memory: the CPU engine, the only one to read them, needs about twice their size."""
     if site.deployment.engine.kind != "openvino":
@@ -135,5 +168,7 @@ CHECKS = (
     Check("end ids", "in generation_config.json or config.json", end_ids, needs="tokenizer files"),
     Check("eos token", "the tokenizer's is among the end ids", eos_token, needs="end ids", thorough=True),
     Check("ids and vocabulary", "end and pad ids inside the vocabulary", ids_in_vocabulary, needs="tokenizer files"),
+    Check("context", "repository.max_context within the model's", context, needs="tokenizer files"),
+    Check("architecture", "one that the openvino engine has", architecture, needs="model"),
     Check("weights", "readable, and memory for them", weights, needs="model"),
 )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from qwen_triton.engines.process.loads import remove_leftovers
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.kserve import server_key
 from qwen_triton.serving.lifeline import VARIABLE, LifelineServer
@@ -216,6 +217,7 @@ class TritonServer:
         self._lifelines.forget_all()
         for region in _SHM.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
+        remove_leftovers()
         return code
 
     def kill(self) -> None:

@@ -41,11 +41,12 @@ def read_dataset(file: Path) -> list[Entry]:
 
 
 def _values(text: str, file: Path) -> list[Any]:
+    """Lines end with LF alone here: reading has made it of CR and CRLF, and U+2028 and its like may stand in a prompt."""
     if file.suffix == ".txt":
-        return [line for line in text.splitlines() if line.strip()]
+        return [line for line in text.split("\n") if line.strip()]
     try:
         if file.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--dataset {file}: is not JSON ({error}); text needs the ending .txt") from None

@@ -69,7 +69,7 @@ def read_trace(file: Path) -> list[float]:
     Raises ConfigurationError naming the line at fault.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--trace {file}: cannot be read: {error}") from None
     times = [_timestamp(line, f"--trace {file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]

@@ -10,10 +10,11 @@ from typing import Any
 
 import aiohttp
 
+from qwen_triton_client.transport.event_lines import DATA, EventLines
+
 from .target import AnswerListener, error_kind
 
 OnEvent = Callable[[dict[str, Any]], None]
-_DATA = b"data:"
 
 
 class AnswerError(Exception):
@@ -79,11 +80,10 @@ class HttpAnswers:
 
 async def _read_events(content: aiohttp.StreamReader, on_event: OnEvent) -> None:
     """Hands on events as they come, several of one read together; comments (keep-alive) and [DONE] are none."""
-    rest = b""
+    lines = EventLines()
     async for data in content.iter_any():
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            if line.startswith(_DATA) and (event := line[len(_DATA) :].strip()) != b"[DONE]":
+        for line in lines.feed(data):
+            if line.startswith(DATA) and (event := line[len(DATA) :].strip()) != b"[DONE]":
                 on_event(json.loads(event))
 
 

@@ -15,11 +15,11 @@ from qwen_triton.kserve.server_key import key_headers
 from qwen_triton.tensors.arrays import Arrays, encode_raw
 from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body
 
+from .event_lines import event_data
 from .transport import transport_error, unreachable
 
 _CONNECT_S = 10.0
 _INFER_S = 60.0
-_EVENT = "data: "
 _HEAD_LENGTH = "Inference-Header-Content-Length"
 _SIZE = "binary_data_size"
 _SHOWN = 200
@@ -86,7 +86,7 @@ class HttpResponses:
         response = self._response = self._client.send(self._request, stream=True)
         bodies: Iterator[str]
         if response.headers.get("content-type", "").startswith("text/event-stream"):
-            bodies = (line[len(_EVENT) :] for line in response.iter_lines() if line.startswith(_EVENT))
+            bodies = event_data(response.iter_bytes())
         else:
             bodies = iter([response.read().decode("utf-8", "replace")])
         for text in bodies:

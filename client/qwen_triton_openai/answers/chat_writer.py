@@ -61,9 +61,9 @@ class ChatWriter:
 
     def _piece(self, piece: TextPiece) -> list[bytes]:
         out: list[bytes] = []
-        self._usage.add(piece)
         choice = self._choices.get(piece.sequence)
         if choice is None:
+            self._usage.add_prompt(piece)
             for earlier in range(piece.sequence):
                 if earlier not in self._choices:
                     self._choices[earlier] = self._new_choice()
@@ -73,6 +73,7 @@ class ChatWriter:
             out.append(self._role(piece.sequence, deltas))
         else:
             deltas = choice.feed(piece)
+        self._usage.add(piece)
         if piece.logprobs is None and not self._each_usage:
             out += [self._plain(piece.sequence, delta) for delta in deltas]
         else:

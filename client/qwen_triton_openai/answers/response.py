@@ -16,7 +16,7 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
-from ..errors import CLIENT_CLOSED_REQUEST, ApiError, Json, to_api_error
+from ..errors import CLIENT_CLOSED_REQUEST, ApiError, Json, escaped_lines, to_api_error
 from ..observer import Observer
 from .chunks import COMMENT, event
 
@@ -119,7 +119,7 @@ class EventStream(Response):
         pieces = await self._next(send)
         await self._start(send)
         while pieces:
-            if body := self._writer.write(pieces):
+            if body := escaped_lines(self._writer.write(pieces)):
                 await send_body({"type": "http.response.body", "body": body, "more_body": True})
             pieces = await self._next(send)
         await send({"type": "http.response.body", "body": self._writer.end(), "more_body": False})
@@ -143,7 +143,7 @@ class EventStream(Response):
 
     async def _send_error(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         if self._started:
-            await send({"type": "http.response.body", "body": event(error.body), "more_body": False})
+            await send({"type": "http.response.body", "body": escaped_lines(event(error.body)), "more_body": False})
         else:
             await error.response()(scope, receive, send)
 

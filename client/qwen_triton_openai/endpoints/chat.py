@@ -20,11 +20,11 @@ from ..answers.chunks import ChunkFrame
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
 from ..errors import bad_request, to_api_error
-from ..service import note_caller, service_of
+from ..service import service_of
 from ..settings import ShimSettings
-from .body import read_parameters
+from .body import read_given
 from .parameters import CHAT
-from .plan import base_request, usage_options
+from .plan import base_request, usage_options, with_template_options
 from .tool_choice import ToolPlan, plan_tools, with_tools
 
 router = APIRouter()
@@ -44,8 +44,9 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[Generat
     if len(given["messages"]) > settings.max_messages:
         message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
         raise bad_request(message, "messages", "too_many_messages")
-    if given.get("top_logprobs") and not given.get("logprobs"):
+    if "top_logprobs" in given and not given.get("logprobs"):
         raise bad_request("top_logprobs: needs logprobs = true", "top_logprobs")
+    given = with_template_options(given)
     tools = plan_tools(given)
     logprobs = given.get("top_logprobs", 0) if given.get("logprobs") else None
     try:
@@ -58,8 +59,7 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[Generat
 async def create_chat_completion(request: Request) -> Response:
     """A chat completion, whole or streamed."""
     service = service_of(request)
-    given = await read_parameters(request, CHAT)
-    note_caller(request, given)
+    given = await read_given(request, CHAT)
     service.triton_model(given["model"])
     model_request, tools = plan_chat(given, service.settings)
     reader = await service.answer(request, given["model"], [model_request], NAMES)

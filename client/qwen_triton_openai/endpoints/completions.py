@@ -18,9 +18,9 @@ from ..answers.completion_writer import CompletionWriter, completion_choices
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
 from ..errors import bad_request, to_api_error
-from ..service import note_caller, service_of
+from ..service import service_of
 from ..settings import ShimSettings
-from .body import read_parameters
+from .body import read_given
 from .parameters import COMPLETIONS
 from .plan import base_request, usage_options, with_prompt
 
@@ -62,8 +62,7 @@ def _prompts(prompt: Any, most: int) -> list[Any]:
 async def create_completion(request: Request) -> Response:
     """A text completion, whole or streamed."""
     service = service_of(request)
-    given = await read_parameters(request, COMPLETIONS)
-    note_caller(request, given)
+    given = await read_given(request, COMPLETIONS)
     service.triton_model(given["model"])
     requests = plan_completion(given, service.settings)
     reader = await service.answer(request, given["model"], requests, NAMES)

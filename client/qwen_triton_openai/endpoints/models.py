@@ -11,15 +11,18 @@ from ..service import Service, service_of
 router = APIRouter(tags=["OpenAI"])
 
 
-def _model(name: str, service: Service) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": service.created, "owned_by": "qwen-triton"}
+async def _model(name: str, service: Service) -> dict[str, Any]:
+    """A model in OpenAI's form, with vLLM's `max_model_len` while the server can be asked for it."""
+    model = {"id": name, "object": "model", "created": service.created, "owned_by": "qwen-triton"}
+    context = await service.context.tokens()
+    return model if context is None else {**model, "max_model_len": context}
 
 
 @router.get("/v1/models", operation_id="list_models")
 async def list_models(request: Request) -> dict[str, Any]:
     """The models that may be asked for."""
     service = service_of(request)
-    return {"object": "list", "data": [_model(name, service) for name in service.settings.models]}
+    return {"object": "list", "data": [await _model(name, service) for name in service.settings.models]}
 
 
 @router.get("/v1/models/{model:path}", operation_id="retrieve_model")
@@ -27,4 +30,4 @@ async def retrieve_model(model: str, request: Request) -> dict[str, Any]:
     """One of them."""
     service = service_of(request)
     service.triton_model(model)
-    return _model(model, service)
+    return await _model(model, service)

@@ -1,20 +1,26 @@
 """Parameters of /v1/chat/completions and /v1/completions: one table, of which bodies, documents and tests are made.
 
-A row says what the shim does with a parameter and which fields of the GenerateRequest it sets, or why it is refused. The
-sampling parameters are rows of the core's table (types.SAMPLING). `null` is «not given» for each; a parameter in no row is
-refused by name. Knows no HTTP and no tensors.
+Each row is of one of three classes (`Handling`): honoured, with the fields of the GenerateRequest that it sets; a hint,
+which changes no answer and is taken; or neutral: of a parameter that is not honoured only the values that ask for nothing
+are taken. All else is refused by name. The sampling parameters are rows of the core's table (types.SAMPLING). `null` is
+«not given» for each. Knows no HTTP and no tensors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+import json
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from qwen_triton.types import SAMPLING, SamplingParameter
 
 CHAT, COMPLETIONS = "chat", "completions"
+BOTH = (CHAT, COMPLETIONS)
+
+Handling = Literal["honoured", "hint", "neutral"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 _Texts = str | list[str]
 _TokenIds = list[Annotated[int, Field(ge=0, lt=2**31)]]
@@ -29,10 +35,10 @@ _MESSAGES = [{"role": "user", "content": "你好"}]
 
 @dataclass(frozen=True)
 class BodyParameter:
-    """One parameter. `kind`: its type; `example`: a value that is taken (of a refused one: a value that is refused).
+    """One parameter. `kind`: its type; `example`: a value that is taken (of a neutral row: a value that is refused).
 
     `sets`: the fields of GenerateRequest that the example changes, with the values they get. `neutral`: the values of
-    a refused parameter that ask for nothing and are taken.
+    a neutral row, which ask for nothing and are taken; with none of them every value but null is refused.
     """
 
     name: str
@@ -40,9 +46,9 @@ class BodyParameter:
     example: Any
     text: str
     sets: dict[str, Any] | None = None
-    endpoints: tuple[str, ...] = (CHAT, COMPLETIONS)
+    endpoints: tuple[str, ...] = BOTH
     required: bool = False
-    refused: bool = False
+    handling: Handling = "honoured"
     neutral: tuple[Any, ...] = ()
 
 
@@ -58,17 +64,23 @@ def _completions(
     return BodyParameter(name, kind, example, text, sets, (COMPLETIONS,), **more)
 
 
-def _refused(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | None = None) -> BodyParameter:
-    endpoints = (only,) if only else (CHAT, COMPLETIONS)
-    return BodyParameter(name, kind, example, why, None, endpoints, refused=True, neutral=neutral)
+def _hint(name: str, kind: Any, example: Any, text: str, *endpoints: str) -> BodyParameter:
+    return BodyParameter(name, kind, example, text, None, endpoints or BOTH, handling="hint")
+
+
+def _neutral(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | None = None) -> BodyParameter:
+    """A parameter that is not honoured, because of `why`; `example` is refused, the `neutral` values are taken."""
+    endpoints = (only,) if only else BOTH
+    return BodyParameter(name, kind, example, why, None, endpoints, handling="neutral", neutral=neutral)
 
 
 SAMPLED = tuple(p for p in SAMPLING if p.openai and p.name != "logprobs")
 """The sampling parameters that mean the same in OpenAI's body; `logprobs` has a form of its own at each endpoint."""
 _ENDPOINTS = {"best_of": (COMPLETIONS,)}
-_LOWEST = {"top_k": -1}
-"""Lower bounds where clients of OpenAI's API send more than the core takes."""
+LOWEST, HIGHEST = {"top_k": -1}, {"temperature": 2}
+"""Bounds of OpenAI's API that are not the core's: clients send a top_k of -1, and OpenAI refuses a temperature above 2."""
 _REMARKS = {
+    "max_tokens": "the context is another bound",
     "temperature": "the deployment's (1) without it",
     "top_p": "the deployment's (1) without it",
     "top_k": "-1 is another way to say 0",
@@ -78,17 +90,17 @@ _REMARKS = {
 
 def _sampling(row: SamplingParameter) -> BodyParameter:
     """A row of the core's table; pydantic checks its type, SamplingParams its range, which the OpenAPI document has too."""
-    low = _LOWEST.get(row.name, row.low)
-    bounds: dict[str, Any] = {"exclusiveMinimum" if row.above_low else "minimum": low, "maximum": row.high}
+    low, high = LOWEST.get(row.name, row.low), HIGHEST.get(row.name, row.high)
+    bounds: dict[str, Any] = {"exclusiveMinimum" if row.above_low else "minimum": low, "maximum": high}
     example = row.kind(2) if row.kind is int else 0.5
-    text = f"{row.help} ({row.range_text})"
+    text = f"{row.help} ({replace(row, high=high).range_text})"
     return BodyParameter(
         row.openai,
         Annotated[row.kind, Field(json_schema_extra=bounds)],
         example,
         f"{text}; {_REMARKS[row.name]}" if row.name in _REMARKS else text,
         {f"sampling.{row.name}": example},
-        _ENDPOINTS.get(row.name, (CHAT, COMPLETIONS)),
+        _ENDPOINTS.get(row.name, BOTH),
     )
 
 
@@ -138,13 +150,13 @@ PARAMETERS = (
     ),
     _chat("top_logprobs", _Tops, 3, "up to 20 of the likeliest at each place; needs logprobs"),
     _completions("echo", bool, True, "puts the prompt before the answer; not with logprobs", {"echo": True}),
-    _refused("suffix", str, "end", "these models do not fill in between two texts", only=COMPLETIONS),
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
     BodyParameter(
         "stream_options",
         dict[str, bool],
         {"include_usage": True},
-        "include_usage: a last chunk with the usage; continuous_usage_stats: the usage so far with each; needs stream",
+        "include_usage: a last chunk with the usage; continuous_usage_stats: with it, each chunk has the usage so far; "
+        "include_obfuscation is a hint; needs stream",
     ),
     _chat("tools", _Objects, [_TOOL], "functions that the model may call", {"tools": (_TOOL,)}),
     _chat(
@@ -167,29 +179,83 @@ PARAMETERS = (
         "options of the checkpoint's chat template",
         {"template_options": {"enable_thinking": False}},
     ),
-    BodyParameter("user", str, "u-1", "changes no answer; goes to the access log"),
-    BodyParameter("metadata", dict[str, str], {"a": "b"}, "changes no answer; goes to the access log"),
-    _refused("priority", int, 1, "requests are served in the order they arrive", 0),
-    _refused("store", bool, True, "nothing is stored", False),
-    _refused("service_tier", str, "flex", "there is one tier", "auto", "default"),
-    _refused("functions", _Objects, [{"name": "f"}], "is OpenAI's old form; use tools", only=CHAT),
-    _refused("function_call", str | dict[str, Any], "auto", "is OpenAI's old form; use tool_choice", only=CHAT),
-    _refused("modalities", list[str], ["audio"], "these models read and write text", ["text"], only=CHAT),
-    _refused("audio", dict[str, Any], {"voice": "a"}, "these models read and write text", only=CHAT),
-    _refused("prediction", dict[str, Any], {"type": "content"}, "no engine uses it", only=CHAT),
-    _refused("web_search_options", dict[str, Any], {}, "the models have no access to the web", only=CHAT),
-    _refused(
+    _chat(
+        "enable_thinking",
+        bool,
+        False,
+        "as in chat_template_kwargs; Qwen's own API has it here",
+        {"template_options": {"enable_thinking": False}},
+    ),
+    _chat(
         "reasoning_effort",
-        str,
-        "high",
-        'thinking is on or off: use chat_template_kwargs {"enable_thinking": false}',
+        Effort,
+        "none",
+        "none: no thinking; others: thinking, where the chat template has the choice; "
+        "a template that reads the word gets it; enable_thinking goes before it",
+        {"template_options": {"reasoning_effort": "none"}},
+    ),
+    _chat(
+        "add_generation_prompt",
+        bool,
+        False,
+        "false: the prompt ends with the last message and does not begin an answer",
+        {"template_options": {"add_generation_prompt": False}},
+    ),
+    _chat(
+        "continue_final_message",
+        bool,
+        True,
+        "true: the answer continues the last message; not with add_generation_prompt: true",
+        {"template_options": {"continue_final_message": True}},
+    ),
+    _hint("user", str, "u-1", "goes to the access log"),
+    _hint("metadata", dict[str, str], {"a": "b"}, "goes to the access log"),
+    _hint("client_metadata", dict[str, Any], {"a": "b"}, "facts of the client"),
+    _hint("safety_identifier", str, "u-1", "OpenAI's name of the caller's user"),
+    _hint("prompt_cache_key", str, "k-1", "the cache of prompts finds equal beginnings by itself"),
+    _hint("prompt_cache_retention", str, "24h", "the engine's cache of prompts has its own order"),
+    _hint("prompt_cache_options", dict[str, Any], {"mode": "explicit"}, "as prompt_cache_retention"),
+    _hint("store", bool, True, "nothing is stored, whatever it says"),
+    _hint("service_tier", str, "flex", "there is one tier"),
+    _hint("verbosity", Literal["low", "medium", "high"], "low", "for models trained to follow it; Qwen is not", CHAT),
+    _hint(
+        "prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT
+    ),
+    _hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
+    _hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
+    _neutral("priority", int, 1, "requests are served in the order they arrive", 0),
+    _neutral("suffix", str, "end", "these models do not fill in between two texts", ""),
+    _neutral("echo", bool, True, "the prompt of a chat is not sent back", False, only=CHAT),
+    _neutral("best_of", int, 2, "only /v1/completions has it", 1, only=CHAT),
+    _neutral("skip_special_tokens", bool, False, "is a setting of the deployment", True),
+    _neutral("length_penalty", float, 0.5, "no beams are searched here", 1.0),
+    _neutral("use_beam_search", bool, True, "no beams are searched here", False),
+    _neutral("bad_words", list[str], ["a"], "only Triton's own API has it; use logit_bias", []),
+    _neutral("prompt_logprobs", int, 1, "no engine gives log probs of a prompt", 0),
+    _neutral("allowed_token_ids", _TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
+    _neutral("return_token_ids", bool, True, "tokens are not sent; use logprobs", False),
+    _neutral("return_tokens_as_token_ids", bool, True, "tokens are sent as text", False),
+    _neutral(
+        "include_reasoning", bool, False, "thinking is always sent; turn it off by enable_thinking", True, only=CHAT
+    ),
+    _neutral("functions", _Objects, [{"name": "f"}], "is OpenAI's old form; use tools", [], only=CHAT),
+    _neutral(
+        "function_call",
+        str | dict[str, Any],
+        {"name": "f"},
+        "is OpenAI's old form; use tool_choice",
+        *("none", "auto"),
         only=CHAT,
     ),
+    _neutral("modalities", list[str], ["audio"], "these models read and write text", ["text"], only=CHAT),
+    _neutral("audio", dict[str, Any], {"voice": "a"}, "these models read and write text", only=CHAT),
+    _neutral("moderation", dict[str, Any], {"model": "m"}, "there is no model that moderates", only=CHAT),
+    _neutral("web_search_options", dict[str, Any], {}, "the models have no access to the web", only=CHAT),
 )
 
 
 def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
-    """The rows of an endpoint, CHAT or COMPLETIONS; those that it refuses are among them."""
+    """The rows of an endpoint, CHAT or COMPLETIONS, of every class."""
     return tuple(p for p in PARAMETERS if endpoint in p.endpoints)
 
 
@@ -199,9 +265,12 @@ def parameter_table() -> str:
     return "\n".join([*head, *map(_markdown_row, PARAMETERS)]) + "\n"
 
 
+_MARKS: dict[Handling, str] = {"honoured": "✓", "hint": "hint", "neutral": "–"}
+
+
 def _markdown_row(parameter: BodyParameter) -> str:
-    text = f"refused: {parameter.text}" if parameter.refused else parameter.text
+    text = f"refused: {parameter.text}" if parameter.handling == "neutral" else parameter.text
     if parameter.neutral:
-        text += f" ({', '.join(f'`{value!r}`' for value in parameter.neutral)} taken)"
-    marks = [("✓" if not parameter.refused else "–") if e in parameter.endpoints else "" for e in (CHAT, COMPLETIONS)]
-    return f"| `{parameter.name}` | {marks[0]} | {marks[1]} | {text} |"
+        text += f" ({', '.join(f'`{json.dumps(value)}`' for value in parameter.neutral)} taken)"
+    chat, completions = (_MARKS[parameter.handling] if e in parameter.endpoints else "" for e in BOTH)
+    return f"| `{parameter.name}` | {chat} | {completions} | {text} |"

@@ -13,17 +13,20 @@ from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, T
 
 from ..errors import bad_request
 from ..settings import ShimSettings
-from .parameters import SAMPLED
+from .parameters import HIGHEST, SAMPLED
 
 Given = Mapping[str, Any]
 
+_ID_DIGITS = 10
+"""The most digits of a token id, which is below 2**31."""
+
+STREAM_OPTIONS = ("include_usage", "continuous_usage_stats", "include_obfuscation")
+"""The last is a hint: it hides the lengths of chunks from who reads encrypted traffic, and changes no answer."""
 _INTERNAL_OPTIONS = {
     "allow_control_tokens": "control tokens of a message are plain text",
-    "answer_prefix": "only tool_choice sets how an answer begins",
     "chat_template": "the checkpoint's chat template is the only one",
 }
 """Template options that callers may not send, with the reason."""
-STREAM_OPTIONS = ("include_usage", "continuous_usage_stats")
 
 
 def sampling_params(given: Given, settings: ShimSettings, logprobs: int | None) -> SamplingParams:
@@ -34,6 +37,9 @@ def sampling_params(given: Given, settings: ShimSettings, logprobs: int | None) 
     """
     values: dict[str, Any] = {"temperature": settings.temperature, "top_p": settings.top_p, "logprobs": logprobs}
     values |= {p.name: given[p.openai] for p in SAMPLED if p.openai in given}
+    for name, high in HIGHEST.items():
+        if values[name] is not None and values[name] > high:
+            raise bad_request(f"{name}: must be in [0, {high}], got {values[name]:g}", name)
     values["top_k"] = _top_k(values.get("top_k"))
     values["max_tokens"] = _max_tokens(given)
     return SamplingParams(**values)
@@ -69,14 +75,28 @@ def stop_conditions(given: Given) -> StopConditions:
 
 def token_bias(given: Given) -> TokenBias:
     """Biases by token id, from an object whose keys are ids in text, as JSON has no others. Raises ApiError."""
-    try:
-        return TokenBias(token_ids={int(k): float(v) for k, v in given.get("logit_bias", {}).items()})
-    except ValueError:
-        raise bad_request("logit_bias: its keys must be token ids", "logit_bias") from None
+    given_bias = given.get("logit_bias", {})
+    for key in given_bias:
+        if not (key.isascii() and key.isdigit() and len(key) <= _ID_DIGITS):
+            raise bad_request(f"logit_bias: its keys must be token ids, got {key[:60]!r}", "logit_bias")
+    return TokenBias(token_ids={int(k): float(v) for k, v in given_bias.items()})
+
+
+TEMPLATE_OPTIONS = ("enable_thinking", "reasoning_effort", "add_generation_prompt", "continue_final_message")
+"""Parameters of a chat's body that are options of the chat template."""
+
+
+def with_template_options(given: Given) -> Given:
+    """The body with its template options among `chat_template_kwargs`. Raises ApiError for one with two values."""
+    options = dict(given.get("chat_template_kwargs", {}))
+    for name in TEMPLATE_OPTIONS:
+        if name in given and options.setdefault(name, given[name]) != given[name]:
+            raise bad_request(f"{name}: chat_template_kwargs has another value of it; give one of them", name)
+    return {**given, "chat_template_kwargs": options}
 
 
 def template_options(given: Given) -> dict[str, Any]:
-    """Options of the checkpoint's chat template. Raises ApiError for one that only this server may set."""
+    """Options of the checkpoint's chat template. Raises ApiError for one that no caller may choose."""
     options = dict(given.get("chat_template_kwargs") or {})
     for name in (name for name in _INTERNAL_OPTIONS if name in options):
         path = f"chat_template_kwargs.{name}"
@@ -94,6 +114,7 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
         bias=token_bias(given),
         stream=given.get("stream", False),
         count_pieces=usage_options(given)[1],
+        clamp_max_tokens=True,
         prompt_format="raw",
         echo=given.get("echo", False),
         accumulate=False,
@@ -101,11 +122,9 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
 
 
 def check_stream_options(given: Given) -> None:
-    """Raises ApiError for stream options without `stream`, or one that does not exist."""
-    options = given.get("stream_options")
-    if options is None:
-        return
-    if not given.get("stream"):
+    """Raises ApiError for stream options that ask for something without `stream`, or one that does not exist."""
+    options = given.get("stream_options", {})
+    if any(options.values()) and not given.get("stream"):
         raise bad_request("stream_options: only with stream = true", "stream_options")
     for name in options:
         if name not in STREAM_OPTIONS:
@@ -117,9 +136,13 @@ def check_stream_options(given: Given) -> None:
 
 
 def usage_options(given: Given) -> tuple[bool, bool]:
-    """(whether the usage comes in a chunk of its own at the end, whether each chunk has the usage so far)."""
+    """(whether the usage comes in a chunk of its own at the end, whether each chunk has the usage so far).
+
+    The second only with the first, as in vLLM.
+    """
     options = given.get("stream_options", {})
-    return options.get("include_usage", False), options.get("continuous_usage_stats", False)
+    last = options.get("include_usage", False)
+    return last, last and options.get("continuous_usage_stats", False)
 
 
 def with_prompt(base: GenerateRequest, prompt: str | list[int]) -> GenerateRequest:

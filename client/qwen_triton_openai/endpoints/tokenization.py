@@ -20,11 +20,11 @@ from qwen_triton.tensors.contract import (
     PRE_MESSAGES,
     PRE_PROMPT_FORMAT,
     PRE_QUERY,
-    PRE_REQUEST_OUTPUT_LEN,
     PRE_TOOLS,
     TEXT_INPUT,
 )
 
+from ..backend.context_length import context_of
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
 from .body import read_model
@@ -65,8 +65,7 @@ async def tokenize(request: Request) -> Json:
     _check_model(asked.model, service)
     outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(asked))
     tokens = np.frombuffer(outputs[PRE_INPUT_ID], np.int32).tolist()
-    room = int(np.frombuffer(outputs[PRE_REQUEST_OUTPUT_LEN], np.int32)[0])
-    return Json({"count": len(tokens), "max_model_len": len(tokens) + room, "tokens": tokens})
+    return Json({"count": len(tokens), "max_model_len": context_of(outputs), "tokens": tokens})
 
 
 @router.post("/detokenize", operation_id="detokenize")

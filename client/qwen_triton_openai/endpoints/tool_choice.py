@@ -31,9 +31,8 @@ def plan_tools(given: Mapping[str, Any]) -> ToolPlan:
     """The plan for a body's parameters. Raises ApiError for a choice that does not fit the tools."""
     tools = tuple(given.get("tools", ()))
     if not tools:
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if given.get(name) not in (None, "none", "auto", True):
-                raise bad_request(f"{name}: only with tools", name)
+        if given.get("tool_choice", "none") not in ("none", "auto"):
+            raise bad_request("tool_choice: only with tools", "tool_choice")
         return ToolPlan()
     choice = given.get("tool_choice", "auto")
     if choice == "none":

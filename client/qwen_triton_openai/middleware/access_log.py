@@ -19,6 +19,8 @@ from qwen_triton.engines.process.log_lines import escaped
 
 from .observe import RequestRecord, elapsed_s
 
+_MOST_NAMES, _LONGEST_NAME = 32, 64
+"""Of a list of names that a client chose."""
 _LONGEST_PATH = 1024
 
 
@@ -61,4 +63,6 @@ def entry(record: RequestRecord) -> dict[str, Any]:
             "prompt_tokens": record.prompt_tokens,
             "completion_tokens": record.completion_tokens,
         }
+    if record.ignored:
+        line["ignored_parameters"] = [name[:_LONGEST_NAME] for name in record.ignored[:_MOST_NAMES]]
     return line

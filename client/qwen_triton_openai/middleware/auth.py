@@ -1,4 +1,4 @@
-"""Authentication by API key in OpenAI's form: `Authorization: Bearer KEY`."""
+"""Authentication by API key: `Authorization: Bearer KEY` as OpenAI has it, else `x-api-key` or `api-key`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .keys import KeyRing
 
 OPEN_PATHS = frozenset(("/", "/health", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
 METRICS_PATH = "/metrics"
+KEY_HEADERS = ("x-api-key", "api-key")
+"""Where clients of Anthropic's and of Azure's API send the key."""
 _REMEDY = "send it as `Authorization: Bearer KEY`; whoever runs this server makes one with `qwen-triton key NAME`"
 
 
@@ -32,15 +34,23 @@ class AuthMiddleware:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
-        scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secret.strip():
+        secret = _secret(Headers(scope=scope))
+        if not secret:
             return _unauthorized(f"You didn't provide an API key; {_REMEDY}")
-        key = self._ring.find(secret.strip())
+        key = self._ring.find(secret)
         if key is None:
             return _unauthorized(f"Incorrect API key provided; {_REMEDY}")
         scope["api_key"] = key
         scope["record"].key_name = key.name
         return None
+
+
+def _secret(headers: Headers) -> str:
+    """The key of a request; empty if it has none. `Authorization` goes before the others, if it is there at all."""
+    if (given := headers.get("authorization")) is None:
+        return next((key for name in KEY_HEADERS if (key := headers.get(name, "").strip())), "")
+    scheme, _, secret = given.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def _unauthorized(message: str) -> ApiError:

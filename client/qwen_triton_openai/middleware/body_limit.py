@@ -1,4 +1,7 @@
-"""Body limit: reads a request's whole body before the endpoint, and refuses one that is too large."""
+"""Body limit: reads a request's whole body before the endpoint, and refuses one that is too large.
+
+The limit holds for the bytes that are sent and for those that they decode to.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..content_encoding import decoded, too_large
 from ..errors import ApiError
 
 
@@ -62,7 +66,12 @@ class BodyLimitMiddleware:
         if isinstance(body, Disconnected):
             return
         if body is None:
-            await self._too_large().response()(scope, receive, send)
+            await too_large(self._max_bytes).response()(scope, receive, send)
+            return
+        try:
+            body = decoded(body, Headers(scope=scope).get("content-encoding", ""), self._max_bytes)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
             return
         buffered = BufferedReceive(body, receive)
         try:
@@ -85,7 +94,3 @@ class BodyLimitMiddleware:
             size += len(parts[-1])
             more = message.get("more_body", False)
         return None if size > self._max_bytes else b"".join(parts)
-
-    def _too_large(self) -> ApiError:
-        message = f"the request body is larger than the {self._max_bytes} bytes that are taken here; send less"
-        return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})

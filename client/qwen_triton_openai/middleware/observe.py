@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 NO_KEY = "-"
 """The key's name of a request without a valid key."""
+_LONGEST_LIST = 1024
+"""Characters of a header that lists names; a longer one is cut."""
 
 
 class Watcher(Protocol):
@@ -68,7 +71,7 @@ class ObserveMiddleware:
 
 
 class _RecordedSend:
-    """`send` that records the status and adds the header X-Request-Id."""
+    """`send` that records the status and adds the headers X-Request-Id and X-Ignored-Parameters."""
 
     def __init__(self, send: Send, record: RequestRecord) -> None:
         self._send = send
@@ -77,7 +80,10 @@ class _RecordedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._record.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self._record.request_id
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self._record.request_id
+            if self._record.ignored:
+                headers["x-ignored-parameters"] = header_list(self._record.ignored)
         await self._send(message)
 
     def end(self) -> None:
@@ -100,6 +106,12 @@ def _open_record(scope: Scope) -> RequestRecord:
     return RequestRecord(request_id, scope["method"], scope["path"], client[0] if client else "")
 
 
+def header_list(names: Sequence[str]) -> str:
+    """Names that a client chose as one header value: separated by commas, percent-encoded, cut at a length."""
+    text = ", ".join(quote(name, safe="") for name in names)
+    return text if len(text) <= _LONGEST_LIST else text[:_LONGEST_LIST] + "..."
+
+
 def elapsed_s(record: RequestRecord) -> float:
     return time.monotonic() - record.started
 
@@ -108,13 +120,14 @@ class RequestRecord:
     """Facts of one request, collected while it runs; an Observer of its answer. Times are monotonic seconds.
 
     `model` is empty until it is known to be served here; then `on_model` is called. `on_gap` gets the seconds between
-    two pieces of a stream.
+    two pieces of a stream. `ignored`: names of parameters that were not heeded.
     """
 
     __slots__ = (
         "_count",
         "client",
         "first_at",
+        "ignored",
         "key_name",
         "last_at",
         "method",
@@ -141,6 +154,7 @@ class RequestRecord:
         self.streamed = False
         self.status = 0
         self.queued_s = 0.0
+        self.ignored: Sequence[str] = ()
         self.first_at: float | None = None
         self.last_at = 0.0
         self.piece_count = 0

@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ..settings import MiddlewareSettings
 from .access_log import AccessLog
-from .auth import METRICS_PATH, OPEN_PATHS, AuthMiddleware
+from .auth import KEY_HEADERS, METRICS_PATH, OPEN_PATHS, AuthMiddleware
 from .body_limit import BodyLimitMiddleware
 from .drain import Drain, DrainMiddleware
 from .keys import LIMIT_NAMES, KeyLimits, KeyRing
@@ -20,7 +20,7 @@ from .tracing import tracing
 
 _OTHER_PATHS = {METRICS_PATH, "/v1/models", "/tokenize", "/detokenize"}
 _EXPOSED = [
-    "x-request-id", "retry-after",
+    "x-request-id", "x-ignored-parameters", "retry-after",
     *(f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in ("requests", "tokens")),
 ]  # fmt: skip
 
@@ -46,7 +46,7 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["authorization", *KEY_HEADERS, "content-type", "x-request-id"],
             expose_headers=_EXPOSED,
         )
     app.add_middleware(OriginMiddleware, allowed=settings.cors_origins)

@@ -172,6 +172,8 @@ def test_conversations_share_their_beginning_and_grow(encode: Encode) -> None:
         ("a.json", '[{"prompt": "p"}, {"input": "i", "output": "o"}]', [Entry("p", None), Entry("i", "o")]),
         ("a.json", '[{"instruction": "do", "input": "i", "output": "o"}]', [Entry("i do", "o", of_stock=True)]),
         ("a.jsonl", '"x"\n{"prompt": "y"}\n', [Entry("x", None), Entry("y", None)]),
+        ("odd.jsonl", '"x\u2028y"\r\n{"prompt": "a\x85b"}\n', [Entry("x\u2028y", None), Entry("a\x85b", None)]),
+        ("odd.txt", "x\u2028y\nz\n", [Entry("x\u2028y", None), Entry("z", None)]),
         (
             "a.json",
             '[{"id": 1, "conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}]},'

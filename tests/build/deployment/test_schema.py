@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
 from qwen_triton_build.deployment.schema import Deployment, TritonPort, load_deployment
 from tests.support.folders import ROOT
@@ -164,3 +169,19 @@ def test_a_port_of_the_environment_is_checked(text: str, tmp_path: Path) -> None
 
 def test_a_section_that_is_none_is_told_with_ports_in_the_environment(tmp_path: Path) -> None:
     assert fault(BASE + "server: 3", tmp_path, HTTP_PORT="2000").startswith("server: expected keys and values")
+
+
+def test_a_revision_covers_all_files_that_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, tokenizer and chat template come by one call; code of a checkpoint is not among the patterns."""
+    asked: dict[str, Any] = {}
+
+    def snapshot_download(name: str, /, **given: Any) -> str:
+        asked.update(given, name=name)
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "_import_library", lambda *_: SimpleNamespace(snapshot_download=snapshot_download))
+    file = tmp_path / "deployment.yaml"
+    file.write_text("model: qwen3-0.6b\nrevision: 0123abc\nengine: {kind: replay}\n")
+    resolve_model(load_deployment(file, environment={}))
+    assert (asked["name"], asked["revision"]) == ("Qwen/Qwen3-0.6B", "0123abc")
+    assert not any(fnmatch("modeling_qwen.py", pattern) for pattern in asked["allow_patterns"])

@@ -102,8 +102,8 @@ def attribute(owner: Any, name: str, value: Any, kind: str = "replay") -> Break:
     return breaking
 
 
-def other_model(*names: str, **changes: str) -> Break:
-    return lambda _, make: make.replay(model=str(make.model_without(*names, **changes)))
+def other_model(*names: str, keys: dict[str, Any] | None = None, **changes: str) -> Break:
+    return lambda _, make: make.replay(model=str(make.model_without(*names, **changes)), **(keys or {}))
 
 
 def engine_file(change: Callable[[Path], object]) -> Break:
@@ -163,6 +163,18 @@ FAULTS: list[tuple[str, str, Break, str, str]] = [
     ("eos token", "warning", other_model(generation_config='{"eos_token_id": 7}'), "generation ends at [7]",
      "from one checkpoint"),
     ("ids and vocabulary", "error", other_model(config='{"vocab_size": 1000}'), "id 151645", "one checkpoint"),
+    ("context", "warning", lambda _, make: make.replay(repository={"max_context": 40_000}),
+     "repository.max_context is 40000 and the checkpoint has 32768 tokens, which hold", "lower it to 32768"),
+    ("context", "warning", other_model(config='{"max_position_embeddings": 2048}', keys={"repository": {"max_context": 8192}}),
+     "repository.max_context is 8192 and the checkpoint has 2048 tokens, which hold", "lower it to 2048"),
+    ("context", "warning",
+     other_model("config.json", tokenizer_config='{"model_max_length": 2048}', keys={"repository": {"max_context": 8192}}),
+     "repository.max_context is 8192 and the checkpoint has 2048 tokens, which hold", "lower it to 2048"),
+    ("context", "warning",
+     lambda _, make: make.replay(engine={"kind": "replay", "max_context": 64}, repository={"max_context": 65}),
+     "repository.max_context is 65 and the engine has 64 tokens, which hold", "lower it to 64"),
+    ("architecture", "error", other_model(config='{"model_type": "qwen3_moe"}', keys={"engine": {"kind": "openvino"}}),
+     "config.json: model_type: 'qwen3_moe' is not covered (only 'qwen2' and 'qwen3' are)", "use a dense Qwen2"),
     ("weights", "error", lambda _, make: make.replay(engine={"kind": "openvino"}), "", ""),
     ("engine folder", "error", engine_file(lambda folder: (folder / "config.json").unlink()), "config.json: no such file",
      "trtllm-build"),

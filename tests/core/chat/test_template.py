@@ -169,19 +169,35 @@ REFUSALS = [
         "messages[0].tool_calls[0].function.name: must be the function's name, got None",
     ),
     (
-        [assistant("", tool_calls=[{"function": {"name": "f", "arguments": "[1]"}}])],
-        "messages[0].tool_calls[0].function.arguments: must be an object or the JSON text of one, got [1]",
-    ),
-    (
-        [assistant("", tool_calls=[{"function": {"name": "f", "arguments": "{"}}])],
-        "messages[0].tool_calls[0].function.arguments: is not JSON: Expecting property name enclosed in double quotes: "
-        "line 1 column 2 (char 1)",
+        [assistant("", tool_calls=[{"function": {"name": "f", "arguments": [1]}}])],
+        "messages[0].tool_calls[0].function.arguments: must be an object or a text, got [1]",
     ),
     (
         [assistant("", function_call={"name": "f"})],
         "messages[0].function_call: is not supported; give tool_calls instead",
     ),
 ]
+
+
+BROKEN = ['{"old": "say "yes" now"}', '{"a": 1', '{"a": "\\("}', '{"a": 1,}', "[1]", "null", '"x"', '{"a": "\\ud83d"}',
+          '{"a": ' + "[" * 200 + "]" * 200 + "}"]  # fmt: skip
+"""Arguments of calls as models write them, which are no JSON object that can be written again."""
+
+
+@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("with_function", [False, True])
+def test_arguments_that_are_no_object_are_taken_as_they_are(
+    templates: dict[str, ChatTemplate], qwen3: Tokenizer, text: str, with_function: bool
+) -> None:
+    """Qwen3's template writes the model's own text again; one that reads an object gets one that holds the text."""
+    function = {"name": "f", "arguments": text}
+    history = [user("a"), assistant("", tool_calls=[{"function": function} if with_function else function]), tool("x")]
+    written = f'<tool_call>\n{{"name": "f", "arguments": {text}}}\n</tool_call>'
+    assert written in templates["qwen3"].render(history)
+    assert json.dumps(text, ensure_ascii=False) in templates["qwen2.5"].render(history)
+    call_ = "messages[1].tool_calls[0]" + (".function" if with_function else "")
+    reads_objects = "{% for k, v in " + call_ + ".arguments|items %}{{ k }}={{ v }};{% endfor %}"
+    assert ChatTemplate(qwen3, {"default": reads_objects}, {}).render(history) == f"arguments={text};"
 
 
 @pytest.mark.parametrize(("messages", "message"), REFUSALS)
@@ -239,6 +255,28 @@ def test_thinking_can_be_turned_off_where_there_is_none(templates: dict[str, Cha
     assert templates["qwen2.5"].render([user("a")], (), {"enable_thinking": False}) == plain
     with pytest.raises(InvalidRequest, match="does not read it"):
         templates["qwen2.5"].render([user("a")], (), {"enable_thinking": True})
+
+
+def test_effort_is_thinking_where_the_template_has_the_choice(templates: dict[str, ChatTemplate]) -> None:
+    """none turns it off, others leave it on; enable_thinking goes before it; elsewhere it is a hint."""
+    thinks, plain = templates["qwen3"], templates["qwen2.5"]
+    on = thinks.render([user("a")], (), {"enable_thinking": True})
+    off = thinks.render([user("a")], (), {"enable_thinking": False})
+    assert on != off
+    assert thinks.render([user("a")], (), {"reasoning_effort": "none"}) == off
+    assert thinks.render([user("a")], (), {"reasoning_effort": "low"}) == on
+    assert thinks.render([user("a")], (), {"reasoning_effort": "low", "enable_thinking": False}) == off
+    for effort in ("none", "high"):
+        assert plain.render([user("a")], (), {"reasoning_effort": effort}) == plain.render([user("a")])
+    with pytest.raises(InvalidRequest) as refused:
+        thinks.render([user("a")], (), {"reasoning_effort": 3})
+    assert refused.value.field == "chat_template_kwargs.reasoning_effort"
+
+
+def test_a_template_that_reads_the_effort_gets_it(qwen25: Tokenizer) -> None:
+    """As gpt-oss's does."""
+    template = ChatTemplate(qwen25, {"default": "{{ reasoning_effort }}: {{ messages[0].content }}"}, {})
+    assert template.render([user("a")], (), {"reasoning_effort": "low"}) == "low: a"
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "<|im_end|>\ud83d"])

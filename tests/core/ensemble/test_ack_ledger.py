@@ -180,6 +180,42 @@ def test_a_request_that_ended_is_forgotten(ledger: AckLedger) -> None:
     assert not ledger._requests
 
 
+def test_a_later_chunk_of_another_load_has_overtaken_it_too(ledger: AckLedger) -> None:
+    """As while the model is reloaded: the queue of postprocessing is one. A moment to come is forged."""
+    gone = ledger.begin("e")
+    send(ledger, gone, 0)
+    ledger.on_report("p", LATE, [(0, 0)], LATE + 1)
+    ledger.on_report("p", LATE, [(0, 0)], MS)
+    assert not ledger.is_abandoned(gone, LATE)
+    ledger.on_report("p", LATE, [(0, 0)], 2 * MS)
+    assert abandoned(ledger, gone)
+
+
+def test_processes_of_another_postprocessing_model_say_nothing(ledger: AckLedger) -> None:
+    """Two ensembles of a server: one that is never idle neither keeps the other's requests, nor loses them."""
+    ledger.on_connect("q", "other")
+    begun, fresh, gone = (ledger.begin("e") for _ in range(3))
+    send(ledger, begun, -300 * MS)
+    ledger.on_report("q", -200 * MS, [(begun, -300 * MS)])
+    for request in (begun, fresh, gone):
+        send(ledger, request, 0)
+    report_idle(ledger, "p", 2 * MS)
+    ledger.on_report("q", LATE, [(0, 0)])
+    assert not abandoned(ledger, begun)
+    assert not abandoned(ledger, fresh)
+    ledger.on_report("p", LATE, [(gone, 0)])
+    send(ledger, gone, 3 * MS)
+    report_idle(ledger, "p", 5 * MS)
+    ledger.on_report("q", LATE, [(0, 0)])
+    for _ in range(CONFIRMING_REPORTS):
+        ledger.is_abandoned(gone, 2 * LATE)
+        ledger.on_report("p", 3 * LATE, [])
+        ledger.on_report("q", 3 * LATE, [(0, 0)])
+    assert ledger.is_abandoned(gone, 3 * LATE)
+    assert not ledger.is_abandoned(begun, 3 * LATE)
+    assert not ledger.is_abandoned(fresh, 3 * LATE)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32))
 def test_random_delays_lose_no_live_request_and_every_abandoned_one(seed: int) -> None:

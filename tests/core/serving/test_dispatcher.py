@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from uuid import uuid4
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import pytest
 
@@ -97,7 +99,8 @@ class ServedReplay:
     """A replay engine with options of its own, its dispatcher, and requests admitted there."""
 
     def __init__(self, tokenizer: Tokenizer, **options: object) -> None:
-        self.address = f"test-{uuid4()}"
+        self.folder = Path(mkdtemp(dir="/dev/shm"))
+        self.address = str(self.folder / "engine")
         self.tokenizer = tokenizer
         self.server = EngineServer(ReplayEngine(ReplayOptions(**options)), self.address)  # type: ignore[arg-type]
         self.thread = threading.Thread(target=self.server.run)
@@ -105,7 +108,7 @@ class ServedReplay:
 
     def open(self, max_in_flight: int = 0) -> Dispatcher:
         self.thread.start()
-        self.dispatcher = Dispatcher(EngineClient(self.address), max_in_flight)
+        self.dispatcher = Dispatcher(EngineClient(lambda: self.address), max_in_flight)
         self.dispatcher.start()
         return self.dispatcher
 
@@ -140,6 +143,7 @@ class ServedReplay:
         with suppress(OSError):  # a visitor, so that the server looks up and sees that it is to stop
             connect(self.address)[0].close()
         self.thread.join(WAIT_S)
+        rmtree(self.folder)
 
 
 @pytest.fixture
@@ -438,3 +442,14 @@ def test_all_sequences_of_a_request_that_timed_out_leave_the_queue(setting: Call
     assert isinstance(heard.error, Unavailable)
     assert becomes(lambda: bool(read_counters(here.address)["waiting"] == 0), WAIT_S)
     assert not holder.ends
+
+
+def test_a_request_counts_as_its_sequences(setting: Callable[..., ServedReplay]) -> None:
+    """Against the bound; one of more sequences than the bound is admitted when nothing else is in flight."""
+    here = setting(max_in_flight=3, step_ms=5.0)
+    here.ask("and on " * 100, sequences=2)
+    with pytest.raises(Unavailable, match="2 sequences are in flight and 2 more are asked for; 3 are the most"):
+        here.ask("and on " * 100, sequences=2)
+    here.ask("and on " * 100)
+    alone = setting(max_in_flight=3, step_ms=1.0).ask("one two three", sequences=4)
+    assert alone.ended.wait(WAIT_S)

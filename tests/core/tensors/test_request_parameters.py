@@ -52,6 +52,8 @@ def test_what_the_server_and_stocks_clients_use_passes(model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_an_input_that_is_sent_as_a_parameter_is_told_where_it_belongs(model: str) -> None:
     for tensor in INPUTS[model]:
+        if tensor.name.lower() == "prompt":  # an input only to be refused: as a parameter it is another's key
+            continue
         assert fault(model, tensor.name) == f"{tensor.name}: is an input, not a parameter: send it among the inputs"
 
 

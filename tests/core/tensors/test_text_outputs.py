@@ -196,3 +196,19 @@ def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:
     assert (
         opens_thinking(tuple(qwen25.encode("<|im_start|>assistant\n<think>\n", control_tokens=True)), qwen25) is False
     )
+
+
+def test_the_shapes_are_stock_s() -> None:
+    """Texts in one dimension, row after row; indexes [rows, 1]; all else [rows, n]."""
+    end = TextChunk("x", finish="stop", usage=USAGE)
+    whole = encode_text_whole([[end, end], [end, end]], [(3, 0), (5, 0)], [False, False], [[[], []], [[], []]])
+    shapes = {name: array.shape for name, array in whole.items()}
+    assert shapes["text_output"] == (4,)
+    assert shapes["batch_index"] == shapes["sequence_index"] == shapes["num_input_tokens"] == (2, 1)
+    assert shapes["finish_reason"] == shapes["cum_log_probs"] == shapes["logprobs"] == (2, 2)
+    assert whole["batch_index"].tolist() == [[3], [5]]
+    piece = encode_text_piece(end, (3, 1), logprobs=[])
+    assert piece["text_output"].shape == (1,)
+    assert piece["batch_index"].tolist() == [[3]]
+    assert piece["sequence_index"].tolist() == [[1]]
+    assert piece["finish_reason"].shape == (1, 1)

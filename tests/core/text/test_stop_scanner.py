@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import weakref
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen_triton.text.stop_scanner import StopScanner, stop_automaton
+from qwen_triton.text import stop_scanner
+from qwen_triton.text.stop_scanner import AutomatonCache, StopScanner, stop_automaton
 
 
 def naive(text: str, stops: tuple[str, ...], keep: bool = False) -> tuple[str, str | None]:
@@ -152,3 +154,27 @@ def test_a_million_characters_that_nearly_match_are_linear_work() -> None:
     scanner = StopScanner(("a" * 500 + "b", "ab" * 300))
     pieces = [scanner.feed("a" * 1000)[0] for _ in range(1000)]
     assert sum(map(len, pieces)) == 1_000_000 - 500
+
+
+def test_automata_are_kept_up_to_so_many_states() -> None:
+    """The latest ones; one that is too large is shared while it is used, and kept no longer."""
+    cache = AutomatonCache(most_states=12)
+    first = cache.get(("abcd",))
+    assert cache.get(("abcd",)) is first
+    assert cache.states == 5
+    cache.get(("efgh",))
+    assert cache.states == 10
+    cache.get(("ijkl",))
+    assert cache.states == 10
+    large = cache.get(("x" * 100,))
+    assert cache.get(("x" * 100,)) is large
+    assert cache.states == 10
+    unused = weakref.ref(large)
+    del large
+    assert unused() is None
+
+
+def test_the_cache_of_all_scanners_is_small_beside_what_callers_may_send() -> None:
+    for number in range(64):
+        StopScanner((f"{number}" + "ab" * 4000,))
+    assert stop_scanner._AUTOMATA.states <= 1 << 15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,20 @@ def test_added_tokens_decode_as_in_the_library(folder: Path) -> None:
     ids = [151669, 151670, 151671]
     assert [tokenizer.token_bytes(i) for i in ids] == [b"<\xe9>", "<é 1>".encode(), "<终>".encode()]
     assert tokenizer.decode(ids) == b"".join(map(tokenizer.token_bytes, ids)).decode(errors="replace")
+
+
+@pytest.mark.parametrize("text", ["7" * 8_000_000, " " * 8_000_000, "a" * 8_000_000, "汉" * 2_000_000])
+def test_a_text_far_beyond_the_context_is_refused_before_it_is_encoded(qwen25: Tokenizer, text: str) -> None:
+    """At most about as much as the context holds is encoded: the whole takes many seconds."""
+    started = time.process_time()
+    with pytest.raises(InvalidRequest, match="has more tokens than the context of 32768; shorten it"):
+        qwen25.check_length(text, 32_768)
+    assert time.process_time() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("text", "context"), [("7" * 65_536, 8), ("hello " * 40_000, 32_768), (" " * 1_000_000, 32_768)]
+)
+def test_a_text_near_the_context_passes(qwen25: Tokenizer, text: str, context: int) -> None:
+    """Its exact length is found when it is encoded; a million blanks are only some eight thousand tokens."""
+    qwen25.check_length(text, context)

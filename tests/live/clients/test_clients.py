@@ -121,9 +121,10 @@ def test_cancel_frees_the_engine(server: LiveServer, way: str, model: str) -> No
         wait_until(lambda: server.engine_counters()["running"] == 0, "the engine still generates")
 
 
-def test_several_answers_and_log_probs(server: LiveServer) -> None:
-    """n answers keep apart; log probs are OpenAI's, one for each token."""
-    with Session(server.grpc) as session:
+@pytest.mark.parametrize("way", ["grpc", "http"])
+def test_several_answers_and_log_probs(server: LiveServer, way: str) -> None:
+    """n answers keep apart, each a response of its own; log probs are OpenAI's, one for each token."""
+    with Session(server.grpc if way == "grpc" else f"http://{server.http}") as session:
         results = session.generate_all("hi", n=2, top_k=5, logprobs=1)
         assert [r.text for r in results] == [SCRIPT, SCRIPT]
         tokens = results[0].logprobs

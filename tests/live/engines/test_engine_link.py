@@ -14,7 +14,7 @@ import pytest
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.certificates import make_certificate
-from tests.support.live.client import Refused, generate, generate_stream
+from tests.support.live.client import Refused, generate, generate_stream, stream_grpc
 from tests.support.live.crowd import Grpc, Heard, Http, together
 from tests.support.live.standin import StandIn, serving_standin
 from tests.support.live.texts import random_ids
@@ -83,10 +83,9 @@ def test_a_request_that_fails_in_the_engine_fails_alone(standin: StandIn) -> Non
 
 def test_several_answers_of_a_prompt_run_at_once(standin: StandIn) -> None:
     """Each a sequence of its own in the engine."""
-    answer = generate(
-        standin.server, BLS, text_input="one two three", max_tokens=20, num_return_sequences=3, temperature=1.0
-    )
-    assert answer["text_output"] == ["one two three"] * 3
+    asked = {"text_input": "one two three", "max_tokens": 20, "num_return_sequences": 3, "temperature": 1.0}
+    answers = stream_grpc(standin.server, BLS, asked)
+    assert {a["sequence_index"]: a["text_output"] for a in answers} == dict.fromkeys(range(3), "one two three")
 
 
 def test_an_engine_that_dies_fails_its_callers(qwen25_folder: Path, tmp_path: Path) -> None:

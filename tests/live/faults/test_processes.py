@@ -12,8 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qwen_triton.engines.process.client import read_counters
-from qwen_triton.engines.process.socket import engine_address
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from qwen_triton_build.commands import health
 from tests.support.live.launches import Launch, gone, launched, wait_for
@@ -71,8 +69,7 @@ def is_back(launch: Launch) -> None:
 
 
 def running(launch: Launch) -> int:
-    counters = read_counters(engine_address(live_server(launch).pid, TENSORRT_LLM))
-    return int(counters["running"])
+    return int(live_server(launch).engine_counters()["running"])
 
 
 def crowd(launch: Launch, tokens: int, wait_s: float) -> Crowd:

@@ -25,13 +25,14 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
 
 
 def scrape(server: LiveServer) -> dict[tuple[str, str, str], float]:
-    """{(family, model, the other label's value): value}."""
+    """{(family, model, the other label's value): value}, summed over the instances of a model."""
     text = urllib.request.urlopen(server.metrics, timeout=10).read().decode()
-    values = {}
+    values: dict[tuple[str, str, str], float] = {}
     for family, labels, value in _LINE.findall(text):
         named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        model = named.pop("model")
-        values[family, model, next(iter(named.values()), "")] = float(value)
+        model, _, _ = (named.pop(label) for label in ("model", "version", "model_instance"))
+        key = family, model, next(iter(named.values()), "")
+        values[key] = values.get(key, 0.0) + float(value)
     return values
 
 

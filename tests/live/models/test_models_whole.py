@@ -45,7 +45,7 @@ def test_every_way_gives_the_whole_answer(whole_server: LiveServer, model: str) 
 def test_each_row_of_a_batch_gets_its_own_answer(whole_server: LiveServer, model: str, infer: Any) -> None:
     rows = [{"text_input": text, "max_tokens": 3} for text in ("one", "二三四五六", "three of them or more")]
     answers = infer(whole_server, model, *rows)
-    assert answers["text_output"] == [[generate(whole_server, model, **row)["text_output"]] for row in rows]
+    assert answers["text_output"] == [generate(whole_server, model, **row)["text_output"] for row in rows]
     assert answers["batch_index"] == [[0], [1], [2]]
     assert answers["finish_reason"] == [["stop"], ["length"], ["length"]]
 

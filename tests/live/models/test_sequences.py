@@ -36,10 +36,10 @@ def test_a_seed_repeats_an_answer_and_none_does_not(openvino_server: LiveServer,
 def test_n_sequences_come_whole_and_in_pieces(openvino_server: LiveServer) -> None:
     """Three texts, all different, the same streamed as whole; each piece says which sequence it is of."""
     asked = {**HOT, "num_return_sequences": 3, "seed": 5}
-    whole = stream_grpc(openvino_server, BLS, asked)[-1]
-    texts = whole["text_output"][0]
+    whole = sorted(stream_grpc(openvino_server, BLS, asked), key=lambda answer: answer["sequence_index"])
+    texts = [answer["text_output"] for answer in whole]
     assert len(set(texts)) == 3
-    assert whole["num_output_tokens"] == [[12, 12, 12]]
+    assert [answer["num_output_tokens"] for answer in whole] == [12, 12, 12]
     pieces = stream_grpc(openvino_server, BLS, {**asked, "stream": True})
     by_sequence = groupby(sorted(pieces, key=lambda p: p["sequence_index"]), lambda p: p["sequence_index"])
     assert ["".join(p["text_output"] for p in group) for _, group in by_sequence] == texts
@@ -49,10 +49,12 @@ def test_n_sequences_come_whole_and_in_pieces(openvino_server: LiveServer) -> No
 def test_best_of_keeps_the_likeliest(openvino_server: LiveServer) -> None:
     """Of four sequences of one seed the one with the highest log prob; streamed it cannot be known, so it is refused."""
     asked = {**HOT, "seed": 5}
-    four = stream_grpc(openvino_server, BLS, {**asked, "num_return_sequences": 4, "return_log_probs": True})[-1]
-    best = stream_grpc(openvino_server, BLS, {**asked, "best_of": 4})[-1]
-    likeliest = max(range(4), key=lambda i: four["cum_log_probs"][0][i])
-    assert best["text_output"] == four["text_output"][0][likeliest]
+    four = stream_grpc(openvino_server, BLS, {**asked, "num_return_sequences": 4, "return_log_probs": True})
+    assert len(four) == 4
+    ranked = sorted(four, key=lambda answer: -answer["cum_log_probs"])
+    best = stream_grpc(openvino_server, BLS, {**asked, "best_of": 4, "num_return_sequences": 2})
+    assert [answer["text_output"] for answer in best] == [answer["text_output"] for answer in ranked[:2]]
+    assert [answer["sequence_index"] for answer in best] == [0, 1]
     with pytest.raises(Refused, match="best_of: the best sequences are known at the end only"):
         stream_grpc(openvino_server, BLS, {**asked, "best_of": 4, "stream": True})
 
@@ -61,7 +63,7 @@ def test_best_of_keeps_the_likeliest(openvino_server: LiveServer) -> None:
 def test_beams_come_whole_and_best_first(openvino_server: LiveServer, model: str) -> None:
     asked = {"text_input": PROMPT, "max_tokens": 8, "beam_width": 3}
     beams = stream_grpc(openvino_server, model, {**asked, "return_log_probs": True})[-1]
-    assert len(set(beams["text_output"][0])) == 3
+    assert len(set(beams["text_output"])) == 3
     scores = beams["cum_log_probs"][0]
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(Refused, match="beams are known at the end only; ask for stream = false"):

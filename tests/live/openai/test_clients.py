@@ -157,6 +157,16 @@ def test_litellm(shim: LiveShim, litellm: Any) -> None:
         litellm.completion(**where, messages=[{"role": "bard", "content": "x"}])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("stream", [False, True])
+def test_litellm_knows_a_full_context(shim: LiveShim, litellm: Any, stream: bool) -> None:
+    """By its words: it raises the error upon which agents shorten the conversation. A large max_tokens is none."""
+    where = {"model": f"openai/{MODEL}", "api_base": shim.v1, "api_key": "none", "num_retries": 0, "stream": stream}
+    with pytest.raises(litellm.ContextWindowExceededError, match="maximum context length is 32768 tokens"):
+        litellm.completion(**where, messages=[{"role": "user", "content": "word " * 40_000}])
+    list(litellm.completion(**where, messages=USER, max_tokens=100_000))
+
+
 def curl(*arguments: str) -> str:
     return subprocess.run(
         ["curl", "-sS", "-N", *arguments], check=True, capture_output=True, text=True, timeout=60

@@ -157,10 +157,22 @@ def test_errors_are_the_sdk_s(client: OpenAI) -> None:
         client.chat.completions.create(model=MODEL, messages=[{"role": "bard", "content": "x"}])  # type: ignore[list-item]
     assert caught.value.param == "messages[0].role"
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=100_000, stream=True)
-    assert (caught.value.param, caught.value.code) == ("max_tokens", "context_length_exceeded")
+        client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "word " * 40_000}], stream=True
+        )
+    assert (caught.value.param, caught.value.code) == ("messages", "context_length_exceeded")
+    assert caught.value.body["message"].startswith(  # type: ignore[index]  # typed as any object
+        "This model's maximum context length is 32768 tokens. However, the prompt resulted in 400"
+    )
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="gpt-4", messages=MESSAGES)
+
+
+def test_a_length_beyond_the_context_is_an_upper_bound(client: OpenAI) -> None:
+    """Agents always send a large max_tokens: the context is another bound, and the reason says that it was reached."""
+    given: Any = {"model": MODEL, "prompt": [198] * 32_760, "max_tokens": 100_000, "extra_body": {"ignore_eos": True}}
+    answer = client.completions.create(**given)
+    assert (answer.choices[0].finish_reason, answer.usage and answer.usage.completion_tokens) == ("length", 8)
 
 
 def test_tokenize(shim: LiveShim, client: OpenAI, prompt_ids: list[int]) -> None:

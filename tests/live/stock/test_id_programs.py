@@ -122,3 +122,5 @@ def test_no_prompt_is_told_so(decoupled_server: LiveServer) -> None:
     for model in (BLS, ENSEMBLE):
         with pytest.raises(Refused, match="text_input: is missing"):
             generate(decoupled_server, model, max_tokens=3)
+        with pytest.raises(Refused, match="prompt: text_input is missing, the prompt goes there; leave it out"):
+            generate(decoupled_server, model, prompt="hi")

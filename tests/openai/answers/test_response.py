@@ -12,7 +12,7 @@ from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.app import create_app
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.asgi import Connection
-from tests.support.fake_triton import FakeTriton, answer, chat_body, completion_body
+from tests.support.fake_triton import FakeTriton, answer, chat_body, completion_body, events, shim_client
 
 BOUND_S = 10.0
 CHAT = "/v1/chat/completions"
@@ -90,3 +90,20 @@ def test_a_request_that_ended_is_let_go_of(streamed: bool) -> None:
     connection = exchange(triton, CHAT, chat_body(stream=streamed), stay)
     assert connection.sent[0]["status"] == 200
     assert triton.generations[0].cancelled
+
+
+ODD = "a\u2028b\u2029c\x85d北京"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_readers_of_lines_do_not_split_within_an_answer(path: str) -> None:
+    """Some split at more than LF and CR: such characters are escaped in JSON, whole and streamed, and mean the same."""
+    body = chat_body() if "chat" in path else completion_body()
+    with shim_client(FakeTriton([answer(ODD)])) as client:
+        whole, streamed = client.post(path, json=body), client.post(path, json=body | {"stream": True})
+    assert len(whole.text.splitlines()) == 1
+    assert all(line == "" or line.startswith("data: ") for line in streamed.text.splitlines())
+    [choice] = whole.json()["choices"]
+    assert (choice["text"] if "text" in choice else choice["message"]["content"]) == ODD
+    told = [c for e in events(streamed.text)[:-1] for c in e["choices"]]
+    assert "".join(c["text"] if "text" in c else c["delta"].get("content", "") for c in told) == ODD

@@ -95,13 +95,23 @@ def test_usage_is_the_last_chunk_when_asked_for() -> None:
 
 
 def test_usage_with_each_chunk() -> None:
-    """What has been counted so far; the last chunk of the choice has the whole."""
+    """As in vLLM: what has been counted so far, nothing for the role; the last chunk of the choice has the whole."""
     pieces = [TextPiece("he", usage=Usage(5, 1)), answer("llo")]
     triton = FakeTriton(pieces)
-    *chunks, _ = events(stream(triton, stream_options={"continuous_usage_stats": True}))
-    assert [c["usage"]["completion_tokens"] for c in chunks] == [1, 1, 3, 3]
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *chunks, last, _ = events(stream(triton, stream_options=options))
+    assert [c["usage"]["completion_tokens"] for c in chunks] == [0, 1, 3, 3]
     assert [c["usage"]["prompt_tokens"] for c in chunks] == [5] * 4
+    assert (last["choices"], last["usage"]) == ([], USAGE)
     assert triton.asked[0].count_pieces
+
+
+def test_usage_with_each_chunk_is_a_part_of_include_usage() -> None:
+    """As in vLLM: without it no chunk has a usage."""
+    triton = FakeTriton([TextPiece("he"), answer("llo")])
+    *chunks, _ = events(stream(triton, stream_options={"continuous_usage_stats": True}))
+    assert [c for c in chunks if "usage" in c] == []
+    assert not triton.asked[0].count_pieces
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
@@ -357,6 +367,8 @@ def test_log_probs_go_with_their_text() -> None:
         (InvalidRequest("must be one of", "messages[0].role"), 400, "messages[0].role", "invalid_value"),
         (InvalidRequest("the prompt has 9 tokens; the context of 8 is full", "text_input"), 400, "messages",
          "context_length_exceeded"),
+        (InvalidRequest("This model's maximum context length is 8 tokens. However, the prompt resulted in 9", "text_input"),
+         400, "messages", "context_length_exceeded"),
         (InvalidRequest("the replay engine does not support it", "embedding_bias"), 400, "logit_bias", "invalid_value"),
         (InvalidRequest("half of a surrogate pair", "stop_words"), 400, "stop", "invalid_value"),
         (Unavailable("64 requests are in flight"), 503, None, "overloaded"),
@@ -400,3 +412,13 @@ def test_messages_have_a_limit() -> None:
         reply = client.post(CHAT, json=chat_body(messages=messages))
     assert error(reply) == (400, "invalid_request_error", "too_many_messages")
     assert reply.json()["error"]["param"] == "messages"
+
+
+@pytest.mark.parametrize("known", [3, 0, None])
+def test_tokens_of_thinking_are_told_where_they_are_counted(known: int | None) -> None:
+    """Whole and streamed, summed over the choices."""
+    pieces = [TextPiece("a", n, "stop", usage=Usage(5, 4, 0, known)) for n in (0, 1)]
+    expected = None if known is None else {"reasoning_tokens": 2 * known}
+    assert ask(FakeTriton(pieces), n=2)["usage"].get("completion_tokens_details") == expected
+    *_, last, _ = events(stream(FakeTriton(pieces), n=2, stream_options={"include_usage": True}))
+    assert last["usage"].get("completion_tokens_details") == expected

@@ -1,17 +1,23 @@
-"""Every row of the shim's table of parameters: honoured as it says, or refused by name. None is dropped silently."""
+"""Every row of the shim's table of parameters: honoured, a hint, or neutral; the rest is refused by name."""
 
 from __future__ import annotations
 
+import json
 from functools import reduce
+from inspect import signature
 from typing import Any
 
 import pytest
+from openai.resources.chat.completions import Completions as ChatCompletions
+from openai.resources.completions import Completions
+from openai.types.chat import ChatCompletionStreamOptionsParam
 
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.endpoints.body import check_parameters
 from qwen_triton_openai.endpoints.chat import plan_chat
 from qwen_triton_openai.endpoints.completions import plan_completion
 from qwen_triton_openai.endpoints.parameters import CHAT, COMPLETIONS, PARAMETERS, BodyParameter
+from qwen_triton_openai.endpoints.plan import STREAM_OPTIONS
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
@@ -31,8 +37,10 @@ EFFECTS: dict[str, dict[str, Any]] = {
     "parallel_tool_calls": {"parallel_tool_calls": False},
 }
 """What a row that needs another one changes in the request."""
-NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format", "user", "metadata"}
-"""Honoured by the shim itself (see test_shim_chat), or without a bearing on the answer."""
+NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format"}
+"""Honoured by the shim itself (see test_chat)."""
+TRANSPORT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
+"""Arguments of the openai package's methods that are not sent in the body."""
 
 
 def named(rows: list[tuple[str, BodyParameter]]) -> list[Any]:
@@ -54,7 +62,7 @@ def at(request: GenerateRequest, path: str) -> Any:
     return reduce(getattr, path.split("."), request)
 
 
-@pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if not r[1].refused]))
+@pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if r[1].handling == "honoured"]))
 def test_a_parameter_reaches_the_request(endpoint: str, row: BodyParameter) -> None:
     """Its example changes the fields that the row names, to the values it names, and without it they differ."""
     needed = NEEDS.get(row.name, {})
@@ -67,7 +75,18 @@ def test_a_parameter_reaches_the_request(endpoint: str, row: BodyParameter) -> N
         assert all(at(without, path) != value for path, value in expected.items())
 
 
-@pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if r[1].refused]))
+@pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if r[1].handling == "hint"]))
+def test_a_hint_is_taken(endpoint: str, row: BodyParameter) -> None:
+    """It is answered as if it had not been sent."""
+    triton = FakeTriton()
+    with shim_client(triton) as client:
+        for more in ({}, {row.name: row.example}):
+            reply = client.post(PATHS[endpoint], json=body(endpoint) | more)
+            assert (reply.status_code, reply.headers.get("x-ignored-parameters")) == (200, None)
+    assert triton.asked[0] == triton.asked[1]
+
+
+@pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if r[1].handling == "neutral"]))
 def test_a_refused_parameter_is_named(endpoint: str, row: BodyParameter) -> None:
     """400 with the name and the reason; values that ask for nothing are taken, and so is null."""
     with shim_client() as client:
@@ -81,6 +100,90 @@ def test_a_refused_parameter_is_named(endpoint: str, row: BodyParameter) -> None
         }
         for value in (*row.neutral, None):
             assert client.post(PATHS[endpoint], json=body(endpoint) | {row.name: value}).status_code == 200
+            assert planned(endpoint, body(endpoint) | {row.name: value}) == planned(endpoint, body(endpoint))
+
+
+@pytest.mark.parametrize(("endpoint", "create"), [(CHAT, ChatCompletions.create), (COMPLETIONS, Completions.create)])
+def test_every_parameter_of_openai_s_package_has_a_class(endpoint: str, create: Any) -> None:
+    """A new version of the package may have a new one: give it a row in endpoints/parameters.py."""
+    known = {p.name for p in PARAMETERS if endpoint in p.endpoints}
+    assert set(signature(create).parameters) - TRANSPORT - known == set()
+
+
+def test_every_stream_option_of_openai_s_package_is_known() -> None:
+    """And so are vLLM's."""
+    assert set(ChatCompletionStreamOptionsParam.__annotations__) | {"continuous_usage_stats"} == set(STREAM_OPTIONS)
+
+
+def test_a_row_has_one_class_at_an_endpoint() -> None:
+    """No name is there twice."""
+    assert len({(endpoint, p.name) for endpoint, p in ROWS}) == len(ROWS)
+
+
+REST = {"temprature": 0.5, "guided_json": {}, "skip_special_tokens": False, "web_search_options": {}}
+
+
+def test_what_is_left_is_ignored_where_the_operator_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole and streamed: answered, and named in a header and in the access log; hints and neutral values are not."""
+    triton = FakeTriton()
+    taken = {"store": True, "best_of": 1, "nothing": None, "temperature": 0.5}
+    with shim_client(triton, unknown_parameters="ignore") as client:
+        for stream in (False, True):
+            reply = client.post(PATHS[CHAT], json=chat_body(stream=stream) | REST | taken)
+            assert (reply.status_code, reply.headers["x-ignored-parameters"]) == (200, ", ".join(REST))
+        plain = client.post(PATHS[CHAT], json=chat_body() | taken)
+        assert "x-ignored-parameters" not in plain.headers
+    assert [r.sampling.temperature for r in triton.asked] == [0.5] * 3
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("ignored_parameters") for line in lines] == [list(REST), list(REST), None]
+
+
+def test_a_value_of_a_known_parameter_is_not_ignored() -> None:
+    """Only names that are not heeded at all are."""
+    with shim_client(unknown_parameters="ignore") as client:
+        replies = [client.post(PATHS[CHAT], json=chat_body(**given)) for given in ({"top_p": 7}, {"seed": "x"})]
+        assert [(r.status_code, r.json()["error"]["param"]) for r in replies] == [(400, "top_p"), (400, "seed")]
+
+
+def test_ignored_names_cannot_break_the_header() -> None:
+    """They are the client's own words."""
+    with shim_client(unknown_parameters="ignore") as client:
+        reply = client.post(PATHS[CHAT], json=chat_body() | {"a\r\nX-Evil: 1, 你": 1, "b" * 5000: 2})
+    assert reply.status_code == 200
+    assert "x-evil" not in reply.headers
+    assert reply.headers["x-ignored-parameters"].startswith("a%0D%0AX-Evil%3A%201%2C%20%E4%BD%A0, bbb")
+    assert len(reply.headers["x-ignored-parameters"]) < 1100
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
+def test_an_unknown_null_asks_for_nothing(endpoint: str) -> None:
+    """Clients send null for what they leave out, also for what we do not know."""
+    assert planned(endpoint, body(endpoint, guided_json=None)) == planned(endpoint, body(endpoint))
+
+
+def test_effort_and_thinking_are_template_options() -> None:
+    """At the top level as in OpenAI's and in Qwen's API; two values of one are refused."""
+    assert planned(CHAT, chat_body(reasoning_effort="high")).template_options == {"reasoning_effort": "high"}
+    both = chat_body(enable_thinking=True, chat_template_kwargs={"enable_thinking": True})
+    assert planned(CHAT, both).template_options == {"enable_thinking": True}
+    with pytest.raises(ApiError, match=r"^enable_thinking: chat_template_kwargs has another value of it"):
+        planned(CHAT, chat_body(enable_thinking=False, chat_template_kwargs={"enable_thinking": True}))
+
+
+def test_stream_options_that_ask_for_nothing_need_no_stream() -> None:
+    """Some clients always send them."""
+    plain = planned(CHAT, chat_body())
+    for options in ({}, {"include_usage": False, "include_obfuscation": False}):
+        assert planned(CHAT, chat_body(stream_options=options)) == plain
+
+
+def test_an_error_of_logit_bias_names_the_key() -> None:
+    """Among hundreds."""
+    with pytest.raises(ApiError, match=r"^logit_bias: its keys must be token ids, got 'word'$"):
+        planned(CHAT, chat_body(logit_bias={"198": 1, "word": 1}))
+    with pytest.raises(ApiError, match=r"^logit_bias\.198: input should be a valid number$") as caught:
+        planned(CHAT, chat_body(logit_bias={"7": 1, "198": "x"}))
+    assert caught.value.param == "logit_bias.198"
 
 
 @pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if not r[1].required]))
@@ -95,6 +198,11 @@ def test_a_wrong_type_is_named(endpoint: str, row: BodyParameter) -> None:
     with pytest.raises(ApiError) as caught:
         check_parameters(body(endpoint) | {row.name: [[{"no": "type"}]]}, endpoint)
     assert (caught.value.status, str(caught.value.param).split("[")[0]) == (400, row.name)
+
+
+def test_one_call_at_most_without_tools_asks_for_nothing() -> None:
+    """Agents send it with every request."""
+    assert planned(CHAT, chat_body(parallel_tool_calls=False)) == planned(CHAT, chat_body())
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
@@ -120,9 +228,17 @@ def test_an_unknown_parameter_is_named(endpoint: str) -> None:
         (CHAT, {"top_logprobs": 3}, "top_logprobs"),
         (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         (CHAT, {"stream_options": {"include_usage": True}}, "stream_options"),
-        (CHAT, {"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        (CHAT, {"stream": True, "stream_options": {"obfuscate": True}}, "stream_options.obfuscate"),
+        (CHAT, {"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         (CHAT, {"tool_choice": "required"}, "tool_choice"),
-        (CHAT, {"parallel_tool_calls": False}, "parallel_tool_calls"),
+        (CHAT, {"top_logprobs": 0}, "top_logprobs"),
+        (CHAT, {"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
+        (CHAT, {"temperature": 2.1}, "temperature"),
+        (COMPLETIONS, {"temperature": 2.1}, "temperature"),
+        (CHAT, {"logit_bias": {"-1": 1}}, "logit_bias"),
+        (CHAT, {"reasoning_effort": "huge"}, "reasoning_effort"),
+        (CHAT, {"continue_final_message": True, "chat_template_kwargs": {"continue_final_message": False}},
+         "continue_final_message"),
         (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
         (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "response_format"),
         (CHAT, {"n": 0}, "n"),
@@ -169,6 +285,7 @@ def test_what_is_left_out_is_openai_s() -> None:
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.n) == (1.0, 1.0, None, 1)
     assert (sampling.seed, sampling.logprobs, request.stream, request.tools) == (None, None, False, ())
+    assert request.clamp_max_tokens, "max_tokens is an upper bound, the context another one"
 
 
 @pytest.mark.parametrize("top_k", [0, -1])

@@ -29,6 +29,22 @@ def test_with_a_key_everything_is_open(keys: Path) -> None:
         assert client.get("/v1/models", headers=WITH_KEY).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["x-api-key", "api-key", "Api-Key"])
+def test_a_key_may_come_in_the_headers_of_other_apis(keys: Path, name: str) -> None:
+    """Anthropic's and Azure's clients send it there; a wrong one is wrong there too."""
+    with shim_client(api_keys_file=keys) as client:
+        assert chat(client, **{name: SECRET}).status_code == 200
+        assert error(chat(client, **{name: SECRET + "x"}))[0] == 401
+        assert error(chat(client, **{name: ""}))[0] == 401
+
+
+def test_authorization_goes_before_other_headers(keys: Path) -> None:
+    """A client that sends both means the one that OpenAI's API has."""
+    with shim_client(api_keys_file=keys) as client:
+        assert chat(client, Authorization="Bearer wrong", **{"x-api-key": SECRET}).status_code == 401
+        assert chat(client, Authorization=f"Bearer {SECRET}", **{"x-api-key": "wrong"}).status_code == 200
+
+
 def test_what_needs_no_key(keys: Path) -> None:
     """Health, documents, the chat page, and metrics unless they were closed."""
     paths = ("/", "/health", "/docs", "/openapi.json", "/metrics")

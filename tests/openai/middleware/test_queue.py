@@ -97,3 +97,71 @@ def test_a_wait_queue_hands_slots_on_in_order() -> None:
         assert WaitQueue(0, 0).enter().done()
 
     asyncio.run(story())
+
+
+def test_a_request_counts_as_its_sequences() -> None:
+    """Two prompts times n = 2 take the four slots; the next waits, and is refused where it may not."""
+    triton = FakeTriton([], endless=True)
+    body = {"model": "qwen", "prompt": ["a", "b"], "n": 2}
+
+    async def story(app: Any) -> None:
+        first, second, third = Connection("/v1/completions", body), *(Connection(CHAT, chat_body()) for _ in range(2))
+        running = asyncio.create_task(ask(app, first))
+        await until(lambda: len(triton.asked) == 2)
+        waiting = asyncio.create_task(ask(app, second))
+        await asyncio.sleep(0.02)
+        assert len(triton.asked) == 2
+        await ask(app, third)
+        assert status(third) == 503
+        first.leave()
+        await running
+        await until(lambda: len(triton.asked) == 3)
+        second.leave()
+        await waiting
+
+    asyncio.run(with_app(ShimSettings(max_in_flight=4, max_queued=1), triton, story))
+
+
+def test_a_request_of_more_sequences_than_slots_runs_alone() -> None:
+    async def story() -> None:
+        queue = WaitQueue(2, 8)
+        small = queue.enter()
+        large, after = queue.enter(5), queue.enter()
+        assert (large.done(), after.done(), queue.length) == (False, False, 2)
+        queue.leave(small)
+        assert (large.done(), after.done(), queue.in_flight) == (True, False, 2)
+        queue.leave(large)
+        assert (after.done(), queue.in_flight) == (True, 1)
+        queue.leave(after)
+        assert queue.in_flight == 0
+
+    asyncio.run(story())
+
+
+def test_who_leaves_the_head_of_the_queue_lets_others_pass() -> None:
+    async def story() -> None:
+        queue = WaitQueue(3, 8)
+        running, large, small = queue.enter(2), queue.enter(3), queue.enter(1)
+        assert (large.done(), small.done()) == (False, False)
+        queue.leave(large)
+        assert (small.done(), queue.in_flight) == (True, 3)
+        queue.leave(running)
+        queue.leave(small)
+        assert queue.in_flight == 0
+
+    asyncio.run(story())
+
+
+def test_waiting_sequences_are_bounded_as_well() -> None:
+    async def story() -> None:
+        queue = WaitQueue(4, 4)
+        entries = [queue.enter(4), queue.enter(3)]
+        with pytest.raises(QueueFull):
+            queue.enter(2)
+        entries.append(queue.enter(1))
+        assert queue.full
+        for entry in entries:
+            queue.leave(entry)
+        assert not queue.full
+
+    asyncio.run(story())

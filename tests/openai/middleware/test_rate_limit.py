@@ -109,3 +109,18 @@ def test_a_bucket_fills_evenly_and_from_below_nothing() -> None:
 def test_durations_are_written_as_openai_does() -> None:
     """Milliseconds, seconds, minutes."""
     assert [duration(s) for s in (0, 0.02, 1.5, 59.94, 360)] == ["0ms", "20ms", "1.5s", "60s", "6m0s"]
+
+
+def test_a_request_of_several_sequences_counts_as_so_many(keys: Path) -> None:
+    """Against requests per minute and requests at once; more than a key may have at once is its caller's fault."""
+    with shim_client(requests_per_minute=8) as client:
+        three = client.post(CHAT, json=chat_body(n=3))
+        assert three.headers["x-ratelimit-remaining-requests"] == "5"
+        assert client.post("/v1/completions", json={"model": "qwen", "prompt": ["a", "b"], "n": 4}).status_code == 200
+        assert error(chat(client)) == (429, "requests", "rate_limit_exceeded")
+    with shim_client(api_keys_file=keys, concurrency=2) as client:
+        assert client.post(CHAT, json=chat_body(n=2), headers=WITH_KEY).status_code == 200
+        refused = client.post(CHAT, json=chat_body(n=3), headers=WITH_KEY)
+        assert error(refused) == (400, "invalid_request_error", "invalid_value")
+        assert "3 sequences; this key may have 2 at once" in refused.json()["error"]["message"]
+        assert client.post(CHAT, json=chat_body(n=2), headers=WITH_KEY).status_code == 200

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from qwen_triton.engines.process.client import read_counters
-from qwen_triton.engines.process.socket import engine_address
-from qwen_triton.errors import ConfigurationError
+from qwen_triton.engines.process.loads import EngineLoad, current_load, server_identity
+from qwen_triton.errors import ConfigurationError, EngineError
 from qwen_triton.tensors.contract import TENSORRT_LLM
 from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment, load_deployment
@@ -62,7 +62,14 @@ class LiveServer:
 
     def engine_counters(self) -> dict[str, Any]:
         """What the engine's process has counted since its start: `steps`, `tokens`, `running` … (engines.step)."""
-        return read_counters(engine_address(self.pid, TENSORRT_LLM))
+        return read_counters(self.engine_load().engine_socket)
+
+    def engine_load(self, model: str = TENSORRT_LLM) -> EngineLoad:
+        """The current load of an engine model. Raises EngineError where none is published."""
+        load = current_load(server_identity(self.pid), self.repository, model)
+        if load is None:
+            raise EngineError(f"no load of {model} is published")
+        return load
 
     def runs(self, sequences: int) -> bool:
         """Whether so many run in the engine and none waits for it."""

@@ -1,8 +1,9 @@
 """Messages between an engine's process and the models that use it: msgpack with a length (4 bytes, little endian).
 
-To the engine: add, cancel, counters, shutdown. From it: hello (facts), step (the new chunks of all this client's
-sequences), refused, expired (no slot within the queue timeout), counters. A chunk with nothing but token ids is
-[key, ids], any other one [key, ids, {field: value}].
+To the engine: add, cancel, counters, leave (end once the clients are done). From it: hello (facts, whether it leaves),
+step (the new chunks of all this client's sequences), refused, expired (no slot within the queue timeout), leaving (it
+ends when this client has disconnected), counters. A chunk with nothing but token ids is [key, ids], any other one
+[key, ids, {field: value}].
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Event loop of an engine's process: one thread serves all clients' sockets and steps the engine.
 
 Knows no text and no Triton. A client that does not read never blocks the engine: its bytes wait in a buffer. The
-sequences of a client that disconnects are cancelled, and so is one that has no slot by its queue timeout. The process
-ends with its owner (tritonserver).
+sequences of a client that disconnects are cancelled, and so is one that has no slot by its queue timeout.
+
+The process ends with tritonserver. When its model is unloaded, or the model's process ends, it leaves: it tells its
+clients, which send new requests to another engine from then on and disconnect once their sequences are done, and ends
+when none is left. What a client sent before it knew is served as well, so that a reload fails no request.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +26,9 @@ from .messages import MessageReader, decode_request, encode_chunk, encode_messag
 from .socket import listen, same_user
 
 _READ = 1 << 18
+_LINGER_S = 5.0
+"""Without a sequence for so long, a leaving engine ends although clients are connected."""
+_LOOK_S = 0.5
 
 
 class _Client:
@@ -34,36 +42,67 @@ class _Client:
 
 
 class EngineServer:
-    """Serves one engine to any number of local clients until it is stopped or the process `owner_pid` ends.
+    """Serves one engine to any number of local clients until it is stopped, has left, or the process `server_pid` ends.
 
-    Raises OSError where another process listens at `address`.
+    It leaves when asked, and when the process `model_pid` ends; `on_leave` is called at the beginning of that. Raises
+    OSError where `address` is in no folder.
     """
 
-    def __init__(self, engine: StepEngine, address: str, owner_pid: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: StepEngine,
+        address: str,
+        server_pid: int | None = None,
+        model_pid: int | None = None,
+        on_leave: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
+        self._on_leave = on_leave
+        self.is_orphan = False
+        """Whether a process that should have ended this one has ended itself."""
         self._selector = selectors.DefaultSelector()
         self._listener = listen(address)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._owners: dict[Key, tuple[_Client, int]] = {}
         self._deadlines = Deadlines(engine.waits)
+        self._clients: set[_Client] = set()
         self._next_key = 0
-        self._stopping = False
-        if owner_pid is not None:
-            self._watch(owner_pid)
+        self._stopping = self._leaving = False
+        self._idle_since: float | None = None
+        if server_pid is not None:
+            self._watch(server_pid, self.stop)
+        if model_pid is not None:
+            self._watch(model_pid, self.leave)
 
-    def _watch(self, owner_pid: int) -> None:
+    def _watch(self, pid: int, on_end: Callable[[], None]) -> None:
+        def ended(_mask: int) -> None:
+            self._selector.unregister(descriptor)
+            self.is_orphan = True
+            on_end()
+
         try:
-            self._selector.register(os.pidfd_open(owner_pid), selectors.EVENT_READ, lambda _: self.stop())
+            descriptor = os.pidfd_open(pid)
         except ProcessLookupError:  # gone while the engine was loading
-            self.stop()
+            self.is_orphan = True
+            on_end()
+            return
+        self._selector.register(descriptor, selectors.EVENT_READ, ended)
 
     def stop(self) -> None:
         """Ends `run` after the step under way."""
         self._stopping = True
 
+    def leave(self) -> None:
+        """Ends `run` once no client is left, or none has a sequence for 5 s. For the thread of `run`."""
+        if not self._leaving:
+            self._leaving = True
+            self._on_leave()
+            for client in list(self._clients):
+                self._send(client, encode_message("leaving"))
+
     def run(self) -> None:
         """Serves until stopped, then closes the engine."""
-        while not self._stopping:
+        while not (self._stopping or self._has_left()):
             for key, mask in self._selector.select(self._wait_s()):
                 key.data(mask)
             self._expire()
@@ -73,8 +112,18 @@ class EngineServer:
         self._engine.close()
 
     def _wait_s(self) -> float | None:
-        waits = (self._engine.wait_s(), self._deadlines.wait_s())
+        waits = (self._engine.wait_s(), self._deadlines.wait_s(), _LOOK_S if self._leaving else None)
         return min((wait for wait in waits if wait is not None), default=None)
+
+    def _has_left(self) -> bool:
+        if not self._leaving:
+            return False
+        if self._owners:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+        idle = self._idle_since is not None and time.monotonic() - self._idle_since > _LINGER_S
+        return idle or not self._clients
 
     def _expire(self) -> None:
         """Cancels sequences whose queue timeout is over, before the next step could give them a slot."""
@@ -91,12 +140,13 @@ class EngineServer:
         peer.setblocking(False)
         client = _Client(peer)
         self._selector.register(peer, selectors.EVENT_READ, lambda mask: self._serve(client, mask))
-        self._send(client, encode_message("hello", asdict(self._engine.info)))
+        self._clients.add(client)
+        self._send(client, encode_message("hello", asdict(self._engine.info), self._leaving))
 
     def _serve(self, client: _Client, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
             self._send(client, b"")
-        if mask & selectors.EVENT_READ:
+        if mask & selectors.EVENT_READ and client in self._clients:
             self._read(client)
 
     def _read(self, client: _Client) -> None:
@@ -110,7 +160,8 @@ class EngineServer:
             self._drop(client)
             return
         for message in client.reader.feed(data):
-            self._handle(client, *message)
+            if client in self._clients:
+                self._handle(client, *message)
 
     def _handle(self, client: _Client, kind: str, *parts: Any) -> None:
         if kind == "add":
@@ -119,8 +170,8 @@ class EngineServer:
             self._cancel(client, *parts)
         elif kind == "counters":
             self._send(client, encode_message("counters", asdict(self._engine.counters)))
-        elif kind == "shutdown":
-            self.stop()
+        elif kind == "leave":
+            self.leave()
 
     def _add(self, client: _Client, name: int, data: dict[str, Any]) -> None:
         self._next_key += 1
@@ -156,6 +207,8 @@ class EngineServer:
             self._send(client, encode_message("step", items))
 
     def _send(self, client: _Client, data: bytes) -> None:
+        if client not in self._clients:
+            return
         client.unsent += data
         try:
             sent = client.peer.send(client.unsent)
@@ -166,13 +219,16 @@ class EngineServer:
             return
         del client.unsent[:sent]
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        entry = self._selector.get_map().get(client.peer)
-        if entry is not None and entry.events != wanted:
+        entry = self._selector.get_key(client.peer)
+        if entry.events != wanted:
             self._selector.modify(client.peer, wanted, entry.data)
 
     def _drop(self, client: _Client) -> None:
+        """Forgets a client; a second time, as where both sending and reading fail, nothing happens."""
+        if client not in self._clients:
+            return
+        self._clients.discard(client)
         for name in list(client.keys):
             self._cancel(client, name)
-        if client.peer in self._selector.get_map():
-            self._selector.unregister(client.peer)
+        self._selector.unregister(client.peer)
         client.peer.close()

@@ -1,5 +1,6 @@
-"""Sockets between models and an engine's process: addresses, listening, the peer's user, waking a thread in select().
+"""Sockets between models and an engine's process: listening, connecting, the peer's user, waking a thread in select().
 
+Addresses are files in a load's private folder (`loads.py`). Each end asks the kernel for the other's user all the same.
 Knows no messages.
 """
 
@@ -14,13 +15,17 @@ _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 
 
 def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A listening socket at an abstract Unix address («\\0name»): it leaves no file and dies with the process.
+    """A listening socket at the file `address`, which replaces one that an earlier process left there.
 
-    Raises OSError where another socket has the address.
+    An address that begins with a zero is abstract: it has no file, and no permissions either. Raises OSError where the
+    folder does not exist, or another socket has the abstract address.
     """
     listener = socket.socket(socket.AF_UNIX, kind)
     try:
-        listener.bind("\0" + address)
+        if not address.startswith("\0"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address)
+        listener.bind(address)
     except OSError:
         listener.close()
         raise
@@ -29,19 +34,27 @@ def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket
     return listener
 
 
-def same_user(peer: socket.socket) -> bool:
-    """Whether the peer runs as this process's user. Asks the kernel, because abstract addresses have no permissions."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return bool(_PEER.unpack(credentials)[1] == os.getuid())
+def connect_to(address: str, timeout_s: float, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A socket connected to the file `address`, whose calls may each take `timeout_s` seconds.
 
-
-def engine_address(server_pid: int, model: str) -> str:
-    """Address of the engine of `model`: all models of a server can compute it, so nothing has to be configured.
-
-    Includes the namespace of process ids, because containers on the host's network share abstract addresses.
+    Raises OSError when nothing listens there; PermissionError when a process of another user does.
     """
-    namespace = os.stat("/proc/self/ns/pid").st_ino
-    return f"qwen-triton/{namespace}/{server_pid}/{model}"
+    peer = socket.socket(socket.AF_UNIX, kind)
+    try:
+        peer.settimeout(timeout_s)
+        peer.connect(address)
+        if not same_user(peer):
+            raise PermissionError(f"a process of another user listens at {address!r}")
+    except BaseException:
+        peer.close()
+        raise
+    return peer
+
+
+def same_user(peer: socket.socket) -> bool:
+    """Whether the peer runs as this process's user. The kernel says so, whatever the peer may say."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return bool(_PEER.unpack(credentials)[1] == os.geteuid())
 
 
 class Waker:

@@ -1,7 +1,4 @@
-"""Supervisor of an engine's process: starts it, waits until it serves, and restarts it when it ends unasked.
-
-A process that already serves at the address, left by a model that died, is used instead of starting a second one.
-"""
+"""Supervisor of an engine's process: starts it, waits until it serves, and restarts it when it ends unasked."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -19,14 +17,17 @@ from ..engine import EngineInfo
 from ..kinds import ENGINES
 from .client import connect
 from .interpreter import find_interpreter
+from .loads import OwnLoad
 from .messages import encode_message
 
 _POLL_S = 0.05
+_ASK_S = 2.0
+"""Between two questions whether an engine that is to end still answers."""
 _log = logging.getLogger(__name__)
 
 
 class EngineSupervisor:
-    """Keeps one engine's process alive until `stop()`. `load_s`: seconds that loading the engine may take.
+    """Keeps one engine's process alive until `stop()`, at the socket of `own`. `load_s`: seconds that loading may take.
 
     An engine that ends within `stable_s` seconds of its start is restarted after pauses that grow up to `backoff_s`.
     """
@@ -34,8 +35,8 @@ class EngineSupervisor:
     def __init__(
         self,
         options: dict[str, Any],
-        address: str,
-        owner_pid: int,
+        own: OwnLoad,
+        server_pid: int,
         *,
         load_s: float = 600.0,
         stable_s: float = 10.0,
@@ -46,38 +47,65 @@ class EngineSupervisor:
             options.get("python"), kind.library if kind else "", kind.environment if kind else ""
         )
         self._command = [
-            *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--address", address),
-            *("--owner-pid", str(owner_pid), "--options", "-"),
+            *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--folder", str(own.folder)),
+            *("--server-pid", str(server_pid), "--model-pid", str(os.getpid()), "--options", "-"),
         ]
         self._options = json.dumps(options).encode()
-        self._address = address
+        self._own = own
+        self._address = own.load.engine_socket
         self._load_s, self._stable_s, self._backoff_s = load_s, stable_s, backoff_s
+        self._starting = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher = threading.Thread(target=self._watch, name="engine-supervisor", daemon=True)
 
     def start(self) -> EngineInfo:
-        """Returns the engine's facts once it serves. Raises EngineError when it ends or does not serve within `load_s`."""
-        info = self._running_info()
-        if info is None:
+        """Returns the engine's facts once it serves.
+
+        Raises EngineError, with the engine's own words, when it ends or does not serve within `load_s`.
+        """
+        try:
             self._spawn()
             info = self._wait_ready()
+        except EngineError:
+            self.kill()
+            raise
         self._watcher.start()
         return info
 
-    def stop(self, grace_s: float = 5.0) -> None:
-        """Ends the engine's process: asks it to, and kills it after `grace_s` seconds."""
-        self._stopping.set()
+    def stop(self, unanswered_s: float = 60.0) -> None:
+        """Asks the engine's process to end, and returns when it has: it finishes the sequences that it has.
+
+        It is killed when it does not answer for `unanswered_s` seconds.
+        """
+        with self._starting:
+            self._stopping.set()
+        if self._process is None:
+            return
+        self._tell("leave")
+        answered = time.monotonic()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ASK_S)
+                return
+            if self._running_info() is not None:
+                answered = time.monotonic()
+            elif time.monotonic() - answered > unanswered_s:
+                self.kill()
+
+    def kill(self) -> None:
+        """Ends the engine's process at once."""
+        with self._starting:
+            self._stopping.set()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _tell(self, message: str) -> None:
         with contextlib.suppress(OSError):
             peer, _, _ = connect(self._address)
             with contextlib.closing(peer):
-                peer.sendall(encode_message("shutdown"))
-        if self._process is not None:
-            try:
-                self._process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                peer.sendall(encode_message(message))
 
     def _running_info(self) -> EngineInfo | None:
         with contextlib.suppress(OSError):
@@ -88,10 +116,13 @@ class EngineSupervisor:
 
     def _spawn(self) -> None:
         """The options go through stdin: a command line has a bounded length, and every user of the machine may read it."""
-        with open(os.memfd_create("qwen-triton engine options"), "w+b") as options:
+        with self._starting, open(os.memfd_create("qwen-triton engine options"), "w+b") as options:
             options.write(self._options)
             options.seek(0)
-            self._process = subprocess.Popen(self._command, stdin=options, env=self._interpreter.environment)
+            if not self._stopping.is_set():
+                self._process = subprocess.Popen(
+                    self._command, stdin=options, env=self._interpreter.environment, pass_fds=(self._own.lock,)
+                )
 
     def _wait_ready(self) -> EngineInfo:
         deadline = time.monotonic() + self._load_s
@@ -99,10 +130,9 @@ class EngineSupervisor:
             info = self._running_info()
             if info is not None:
                 return info
-            if self._process is not None and self._process.poll() is not None:
-                raise EngineError(
-                    f"the engine's process ended with code {self._process.returncode}; its lines above say why"
-                )
+            code = self._process.poll() if self._process is not None else None
+            if code is not None:
+                raise EngineError(f"the engine did not start: {self._own.failure() or _end_in_words(code)}")
             if time.monotonic() > deadline:
                 raise EngineError(f"the engine was not ready after {self._load_s:.0f} s")
             time.sleep(_POLL_S)
@@ -126,10 +156,12 @@ class EngineSupervisor:
                 _log.error("%s", error)
 
     def _wait_for_end(self) -> None:
-        """Returns when the engine has ended: by its exit code where this process started it, else by its address."""
-        if self._process is not None:
-            while self._process.poll() is None and not self._stopping.is_set():
-                self._stopping.wait(_POLL_S)
-            return
-        while self._running_info() is not None and not self._stopping.is_set():
-            self._stopping.wait(1.0)
+        while self._process is not None and self._process.poll() is None and not self._stopping.is_set():
+            self._stopping.wait(_POLL_S)
+
+
+def _end_in_words(code: int) -> str:
+    """What the exit code of a process without last words says."""
+    if code == -signal.SIGKILL:
+        return "its process was killed; a kernel that is out of memory does that"
+    return f"its process ended with code {code}; its lines in the server's log say why"

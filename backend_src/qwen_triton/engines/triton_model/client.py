@@ -129,8 +129,12 @@ class ModelClient:
                 self._read(ready, receiver)
             elif ready is self._waker:
                 self._waker.clear()
-            else:
+            elif not self._replaced():
                 self._drop_all("its process has ended")
+
+    def _replaced(self) -> bool:
+        with self._lock:
+            return self._processes is not None and self._processes.replaced()
 
     def _encode(self, key: int, request: EngineRequest, sequence: ModelSequence) -> bytes:
         streaming = self._facts.decoupled and request.sampling.beam_width == 1

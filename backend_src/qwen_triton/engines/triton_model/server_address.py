@@ -5,7 +5,7 @@ Knows tritonserver's flags; opens no connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +44,21 @@ def grpc_address(server_pid: int) -> GrpcAddress:
 
     Raises ConfigurationError, with the remedy, for a server whose gRPC a model cannot reach.
     """
-    process = Path(f"/proc/{server_pid}")
-    words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
-    return read_command_line(words, (process / "cwd").readlink())
+    return read_command_line(_words(server_pid), Path(f"/proc/{server_pid}/cwd").readlink())
+
+
+def server_flags(server_pid: int) -> dict[str, str]:
+    """The flags of the tritonserver process `server_pid`; of one given twice the last, which tritonserver takes."""
+    return dict(_flags(_words(server_pid)[1:]))
+
+
+def is_set(flags: Mapping[str, str], name: str) -> bool:
+    """Whether a flag that is off by default is on."""
+    return _is_true(flags.get(name, "false"))
+
+
+def _words(server_pid: int) -> list[str]:
+    return Path(f"/proc/{server_pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
 
 
 def read_command_line(words: Sequence[str], folder: Path = Path()) -> GrpcAddress:

@@ -1,0 +1,189 @@
+"""Loads of engine models: a private folder for the sockets of each, and which load of a model is current.
+
+A load is one life of an engine model between Triton's load and unload; while a model is reloaded there are two. Each has
+a folder of its own with a random name, which no other user can have made first or can look into. It is in /dev/shm,
+where Triton's Python backend must be able to write in any case, so it works in a read-only container, and its name is
+short enough for a socket's address. The folder holds
+
+    engine     socket of the engine's process
+    acks       socket of the model for acknowledgements
+    facts      which model of which server this is; present while new requests may go there
+    failure    why the engine's process did not start
+
+Nothing has to be configured: a model finds the loads of its own server by their facts. A lock on the folder lasts as
+long as the model's or the engine's process; a folder without one was left by a crash and is removed by the next load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_BASE = Path("/dev/shm")
+_PREFIX = "qwen_triton_load_"
+_NUMBER_BITS = 31
+_UNLOCKED_S = 10.0
+"""A folder without a lock is a leftover from this age on: a new one has none for a moment."""
+FRESH_S = 0.2
+"""Seconds between two looks for the current load; a superseded one serves far longer than that."""
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """One load of an engine model. `server`: `server_identity` of its tritonserver; `since_ns`: when it was published.
+
+    `number`: random, below 2**31; names the load in the tags of its chunks.
+    """
+
+    server: str
+    repository: str
+    model: str
+    version: int
+    number: int
+    since_ns: int
+    folder: str
+
+    @property
+    def engine_socket(self) -> str:
+        return f"{self.folder}/engine"
+
+    @property
+    def acks_socket(self) -> str:
+        return f"{self.folder}/acks"
+
+
+class OwnLoad:
+    """The load that this process serves: makes its folder, and publishes, withdraws and removes it."""
+
+    def __init__(self, server: str, repository: Path, model: str, version: int) -> None:
+        remove_leftovers()
+        self.folder = _BASE / f"{_PREFIX}{secrets.token_hex(12)}"
+        self.folder.mkdir(mode=0o700)
+        self.lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        """Descriptor of the folder's lock; a child process that inherits it keeps the lock."""
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        number = secrets.randbits(_NUMBER_BITS)
+        self.load = EngineLoad(server, _resolved(repository), model, version, number, 0, str(self.folder))
+
+    def publish(self) -> None:
+        """From here on other models of the server find the load."""
+        facts = asdict(self.load) | {"since_ns": time.monotonic_ns()}
+        hidden = self.folder / ".facts"
+        hidden.write_text(json.dumps(facts), encoding="utf-8")
+        hidden.rename(self.folder / "facts")
+
+    def withdraw(self) -> None:
+        """From here on other models do not find it; those that are connected stay connected."""
+        withdraw_load(self.folder)
+
+    def failure(self) -> str:
+        """Why the engine's process did not start, in its own words; empty where it said nothing."""
+        with contextlib.suppress(OSError):
+            return (self.folder / "failure").read_text(encoding="utf-8")
+        return ""
+
+    def remove(self) -> None:
+        """Removes the folder. Nothing can be reached in it from here on."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.lock)
+
+
+def withdraw_load(folder: Path) -> None:
+    """Makes the load of this folder one that nobody finds."""
+    (folder / "facts").unlink(missing_ok=True)
+
+
+def server_identity(pid: int) -> str:
+    """Names one life of the server process `pid`, also among containers that share /dev/shm."""
+    status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    started = status.rpartition(")")[2].split()[19]
+    return f"{os.stat('/proc/self/ns/pid').st_ino}:{pid}:{started}"
+
+
+def find_loads(server: str) -> list[EngineLoad]:
+    """The published loads of this server, of all its engine models."""
+    found = []
+    for folder in _own_folders():
+        with contextlib.suppress(OSError, ValueError, TypeError):  # not published, or removed meanwhile
+            load = EngineLoad(**json.loads((folder / "facts").read_text(encoding="utf-8")))
+            if load.server == server and load.folder == str(folder):
+                found.append(load)
+    return found
+
+
+def current_load(server: str, repository: Path, model: str) -> EngineLoad | None:
+    """The load to which new requests for `model` of `repository` go: of the highest version, the latest.
+
+    Where the repository has no such model, that of the server's only other repository which has one.
+    """
+    loads = [load for load in find_loads(server) if load.model == model]
+    own = [load for load in loads if load.repository == _resolved(repository)]
+    if not own and not (repository / model).exists() and len({load.repository for load in loads}) == 1:
+        own = loads
+    return max(own, key=lambda load: (load.version, load.since_ns), default=None)
+
+
+def engine_locator(server: str, repository: Path, model: str) -> Callable[[], str | None]:
+    """A function that says where the current engine of a model listens; None where there is none.
+
+    It looks at most five times a second, so that it may be called for each request.
+    """
+    looked_at, found = -FRESH_S, ""
+
+    def locate() -> str | None:
+        nonlocal looked_at, found
+        now = time.monotonic()
+        if now - looked_at >= FRESH_S:
+            load = current_load(server, repository, model)
+            looked_at, found = now, load.engine_socket if load else ""
+        return found or None
+
+    return locate
+
+
+def remove_leftovers() -> None:
+    """Removes folders of loads whose processes were all killed."""
+    for folder in _own_folders():
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _UNLOCKED_S and not _is_locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_locked(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _own_folders() -> Iterator[Path]:
+    """Folders of loads that belong to this user and are closed to all others."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(_BASE)):
+            if entry.name.startswith(_PREFIX) and _is_private(entry):
+                yield Path(entry.path)
+
+
+def _is_private(entry: os.DirEntry[str]) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:  # removed meanwhile
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def _resolved(repository: Path) -> str:
+    return os.path.realpath(repository)

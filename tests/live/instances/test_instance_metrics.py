@@ -1,0 +1,90 @@
+"""Three instances of the BLS: each with its own labels, their sum right, and callers that leave reach the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from tests.support.live.client import generate
+from tests.support.live.crowd import Grpc, Heard, Http, together
+from tests.support.live.metric_lines import metrics, total
+from tests.support.live.repository_control import EXPLICIT, OPEN, control, has_one_engine, touch
+from tests.support.live.servers import LiveServer, serving
+from tests.support.live.waiting import becomes
+
+pytestmark = pytest.mark.live
+INSTANCES = {f"{BLS}_0_{number}" for number in range(3)}
+
+
+@pytest.fixture(scope="module")
+def server(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    deployment = {
+        "model": str(qwen25_folder),
+        "engine": {"kind": "replay", "step_ms": 10.0, "slots": 4},
+        "repository": {"bls_instance_count": 3},
+        "server": OPEN,
+    }
+    with serving(deployment, tmp_path_factory.mktemp("three"), flags=EXPLICIT) as started:
+        yield started
+
+
+def test_requests_in_flight_are_the_sum_of_all_instances(server: LiveServer) -> None:
+    """Nine long answers on four slots: four run, five wait, nine are in flight; then none."""
+    inputs = {"text_input": "and on " * 400, "max_tokens": 250, "stream": True, "ignore_eos": True}
+    crowd = Thread(target=together, args=([Grpc(server, BLS, inputs)] * 9,))
+    crowd.start()
+
+    def seen() -> tuple[float, ...]:
+        states = [total(server, f"requests_{state}", TENSORRT_LLM) for state in ("running", "waiting")]
+        return (*states, total(server, "requests_in_flight", BLS))
+
+    assert becomes(lambda: seen() == (4, 5, 9), 5), seen()
+    found = metrics(server, "requests_in_flight")
+    assert {m.labels["model_instance"] for m in found if m.labels["model"] == BLS} == INSTANCES
+    assert {m.labels["version"] for m in found} == {"1"}
+    crowd.join()
+    assert becomes(lambda: seen() == (0, 0, 0), 5), seen()
+    assert total(server, "requests_finished_total", BLS) == 9
+    assert total(server, "output_tokens_total", BLS) == 9 * 250
+
+
+@pytest.mark.parametrize("kind", [Grpc, Http])
+def test_callers_of_each_instance_that_leave_free_their_slots(
+    server: LiveServer, kind: type[Grpc] | type[Http]
+) -> None:
+    heard = together([kind(server, BLS, {"text_input": "and on " * 400, "stream": True}, leaves_after=2)] * 4)
+    assert all(h.left for h in heard)
+    assert becomes(server.is_free, 2)
+
+
+def test_a_stop_request_ends_the_request_of_its_id_and_no_other(server: LiveServer) -> None:
+    """Of the ensemble, beside requests of the same kind that go on."""
+    inputs = {"text_input": "one two three " * 20, "max_tokens": 60, "stream": True}
+    callers = [Grpc(server, ENSEMBLE, inputs, "stays", stops=False), Grpc(server, BLS, inputs, "gone")]
+    gone = Grpc(server, ENSEMBLE, inputs, "gone", leaves_after=2, stops=True)
+    stayed, other, stopped = together([*callers, gone])
+    assert [stayed.finish, other.finish, stopped.finish] == ["length", "length", "cancelled"]
+    assert stayed.text == other.text
+    assert stopped.is_beginning_of(stayed.text)
+
+
+def test_a_reload_leaves_no_gauge_behind(server: LiveServer) -> None:
+    """Old and new instance share their labels while both are there; what the old one added goes with it."""
+    heard: list[Heard] = []
+    inputs = {"text_input": "one two three four five " * 60, "max_tokens": 250, "stream": True}
+    crowd = Thread(target=lambda: heard.extend(together([Grpc(server, BLS, inputs)] * 3)))
+    crowd.start()
+    assert becomes(lambda: total(server, "requests_in_flight", BLS) == 3, 5)
+    for model in (BLS, TENSORRT_LLM):
+        touch(server, model)
+        assert control(server, model, "load") == ""
+    assert generate(server, BLS, text_input="hello", max_tokens=2)["text_output"] == "hello"
+    crowd.join()
+    assert all(not h.error for h in heard)
+    assert has_one_engine(server)
+    for family, model in (("requests_in_flight", BLS), ("requests_running", TENSORRT_LLM)):
+        assert becomes(lambda: total(server, family, model) == 0, 5)  # noqa: B023  asked in this round
