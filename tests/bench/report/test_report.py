@@ -252,7 +252,8 @@ def test_a_browser_draws_every_chart_and_it_fits_a_phone(width: int, tmp_path: P
 
 _SECOND_COLUMN = """<script>onload = () => {
   const cells = [...document.querySelectorAll('tr')].filter(r => r.cells.length > 2).map(r => r.cells[2]);
-  document.body.dataset.probe = Math.max(...cells.map(c => c.getBoundingClientRect().right));
+  const over = [...document.querySelectorAll('td')].filter(c => c.scrollWidth > c.clientWidth + 1);
+  document.body.dataset.probe = [Math.max(...cells.map(c => c.getBoundingClientRect().right)), over.length];
 }</script>"""
 
 
@@ -262,9 +263,10 @@ def test_a_long_path_wraps_and_leaves_the_second_run_in_view(tmp_path: Path) -> 
     text = page(tmp_path, result("one", 4, deployment=long), result("two", 4, deployment=long.replace("one", "two")))
     (tmp_path / "probed.html").write_text(text.replace("</body>", f"{_SECOND_COLUMN}</body>"), encoding="utf-8")
     dom, _ = dump_dom(tmp_path / "probed.html", 1200)
-    found = re.search(r'data-probe="([\d.]+)"', dom)
+    found = re.search(r'data-probe="([\d.]+),(\d+)"', dom)
     assert found, dom[-500:]
     assert float(found[1]) <= 1200
+    assert found[2] == "0"
 
 
 def test_a_browser_s_errors_would_be_seen(tmp_path: Path) -> None:
