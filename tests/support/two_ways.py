@@ -171,6 +171,7 @@ class TwoWays:
             stop=StopConditions(asked.stop, include_in_output=asked.stop_in_output),
             stream=stream,
             count_pieces=asked.each,
+            echo=not self._chat,
             parallel_tool_calls=asked.parallel,
             tools=({"type": "function"},) if asked.tools else (),
             template_options={ANSWER_PREFIX: asked.begun} if asked.begun else {},
@@ -179,7 +180,7 @@ class TwoWays:
         special = {**self._tokenizer.special_tokens, THINK: self._tokenizer.encode(THINK, control_tokens=True)[0]}
         opening = [special[THINK]] if asked.opened and not asked.begun else []
         prompt = EngineRequest((special[IM_START], *opening), sampling, end_ids=(special[IM_END],))
-        encoder = TextEncoder([request], self._tokenizer, skip_special_tokens=True, echo=not self._chat)
+        encoder = TextEncoder([request], self._tokenizer, skip_special_tokens=True, echo=False)
         return encoder, [encoder.open(0, prompt, index) for index in range(len(asked.texts))]
 
     def _chunks(self, asked: Asked, draw: random.Random) -> Iterator[tuple[TokenChunk, int]]:
