@@ -13,13 +13,16 @@ BAKE ?= deploy/image/nothing-baked
 # deployment's ports. They have no default here, because a default would override the deployment too.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check demo-model eval-demo image test-image clean
+.PHONY: help serve vllm test check demo-model eval-demo image test-image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/serve ## set up and serve DEPLOYMENT (the demo checkpoint on the CPU) until Ctrl-C
 	@exec $(BIN)/qwen-triton serve $(DEPLOYMENT)
+
+vllm: ## install vLLM for GPUs into .venv-vllm, for deployments/vllm.yaml (several GB, CUDA 13, Python 3.11 or newer)
+	scripts/make_vllm.sh $(PYTHON) .venv-vllm
 
 test: $(VENV)/dev ## set up and run all tests, including live ones on a real tritonserver; PYTEST_ARGS=…
 	@scripts/install_browser.sh || echo 'going on; the tests of pages will fail'
