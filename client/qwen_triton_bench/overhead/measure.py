@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..options import MODES
+from ..options import add_mode_options
 from ..plan import make_plan
 from ..run.arrivals import Closed
 from ..run.load import Bounds, Load
@@ -82,28 +82,17 @@ def measure(server: MeasuredServer, via: str, work: Work, repository: str, step_
 def _arguments(server: MeasuredServer, via: str, work: Work) -> argparse.Namespace:
     """The load as a command line of `qwen-triton bench` would have it."""
     openai = via == "openai"
-    return argparse.Namespace(
-        mode=via,
-        url=server.openai if openai else server.triton.url(work.protocol),
-        protocol=work.protocol,
-        model=None if openai else MODES[via][0],
-        endpoint="chat",
-        api_key="",
-        stream=None,
-        tokenizer_dir=None,
-        triton_url=server.triton.grpc,
-        workload="token-norm-dist",
-        num_requests=min(64, work.concurrency),
-        duration=None,
-        trace=None,
-        concurrency=work.concurrency,
-        request_rate=-1,
-        silence=_SILENCE_S,
-        seed=0,
-        max_input_len=work.input_tokens,
-        max_output_len=work.output_tokens,
-        input_mean=work.input_tokens,
-        input_stdev=0,
-        output_mean=work.output_tokens,
-        output_stdev=0,
-    )
+    url = server.openai if openai else server.triton.url(work.protocol)
+    parser = argparse.ArgumentParser()
+    add_mode_options(parser, via)
+    line = [
+        *("--url", url, "--num-requests", str(min(64, work.concurrency)), "-c", str(work.concurrency)),
+        *("--silence", str(_SILENCE_S), "--seed", "0"),
+        *("--max-input-len", str(work.input_tokens)),
+        *(("--endpoint", "chat", "--triton-url", server.triton.grpc) if openai else ("-i", work.protocol)),
+        *("token-norm-dist", "--input-mean", str(work.input_tokens), "--input-stdev", "0"),
+        *("--output-mean", str(work.output_tokens), "--output-stdev", "0"),
+    ]
+    arguments = parser.parse_args(line)
+    arguments.mode = via
+    return arguments

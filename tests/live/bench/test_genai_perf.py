@@ -75,7 +75,9 @@ def test_the_blogs_line_of_genai_perf(
     figures: dict[str, Any] = json.loads(exported.read_text())
     assert 190 <= figures["input_sequence_length"]["avg"] <= 201
     assert 99 <= figures["output_sequence_length"]["avg"] <= 101
-    assert figures["request_latency"]["min"] > 100 * 5
+    assert (
+        figures["request_latency"]["min"] > 0.98 * 99 * 5
+    )  # from the first token to the last there are 99 steps of 5 ms
     assert figures["output_token_throughput"]["avg"] > 0
     if streaming:
         assert 0 < figures["time_to_first_token"]["avg"] < figures["request_latency"]["avg"]
