@@ -62,6 +62,7 @@ class Repository(Section):
     max_queue_delay_microseconds: CountOrNone = 0
     preprocessing_instances: Count = 1
     postprocessing_instances: Count = 1
+    bls_instances: Count = 1
 
 
 TritonPort = Literal["http", "grpc", "metrics"]

@@ -25,7 +25,7 @@ def server(qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     deployment = {
         "model": str(qwen25_folder),
         "engine": {"kind": "replay", "step_ms": 10.0, "slots": 4},
-        "repository": {"bls_instance_count": 3},
+        "repository": {"bls_instances": 3},
         "server": OPEN,
     }
     with serving(deployment, tmp_path_factory.mktemp("three"), flags=EXPLICIT) as started:

@@ -43,7 +43,8 @@ def kill_engine(server: LiveServer, running: int) -> None:
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_caller_by_http_reads_503(server: LiveServer, model: str, stream: bool) -> None:
+def test_a_caller_by_http_reads_the_words(server: LiveServer, model: str, stream: bool) -> None:
+    """Triton's generate answers every error of a model with 400."""
     refusals: list[Refused] = []
 
     def ask() -> None:
@@ -55,7 +56,7 @@ def test_a_caller_by_http_reads_503(server: LiveServer, model: str, stream: bool
     caller.start()
     kill_engine(server, 1)
     caller.join(10)
-    assert [(str(r), r.status) for r in refusals] == [(WORDS, 503)]
+    assert [(str(r), r.status) for r in refusals] == [(WORDS, 400)]
 
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])
