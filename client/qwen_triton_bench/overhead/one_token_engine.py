@@ -97,9 +97,8 @@ class TritonPythonModel:
         elif "stop" in arrays and arrays["stop"].all():
             with emitter.lock:
                 stopped = emitter.running.pop(name, None)
-            if stopped is not None:
-                stopped.sender.send(flags=FINAL)
-            sender.send(flags=FINAL)
+            for ended in (sender,) if stopped is None else (stopped.sender, sender):
+                ended.send(pb.InferenceResponse([]), flags=FINAL)  # a model that is not decoupled must send a response
         else:
             with emitter.lock:
                 emitter.running[name] = _read(sender, arrays)

@@ -35,9 +35,14 @@ class StandIn:
 
 @contextmanager
 def serving_standin(
-    model: Path, folder: Path, step_ms: float, decoupled: bool = True, flags: Sequence[str] = ()
+    model: Path,
+    folder: Path,
+    step_ms: float,
+    decoupled: bool = True,
+    flags: Sequence[str] = (),
+    cannot_unload: str = "",
 ) -> Iterator[StandIn]:
-    """A server with the stand-in as its engine model; `flags` are given to tritonserver as well."""
+    """A server with the stand-in as its engine model; `flags` and `cannot_unload` as for `serving`."""
     counters = folder / "running"
     counters.write_text("0")
 
@@ -46,5 +51,5 @@ def serving_standin(
         set_parameters(repository / BLS, engine_door="grpc")
 
     deployment = {"model": str(model), "engine": {"kind": "replay"}, "repository": {"decoupled": decoupled}}
-    with serving(deployment, folder, change, flags) as server:
+    with serving(deployment, folder, change, flags, cannot_unload) as server:
         yield StandIn(server, counters)
