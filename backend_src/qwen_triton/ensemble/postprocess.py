@@ -23,9 +23,10 @@ _MOST_KEPT = 65_536
 
 
 class Postprocessor:
-    """Decodes chunks. `skip_special_tokens`: control tokens have no text."""
+    """Decodes chunks, the first as fast as all others. `skip_special_tokens`: control tokens have no text."""
 
     def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
+        tokenizer.prepare_decoding(skip_special_tokens)
         self._tokenizer = tokenizer
         self._skip = skip_special_tokens
         self._incomplete: OrderedDict[tuple[str, int, int], tuple[float, bytes]] = OrderedDict()

@@ -107,6 +107,10 @@ class Tokenizer:
         known = [i for i in token_ids if i >= 0]
         return str(self._backend.decode(known, skip_special_tokens=skip_special_tokens))
 
+    def prepare_decoding(self, skip_special_tokens: bool = True) -> None:
+        """Builds the tables of token texts, which takes some tenths of a second: the first answer need not wait for them."""
+        _ = self.shown_text if skip_special_tokens else self.full_text
+
     def is_special(self, token_id: int) -> bool:
         """Whether it is a control token (special: true), which a decoded text leaves out."""
         return token_id in self._special_ids

@@ -49,6 +49,7 @@ class BlsModel:
         self._settings = BlsSettings.read(parameters, repository)
         self._skip_special_tokens = text.skip_special_tokens
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
+        self._tokenizer.prepare_decoding(text.skip_special_tokens)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
         self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)

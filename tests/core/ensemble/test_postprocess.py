@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,13 @@ def test_the_bytes_joined_are_those_of_the_text(qwen3: Tokenizer, name: str) -> 
         joined = b"".join(pieces)
         assert whole.startswith(joined)
         assert len(whole) - len(joined) <= (3 if name else 0)
+
+
+def test_the_first_chunk_waits_for_no_table(qwen3_folder: Path) -> None:
+    """The tables are built with the model: a first chunk that built them would hold up all streams for most of a second."""
+    tokenizer = Tokenizer.from_folder(qwen3_folder)
+    Postprocessor(tokenizer)
+    assert {"bytes_by_id", "shown_text"} <= vars(tokenizer).keys()
 
 
 def test_streams_of_different_ids_do_not_mix(qwen3: Tokenizer) -> None:

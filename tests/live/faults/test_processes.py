@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -23,6 +22,8 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 LONG = "and on " * 400
 ERROR_S, FLIP_S, BACK_S, STOP_S = 5.0, 2.0, 40.0, 10.0
+SOME, MANY = 300, 3000
+"""Tokens of answers that last some seconds, and of answers that a test ends."""
 STUBS = (PREPROCESSING, TENSORRT_LLM, POSTPROCESSING, BLS)
 SERVER, ENGINE, SHIM = "tritonserver", "the engine", "the shim"
 
@@ -62,9 +63,14 @@ def shim_ready(launch: Launch) -> bool:
     return status(f"http://127.0.0.1:{launch.deployment.openai.port}/health/ready") == 200
 
 
+def is_ready(launch: Launch) -> None:
+    """Both are ready, or become so: what a failed test leaves behind fails no other."""
+    assert becomes(lambda: healthy(launch) and shim_ready(launch), BACK_S), launch.errors
+
+
 def is_back(launch: Launch) -> None:
     """Both are ready again, and every way in answers."""
-    assert becomes(lambda: healthy(launch) and shim_ready(launch), BACK_S), launch.errors
+    is_ready(launch)
     assert all_answer(launch) == []
 
 
@@ -73,16 +79,17 @@ def running(launch: Launch) -> int:
 
 
 def crowd(launch: Launch, tokens: int, wait_s: float) -> Crowd:
-    """24 callers, all of whose sequences run."""
+    """24 callers, all of whose sequences run and whose streams have begun: an error before that is a status of Triton's own."""
+    is_ready(launch)
     callers = Crowd(launch, LONG, tokens, wait_s, ignore_eos=True)
-    wait_for(lambda: running(launch) == 24)
+    wait_for(lambda: running(launch) == 24 and callers.has_begun())
     return callers
 
 
 @pytest.mark.parametrize("victim", [*STUBS, SERVER])
 def test_a_killed_process_of_the_server_ends_all_calls_and_is_back(launch: Launch, victim: str) -> None:
     """Every caller hears an error at once; nobody calls it ready; it comes back by policy."""
-    callers = crowd(launch, 3000, 60.0)
+    callers = crowd(launch, MANY, 60.0)
     killed = time.monotonic()
     find(launch, victim).kill()
     assert becomes(lambda: not healthy(launch), FLIP_S)
@@ -96,7 +103,8 @@ def test_a_killed_process_of_the_server_ends_all_calls_and_is_back(launch: Launc
 
 def test_a_killed_engine_ends_its_calls_and_is_back(launch: Launch) -> None:
     """The server goes on: only the engine is started again, and until then who asks waits."""
-    server, callers = live_server(launch).pid, crowd(launch, 3000, 60.0)
+    callers = crowd(launch, MANY, 60.0)
+    server = live_server(launch).pid
     killed = time.monotonic()
     find(launch, ENGINE).kill()
     heard = callers.end()
@@ -108,7 +116,7 @@ def test_a_killed_engine_ends_its_calls_and_is_back(launch: Launch) -> None:
 
 
 def test_a_killed_shim_ends_its_calls_only(launch: Launch) -> None:
-    callers = crowd(launch, 100, 60.0)
+    callers = crowd(launch, SOME, 60.0)
     killed = time.monotonic()
     find(launch, SHIM).kill()
     assert becomes(lambda: not healthy(launch), FLIP_S)
@@ -122,7 +130,8 @@ def test_a_killed_shim_ends_its_calls_only(launch: Launch) -> None:
 @pytest.mark.parametrize("victim", [TENSORRT_LLM, BLS, SERVER, ENGINE, SHIM])
 def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(launch: Launch, victim: str) -> None:
     """Answers go on afterwards, or are errors; none is a mixture, none hangs, and nothing is restarted."""
-    server, callers = live_server(launch).pid, crowd(launch, 100, 60.0)
+    callers = crowd(launch, SOME, 60.0)
+    server = live_server(launch).pid
     process = find(launch, victim)
     process.suspend()
     time.sleep(STOP_S)
@@ -138,12 +147,15 @@ def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(launch: Launch, 
 @pytest.mark.parametrize("victim", [PREPROCESSING, POSTPROCESSING])
 def test_a_model_of_the_ensemble_that_stops_ends_tritonserver_which_is_back(launch: Launch, victim: str) -> None:
     """tritonserver 2.51 aborts when such a model does not answer for some seconds; the policy brings it back."""
-    process = find(launch, victim)
+    is_ready(launch)
+    server, process = find(launch, SERVER), find(launch, victim)
     process.suspend()
     callers = Crowd(launch, LONG, 100, 60.0, ignore_eos=True)
     time.sleep(STOP_S)
-    if process.is_running():
-        os.kill(process.pid, signal.SIGCONT)
+    with contextlib.suppress(psutil.NoSuchProcess):  # killed with its server, as a rule
+        process.resume()
     for caller in callers.end():
         assert "no end within" not in caller.error
+    if gone([process]):
+        assert becomes(lambda: gone([server]), FLIP_S)
     is_back(launch)

@@ -51,8 +51,8 @@ class Launch:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def find(self, *words: str, without: str = "\0") -> psutil.Process:
-        """The one descendant whose command line has all of these words."""
-        lines = [(p, " ".join(p.cmdline())) for p in self.descendants()]
+        """The one descendant whose command line has all of these words. One that has just ended has none."""
+        lines = [(p, " ".join(command_line(p))) for p in self.descendants()]
         (found,) = [p for p, line in lines if all(w in line for w in words) and without not in line]
         return found
 
@@ -87,6 +87,13 @@ def launched(
         if process.poll() is None:
             kill_all([*launch.descendants(), psutil.Process(process.pid)])
             process.wait()
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Its command line; empty where it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
 
 
 def kill_all(processes: list[psutil.Process]) -> None:

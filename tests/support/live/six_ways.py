@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -54,11 +54,13 @@ class OpenAi:
 
 @dataclass
 class Sturdy:
-    """A caller for which a broken connection is an error that it hears."""
+    """A caller for which a broken connection is an error that it hears. `heard`: what it hears, while it listens too."""
 
     caller: Caller
+    heard: Heard = field(default_factory=Heard)
 
     async def ask(self, heard: Heard) -> None:
+        self.heard = heard
         try:
             await self.caller.ask(heard)
         except (OSError, EOFError) as error:
@@ -76,7 +78,7 @@ def live_server(launch: Launch) -> LiveServer:
     return LiveServer(launch.deployment, Path(), launch.folder / "log", pid)
 
 
-def six_ways(launch: Launch, text: str, tokens: int, **more: Any) -> list[Caller]:
+def six_ways(launch: Launch, text: str, tokens: int, **more: Any) -> list[Sturdy]:
     """One caller on each way in: HTTP and gRPC of the BLS and of the ensemble, the shim streamed and whole."""
     server, port = live_server(launch), launch.deployment.openai.port
     inputs = {"text_input": text, "max_tokens": tokens, "stream": True, **more}
@@ -92,11 +94,16 @@ class Crowd:
         callers = [c for _ in range(CALLERS_A_WAY) for c in six_ways(launch, text, tokens, **more)]
         self.heard: Sequence[Heard] = ()
         self._wait_s = wait_s
+        self._streamed = [c for c in callers if not isinstance(c.caller, OpenAi)]
         self._thread = Thread(target=self._run, args=(callers,))
         self._thread.start()
 
     def _run(self, callers: Sequence[Caller]) -> None:
         self.heard = together(callers, self._wait_s)
+
+    def has_begun(self) -> bool:
+        """Whether each caller of Triton's own ways has heard a piece, so that its stream has begun."""
+        return all(c.heard.pieces for c in self._streamed)
 
     def end(self) -> Sequence[Heard]:
         """What each heard, once all have ended or the time is up."""
