@@ -9,6 +9,7 @@ The repository is rendered and the server started by the code behind `qwen-trito
 from __future__ import annotations
 
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,8 +34,10 @@ from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 
 READY_S = 90
-UNLOAD_S = 5.0
-"""How long a server may take to end once its callers have left, whatever they did before."""
+UNLOAD_S = 10.0
+"""How long a server may take to end once its callers have left, whatever they did before, on a busy machine too."""
+_GAVE_UP = re.compile(r"Timeout 0: Found [1-9]")
+"""Triton's last count before it ends without the models that still have work or are still there."""
 _PORTS = (20_000, 32_000)
 """Below the range that the system gives to outgoing connections, so that none of those takes a port before us."""
 
@@ -140,5 +143,6 @@ def serving(
 
 def _check_end(log: Path, seconds: float) -> None:
     """Fails the test where the server had nothing left to do and took long to unload its models."""
-    if seconds > UNLOAD_S:
-        pytest.fail(f"the server took {seconds:.1f} s to end: {log.read_text()[-2000:]}")
+    text = log.read_text()
+    if seconds > UNLOAD_S or _GAVE_UP.search(text):
+        pytest.fail(f"the server took {seconds:.1f} s to end: {text[-2000:]}")
