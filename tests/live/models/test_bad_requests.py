@@ -21,7 +21,7 @@ both_models = pytest.mark.parametrize("model", [ENSEMBLE, BLS])
 LONG = "hello " * 40_000
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"text_input": ""}, "text_input: the prompt is empty"),
-    ({"text_input": LONG}, "text_input: the prompt has 40001 tokens"),
+    ({"text_input": LONG}, "text_input: This model's maximum context length is 32768 tokens."),
     ({"text_input": "x", "max_tokens": 0}, "max_tokens: must be in"),
     ({"text_input": "x", "max_tokens": -7}, "max_tokens: must be in"),
     ({"text_input": "x", "max_tokens": 40_000}, "max_tokens: 40000 is too large"),

@@ -24,7 +24,6 @@ import yaml
 from qwen_triton.engines.process.client import read_counters
 from qwen_triton.engines.process.loads import EngineLoad, current_load, server_identity
 from qwen_triton.errors import ConfigurationError, EngineError
-from qwen_triton.serving.disconnects import FINAL_RESPONSE_DELAY_S
 from qwen_triton.tensors.contract import TENSORRT_LLM
 from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.schema import Deployment, load_deployment
@@ -35,9 +34,10 @@ from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 
 READY_S = 90
-END_S = 5.0 + FINAL_RESPONSE_DELAY_S
-"""How long a server may take to end once its callers have left, whatever they did before. The final response of a caller
-that has just left is part of what the server still has to do, and is delayed on purpose."""
+UNLOAD_S = 10.0
+"""How long a server may take to end once its callers have left, whatever they did before, on a busy machine too."""
+_GAVE_UP = re.compile(r"Timeout 0: Found [1-9]")
+"""Triton's last count before it ends without the models that still have work or are still there."""
 _PORTS = (20_000, 32_000)
 """Below the range that the system gives to outgoing connections, so that none of those takes a port before us."""
 
@@ -141,11 +141,11 @@ def serving(
         server.stop()
         log.close()
         if not cannot_unload:
-            _check_end((folder / "tritonserver.log").read_text(), time.monotonic() - began)
+            _check_end(folder / "tritonserver.log", time.monotonic() - began)
 
 
-def _check_end(log: str, seconds: float) -> None:
-    """Fails the test where the server had nothing left to do and took long to end, or was ended with models loaded."""
-    loaded = re.findall(r"Found (\d+) live models", log)
-    if seconds > END_S or (loaded and int(loaded[-1])):
-        pytest.fail(f"the server took {seconds:.1f} s to end, models loaded {loaded}: {log[-2000:]}")
+def _check_end(log: Path, seconds: float) -> None:
+    """Fails the test where the server had nothing left to do and took long to unload its models."""
+    text = log.read_text()
+    if seconds > UNLOAD_S or _GAVE_UP.search(text):
+        pytest.fail(f"the server took {seconds:.1f} s to end: {text[-2000:]}")
