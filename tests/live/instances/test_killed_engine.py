@@ -38,7 +38,7 @@ RESTART_S = 60.0
 class Told:
     """What each caller was told: by HTTP and the shim by how it asked, by gRPC by the model."""
 
-    http: dict[tuple[str, bool], tuple[str, int]] = field(default_factory=dict)
+    http: dict[tuple[str, bool], tuple[str, int | str]] = field(default_factory=dict)
     grpc: dict[str, list[Heard]] = field(default_factory=dict)
     shim: dict[bool, tuple[int, str]] = field(default_factory=dict)
 
