@@ -199,7 +199,10 @@ def test_a_model_without_the_outputs_is_refused_with_the_remedy() -> None:
     service.outputs = [t.name for t in ENSEMBLE_OUTPUTS]
 
     async def use(triton: GrpcTriton) -> None:
-        said = "the Triton model ensemble has no logprobs, num_reasoning_tokens, reasoning_opened, stop_reason; serve tensorrt_llm_bls"
+        said = (
+            "the Triton model ensemble has no logprobs, num_reasoning_tokens, reasoning_opened, stop_reason; "
+            "serve tensorrt_llm_bls"
+        )
         assert (await triton.fault("ensemble")).startswith(said)
         with pytest.raises(EngineError, match=said):
             await triton.generate("ensemble", REQUEST)
