@@ -37,7 +37,7 @@ def shim(replay_server: LiveServer) -> Iterator[str]:
 def complete(shim: str, stop: str, **more: Any) -> dict[str, Any]:
     """POST /v1/completions."""
     body = {
-        "model": "tensorrt_llm_bls",
+        "model": "qwen",
         "prompt": PROMPT,
         "max_tokens": TOKENS,
         "ignore_eos": True,

@@ -64,6 +64,7 @@ def text_settings(ids: list[int], tokenizer: Tokenizer) -> dict[str, Setting]:
         "messages": Setting("", chat),
         "tools": Setting("", tool, no_text),
         "chat_template_kwargs": Setting('{"a": 1}', '{"b": 2}', no_text, differs=False),
+        "clamp_max_tokens": Setting(True, False, differs=False),
         "parallel_tool_calls": Setting(True, False, {**no_text, "tools": tool}, differs=False),
         "prompt_format": Setting("raw", "chat"),
         "input_ids": Setting([5, 6], [7, 8]),
