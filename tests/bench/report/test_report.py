@@ -259,7 +259,7 @@ _SECOND_COLUMN = """<script>onload = () => {
 
 def test_a_long_path_wraps_and_leaves_the_second_run_in_view(tmp_path: Path) -> None:
     """Of two columns on a window of 1200 points."""
-    long = "/home/someone/work/" + "a-rather-long-folder-name/" * 8 + "deployment.yaml"
+    long = "/home/someone/models/" + "a-rather-long-folder-name/" * 8 + "deployment.yaml"
     text = page(tmp_path, result("one", 4, deployment=long), result("two", 4, deployment=long.replace("one", "two")))
     (tmp_path / "probed.html").write_text(text.replace("</body>", f"{_SECOND_COLUMN}</body>"), encoding="utf-8")
     dom, _ = dump_dom(tmp_path / "probed.html", 1200)
