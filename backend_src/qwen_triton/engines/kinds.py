@@ -23,21 +23,21 @@ from .vllm.options import VllmOptions
 class EngineKind:
     """`engine`: module:class below this package. `extra`: the extra of this distribution that installs its library.
 
-    `library` and `environment`: a library that the models' interpreter need not have, and the virtual environment that is
+    `requires` and `environment`: a library that the models' interpreter need not have, and the virtual environment that is
     made for it; the engine's process then runs there (see process/interpreter.py).
     """
 
     options: type
     engine: str
     extra: str = ""
-    library: str = ""
+    requires: str = ""
     environment: str = ""
 
 
 ENGINES: Mapping[str, EngineKind] = {
     "openvino": EngineKind(OpenVinoOptions, "openvino.engine:OpenVinoEngine", extra="openvino"),
     "replay": EngineKind(ReplayOptions, "replay.engine:ReplayEngine"),
-    "vllm": EngineKind(VllmOptions, "vllm.engine:VllmEngine", library="vllm", environment=".venv-vllm"),
+    "vllm": EngineKind(VllmOptions, "vllm.engine:VllmEngine", requires="vllm", environment=".venv-vllm"),
 }
 
 

@@ -64,8 +64,6 @@ def _environment() -> dict[str, str]:
     """This process's environment with nothing of its own Python in it, and the package alone on PYTHONPATH."""
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
-    if os.environ.get("QWEN_TRITON_LIBRARY_PATH"):
-        kept["LD_LIBRARY_PATH"] = os.environ["QWEN_TRITON_LIBRARY_PATH"]
     return {**kept, "PYTHONPATH": str(_package_alone())}
 
 

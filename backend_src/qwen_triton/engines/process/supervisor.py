@@ -44,7 +44,7 @@ class EngineSupervisor:
     ) -> None:
         kind = ENGINES.get(str(options.get("engine")))
         self._interpreter = find_interpreter(
-            options.get("python"), kind.library if kind else "", kind.environment if kind else ""
+            options.get("python"), kind.requires if kind else "", kind.environment if kind else ""
         )
         self._command = [
             *(self._interpreter.python, "-m", "qwen_triton.engines.process.main", "--folder", str(own.folder)),
