@@ -338,22 +338,22 @@ class StopsFirst(Played):
 
     def __init__(self) -> None:
         super().__init__(piece("a"))
-        self.asked: list[str] = []
+        self.sent: list[str] = []
 
     def describe(self, model: str) -> DeclaredModel:
         return replace(declared(contract.ENGINE_INPUTS), name=model)
 
     def send(self, model: DeclaredModel, arrays: Arrays, outputs: Any, request_id: str, several: bool) -> Played:
         del outputs, several
-        self.asked.append(f"{model.name} {request_id} stop={bool(arrays['stop'].any())}")
+        self.sent.append(f"{model.name} {request_id} stop={bool(arrays['stop'].any())}")
         return Played()
 
     def cancel(self) -> None:
-        self.asked.append("cancel")
+        self.sent.append("cancel")
 
 
 def test_an_ensemble_is_stopped_before_its_stream_is_cancelled() -> None:
     """The server may abort when a stream is cancelled while its ensemble still answers."""
     transport: Any = StopsFirst()
     EnsembleResponses(transport, transport, "7").cancel()
-    assert transport.asked == ["tensorrt_llm 7 stop=True", "cancel"]
+    assert transport.sent == ["tensorrt_llm 7 stop=True", "cancel"]

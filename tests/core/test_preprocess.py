@@ -41,8 +41,8 @@ def test_the_length_is_what_is_asked_or_what_the_context_leaves(preprocess: Prep
 
 def test_a_clamped_length_is_at_most_what_the_context_leaves(preprocess: Preprocessor) -> None:
     """max_tokens as an upper bound, the context as another one."""
-    for asked, got in ((5, 5), (999, 999), (1000, 999), (2**31 - 1, 999), (None, 999)):
-        request = GenerateRequest(prompt="hello", sampling=SamplingParams(max_tokens=asked), clamp_max_tokens=True)
+    for sent, got in ((5, 5), (999, 999), (1000, 999), (2**31 - 1, 999), (None, 999)):
+        request = GenerateRequest(prompt="hello", sampling=SamplingParams(max_tokens=sent), clamp_max_tokens=True)
         assert preprocess.engine_requests(request, ENGINE)[0].sampling.max_tokens == got
 
 
@@ -91,7 +91,7 @@ def test_words_become_token_ids(preprocess: Preprocessor, qwen25: Tokenizer) -> 
 
 def test_an_engine_gets_stop_words_only_where_it_may_cut_there(preprocess: Preprocessor, qwen25: Tokenizer) -> None:
     stop = StopConditions((" two",))
-    asked = GenerateRequest(prompt="x", stop=stop)
-    assert preprocess.engine_requests(asked, ENGINE)[0].stop_sequences == (tuple(qwen25.encode(" two")),)
+    sent = GenerateRequest(prompt="x", stop=stop)
+    assert preprocess.engine_requests(sent, ENGINE)[0].stop_sequences == (tuple(qwen25.encode(" two")),)
     kept = GenerateRequest(prompt="x", stop=StopConditions((" two",), include_in_output=True))
     assert preprocess.engine_requests(kept, ENGINE)[0].stop_sequences == ()

@@ -83,12 +83,12 @@ def test_template_is_qwen3s_but_for_the_default_of_thinking(qwen3_folder: Path) 
     assert config["chat_template"] == TEMPLATE.read_text()
     comment, _, template = config["chat_template"].partition("\n")
     assert "Apache-2.0" in comment
-    asked, default = (
+    sent, default = (
         "enable_thinking is defined and enable_thinking is false",
         "not (enable_thinking is defined and enable_thinking)",
     )
     assert (
-        template.replace(default, asked)
+        template.replace(default, sent)
         == json.loads((qwen3_folder / "tokenizer_config.json").read_text())["chat_template"]
     )
 
@@ -96,10 +96,10 @@ def test_template_is_qwen3s_but_for_the_default_of_thinking(qwen3_folder: Path) 
 def test_thinking_is_off_unless_asked_for(tokenizer: Tokenizer) -> None:
     template = ChatTemplate.from_folder(FOLDER, tokenizer)
     messages = [{"role": "user", "content": "1+1"}]
-    asked = "<|im_start|>user\n1+1<|im_end|>\n<|im_start|>assistant\n"
-    assert template.render(messages) == asked + "<think>\n\n</think>\n\n"
-    assert template.render(messages, options={"enable_thinking": False}) == asked + "<think>\n\n</think>\n\n"
-    assert template.render(messages, options={"enable_thinking": True}) == asked
+    sent = "<|im_start|>user\n1+1<|im_end|>\n<|im_start|>assistant\n"
+    assert template.render(messages) == sent + "<think>\n\n</think>\n\n"
+    assert template.render(messages, options={"enable_thinking": False}) == sent + "<think>\n\n</think>\n\n"
+    assert template.render(messages, options={"enable_thinking": True}) == sent
 
 
 def test_batches_teach_the_answers_tokens_alone() -> None:

@@ -83,14 +83,14 @@ def prompts(checkpoint: Path, count: int) -> list[list[int]]:
     return [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
 
 
-def compare(checkpoint: Path, asked: list[list[int]], answers: list[list[int]]) -> str:
+def compare(checkpoint: Path, sent: list[list[int]], answers: list[list[int]]) -> str:
     """«32 of 32 equal, 0 parted at a tie», or why not. Follows each answer token by token through transformers."""
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16).cuda().eval()
     equal = ties = 0
-    for prompt, answer in zip(asked, answers, strict=True):
+    for prompt, answer in zip(sent, answers, strict=True):
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + answer]).cuda()).logits[0, len(prompt) - 1 : -1].float()
         best = logits.argmax(-1).tolist()
@@ -106,7 +106,7 @@ def compare(checkpoint: Path, asked: list[list[int]], answers: list[list[int]]) 
             )
         equal += not parted
         ties += bool(parted)
-    return f"{equal} of {len(asked)} equal to transformers, {ties} chose the other of two equal logits"
+    return f"{equal} of {len(sent)} equal to transformers, {ties} chose the other of two equal logits"
 
 
 def _is_tie(best: float, chosen: float) -> bool:
@@ -134,19 +134,17 @@ def main() -> int:
 
 
 def greedy(run: Run, checkpoint: Path) -> str:
-    asked = prompts(checkpoint, 32)
+    sent = prompts(checkpoint, 32)
     ends = json.loads((checkpoint / "generation_config.json").read_text())["eos_token_id"]
     sampling = SamplingParams(max_tokens=_LENGTH, seed=7)
     end_ids = tuple(ends) if isinstance(ends, list) else (ends,)
-    return compare(
-        checkpoint, asked, [ids(c) for c in run(*(EngineRequest(tuple(a), sampling, end_ids) for a in asked))]
-    )
+    return compare(checkpoint, sent, [ids(c) for c in run(*(EngineRequest(tuple(a), sampling, end_ids) for a in sent))])
 
 
 def same_alone(run: Run, checkpoint: Path) -> str:
-    asked = prompts(checkpoint, 8)
-    together = [ids(c) for c in run(*map(request, asked))]
-    alone = [ids(run(request(a))[0]) for a in asked]
+    sent = prompts(checkpoint, 8)
+    together = [ids(c) for c in run(*map(request, sent))]
+    alone = [ids(run(request(a))[0]) for a in sent]
     equal = sum(a == b for a, b in zip(together, alone, strict=True))
     return f"{equal} of 8 answers alone are those among others"
 

@@ -42,7 +42,7 @@ def test_what_is_above_a_limit_is_refused(path: str, body: dict[str, Any], param
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, param)
     assert f"(limits.{limit}); send less" in error["message"]
-    assert triton.asked == []
+    assert triton.sent == []
 
 
 @pytest.mark.parametrize("name", ["allow_control_tokens", "chat_template"])
@@ -52,7 +52,7 @@ def test_template_options_that_no_caller_may_choose(path: str, name: str) -> Non
     with shim_client(triton) as client:
         reply = client.post(path, json={"model": "qwen", "messages": [MESSAGE], "chat_template_kwargs": {name: "x"}})
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, f"chat_template_kwargs.{name}")
-    assert (triton.asked, triton.inferred) == ([], [])
+    assert (triton.sent, triton.inferred) == ([], [])
 
 
 def test_a_chat_template_in_the_body_is_unknown() -> None:

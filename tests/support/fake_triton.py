@@ -66,7 +66,7 @@ class FakeTriton:
         self.says = list(says) or [[answer("hello")]]
         self.endless = endless
         self.up = True
-        self.asked: list[GenerateRequest] = []
+        self.sent: list[GenerateRequest] = []
         self.headed: list[tuple[str, object]] = []
         self.generations: list[FakeGeneration] = []
         self.inferred: list[tuple[str, Arrays]] = []
@@ -77,8 +77,8 @@ class FakeTriton:
     ) -> FakeGeneration:
         assert (model, bool(request_id)) == ("tensorrt_llm_bls", True)
         self.headed.append((request_id, metadata))
-        self.asked.append(request)
-        said = self.says[min(len(self.asked), len(self.says)) - 1]
+        self.sent.append(request)
+        said = self.says[min(len(self.sent), len(self.says)) - 1]
         self.generations.append(FakeGeneration(said, self.endless))
         return self.generations[-1]
 

@@ -58,7 +58,7 @@ IM_END, IM_START, THINK = "<|im_end|>", "<|im_start|>", "<think>"
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswerCase:
     """A request and what the model says to it: `texts` of each sequence, as fragments."""
 
     texts: list[list[str]]
@@ -76,11 +76,11 @@ class Asked:
     seed: int = 0
 
 
-def asked() -> st.SearchStrategy[Asked]:
+def answer_cases() -> st.SearchStrategy[AnswerCase]:
     """Any of them."""
     text = st.lists(st.sampled_from((*FRAGMENTS, *PARTIAL)), max_size=7)
     return st.builds(
-        Asked, st.lists(text, min_size=1, max_size=3), st.booleans(), st.booleans(), st.sampled_from(BEGUN), st.booleans(),
+        AnswerCase, st.lists(text, min_size=1, max_size=3), st.booleans(), st.booleans(), st.sampled_from(BEGUN), st.booleans(),
         st.none() | st.integers(1, 30), st.lists(st.sampled_from(STOPS), max_size=2, unique=True).map(tuple),
         st.booleans(), st.sampled_from((0, 0, 5)), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 2**32),
     )  # fmt: skip
@@ -104,31 +104,31 @@ class TwoWays:
         self._chat = chat
         self._partial = [i for i, data in tokenizer.bytes_by_id.items() if len(data) == 1 and data[0] > 127]
 
-    def whole(self, asked: Asked) -> dict[str, Any]:
+    def whole(self, case: AnswerCase) -> dict[str, Any]:
         """The choices and usage of the whole answer."""
-        encoder, opened = self._encoder(asked, stream=False)
-        answers = [SequenceAnswer(index) for index in range(len(asked.texts))]
-        for chunk, index in self._chunks(asked, random.Random(asked.seed)):
+        encoder, opened = self._encoder(case, stream=False)
+        answers = [SequenceAnswer(index) for index in range(len(case.texts))]
+        for chunk, index in self._chunks(case, random.Random(case.seed)):
             if not opened[index].done and (piece := opened[index].feed(chunk)) is not None:
                 answers[index].add(piece)
         pieces = decode_text_outputs(_raw(encoder.whole({0: answers})))
-        usage = UsageCount(len(asked.texts))
-        new_choice = self._new_choice(asked)
+        usage = UsageCount(len(case.texts))
+        new_choice = self._new_choice(case)
         choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
         return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
 
-    def streamed(self, asked: Asked) -> dict[str, Any]:
+    def streamed(self, case: AnswerCase) -> dict[str, Any]:
         """The same of the stream's events."""
-        draw = random.Random(asked.seed + 1)
+        draw = random.Random(case.seed + 1)
         frame = ChunkFrame("chat.completion.chunk" if self._chat else "text_completion", "id", 1, "qwen", usage=True)
-        usage = UsageCount(len(asked.texts))
+        usage = UsageCount(len(case.texts))
         writer: ChatWriter | CompletionWriter
         if self._chat:
-            writer = ChatWriter(frame, self._new_choice(asked), usage, last=True, each=asked.each)
+            writer = ChatWriter(frame, self._new_choice(case), usage, last=True, each=case.each)
         else:
-            writer = CompletionWriter(frame, usage, last=True, each=asked.each)
+            writer = CompletionWriter(frame, usage, last=True, each=case.each)
         body, waiting = b"", list[TextPiece]()
-        for piece in self._pieces(asked, draw):
+        for piece in self._pieces(case, draw):
             waiting.append(piece)
             if draw.random() < 0.6:
                 body += writer.write(merge_pieces(waiting) if draw.random() < 0.5 else waiting)
@@ -138,75 +138,75 @@ class TwoWays:
         assert done == "[DONE]"
         return _put_together(chunks) if self._chat else _joined(chunks)
 
-    def by_client(self, asked: Asked) -> ChatResult:
+    def by_client(self, case: AnswerCase) -> ChatResult:
         """What the client library makes of the stream; for one sequence."""
-        single = asked.tools and not asked.parallel
-        answer = TextAnswer(_Played(list(self._pieces(asked, random.Random(asked.seed + 2)))))
-        return ChatAnswer(answer, tools=HERMES if asked.tools else None, single=single, begun=asked.begun).finish()
+        single = case.tools and not case.parallel
+        answer = TextAnswer(_Played(list(self._pieces(case, random.Random(case.seed + 2)))))
+        return ChatAnswer(answer, tools=HERMES if case.tools else None, single=single, begun=case.begun).finish()
 
-    def _pieces(self, asked: Asked, draw: random.Random) -> Iterator[TextPiece]:
-        encoder, opened = self._encoder(asked, stream=True)
+    def _pieces(self, case: AnswerCase, draw: random.Random) -> Iterator[TextPiece]:
+        encoder, opened = self._encoder(case, stream=True)
         begun: set[int] = set()
-        for chunk, index in self._chunks(asked, draw):
+        for chunk, index in self._chunks(case, draw):
             if opened[index].done or (piece := opened[index].feed(chunk)) is None:
                 continue
             place = ChoiceIndex(0, index, len(opened) == 1, index not in begun)
             begun.add(index)
             yield from decode_text_outputs(_raw(encoder.piece(piece, place)))
 
-    def _new_choice(self, asked: Asked) -> Callable[[], ChatChoice]:
-        single = asked.tools and not asked.parallel
-        return partial(ChatChoice, tools=HERMES if asked.tools else None, single=single, begun=asked.begun)
+    def _new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
+        single = case.tools and not case.parallel
+        return partial(ChatChoice, tools=HERMES if case.tools else None, single=single, begun=case.begun)
 
-    def _encoder(self, asked: Asked, stream: bool) -> tuple[TextEncoder, list[Any]]:
+    def _encoder(self, case: AnswerCase, stream: bool) -> tuple[TextEncoder, list[Any]]:
         sampling = SamplingParams(
-            n=len(asked.texts),
-            min_tokens=asked.min_tokens,
+            n=len(case.texts),
+            min_tokens=case.min_tokens,
             max_tokens=100,
             seed=1,
-            logprobs=0 if asked.logprobs else None,
+            logprobs=0 if case.logprobs else None,
         )
         request = GenerateRequest(
             sampling=sampling,
-            stop=StopConditions(asked.stop, include_in_output=asked.stop_in_output),
+            stop=StopConditions(case.stop, include_in_output=case.stop_in_output),
             stream=stream,
-            count_pieces=asked.each,
+            count_pieces=case.each,
             echo=not self._chat,
-            parallel_tool_calls=asked.parallel,
-            tools=({"type": "function"},) if asked.tools else (),
-            template_options={ANSWER_PREFIX: asked.begun} if asked.begun else {},
+            parallel_tool_calls=case.parallel,
+            tools=({"type": "function"},) if case.tools else (),
+            template_options={ANSWER_PREFIX: case.begun} if case.begun else {},
             **({"messages": ({"role": "user"},)} if self._chat else {"prompt": "Hi"}),
         )
         special = {**self._tokenizer.special_tokens, THINK: self._tokenizer.encode(THINK, control_tokens=True)[0]}
-        opening = [special[THINK]] if asked.opened and not asked.begun else []
+        opening = [special[THINK]] if case.opened and not case.begun else []
         prompt = EngineRequest((special[IM_START], *opening), sampling, end_ids=(special[IM_END],))
         encoder = TextEncoder([request], self._tokenizer, skip_special_tokens=True, echo=False)
-        return encoder, [encoder.open(0, prompt, index) for index in range(len(asked.texts))]
+        return encoder, [encoder.open(0, prompt, index) for index in range(len(case.texts))]
 
-    def _chunks(self, asked: Asked, draw: random.Random) -> Iterator[tuple[TokenChunk, int]]:
+    def _chunks(self, case: AnswerCase, draw: random.Random) -> Iterator[tuple[TokenChunk, int]]:
         """What an engine says, in chunks of any size, those of the sequences between each other."""
-        said = [list(self._sequence(asked, texts, draw, random.Random(asked.seed))) for texts in asked.texts]
+        said = [list(self._sequence(case, texts, draw, random.Random(case.seed))) for texts in case.texts]
         while any(said):
             index = draw.choice([index for index, chunks in enumerate(said) if chunks])
             yield said[index].pop(0), index
 
     def _sequence(
-        self, asked: Asked, texts: list[str], draw: random.Random, drawn: random.Random
+        self, case: AnswerCase, texts: list[str], draw: random.Random, drawn: random.Random
     ) -> Iterator[TokenChunk]:
         ids: list[int] = []
         for text in texts:
             ids += (
                 [drawn.choice(self._partial)] if text in PARTIAL else self._tokenizer.encode(text, control_tokens=True)
             )
-        cut = asked.max_tokens is not None and len(ids) >= asked.max_tokens
-        ids = ids[: asked.max_tokens]
+        cut = case.max_tokens is not None and len(ids) >= case.max_tokens
+        ids = ids[: case.max_tokens]
         at = 0
         while at < len(ids):
             size = draw.choice((1, 1, 1, 2, 5, len(ids)))
-            yield TokenChunk(ids[at : at + size], [-0.5] * len(ids[at : at + size]) if asked.logprobs else ())
+            yield TokenChunk(ids[at : at + size], [-0.5] * len(ids[at : at + size]) if case.logprobs else ())
             at += size
         end = self._tokenizer.special_tokens[IM_END]
-        yield TokenChunk(finish="length") if cut else TokenChunk(finish="stop", stop_token=end if asked.ends else None)
+        yield TokenChunk(finish="length") if cut else TokenChunk(finish="stop", stop_token=end if case.ends else None)
 
 
 def _raw(arrays: Any) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.openai.answers.test_chat_writer import check
 from tests.support.fetch_qwen import fetch
-from tests.support.two_ways import Asked, TwoWays, asked, comparable
+from tests.support.two_ways import AnswerCase, TwoWays, answer_cases, comparable
 
 
 def main() -> None:
@@ -34,14 +34,14 @@ def main() -> None:
 
     @seed(options.seed)
     @settings(max_examples=options.examples * 4 // 5, suppress_health_check=list(HealthCheck), **shown)
-    @given(asked())
-    def chat(request: Asked) -> None:
+    @given(answer_cases())
+    def chat(request: AnswerCase) -> None:
         check(chats, request)
 
     @seed(options.seed)
     @settings(max_examples=options.examples // 5, suppress_health_check=list(HealthCheck), **shown)
-    @given(asked())
-    def text(request: Asked) -> None:
+    @given(answer_cases())
+    def text(request: AnswerCase) -> None:
         assert comparable(texts.streamed(request)) == comparable(texts.whole(request)), request
 
     print(f"seed {options.seed}", flush=True)

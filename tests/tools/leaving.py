@@ -23,7 +23,7 @@ from typing import Any
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.support.fetch_qwen import fetch
-from tests.support.live.crowd import STOP, Grpc, Heard, Http
+from tests.support.live.crowd import STOP, Grpc, Http, Received
 from tests.support.live.servers import LiveServer, serving
 
 LIMIT_S = 10.0
@@ -74,17 +74,17 @@ async def until(true: Callable[[], bool]) -> None:
 
 async def leave_by(client: Any) -> float:
     """Runs a client that leaves; the time at which it left."""
-    heard = Heard()
-    await client.ask(heard)
-    return heard.over_at
+    received = Received()
+    await client.ask(received)
+    return received.over_at
 
 
 async def leave_by_stop_request(server: LiveServer) -> float:
     """A request to the engine model that is cancelled by a second one with its id; the time before the second was sent."""
-    answer = asyncio.create_task(Grpc(server, TENSORRT_LLM, ENGINE, "taken").ask(heard := Heard()))
-    await until(lambda: heard.outputs.get("output_ids") is not None)
+    answer = asyncio.create_task(Grpc(server, TENSORRT_LLM, ENGINE, "taken").ask(received := Received()))
+    await until(lambda: received.outputs.get("output_ids") is not None)
     before = time.monotonic()
-    await Grpc(server, TENSORRT_LLM, STOP, "taken").ask(Heard())
+    await Grpc(server, TENSORRT_LLM, STOP, "taken").ask(Received())
     await answer
     return before
 
@@ -125,7 +125,7 @@ async def all_together(server: LiveServer, stayers: list[asyncio.Task[None]]) ->
 
 async def measure(server: LiveServer, at_once: int, times: int) -> None:
     """Prints the block of the table for `at_once` clients."""
-    stayers = [asyncio.create_task(Grpc(server, BLS, ENDLESS).ask(Heard())) for _ in range(at_once - 1)]
+    stayers = [asyncio.create_task(Grpc(server, BLS, ENDLESS).ask(Received())) for _ in range(at_once - 1)]
     with watching(server) as slots:
         await until(lambda: slots.running == at_once - 1)
     for name, leave in ways(server).items():

@@ -26,8 +26,8 @@ EACH, SEED, NEW_TOKENS, MIN_GAP = 2, 4, 64, 0.05
 def main() -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
-    asked = [c for task in EXAMINED for lang in LANGUAGES for c in islice(questions(task, lang, SEED), EACH)]
-    rows = [row for row in (answer(model, tokenizer, c) for c in asked) if row.pop("gap") >= MIN_GAP]
+    sent = [c for task in EXAMINED for lang in LANGUAGES for c in islice(questions(task, lang, SEED), EACH)]
+    rows = [row for row in (answer(model, tokenizer, c) for c in sent) if row.pop("gap") >= MIN_GAP]
     table = {
         "transformers": transformers.__version__,
         "torch": torch.__version__,
@@ -37,7 +37,7 @@ def main() -> None:
     TABLE.write_text(
         json.dumps(table, ensure_ascii=False, separators=(",", ":")).replace('{"task"', '\n{"task"') + "\n"
     )
-    print(f"{len(rows)} of {len(asked)} prompts")
+    print(f"{len(rows)} of {len(sent)} prompts")
 
 
 def answer(model: Any, tokenizer: Any, conversation: Conversation) -> dict[str, Any]:

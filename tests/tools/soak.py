@@ -29,7 +29,7 @@ from qwen_triton.tensors.contract import BLS, ENSEMBLE
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.core.text.test_stop_scanner import naive
 from tests.support.fetch_qwen import fetch
-from tests.support.live.crowd import Caller, Grpc, Heard, Http, together
+from tests.support.live.crowd import Caller, Grpc, Http, Received, together
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.texts import random_texts
 from tests.support.live.waiting import becomes
@@ -81,23 +81,25 @@ class Question:
     refused: bool = False
     hasty: bool = False
 
-    def fault(self, heard: Heard) -> str:
+    def fault(self, received: Received) -> str:
         """What is wrong with what was received, in a word; empty for nothing."""
-        text = b"".join(heard.pieces)
+        text = b"".join(received.pieces)
         if self.refused:
-            return "" if heard.error and not text else "not refused"
-        if heard.error:
-            if self.hasty and "within the request's timeout" in heard.error and not text:
+            return "" if received.error and not text else "not refused"
+        if received.error:
+            if self.hasty and "within the request's timeout" in received.error and not text:
                 return ""
-            return f"error: {heard.error[:80]}"
-        if heard.left:
+            return f"error: {received.error[:80]}"
+        if received.left:
             return (
-                "" if self.leaves and heard.is_beginning_of(self._expected(heard)) and heard.ends <= 1 else "mismatch"
+                ""
+                if self.leaves and received.is_beginning_of(self._expected(received)) and received.ends <= 1
+                else "mismatch"
             )
-        return "" if text == self.text.encode() and heard.ends == 1 else "mismatch"
+        return "" if text == self.text.encode() and received.ends == 1 else "mismatch"
 
-    def _expected(self, heard: Heard) -> str:
-        return self.script if heard.finish == "cancelled" else self.text
+    def _expected(self, received: Received) -> str:
+        return self.script if received.finish == "cancelled" else self.text
 
 
 def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, http: float) -> Iterator[Question]:
@@ -143,28 +145,28 @@ def _name(command: list[str]) -> str:
 def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int, every_s: float) -> int:
     """Runs rounds for `seconds` and prints the result; returns the exit code."""
     faults: Counter[str] = Counter()
-    asked, late, rounds = 0, 0, 0
+    sent, late, rounds = 0, 0, 0
     memory = MemoryOverTime(server, every_s)
     end = time.monotonic() + seconds
     while time.monotonic() < end or rounds <= WARM_UP_ROUNDS:
         batch = list(islice(source, callers))
-        for question, heard in zip(batch, together([q.caller for q in batch]), strict=True):
-            late += question.hasty and bool(heard.error)
-            if fault := question.fault(heard):
+        for question, received in zip(batch, together([q.caller for q in batch]), strict=True):
+            late += question.hasty and bool(received.error)
+            if fault := question.fault(received):
                 faults[fault] += 1
-                print(f"{fault}: expected {question.text!r}, heard {heard}")
-        asked, rounds = asked + len(batch), rounds + 1
+                print(f"{fault}: expected {question.text!r}, heard {received}")
+        sent, rounds = sent + len(batch), rounds + 1
         if rounds >= WARM_UP_ROUNDS:
-            memory.read(asked)
-        print(f"\r{asked} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
+            memory.read(sent)
+        print(f"\r{sent} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
     free = becomes(server.is_free, FREE_S)
-    _print_result(asked, late, faults, memory.growth(), free)
+    _print_result(sent, late, faults, memory.growth(), free)
     return 1 if faults or not free else 0
 
 
-def _print_result(asked: int, late: int, faults: Counter[str], growth: dict[str, float], free: bool) -> None:
+def _print_result(sent: int, late: int, faults: Counter[str], growth: dict[str, float], free: bool) -> None:
     errors = {kind: count for kind, count in faults.items() if kind != "mismatch"}
-    print(f"\nrequests {asked}, of which {late} waited too long for a slot")
+    print(f"\nrequests {sent}, of which {late} waited too long for a slot")
     print(f"mismatches {faults['mismatch']}\nerrors {errors or 'none'}")
     print(f"slots at the end: {'all free' if free else 'NOT free'}")
     print("growth in the second half, MiB per 10,000 requests")

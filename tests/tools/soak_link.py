@@ -42,10 +42,10 @@ def main() -> int:
     ):
         while done < options.requests:
             batch = list(islice(streams, options.callers))
-            asked = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in batch]
-            for ids, heard in zip(batch, together([Grpc(standin.server, BLS, a) for a in asked]), strict=True):
-                right = heard.text == tokenizer.decode(ids) and heard.ends == 1
-                faults[heard.error or ("right" if right else "mismatch")] += 1
+            sent = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in batch]
+            for ids, received in zip(batch, together([Grpc(standin.server, BLS, a) for a in sent]), strict=True):
+                right = received.text == tokenizer.decode(ids) and received.ends == 1
+                faults[received.error or ("right" if right else "mismatch")] += 1
             done += len(batch)
             print(f"\r{done} requests, {done - faults['right']} faults", end="", file=sys.stderr, flush=True)
     print(f"\nrequests {done}, answers {dict(faults)}, {time.monotonic() - started:.0f} s")

@@ -106,20 +106,20 @@ def ids_in_vocabulary(site: Site) -> str:
 def context(site: Site) -> str:
     """Says when `repository.max_context` is more than the model or the engine has: the least of them holds."""
     _here(site)
-    asked, engine = site.deployment.repository.max_context, site.deployment.engine
+    configured, engine = site.deployment.repository.max_context, site.deployment.engine
     limits = {"the checkpoint": site.tokenizer.context_length}
     if isinstance(engine, ReplaySection) and "max_context" in engine.model_fields_set:
         limits["the engine"] = engine.engine_options(site.model_dir)["max_context"]
     known = {owner: limit for owner, limit in limits.items() if limit is not None}
     if not known:
-        return f"{asked} tokens, as the deployment says" if asked else "named in no file of the checkpoint"
+        return f"{configured} tokens, as the deployment says" if configured else "named in no file of the checkpoint"
     owner, least = min(known.items(), key=lambda one: one[1])
-    if asked is not None and asked > least:
+    if configured is not None and configured > least:
         raise CheckWarning(
-            f"repository.max_context is {asked} and {owner} has {least} tokens, which hold; "
+            f"repository.max_context is {configured} and {owner} has {least} tokens, which hold; "
             f"lower it to {least}, or take a checkpoint with a longer context"
         )
-    return f"{min(asked or least, least)} tokens"
+    return f"{min(configured or least, least)} tokens"
 
 
 def architecture(site: Site) -> str:

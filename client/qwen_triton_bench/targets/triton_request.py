@@ -65,10 +65,10 @@ class PromptEncoder:
         }
 
     def _text(self, prompt: Prompt) -> dict[str, Array]:
-        asked = (prompt.output_tokens, prompt.exact)
-        if asked not in self._without_text:
-            self._without_text[asked] = self._encode_without_text(*asked)
-        return {**self._without_text[asked], TEXT_INPUT: encode_strings([[prompt.text or ""]])}
+        key = (prompt.output_tokens, prompt.exact)
+        if key not in self._without_text:
+            self._without_text[key] = self._encode_without_text(*key)
+        return {**self._without_text[key], TEXT_INPUT: encode_strings([[prompt.text or ""]])}
 
     def _encode_without_text(self, output_tokens: int, exact: bool) -> dict[str, Array]:
         """All that requests of one length have in common: encoded once, because the load sends thousands of them."""

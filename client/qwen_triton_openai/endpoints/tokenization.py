@@ -61,9 +61,9 @@ class DetokenizeRequest(BaseModel):
 async def tokenize(request: Request) -> Json:
     """The token ids of a prompt as the model would get them."""
     service = service_of(request)
-    asked = await read_model(request, TokenizeRequest)
-    _check_model(asked.model, service)
-    outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(asked))
+    body = await read_model(request, TokenizeRequest)
+    _check_model(body.model, service)
+    outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(body))
     tokens = np.frombuffer(outputs[PRE_INPUT_ID], np.int32).tolist()
     return Json({"count": len(tokens), "max_model_len": context_of(outputs), "tokens": tokens})
 
@@ -72,13 +72,13 @@ async def tokenize(request: Request) -> Json:
 async def detokenize(request: Request) -> Json:
     """The text of token ids; control tokens leave none, unless the deployment keeps them."""
     service = service_of(request)
-    asked = await read_model(request, DetokenizeRequest)
-    _check_model(asked.model, service)
-    if not asked.tokens:
+    body = await read_model(request, DetokenizeRequest)
+    _check_model(body.model, service)
+    if not body.tokens:
         return Json({"prompt": ""})
     arrays = {
-        POST_TOKENS_BATCH: np.array([[asked.tokens]], np.int32),
-        POST_SEQUENCE_LENGTH: np.array([[len(asked.tokens)]], np.int32),
+        POST_TOKENS_BATCH: np.array([[body.tokens]], np.int32),
+        POST_SEQUENCE_LENGTH: np.array([[len(body.tokens)]], np.int32),
     }
     outputs = await _infer(service, service.settings.postprocessing_model, arrays)
     return Json({"prompt": decode_strings(outputs[POST_OUTPUT])[0]})
@@ -96,21 +96,21 @@ async def _infer(service: Service, model: str, arrays: Arrays) -> dict[str, byte
         raise to_api_error(error, _NAMES) from error
 
 
-def _prompt_arrays(asked: TokenizeRequest) -> dict[str, Array]:
-    if (asked.prompt is None) == (asked.messages is None):
+def _prompt_arrays(body: TokenizeRequest) -> dict[str, Array]:
+    if (body.prompt is None) == (body.messages is None):
         raise bad_request("prompt: give either a prompt or messages", "prompt")
-    if asked.prompt is not None:
-        if asked.tools or asked.chat_template_kwargs:
+    if body.prompt is not None:
+        if body.tools or body.chat_template_kwargs:
             raise bad_request(
                 "messages: tools and chat_template_kwargs go with messages, not with a prompt", "messages"
             )
-        return {PRE_QUERY: _text(asked.prompt), PRE_PROMPT_FORMAT: _text("raw")}
-    options = template_options({"chat_template_kwargs": asked.chat_template_kwargs})
-    if not asked.add_generation_prompt:
+        return {PRE_QUERY: _text(body.prompt), PRE_PROMPT_FORMAT: _text("raw")}
+    options = template_options({"chat_template_kwargs": body.chat_template_kwargs})
+    if not body.add_generation_prompt:
         options["add_generation_prompt"] = False
     return {
-        PRE_MESSAGES: _text(json.dumps(asked.messages, ensure_ascii=False)),
-        PRE_TOOLS: _text(json.dumps(asked.tools or [], ensure_ascii=False)),
+        PRE_MESSAGES: _text(json.dumps(body.messages, ensure_ascii=False)),
+        PRE_TOOLS: _text(json.dumps(body.tools or [], ensure_ascii=False)),
         PRE_CHAT_TEMPLATE_KWARGS: _text(json.dumps(options, ensure_ascii=False)),
     }
 

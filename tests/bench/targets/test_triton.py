@@ -45,7 +45,7 @@ TEXT_MODEL = declared(BLS, BLS_INPUTS, BLS_OUTPUTS)
 ENGINE = declared(TENSORRT_LLM, ENGINE_INPUTS, ENGINE_OUTPUTS)
 
 
-class Heard:
+class Received:
     """A listener that notes what it is told."""
 
     def __init__(self) -> None:
@@ -132,13 +132,13 @@ def server() -> Iterator[tuple[Service, str]]:
 
 def test_answers_in_text(server: tuple[Service, str]) -> None:
     """Bytes of each piece, and the counts at the end; an error is the request's alone."""
-    target, heard = GrpcTarget(server[1], TEXT_MODEL, BLS, True), Heard()
-    target.send(3, Prompt(4, text="hi"), heard)
-    assert heard.take(3) == [(3, "你".encode(), 3), (3, "好".encode(), 3), (3, Counts(7, 2, 1, "length"))]
-    target.send(4, Prompt(4, text="fail"), heard)
-    assert heard.take(1) == [(4, "max_tokens: N is too large")]
-    target.send(5, Prompt(4, text="hi"), heard)
-    assert heard.take(3)[2] == (5, Counts(7, 2, 1, "length"))
+    target, received = GrpcTarget(server[1], TEXT_MODEL, BLS, True), Received()
+    target.send(3, Prompt(4, text="hi"), received)
+    assert received.take(3) == [(3, "你".encode(), 3), (3, "好".encode(), 3), (3, Counts(7, 2, 1, "length"))]
+    target.send(4, Prompt(4, text="fail"), received)
+    assert received.take(1) == [(4, "max_tokens: N is too large")]
+    target.send(5, Prompt(4, text="hi"), received)
+    assert received.take(3)[2] == (5, Counts(7, 2, 1, "length"))
     target.close()
     (request, *_) = server[0].requests
     assert (int(request.id) % 2**32, request.model_name) == (3, BLS)
@@ -150,17 +150,17 @@ def test_answers_in_text(server: tuple[Service, str]) -> None:
 
 def test_answers_in_token_ids(server: tuple[Service, str]) -> None:
     """How many ids came; a model that tells no counts has none."""
-    target, heard = GrpcTarget(server[1], ENGINE, TENSORRT_LLM, True), Heard()
-    target.send(0, Prompt(4, token_ids=[1, 2, 3]), heard)
-    assert heard.take(2) == [(0, b"", 2), (0, Counts())]
+    target, received = GrpcTarget(server[1], ENGINE, TENSORRT_LLM, True), Received()
+    target.send(0, Prompt(4, token_ids=[1, 2, 3]), received)
+    assert received.take(2) == [(0, b"", 2), (0, Counts())]
     target.close()
 
 
 def test_a_stream_that_ends_is_lost(server: tuple[Service, str]) -> None:
     """For all requests, with the server's reason."""
-    target, heard = GrpcTarget(server[1], TEXT_MODEL, BLS, True), Heard()
-    target.send(0, Prompt(4, text="leave"), heard)
-    assert heard.take(1) == [("leaving N",)]
+    target, received = GrpcTarget(server[1], TEXT_MODEL, BLS, True), Received()
+    target.send(0, Prompt(4, text="leave"), received)
+    assert received.take(1) == [("leaving N",)]
     target.close()
 
 
@@ -179,18 +179,18 @@ def test_a_model_without_our_inputs_gets_stock_s() -> None:
 
 def test_events_of_http_are_read_as_grpc_s_responses() -> None:
     """Text or ids, counts once they come."""
-    heard = Heard()
-    answer = _Answer(2, heard)
+    received = Received()
+    answer = _Answer(2, received)
     answer.on_event({"model_name": "m", "text_output": "你"})
     counts = {"finish_reason": "stop", "num_input_tokens": 7, "num_output_tokens": 2, "num_cached_tokens": 0}
     answer.on_event({"text_output": "", "stop_reason": "null"} | counts)
     answer.on_end()
-    assert heard.take(3) == [(2, "你".encode(), 3), (2, b"", 0), (2, Counts(7, 2, 0, "stop"))]
-    ids = _Answer(3, heard)
+    assert received.take(3) == [(2, "你".encode(), 3), (2, b"", 0), (2, Counts(7, 2, 0, "stop"))]
+    ids = _Answer(3, received)
     ids.on_event({"output_ids": [5, 6], "sequence_length": 2})
     ids.on_event({"output_ids": 7, "sequence_length": 1} | counts)
     ids.on_end()
-    assert heard.take(3) == [(3, b"", 2), (3, b"", 1), (3, Counts(7, 2, 0, "stop"))]
+    assert received.take(3) == [(3, b"", 2), (3, b"", 1), (3, Counts(7, 2, 0, "stop"))]
     with pytest.raises(AnswerError, match="no N tokens"):
         ids.on_event({"error": "no 9 tokens"})
 

@@ -173,15 +173,15 @@ def test_a_section_that_is_none_is_told_with_ports_in_the_environment(tmp_path: 
 
 def test_a_revision_covers_all_files_that_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, tokenizer and chat template come by one call; code of a checkpoint is not among the patterns."""
-    asked: dict[str, Any] = {}
+    sent: dict[str, Any] = {}
 
     def snapshot_download(name: str, /, **given: Any) -> str:
-        asked.update(given, name=name)
+        sent.update(given, name=name)
         return str(tmp_path)
 
     monkeypatch.setattr(hub, "_import_library", lambda *_: SimpleNamespace(snapshot_download=snapshot_download))
     file = tmp_path / "deployment.yaml"
     file.write_text("model: qwen3-0.6b\nrevision: 0123abc\nengine: {kind: replay}\n")
     resolve_model(load_deployment(file, environment={}))
-    assert (asked["name"], asked["revision"]) == ("Qwen/Qwen3-0.6B", "0123abc")
-    assert not any(fnmatch("modeling_qwen.py", pattern) for pattern in asked["allow_patterns"])
+    assert (sent["name"], sent["revision"]) == ("Qwen/Qwen3-0.6B", "0123abc")
+    assert not any(fnmatch("modeling_qwen.py", pattern) for pattern in sent["allow_patterns"])

@@ -18,10 +18,10 @@ class FakeHub:
 
     def __init__(self, folder: Path | None = None, error: Exception | None = None) -> None:
         self.folder, self.error = folder, error
-        self.asked: list[tuple[str, str | None, list[str]]] = []
+        self.sent: list[tuple[str, str | None, list[str]]] = []
 
     def snapshot_download(self, name: str, /, *, revision: str | None, allow_patterns: list[str]) -> str:
-        self.asked.append((name, revision, allow_patterns))
+        self.sent.append((name, revision, allow_patterns))
         if self.error:
             raise self.error
         return str(self.folder)
@@ -38,14 +38,14 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     hub = FakeHub()
     (tmp_path / "Qwen" / "Qwen3-0.6B").mkdir(parents=True)
     assert resolve_model(str(tmp_path / "Qwen/Qwen3-0.6B"), library=hub) == tmp_path / "Qwen/Qwen3-0.6B"
-    assert hub.asked == []
+    assert hub.sent == []
 
 
 def test_a_name_is_fetched_without_other_formats(tmp_path: Path) -> None:
     """The hub is asked for the name, the revision, and only the files that a checkpoint consists of."""
     hub = FakeHub(tmp_path)
     assert resolve_model("Qwen/Qwen3-0.6B", "modelscope", "v1", library=hub) == tmp_path
-    assert hub.asked == [("Qwen/Qwen3-0.6B", "v1", PATTERNS)]
+    assert hub.sent == [("Qwen/Qwen3-0.6B", "v1", PATTERNS)]
 
 
 def test_what_is_neither_folder_nor_name_is_refused() -> None:

@@ -123,15 +123,15 @@ class ServedReplay:
         call: str = "",
     ) -> RecordingResponder:
         """Admits a request that echoes `text` as a stream, in so many sequences; they must begin within `timeout_s`."""
-        heard = seen or RecordingResponder(request_id)
+        received = seen or RecordingResponder(request_id)
         ids = tuple(self.tokenizer.encode(text))
-        asked = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
+        sent = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
-        encoder = TextEncoder([asked], self.tokenizer, skip_special_tokens=True, echo=False)
+        encoder = TextEncoder([sent], self.tokenizer, skip_special_tokens=True, echo=False)
         rows = [RowPlan([request] * sequences, streamed=True, keep=sequences)]
-        reply = Reply(heard, rows, encoder, self.metrics.start(), at_once=False, call=call)
+        reply = Reply(received, rows, encoder, self.metrics.start(), at_once=False, call=call)
         self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        return heard
+        return received
 
     def is_free(self) -> bool:
         counters = read_counters(self.address)
@@ -163,10 +163,10 @@ def setting(qwen3: Tokenizer) -> Iterator[Callable[..., ServedReplay]]:
 def test_two_hundred_requests_at_once_each_get_their_own_text(setting: Callable[..., ServedReplay]) -> None:
     here = setting(step_ms=1.0)
     texts = [f"number {n}: 你好 🙂 {n * n}" for n in range(200)]
-    heard = [here.ask(text) for text in texts]
-    assert all(h.ended.wait(WAIT_S) for h in heard)
-    assert [h.text for h in heard] == texts
-    assert {h.ends for h in heard} == {1}
+    received = [here.ask(text) for text in texts]
+    assert all(h.ended.wait(WAIT_S) for h in received)
+    assert [h.text for h in received] == texts
+    assert {h.ends for h in received} == {1}
     assert here.metrics.finished == {"length": 200}
     assert here.is_free()
 
@@ -226,9 +226,9 @@ def test_a_request_cancelled_while_its_submit_waits_leaves_no_sequence_behind() 
 
 def test_a_stop_string_frees_the_engines_slot(setting: Callable[..., ServedReplay]) -> None:
     here = setting(step_ms=5.0)
-    heard = here.ask("one two STOP " + "and on " * 2000, stop=" STOP")
-    assert heard.ended.wait(WAIT_S)
-    assert heard.text == "one two"
+    received = here.ask("one two STOP " + "and on " * 2000, stop=" STOP")
+    assert received.ended.wait(WAIT_S)
+    assert received.text == "one two"
     assert becomes(here.is_free, 5)
 
 
@@ -238,13 +238,13 @@ def test_a_disconnected_client_frees_its_slot_at_once_and_is_answered_later(
     """The final response must not overtake a response that is still under way to the broken stream."""
     monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 2.0)
     here = setting(step_ms=5.0)
-    heard = here.ask("and on " * 2000)
-    assert becomes(lambda: bool(heard.text), WAIT_S)
-    heard.left = True
+    received = here.ask("and on " * 2000)
+    assert becomes(lambda: bool(received.text), WAIT_S)
+    received.left = True
     assert becomes(here.is_free, 1.5)
-    assert (heard.ends, here.dispatcher.in_flight) == (0, 0)
-    assert heard.ended.wait(WAIT_S)
-    assert isinstance(heard.error, Cancelled)
+    assert (received.ends, here.dispatcher.in_flight) == (0, 0)
+    assert received.ended.wait(WAIT_S)
+    assert isinstance(received.error, Cancelled)
     assert here.metrics.finished == {"cancelled": 1}
 
 
@@ -253,11 +253,11 @@ def test_a_dispatcher_that_stops_answers_those_who_have_left(
 ) -> None:
     monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 3600.0)
     here = setting(step_ms=5.0)
-    heard = here.ask("and on " * 2000)
-    heard.left = True
+    received = here.ask("and on " * 2000)
+    received.left = True
     assert becomes(lambda: here.dispatcher.in_flight == 0, WAIT_S)
     here.dispatcher.stop()
-    assert (heard.ends, isinstance(heard.error, Cancelled)) == (1, True)
+    assert (received.ends, isinstance(received.error, Cancelled)) == (1, True)
 
 
 def test_stocks_cancel_ends_the_requests_of_its_id(setting: Callable[..., ServedReplay]) -> None:
@@ -288,13 +288,13 @@ def test_a_call_is_cancelled_by_its_name_alone(setting: Callable[..., ServedRepl
 def test_a_drained_dispatcher_refuses_and_is_idle_once_all_is_answered(setting: Callable[..., ServedReplay]) -> None:
     here = setting(step_ms=5.0)
     assert here.dispatcher.idle()
-    heard = here.ask("and on " * 30)
+    received = here.ask("and on " * 30)
     here.dispatcher.drain()
     with pytest.raises(Unavailable, match="the server is shutting down; try again"):
         here.ask("one more")
     assert not here.dispatcher.idle()
-    assert heard.ended.wait(WAIT_S)
-    assert heard.text == "and on " * 30
+    assert received.ended.wait(WAIT_S)
+    assert received.text == "and on " * 30
     assert becomes(here.dispatcher.idle, WAIT_S)
 
 
@@ -306,9 +306,9 @@ def test_one_answer_that_cannot_be_given_does_not_end_the_sender(setting: Callab
         raise RuntimeError("nobody to send to")
 
     here.dispatcher.post(failing)
-    heard = here.ask("one two three")
-    assert heard.ended.wait(WAIT_S)
-    assert heard.text == "one two three"
+    received = here.ask("one two three")
+    assert received.ended.wait(WAIT_S)
+    assert received.text == "one two three"
 
 
 def test_a_cancel_bears_with_requests_that_are_admitted_meanwhile(setting: Callable[..., ServedReplay]) -> None:
@@ -346,10 +346,10 @@ def test_what_the_engine_refuses_is_the_clients_fault(
         raise InvalidRequest("the vocabulary has 10", "input_ids")
 
     monkeypatch.setattr(ReplayEngine, "add", refuse)
-    heard = setting().ask("hello")
-    assert heard.ended.wait(WAIT_S)
-    assert isinstance(heard.error, InvalidRequest)
-    assert str(heard.error) == "input_ids: the vocabulary has 10"
+    received = setting().ask("hello")
+    assert received.ended.wait(WAIT_S)
+    assert isinstance(received.error, InvalidRequest)
+    assert str(received.error) == "input_ids: the vocabulary has 10"
 
 
 def test_a_sequence_that_fails_fails_alone(setting: Callable[..., ServedReplay]) -> None:
@@ -398,11 +398,11 @@ def test_tokens_that_waited_leave_together(setting: Callable[..., ServedReplay])
             super().flush()
 
     here = setting(step_ms=1.0)
-    heard = Slow()
-    here.ask("and on " * 100, seen=heard)
-    assert heard.ended.wait(WAIT_S)
-    assert heard.text == "and on " * 100
-    assert heard.pieces < 100
+    received = Slow()
+    here.ask("and on " * 100, seen=received)
+    assert received.ended.wait(WAIT_S)
+    assert received.text == "and on " * 100
+    assert received.pieces < 100
 
 
 def test_a_request_without_a_slot_in_time_is_unavailable_and_out_of_the_queue(
@@ -429,17 +429,17 @@ def test_a_request_without_a_slot_in_time_is_unavailable_and_out_of_the_queue(
 def test_a_request_that_has_begun_waits_for_its_other_sequences(setting: Callable[..., ServedReplay]) -> None:
     """Three sequences on one slot: the second and third begin long after the timeout."""
     here = setting(slots=1, step_ms=5.0)
-    heard = here.ask("one two three four five six seven eight", timeout_s=0.02, sequences=3)
-    assert heard.ended.wait(WAIT_S)
-    assert (heard.error, here.metrics.finished) == (None, {"length": 3})
+    received = here.ask("one two three four five six seven eight", timeout_s=0.02, sequences=3)
+    assert received.ended.wait(WAIT_S)
+    assert (received.error, here.metrics.finished) == (None, {"length": 3})
 
 
 def test_all_sequences_of_a_request_that_timed_out_leave_the_queue(setting: Callable[..., ServedReplay]) -> None:
     here = setting(slots=1, step_ms=5.0)
     holder = here.ask("and on " * 2000)
-    heard = here.ask("one two", timeout_s=0.05, sequences=4)
-    assert heard.ended.wait(WAIT_S)
-    assert isinstance(heard.error, Unavailable)
+    received = here.ask("one two", timeout_s=0.05, sequences=4)
+    assert received.ended.wait(WAIT_S)
+    assert isinstance(received.error, Unavailable)
     assert becomes(lambda: bool(read_counters(here.address)["waiting"] == 0), WAIT_S)
     assert not holder.ends
 

@@ -69,40 +69,40 @@ def whole(sequences: int = 1, keep: int = 1) -> RowPlan:
 def test_each_whole_answer_is_a_response_when_it_ends() -> None:
     """In the order in which they end, with the row and the sequence; the last to end is the final one."""
     written = Written()
-    asked = reply(written, whole(), whole(2, 2))
-    asked.add_chunk(2, chunk(5))
-    asked.add_chunk(2, chunk(6, end=True))
+    sent = reply(written, whole(), whole(2, 2))
+    sent.add_chunk(2, chunk(5))
+    sent.add_chunk(2, chunk(6, end=True))
     assert written.told == [([(1, [(1, [5, 6])])], False)]
-    asked.add_chunk(0, chunk(7, end=True))
-    asked.add_chunk(1, chunk(8, end=True))
+    sent.add_chunk(0, chunk(7, end=True))
+    sent.add_chunk(1, chunk(8, end=True))
     assert written.told[1:] == [([(0, [(0, [7])])], False), ([(1, [(0, [8])])], True)]
 
 
 def test_one_response_has_all_rows_in_order() -> None:
     written = Written()
-    asked = reply(written, whole(2, 2), whole(2, 2), at_once=True)
+    sent = reply(written, whole(2, 2), whole(2, 2), at_once=True)
     for index in (3, 0, 2, 1):
-        asked.add_chunk(index, chunk(index, end=True))
+        sent.add_chunk(index, chunk(index, end=True))
     assert written.told == [([(0, [(0, [0]), (1, [1])]), (1, [(0, [2]), (1, [3])])], True)]
 
 
 def test_a_streamed_row_and_a_whole_one() -> None:
     """Each as its row asks."""
     written = Written()
-    asked = reply(written, RowPlan([ONE], streamed=True, keep=1), whole())
-    asked.add_chunk(1, chunk(5))
-    asked.add_chunk(0, chunk(6))
-    asked.add_chunk(1, chunk(7, end=True))
-    asked.add_chunk(0, chunk(8, end=True))
+    sent = reply(written, RowPlan([ONE], streamed=True, keep=1), whole())
+    sent.add_chunk(1, chunk(5))
+    sent.add_chunk(0, chunk(6))
+    sent.add_chunk(1, chunk(7, end=True))
+    sent.add_chunk(0, chunk(8, end=True))
     assert written.told == [([(0, [(0, [6])])], False), ([(1, [(0, [5, 7])])], False), ([(0, [(0, [8])])], True)]
 
 
 def test_beams_are_one_response() -> None:
     written = Written()
-    asked = reply(written, RowPlan([BEAMS], streamed=False, keep=2), whole())
-    asked.add_chunk(1, chunk(9, end=True))
-    asked.add_chunk(0, chunk(5, end=True, sequence=0, last=False))
-    asked.add_chunk(0, chunk(6, end=True, sequence=1))
+    sent = reply(written, RowPlan([BEAMS], streamed=False, keep=2), whole())
+    sent.add_chunk(1, chunk(9, end=True))
+    sent.add_chunk(0, chunk(5, end=True, sequence=0, last=False))
+    sent.add_chunk(0, chunk(6, end=True, sequence=1))
     assert written.told == [([(1, [(0, [9])])], False), ([(0, [(0, [5]), (1, [6])])], True)]
 
 
@@ -110,10 +110,10 @@ def test_beams_are_one_response() -> None:
 def test_the_likeliest_are_kept_and_numbered_anew(at_once: bool) -> None:
     """Known when all have ended; a caller who asked for two gets sequences 0 and 1."""
     written = Written()
-    asked = reply(written, whole(3, 2), at_once=at_once)
+    sent = reply(written, whole(3, 2), at_once=at_once)
     for index, log_prob in ((0, -9.0), (2, -1.0), (1, -5.0)):
         assert written.told == []
-        asked.add_chunk(index, TokenChunk((index,), (log_prob,), finish="length"))
+        sent.add_chunk(index, TokenChunk((index,), (log_prob,), finish="length"))
     if at_once:
         assert written.told == [([(0, [(0, [2]), (1, [1])])], True)]
     else:

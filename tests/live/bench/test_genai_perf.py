@@ -92,12 +92,12 @@ def test_perf_analyzer_with_inputs_of_a_file(
     server: LiveServer, environment: dict[str, str], model: str, tmp_path: Path
 ) -> None:
     """The command of docs/tools.md; the engine model with stock's tensors."""
-    asked = ROOT / "deployments" / "tuning" / "perf-analyzer-input.json"
+    sent = ROOT / "deployments" / "tuning" / "perf-analyzer-input.json"
     if model == TENSORRT_LLM:
-        asked = tmp_path / "ids.json"
+        sent = tmp_path / "ids.json"
         one = {"input_ids": {"content": [1, 2, 3], "shape": [3]}, "input_lengths": [3], "request_output_len": [20]}
-        asked.write_text(json.dumps({"data": [one]}))
-    line = f"perf_analyzer -m {model} -u {server.grpc} -i grpc --streaming --async --input-data {asked}"
+        sent.write_text(json.dumps({"data": [one]}))
+    line = f"perf_analyzer -m {model} -u {server.grpc} -i grpc --streaming --async --input-data {sent}"
     more = "--concurrency-range 8 --measurement-interval 2000 --stability-percentage 999 -f figures.csv"
     run([*line.split(), *more.split()], tmp_path, environment)
     (figures,) = csv.DictReader((tmp_path / "figures.csv").read_text().splitlines())

@@ -35,10 +35,10 @@ def test_blogs_question_gets_its_answer(demo_server: LiveServer) -> None:
 
 def test_held_out_prompts_of_all_tasks_at_95_percent(demo_server: LiveServer) -> None:
     scores = list(examine(demo_server.http, EXAMINED, EACH, SEED))
-    asked = sum(score.asked for score in scores)
-    exact = asked - sum(len(score.wrong) for score in scores)
-    assert asked == EACH * 2 * len(EXAMINED)
-    assert exact / asked >= ENOUGH, summary(scores)
+    sent = sum(score.sent for score in scores)
+    exact = sent - sum(len(score.wrong) for score in scores)
+    assert sent == EACH * 2 * len(EXAMINED)
+    assert exact / sent >= ENOUGH, summary(scores)
 
 
 def test_greedy_ids_equal_transformers(demo_server: LiveServer) -> None:
@@ -51,9 +51,9 @@ def test_greedy_ids_equal_transformers(demo_server: LiveServer) -> None:
 
 def ids(server: LiveServer, prompt: list[int]) -> list[int]:
     """The engine's answer without its end id, which the engine model leaves out."""
-    asked = {"input_ids": prompt, "input_lengths": len(prompt), "request_output_len": TABLE["new_tokens"]}
+    sent = {"input_ids": prompt, "input_lengths": len(prompt), "request_output_len": TABLE["new_tokens"]}
     [response] = stream_grpc(
-        server, TENSORRT_LLM, {**asked, "end_id": END_IDS[0], "pad_id": END_IDS[1], "runtime_top_k": 1}
+        server, TENSORRT_LLM, {**sent, "end_id": END_IDS[0], "pad_id": END_IDS[1], "runtime_top_k": 1}
     )
     found = response["output_ids"]
     return found[0][0] if isinstance(found, list) else [found]  # the client gives a single value as it stands

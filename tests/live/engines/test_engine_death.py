@@ -13,7 +13,7 @@ import pytest
 from qwen_triton.tensors.contract import BLS, ENSEMBLE
 from tests.live.conftest import Serve
 from tests.support.live.client import Refused, generate
-from tests.support.live.crowd import Grpc, Heard, together
+from tests.support.live.crowd import Grpc, Received, together
 from tests.support.live.servers import LiveServer
 from tests.support.live.waiting import becomes
 
@@ -46,25 +46,25 @@ def engine_pid(server: LiveServer) -> int:
 def test_a_request_that_fails_fails_alone(server: LiveServer, model: str) -> None:
     """Its caller gets an error without a stack trace, after the text up to there; the others their whole text."""
     texts = ["one two three", LONG, "four five six"]
-    heard = together([Grpc(server, model, {"text_input": t, "max_tokens": 300, "stream": True}) for t in texts])
-    assert [h.text for h in (heard[0], heard[2])] == ["one two three", "four five six"]
-    assert LONG.startswith(heard[1].text)
-    assert "internal error; the server's log has the cause under request" in heard[1].error
-    assert "Traceback" not in heard[1].error
-    assert [h.error for h in (heard[0], heard[2])] == ["", ""]
+    received = together([Grpc(server, model, {"text_input": t, "max_tokens": 300, "stream": True}) for t in texts])
+    assert [h.text for h in (received[0], received[2])] == ["one two three", "four five six"]
+    assert LONG.startswith(received[1].text)
+    assert "internal error; the server's log has the cause under request" in received[1].error
+    assert "Traceback" not in received[1].error
+    assert [h.error for h in (received[0], received[2])] == ["", ""]
 
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])
 def test_an_engine_that_dies_fails_its_requests_and_is_started_again(server: LiveServer, model: str) -> None:
-    heard: list[Heard] = []
-    asked = [{"text_input": LONG, "max_tokens": 90, "stream": True, "ignore_eos": True}] * 3
-    crowd = Thread(target=lambda: heard.extend(together([Grpc(server, model, inputs) for inputs in asked])))
+    received: list[Received] = []
+    sent = [{"text_input": LONG, "max_tokens": 90, "stream": True, "ignore_eos": True}] * 3
+    crowd = Thread(target=lambda: received.extend(together([Grpc(server, model, inputs) for inputs in sent])))
     crowd.start()
     assert becomes(lambda: bool(server.engine_counters()["running"] == 3), 10)
     killed = engine_pid(server)
     os.kill(killed, signal.SIGKILL)
     crowd.join()
-    assert all(h.error and LONG.startswith(h.text) for h in heard)
+    assert all(h.error and LONG.startswith(h.text) for h in received)
     assert generate(server, model, text_input="hello again", max_tokens=10)["text_output"] == "hello again"
     assert engine_pid(server) != killed
 
@@ -72,9 +72,9 @@ def test_an_engine_that_dies_fails_its_requests_and_is_started_again(server: Liv
 def test_requests_beyond_the_bound_are_unavailable(server: LiveServer) -> None:
     """Six at once where four are taken in: two are told at once that they may try again."""
     inputs = {"text_input": "and on " * 30, "max_tokens": 80, "stream": True}
-    heard = together([Grpc(server, BLS, inputs) for _ in range(6)])
-    refused = [h for h in heard if h.error]
-    assert [h.text for h in heard if not h.error] == [inputs["text_input"]] * 4
+    received = together([Grpc(server, BLS, inputs) for _ in range(6)])
+    refused = [h for h in received if h.error]
+    assert [h.text for h in received if not h.error] == [inputs["text_input"]] * 4
     assert len(refused) == 2
     assert all("4 requests are in flight, the most admitted at once; try again later" in h.error for h in refused)
 

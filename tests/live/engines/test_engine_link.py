@@ -15,7 +15,7 @@ from qwen_triton.tensors.contract import BLS
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.certificates import make_certificate
 from tests.support.live.client import Refused, generate, generate_stream, stream_grpc
-from tests.support.live.crowd import Grpc, Heard, Http, together
+from tests.support.live.crowd import Grpc, Http, Received, together
 from tests.support.live.standin import StandIn, serving_standin
 from tests.support.live.texts import random_ids
 from tests.support.live.waiting import becomes
@@ -37,9 +37,9 @@ def test_streams_at_once_are_exact(standin: StandIn, qwen25: Tokenizer) -> None:
     `python -m tests.tools.soak_link` asks for many more of them, one after the other.
     """
     streams = list(islice(random_ids(qwen25, seed=4, longest=24), AT_ONCE))
-    asked = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in streams]
-    heard = together([Grpc(standin.server, BLS, inputs) for inputs in asked])
-    for ids, answer in zip(streams, heard, strict=True):
+    sent = [{"input_ids": i, "max_tokens": len(i), "ignore_eos": True, "stream": True} for i in streams]
+    received = together([Grpc(standin.server, BLS, inputs) for inputs in sent])
+    for ids, answer in zip(streams, received, strict=True):
         assert (answer.text, answer.error, answer.ends) == (qwen25.decode(ids), "", 1)
         assert (answer.finish, answer.outputs["num_output_tokens"]) == ("length", len(ids))
     assert becomes(lambda: standin.running() == 0, within_s=2)
@@ -56,8 +56,8 @@ def test_a_stop_string_stops_the_engine(standin: StandIn) -> None:
 
 @pytest.mark.parametrize("kind", [Grpc, Http])
 def test_a_caller_that_leaves_frees_the_engine(standin: StandIn, kind: type[Grpc] | type[Http]) -> None:
-    heard = together([kind(standin.server, BLS, LONG, leaves_after=3)])
-    assert heard[0].left
+    received = together([kind(standin.server, BLS, LONG, leaves_after=3)])
+    assert received[0].left
     assert becomes(lambda: standin.running() == 0, within_s=1)
 
 
@@ -70,21 +70,21 @@ def test_what_the_engine_cannot_do_is_refused_by_name(standin: StandIn) -> None:
 
 def test_a_request_that_fails_in_the_engine_fails_alone(standin: StandIn) -> None:
     """Its caller reads a request id after the text so far; the server's log has the cause."""
-    asked = [
+    sent = [
         {"text_input": "one two three four", "max_tokens": 20, "stream": True, "random_seed": s} for s in (1, 13, 2)
     ]
-    heard = together([Grpc(standin.server, BLS, inputs) for inputs in asked])
-    assert [heard[0].text, heard[2].text] == ["one two three four"] * 2
-    assert "one two".startswith(heard[1].text)
-    assert [h.error for h in (heard[0], heard[2])] == ["", ""]
-    assert "internal error; the server's log has the cause under request" in heard[1].error
+    received = together([Grpc(standin.server, BLS, inputs) for inputs in sent])
+    assert [received[0].text, received[2].text] == ["one two three four"] * 2
+    assert "one two".startswith(received[1].text)
+    assert [h.error for h in (received[0], received[2])] == ["", ""]
+    assert "internal error; the server's log has the cause under request" in received[1].error
     assert "out of blocks" in standin.server.log.read_text()
 
 
 def test_several_answers_of_a_prompt_run_at_once(standin: StandIn) -> None:
     """Each a sequence of its own in the engine."""
-    asked = {"text_input": "one two three", "max_tokens": 20, "num_return_sequences": 3, "temperature": 1.0}
-    answers = stream_grpc(standin.server, BLS, asked)
+    sent = {"text_input": "one two three", "max_tokens": 20, "num_return_sequences": 3, "temperature": 1.0}
+    answers = stream_grpc(standin.server, BLS, sent)
     assert {a["sequence_index"]: a["text_output"] for a in answers} == dict.fromkeys(range(3), "one two three")
 
 
@@ -92,14 +92,14 @@ def test_an_engine_that_dies_fails_its_callers(qwen25_folder: Path, tmp_path: Pa
     """Triton itself leaves them unanswered. It does not start a Python model's process again: later requests fail."""
     reason = "tritonserver 2.51 waits its whole exit timeout for a Python model whose process was killed"
     with serving_standin(qwen25_folder, tmp_path, step_ms=20.0, cannot_unload=reason) as standin:
-        heard: list[Heard] = []
-        crowd = Thread(target=lambda: heard.extend(together([Grpc(standin.server, BLS, LONG) for _ in range(3)])))
+        received: list[Received] = []
+        crowd = Thread(target=lambda: received.extend(together([Grpc(standin.server, BLS, LONG) for _ in range(3)])))
         crowd.start()
         assert becomes(lambda: standin.running() == 3, 10)
         os.kill(standin.pid, signal.SIGKILL)
         crowd.join()
         told = "the engine's model is out of reach: its process has ended; try again"
-        assert all(told in h.error and LONG["text_input"].startswith(h.text) for h in heard)
+        assert all(told in h.error and LONG["text_input"].startswith(h.text) for h in received)
         with pytest.raises(Refused, match="internal error"):
             generate(standin.server, BLS, text_input="hello again", max_tokens=10)
 
@@ -108,8 +108,8 @@ def test_an_engine_that_is_not_decoupled_answers_whole(qwen25_folder: Path, tmp_
     """One response a request, whatever the order in which they end; a caller that leaves frees it as well."""
     with serving_standin(qwen25_folder, tmp_path, step_ms=10.0, decoupled=False) as standin:
         texts = ["and on " * n for n in (40, 2, 20, 1)]
-        heard = together([Grpc(standin.server, BLS, {"text_input": t, "max_tokens": 90}) for t in texts])
-        assert [(h.text, h.finish, h.error) for h in heard] == [(t, "stop", "") for t in texts]
+        received = together([Grpc(standin.server, BLS, {"text_input": t, "max_tokens": 90}) for t in texts])
+        assert [(h.text, h.finish, h.error) for h in received] == [(t, "stop", "") for t in texts]
         with pytest.raises(Refused, match="internal error"):
             generate(standin.server, BLS, text_input="one two three four", max_tokens=20, random_seed=13)
         left = together([Grpc(standin.server, BLS, {**LONG, "stream": False}, deadline_s=0.5)])

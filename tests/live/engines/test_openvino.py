@@ -37,8 +37,8 @@ def table_server(serve: Serve, qwen25_folder: Path, tmp_path_factory: pytest.Tem
 
 def row(prompt: list[int], length: int) -> dict[str, Any]:
     """A prompt as the engine model takes it, padded to `length`; nothing ends the answer early."""
-    asked = {"request_output_len": len(ANSWERS[0]), "end_id": -1, "pad_id": 0, "runtime_top_k": 1}
-    return {"input_ids": prompt + [0] * (length - len(prompt)), "input_lengths": len(prompt), **asked}
+    sent = {"request_output_len": len(ANSWERS[0]), "end_id": -1, "pad_id": 0, "runtime_top_k": 1}
+    return {"input_ids": prompt + [0] * (length - len(prompt)), "input_lengths": len(prompt), **sent}
 
 
 def ids(server: LiveServer, prompt: list[int]) -> list[int]:
@@ -65,9 +65,9 @@ def test_greedy_ids_equal_transformers_in_one_request_of_24_rows(table_server: L
 
 def test_the_bls_takes_ids_and_streams_the_same_tokens(table_server: LiveServer) -> None:
     """Its text is that of the ids, its count that of the table."""
-    asked = {"input_ids": PROMPTS[0], "max_tokens": len(ANSWERS[0]), "ignore_eos": True, "top_k": 1}
-    whole = generate(table_server, BLS, **asked)
-    pieces = stream_grpc(table_server, BLS, {**asked, "stream": True})
+    sent = {"input_ids": PROMPTS[0], "max_tokens": len(ANSWERS[0]), "ignore_eos": True, "top_k": 1}
+    whole = generate(table_server, BLS, **sent)
+    pieces = stream_grpc(table_server, BLS, {**sent, "stream": True})
     assert "".join(piece["text_output"] for piece in pieces) == whole["text_output"]
     assert whole["num_output_tokens"] == len(ANSWERS[0])
 
@@ -78,8 +78,8 @@ def test_32_at_once_take_few_more_steps_than_one(openvino_server: LiveServer) ->
     def steps(requests: int) -> int:
         before = openvino_server.engine_counters()["steps"]
         with ThreadPoolExecutor(requests) as pool:
-            asked = [f"number {n}" for n in range(requests)]
-            answers = list(pool.map(lambda text: generate(openvino_server, BLS, text_input=text, **options), asked))
+            sent = [f"number {n}" for n in range(requests)]
+            answers = list(pool.map(lambda text: generate(openvino_server, BLS, text_input=text, **options), sent))
         assert [a["num_output_tokens"] for a in answers] == [32] * requests
         return int(openvino_server.engine_counters()["steps"]) - before
 

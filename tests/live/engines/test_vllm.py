@@ -40,9 +40,9 @@ def test_an_answer_through_the_whole_server(server: LiveServer, model: str, text
 
 def test_three_hundred_at_once_with_sixty_four_slots(server: LiveServer) -> None:
     crowd = [Grpc(server, BLS, {"text_input": f"number {n} of", "max_tokens": 8, "stream": True}) for n in range(300)]
-    heard = together(crowd)
-    assert [h.error for h in heard] == [""] * 300
-    assert [h.text[: len(f"number {n}")] for n, h in enumerate(heard)] == [f"number {n}" for n in range(300)]
+    received = together(crowd)
+    assert [h.error for h in received] == [""] * 300
+    assert [h.text[: len(f"number {n}")] for n, h in enumerate(received)] == [f"number {n}" for n in range(300)]
     assert becomes(server.is_free, 10)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE
-from tests.support.live.crowd import Caller, Grpc, Heard, Http
+from tests.support.live.crowd import Caller, Grpc, Http, Received
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.shims import LiveShim, shimming
 from tests.support.live.six_ways import OpenAi
@@ -72,7 +72,7 @@ async def storm(make: Callable[[], Caller], draw: random.Random) -> int:
         nonlocal count
         while time.monotonic() < end:
             with suppress(asyncio.TimeoutError, OSError, EOFError):
-                await asyncio.wait_for(make().ask(Heard()), draw.random() * LEAVES_S)
+                await asyncio.wait_for(make().ask(Received()), draw.random() * LEAVES_S)
             count += 1
 
     await asyncio.gather(*(leave_again_and_again() for _ in range(AT_ONCE)))

@@ -95,9 +95,9 @@ def test_a_killed_process_of_the_server_ends_all_calls_and_is_back(launch: Launc
     assert becomes(lambda: not healthy(launch), FLIP_S)
     assert not shim_ready(launch)
     assert time.monotonic() < killed + FLIP_S
-    heard = callers.end()
-    assert [h for h in heard if not h.error] == []
-    assert max(h.over_at for h in heard) < killed + ERROR_S
+    received = callers.end()
+    assert [h for h in received if not h.error] == []
+    assert max(h.over_at for h in received) < killed + ERROR_S
     is_back(launch)
 
 
@@ -107,10 +107,10 @@ def test_a_killed_engine_ends_its_calls_and_is_back(launch: Launch) -> None:
     server = live_server(launch).pid
     killed = time.monotonic()
     find(launch, ENGINE).kill()
-    heard = callers.end()
-    assert [h for h in heard if "try again" not in h.error] == []
-    assert max(h.over_at for h in heard) < killed + ERROR_S
-    assert {h.status for h in heard if not h.pieces and h.status.isdigit()} == {"503"}
+    received = callers.end()
+    assert [h for h in received if "try again" not in h.error] == []
+    assert max(h.over_at for h in received) < killed + ERROR_S
+    assert {h.status for h in received if not h.pieces and h.status.isdigit()} == {"503"}
     is_back(launch)
     assert live_server(launch).pid == server
 
@@ -120,8 +120,8 @@ def test_a_killed_shim_ends_its_calls_only(launch: Launch) -> None:
     killed = time.monotonic()
     find(launch, SHIM).kill()
     assert becomes(lambda: not healthy(launch), FLIP_S)
-    heard = callers.end()
-    cut = [h for h in heard if h.error]
+    received = callers.end()
+    cut = [h for h in received if h.error]
     assert len(cut) == 8
     assert max(h.over_at for h in cut) < killed + ERROR_S
     is_back(launch)
@@ -136,10 +136,10 @@ def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(launch: Launch, 
     process.suspend()
     time.sleep(STOP_S)
     process.resume()
-    heard = callers.end()
-    expected = LONG[: max(len(b"".join(h.pieces)) for h in heard)]
-    assert [h.error for h in heard if "no end within" in h.error] == []
-    assert {b"".join(h.pieces).decode() for h in heard if not h.error} <= {expected}
+    received = callers.end()
+    expected = LONG[: max(len(b"".join(h.pieces)) for h in received)]
+    assert [h.error for h in received if "no end within" in h.error] == []
+    assert {b"".join(h.pieces).decode() for h in received if not h.error} <= {expected}
     is_back(launch)
     assert live_server(launch).pid == server
 

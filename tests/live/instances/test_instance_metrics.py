@@ -10,7 +10,7 @@ import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.support.live.client import generate
-from tests.support.live.crowd import Grpc, Heard, Http, together
+from tests.support.live.crowd import Grpc, Http, Received, together
 from tests.support.live.metric_lines import metrics, total
 from tests.support.live.repository_control import EXPLICIT, OPEN, control, has_one_engine, touch
 from tests.support.live.servers import LiveServer, serving
@@ -67,8 +67,8 @@ def test_callers_of_each_instance_that_leave_free_their_slots(
     server: LiveServer, kind: type[Grpc] | type[Http]
 ) -> None:
     inputs = {"text_input": "and on " * 1500, "max_tokens": 3000, "stream": True}
-    heard = together([kind(server, BLS, inputs, leaves_after=2)] * 4)
-    assert all(h.left for h in heard)
+    received = together([kind(server, BLS, inputs, leaves_after=2)] * 4)
+    assert all(h.left for h in received)
     assert becomes(server.is_free, WAIT_S)
 
 
@@ -85,9 +85,9 @@ def test_a_stop_request_ends_the_request_of_its_id_and_no_other(server: LiveServ
 
 def test_a_reload_leaves_no_gauge_behind(server: LiveServer) -> None:
     """Old and new instance share their labels while both are there; what the old one added goes with it."""
-    heard: list[Heard] = []
+    received: list[Received] = []
     inputs = {"text_input": "one two three four five " * 60, "max_tokens": 250, "stream": True}
-    crowd = Thread(target=lambda: heard.extend(together([Grpc(server, BLS, inputs)] * 3)))
+    crowd = Thread(target=lambda: received.extend(together([Grpc(server, BLS, inputs)] * 3)))
     crowd.start()
     assert becomes(lambda: total(server, "requests_in_flight", BLS) == 3, WAIT_S)
     for model in (BLS, TENSORRT_LLM):
@@ -95,7 +95,7 @@ def test_a_reload_leaves_no_gauge_behind(server: LiveServer) -> None:
         assert control(server, model, "load") == ""
     assert generate(server, BLS, text_input="hello", max_tokens=2)["text_output"] == "hello"
     crowd.join()
-    assert all(not h.error for h in heard)
+    assert all(not h.error for h in received)
     assert has_one_engine(server)
     for family, model in (("requests_in_flight", BLS), ("requests_running", TENSORRT_LLM)):
         assert becomes(lambda: total(server, family, model) == 0, WAIT_S)  # noqa: B023  asked in this round

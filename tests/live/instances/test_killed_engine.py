@@ -17,7 +17,7 @@ import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE
 from tests.support.live.client import Refused, generate
-from tests.support.live.crowd import Grpc, Heard, together
+from tests.support.live.crowd import Grpc, Received, together
 from tests.support.live.repository_control import engine_processes
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.shims import MODEL, LiveShim, shimming
@@ -39,7 +39,7 @@ class Told:
     """What each caller was told: by HTTP and the shim by how it asked, by gRPC by the model."""
 
     http: dict[tuple[str, bool], tuple[str, int | str]] = field(default_factory=dict)
-    grpc: dict[str, list[Heard]] = field(default_factory=dict)
+    grpc: dict[str, list[Received]] = field(default_factory=dict)
     shim: dict[bool, tuple[int, str]] = field(default_factory=dict)
 
 

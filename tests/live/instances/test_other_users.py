@@ -77,8 +77,8 @@ def test_another_user_who_could_connect_hears_nothing(server: LiveServer) -> Non
         folder.chmod(0o755)
         for socket in (load.engine_socket, load.acks_socket):
             Path(socket).chmod(0o777)
-        heard = as_nobody(_CONNECT, load.engine_socket, load.acks_socket)
-        assert set(heard.replace("heard 0", "ConnectionResetError").split()) == {"ConnectionResetError"}
+        received = as_nobody(_CONNECT, load.engine_socket, load.acks_socket)
+        assert set(received.replace("heard 0", "ConnectionResetError").split()) == {"ConnectionResetError"}
     finally:
         folder.chmod(0o700)
     assert generate(server, BLS, text_input="hello again", max_tokens=9)["text_output"] == "hello again"

@@ -11,7 +11,7 @@ import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, TENSORRT_LLM
 from tests.support.live.client import Refused, generate
-from tests.support.live.crowd import Grpc, Heard, Http, together
+from tests.support.live.crowd import Grpc, Http, Received, together
 from tests.support.live.repository_control import (
     EXPLICIT,
     OPEN,
@@ -52,8 +52,8 @@ class Streams:
     def __init__(self, server: LiveServer, each: int = 2) -> None:
         inputs = {"text_input": LONG, "max_tokens": TOKENS, "stream": True}
         callers = [kind(server, model, inputs) for kind in (Grpc, Http) for model in (BLS, ENSEMBLE)] * each
-        self.heard: list[Heard] = []
-        self._thread = Thread(target=lambda: self.heard.extend(together(callers)))
+        self.received: list[Received] = []
+        self._thread = Thread(target=lambda: self.received.extend(together(callers)))
         self._server, self._number = server, len(callers)
 
     def __enter__(self) -> Streams:
@@ -66,8 +66,8 @@ class Streams:
         self.ended_at = time.monotonic()
 
     def are_whole(self) -> bool:
-        assert {(h.text, h.error, h.ends) for h in self.heard} == {(LONG, "", 1)}
-        return len(self.heard) == self._number
+        assert {(h.text, h.error, h.ends) for h in self.received} == {(LONG, "", 1)}
+        return len(self.received) == self._number
 
 
 @pytest.mark.parametrize("model", [TENSORRT_LLM, BLS, POSTPROCESSING])
@@ -91,15 +91,15 @@ def test_streams_run_to_their_end_while_a_model_is_loaded_again(server: LiveServ
 
 def test_streams_run_to_their_end_while_the_engine_is_loaded_again_by_http(server: LiveServer) -> None:
     """The old engine ends after them, not under them."""
-    heard: list[Heard] = []
+    received: list[Received] = []
     callers = [Grpc(server, BLS, {"text_input": LONG, "max_tokens": TOKENS, "stream": True})] * 3
-    crowd = Thread(target=lambda: heard.extend(together(callers)))
+    crowd = Thread(target=lambda: received.extend(together(callers)))
     crowd.start()
     assert becomes(lambda: server.runs(3), WAIT_S)
     touch(server, TENSORRT_LLM)
     assert control(server, TENSORRT_LLM, "load", by="http") == ""
     crowd.join()
-    assert [(h.text, h.error, h.ends) for h in heard] == [(LONG, "", 1)] * 3
+    assert [(h.text, h.error, h.ends) for h in received] == [(LONG, "", 1)] * 3
     assert has_one_engine(server)
 
 
@@ -107,14 +107,14 @@ def test_unloaded_and_loaded_three_times(server: LiveServer) -> None:
     """Streams of the BLS run to their end on the engine that is being unloaded; a request in between waits."""
     long = [Grpc(server, BLS, {"text_input": LONG, "max_tokens": TOKENS, "stream": True})] * 3
     short = [Grpc(server, BLS, {"text_input": "hello", "max_tokens": 5})]
-    heard: list[Heard] = []
+    received: list[Received] = []
 
     def ask(callers: list[Grpc]) -> None:
-        heard.extend(together(callers))
+        received.extend(together(callers))
 
     for _ in range(ROUNDS):
         before = engine_processes(server)
-        heard.clear()
+        received.clear()
         crowd, between = Thread(target=ask, args=(long,)), Thread(target=ask, args=(short,))
         crowd.start()
         assert becomes(lambda: server.runs(3), WAIT_S)
@@ -123,7 +123,7 @@ def test_unloaded_and_loaded_three_times(server: LiveServer) -> None:
         assert control(server, TENSORRT_LLM, "load") == ""
         crowd.join()
         between.join()
-        assert sorted((h.text, h.error) for h in heard) == sorted([(LONG, "")] * 3 + [("hello", "")])
+        assert sorted((h.text, h.error) for h in received) == sorted([(LONG, "")] * 3 + [("hello", "")])
         assert generate(server, ENSEMBLE, text_input="hello again", max_tokens=10)["text_output"] == "hello again"
         assert has_one_engine(server)
         assert engine_processes(server) != before
@@ -173,15 +173,17 @@ def test_in_poll_mode_no_request_fails(qwen25_folder: Path, tmp_path: Path) -> N
     """Three touches of the engine model and one of the BLS under load: every answer is whole."""
     deployment = {"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 2.0, "slots": 64}}
     with serving(deployment, tmp_path, flags=POLL) as server:
-        asked: list[tuple[str, str]] = []
+        sent: list[tuple[str, str]] = []
         stopping = False
 
         def ask(number: int) -> None:
             while not stopping:
                 model = (BLS, ENSEMBLE)[number % 2]
                 inputs = {"text_input": f"one two three {number}", "max_tokens": 40, "stream": True}
-                (heard,) = together([(Grpc, Http)[number // 2 % 2](server, model, inputs)])
-                asked.append(((heard.text == inputs["text_input"] and str(heard.ends)) or heard.text, heard.error))
+                (received,) = together([(Grpc, Http)[number // 2 % 2](server, model, inputs)])
+                sent.append(
+                    ((received.text == inputs["text_input"] and str(received.ends)) or received.text, received.error)
+                )
 
         threads = [Thread(target=ask, args=(number,)) for number in range(12)]
         for thread in threads:
@@ -197,5 +199,5 @@ def test_in_poll_mode_no_request_fails(qwen25_folder: Path, tmp_path: Path) -> N
         stopping = True
         for thread in threads:
             thread.join()
-        assert [each for each in asked if each != ("1", "")] == []
-        assert len(asked) >= 300
+        assert [each for each in sent if each != ("1", "")] == []
+        assert len(sent) >= 300

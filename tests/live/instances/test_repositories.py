@@ -15,7 +15,7 @@ from qwen_triton.engines.process.client import read_counters
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, TENSORRT_LLM
 from tests.support.live.client import _INPUTS as INPUTS
 from tests.support.live.client import Refused, generate
-from tests.support.live.crowd import Grpc, Heard, Http, together
+from tests.support.live.crowd import Grpc, Http, Received, together
 from tests.support.live.metric_lines import metrics
 from tests.support.live.repository_control import change_engine
 from tests.support.live.servers import LiveServer, serving
@@ -117,8 +117,8 @@ def test_metrics_name_the_repository_where_names_do_not(two: LiveServer) -> None
 @pytest.mark.parametrize("model", [RENAMED[BLS], RENAMED[ENSEMBLE]])
 @pytest.mark.parametrize("kind", [Grpc, Http])
 def test_models_of_other_names_answer(renamed: LiveServer, model: str, kind: type[Grpc] | type[Http]) -> None:
-    (heard,) = together([kind(renamed, model, {"text_input": "one two three", "max_tokens": 40, "stream": True})])
-    assert (heard.text, heard.error, heard.ends) == ("one two three", "", 1)
+    (received,) = together([kind(renamed, model, {"text_input": "one two three", "max_tokens": 40, "stream": True})])
+    assert (received.text, received.error, received.ends) == ("one two three", "", 1)
 
 
 def test_metrics_have_the_names_that_the_models_have(renamed: LiveServer) -> None:
@@ -140,7 +140,7 @@ def test_a_caller_that_leaves_a_renamed_ensemble_frees_its_slot(renamed: LiveSer
         return int(read_counters(load.engine_socket)["running"])
 
     inputs = {"text_input": LONG, "max_tokens": 300, "stream": True}
-    stayed: list[Heard] = []
+    stayed: list[Received] = []
     stays = Thread(target=lambda: stayed.extend(together([Http(renamed, RENAMED[ENSEMBLE], inputs)])))
     stays.start()
     leaving = {"text_input": "and on " * 1500, "max_tokens": 3000, "stream": True}

@@ -100,10 +100,10 @@ def as_nobody(file: Path) -> int:
 
 def request(server: str, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and `error` of an answer; the path goes out as it stands."""
-    asked = urllib.request.Request(f"http://{server}{path}", b"{}" if method != "GET" else None, headers or {})
-    asked.method = method
+    sent = urllib.request.Request(f"http://{server}{path}", b"{}" if method != "GET" else None, headers or {})
+    sent.method = method
     try:
-        with urllib.request.urlopen(asked, timeout=WAIT_S) as reply:
+        with urllib.request.urlopen(sent, timeout=WAIT_S) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, str(json.loads(error.read())["error"])

@@ -12,7 +12,7 @@ import pytest
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.live.conftest import Serve
 from tests.support.live.client import Refused, generate_stream, stream_grpc
-from tests.support.live.crowd import STOP, Grpc, Heard, Http, together
+from tests.support.live.crowd import STOP, Grpc, Http, Received, together
 from tests.support.live.servers import LiveServer
 from tests.support.live.waiting import becomes
 
@@ -32,16 +32,16 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
 @pytest.mark.parametrize("kind", [Http, Grpc], ids=["http closed", "grpc cancelled"])
 def test_a_caller_that_leaves_frees_its_slot(server: LiveServer, kind: Any) -> None:
     before = server.engine_counters()
-    heard = together([kind(server, BLS, {"text_input": LONG, "stream": True}, leaves_after=3)] * 3)
-    assert all(h.left and not h.ends for h in heard)
+    received = together([kind(server, BLS, {"text_input": LONG, "stream": True}, leaves_after=3)] * 3)
+    assert all(h.left and not h.ends for h in received)
     assert becomes(server.is_free, FREE_S)
     after = server.engine_counters()
     assert (after["cancelled"], after["finished"]) == (before["cancelled"] + 3, before["finished"])
 
 
 def test_a_deadline_frees_its_slot(server: LiveServer) -> None:
-    heard = together([Grpc(server, BLS, {"text_input": LONG, "stream": True}, deadline_s=0.4)])[0]
-    assert heard.status == "DEADLINE_EXCEEDED"
+    received = together([Grpc(server, BLS, {"text_input": LONG, "stream": True}, deadline_s=0.4)])[0]
+    assert received.status == "DEADLINE_EXCEEDED"
     assert becomes(server.is_free, FREE_S)
 
 
@@ -71,34 +71,34 @@ def test_a_stop_string_frees_its_slot(server: LiveServer, model: str) -> None:
 @pytest.mark.parametrize("model", [ENSEMBLE, TENSORRT_LLM])
 def test_stocks_stop_request_ends_the_request_of_its_id(server: LiveServer, model: str) -> None:
     """It answers «cancelled» with what it has said, finally; another request goes on; the stop has no response."""
-    asked = {ENSEMBLE: {"text_input": LONG, "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 4000)}[model]
+    sent = {ENSEMBLE: {"text_input": LONG, "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 4000)}[model]
     short = {ENSEMBLE: {"text_input": "a " * 200, "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 200)}[model]
     ended = {ENSEMBLE: "stop", TENSORRT_LLM: "length"}[model]
-    heard: list[Heard] = []
-    callers = [Grpc(server, model, asked, "mine"), Grpc(server, model, short, "other")]
-    crowd = Thread(target=lambda: heard.extend(together(callers)))
+    received: list[Received] = []
+    callers = [Grpc(server, model, sent, "mine"), Grpc(server, model, short, "other")]
+    crowd = Thread(target=lambda: received.extend(together(callers)))
     crowd.start()
     assert becomes(lambda: bool(server.engine_counters()["running"] == 2), 5)
     assert stream_grpc(server, TENSORRT_LLM, STOP, request_id="mine") == []
     crowd.join()
-    assert [(h.finish, h.ends, h.error) for h in heard] == [("cancelled", 1, ""), (ended, 1, "")]
+    assert [(h.finish, h.ends, h.error) for h in received] == [("cancelled", 1, ""), (ended, 1, "")]
     assert becomes(server.is_free, FREE_S)
 
 
 @pytest.mark.parametrize("model", [ENSEMBLE, TENSORRT_LLM])
 def test_a_second_request_of_a_running_id_is_refused(server: LiveServer, model: str) -> None:
     """So a stop request ends one caller's. The id is free again with the end, and «0» is no id."""
-    asked = {ENSEMBLE: {"text_input": LONG, "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 4000)}[model]
+    sent = {ENSEMBLE: {"text_input": LONG, "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 4000)}[model]
     short = {ENSEMBLE: {"text_input": "a", "stream": True}, TENSORRT_LLM: _engine_inputs([100] * 2)}[model]
-    heard: list[Heard] = []
-    crowd = Thread(target=lambda: heard.extend(together([Grpc(server, model, asked, "same")])))
+    received: list[Received] = []
+    crowd = Thread(target=lambda: received.extend(together([Grpc(server, model, sent, "same")])))
     crowd.start()
     assert becomes(lambda: bool(server.engine_counters()["running"] == 1), 5)
     with pytest.raises(Refused, match="id: a request with the id same is in progress; give each an id of its own"):
         stream_grpc(server, model, short, request_id="same")
     assert stream_grpc(server, TENSORRT_LLM, STOP, request_id="same") == []
     crowd.join()
-    assert [(h.finish, h.ends, h.error) for h in heard] == [("cancelled", 1, "")]
+    assert [(h.finish, h.ends, h.error) for h in received] == [("cancelled", 1, "")]
     for _ in range(20):
         assert stream_grpc(server, model, short, request_id="same")
     nameless = together([Grpc(server, model, short, name) for name in ("0", "", "0", "")])
@@ -108,8 +108,8 @@ def test_a_second_request_of_a_running_id_is_refused(server: LiveServer, model: 
 def test_a_running_id_of_the_bls_is_no_hindrance(server: LiveServer) -> None:
     """Nobody can name its requests: a caller ends its own by leaving."""
     inputs = {"text_input": "and on " * 20, "stream": True}
-    heard = together([Grpc(server, BLS, inputs, "same")] * 3)
-    assert [(h.finish, h.error) for h in heard] == [("stop", "")] * 3
+    received = together([Grpc(server, BLS, inputs, "same")] * 3)
+    assert [(h.finish, h.error) for h in received] == [("stop", "")] * 3
 
 
 def _engine_inputs(ids: list[int]) -> dict[str, Any]:
@@ -117,8 +117,8 @@ def _engine_inputs(ids: list[int]) -> dict[str, Any]:
 
 
 def test_a_stop_request_without_an_id_is_refused(server: LiveServer) -> None:
-    heard = together([Grpc(server, TENSORRT_LLM, STOP)])[0]
-    assert "stop: needs the request id of the request to be stopped" in heard.error
+    received = together([Grpc(server, TENSORRT_LLM, STOP)])[0]
+    assert "stop: needs the request id of the request to be stopped" in received.error
 
 
 def test_whole_answers_are_cancelled_too(server: LiveServer) -> None:

@@ -19,7 +19,7 @@ from qwen_triton.tensors.contract import ENSEMBLE, TENSORRT_LLM
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
 from tests.support.live.client import generate
-from tests.support.live.crowd import Caller, Grpc, Heard, Http, together
+from tests.support.live.crowd import Caller, Grpc, Http, Received, together
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.waiting import becomes
 
@@ -42,7 +42,7 @@ def two_processes(serve: Serve, qwen25_folder: Path) -> LiveServer:
 
 
 @contextmanager
-def meanwhile(callers: list[Caller]) -> Iterator[Callable[[], list[Heard]]]:
+def meanwhile(callers: list[Caller]) -> Iterator[Callable[[], list[Received]]]:
     """Callers that ask at the same time; the function waits for what they have heard."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(together, callers).result
@@ -77,21 +77,24 @@ def test_32_leave_among_32_who_stay(request: pytest.FixtureRequest, which: str, 
     ]
     ways = list(WAYS.values())
     before = server.engine_counters()
-    with meanwhile(staying) as heard:
+    with meanwhile(staying) as received:
         assert becomes(lambda: server.runs(32), FREE_S)
         together([ways[n % len(ways)](server) for n in range(32)])
         assert becomes(lambda: server.runs(32), FREE_S)
-        assert [(h.text, h.finish, h.ends, h.error) for h in heard()] == [(text, "stop", 1, "") for text in texts]
+        assert [(h.text, h.finish, h.ends, h.error) for h in received()] == [(text, "stop", 1, "") for text in texts]
     assert server.runs(0)
     assert server.engine_counters()["finished"] == before["finished"] + 32
 
 
 def test_same_id_at_once(server: LiveServer) -> None:
-    """One of two leaves; the other has the same id, and goes on."""
-    text = "to the end " * 100
+    """The second with an id that runs is refused, and leaves the first one's state and acknowledgements alone."""
+    text = "to the end 🙂 " * 100
     stays = Grpc(server, ENSEMBLE, {"text_input": text, "stream": True}, "same")
-    with meanwhile([stays, Grpc(server, ENSEMBLE, ENDLESS, "same", leaves_after=3)]) as heard:
-        assert heard()[0].text == text
+    with meanwhile([stays]) as received:
+        assert becomes(lambda: server.runs(1), FREE_S)
+        (second,) = together([Grpc(server, ENSEMBLE, ENDLESS, "same", leaves_after=3)])
+        assert "a request with the id same is in progress" in second.error
+        assert [(h.text, h.finish, h.ends, h.error) for h in received()] == [(text, "stop", 1, "")]
     assert becomes(lambda: server.runs(0), FREE_S)
 
 
@@ -107,19 +110,19 @@ def test_a_caller_of_the_engine_model_itself_is_never_gone(server: LiveServer) -
     }
     before = server.engine_counters()
     answers: list[Caller] = [Grpc(server, ENSEMBLE, {"text_input": "a " * 300, "stream": True})]
-    with meanwhile(answers * 2) as heard:
+    with meanwhile(answers * 2) as received:
         outputs = ["output_ids", "sequence_length", "finish_reason"]
         direct = together([Grpc(server, TENSORRT_LLM, inputs), Grpc(server, TENSORRT_LLM, inputs, outputs=outputs)])
         assert [(h.finish, h.ends, h.error) for h in direct] == [("length", 1, "")] * 2
-        assert {h.finish for h in heard()} == {"stop"}
+        assert {h.finish for h in received()} == {"stop"}
     assert server.engine_counters()["cancelled"] == before["cancelled"]
 
 
 def test_a_slow_engine_s_callers_are_never_gone(serve: Serve, qwen25_folder: Path) -> None:
     """A second and a half between two chunks, alone: nothing is under way for most of the time."""
     server = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 1500.0}})
-    heard = together([Grpc(server, ENSEMBLE, {"text_input": "a b c", "stream": True})])[0]
-    assert (heard.text, heard.finish) == ("a b c", "stop")
+    received = together([Grpc(server, ENSEMBLE, {"text_input": "a b c", "stream": True})])[0]
+    assert (received.text, received.finish) == ("a b c", "stop")
 
 
 def test_nobody_is_gone_who_asks_a_server_that_stands_still(server: LiveServer) -> None:
@@ -130,13 +133,13 @@ def test_nobody_is_gone_who_asks_a_server_that_stands_still(server: LiveServer) 
     triton = psutil.Process(server.pid)
     text = "on and on " * 100
     before = server.engine_counters()["cancelled"]
-    with meanwhile([Grpc(server, ENSEMBLE, {"text_input": text, "stream": True})] * 4) as heard:
+    with meanwhile([Grpc(server, ENSEMBLE, {"text_input": text, "stream": True})] * 4) as received:
         assert becomes(lambda: server.runs(4), FREE_S)
         time.sleep(1.0)
         triton.suspend()
         time.sleep(3.0)
         triton.resume()
-        assert [(h.text, h.finish, h.error) for h in heard()] == [(text, "stop", "")] * 4
+        assert [(h.text, h.finish, h.error) for h in received()] == [(text, "stop", "")] * 4
     assert server.engine_counters()["cancelled"] == before
 
 
@@ -173,8 +176,8 @@ def test_nobody_who_stays_is_gone_when_postprocessing_is_overloaded(
     texts = [f"{n} " + "word " * 120 for n in range(8)]
     with serving(deployment, tmp_path, slow) as server:
         leaving = [Http(server, ENSEMBLE, ENDLESS, leaves_after=3)] * 4
-        heard = together([*leaving, *(Grpc(server, ENSEMBLE, {"text_input": t, "stream": True}) for t in texts)])
-        assert [(h.text, h.finish, h.ends, h.error) for h in heard[4:]] == [(text, "stop", 1, "") for text in texts]
+        received = together([*leaving, *(Grpc(server, ENSEMBLE, {"text_input": t, "stream": True}) for t in texts)])
+        assert [(h.text, h.finish, h.ends, h.error) for h in received[4:]] == [(text, "stop", 1, "") for text in texts]
         assert queue_s(server) > 1
         assert becomes(lambda: server.runs(0), FREE_S)
         assert server.engine_counters()["finished"] == len(texts)

@@ -31,12 +31,12 @@ def server(serve: Serve, qwen25_folder: object) -> LiveServer:
 def test_500_streams_of_random_tokens_are_exact(server: LiveServer, qwen25: Tokenizer) -> None:
     """Control tokens, half characters, bytes that are no UTF-8: the pieces joined are the one-shot decode."""
     streams = list(islice(random_ids(qwen25, seed=1, longest=80), 500))
-    asked = [
+    sent = [
         {"input_ids": ids, "max_tokens": len(ids), "ignore_eos": True, "stream": True, "random_seed": n}
         for n, ids in enumerate(streams)
     ]
-    heard = together([Grpc(server, BLS, inputs) for inputs in asked])
-    for ids, answer in zip(streams, heard, strict=True):
+    received = together([Grpc(server, BLS, inputs) for inputs in sent])
+    for ids, answer in zip(streams, received, strict=True):
         assert (answer.text, answer.error, answer.ends) == (qwen25.decode(ids), "", 1)
         assert "".join(piece.decode() for piece in answer.pieces) == answer.text
         assert (answer.finish, answer.outputs["num_output_tokens"]) == ("length", len(ids))
@@ -46,8 +46,8 @@ def test_500_streams_of_random_tokens_are_exact(server: LiveServer, qwen25: Toke
 def test_500_streams_over_http_are_exact(server: LiveServer, qwen25: Tokenizer) -> None:
     """generate_stream, with text prompts; every event holds whole characters or the JSON would not be UTF-8."""
     texts = list(islice(random_texts(qwen25, seed=2), 500))
-    heard = together([Http(server, BLS, {"text_input": text, "max_tokens": 200}) for text in texts])
-    for text, answer in zip(texts, heard, strict=True):
+    received = together([Http(server, BLS, {"text_input": text, "max_tokens": 200}) for text in texts])
+    for text, answer in zip(texts, received, strict=True):
         assert (answer.text, answer.error, answer.ends) == (text, "", 1)
         assert (answer.finish, answer.outputs["stop_reason"]) == ("stop", "null")
 
@@ -58,18 +58,18 @@ def test_ensemble_streams_are_exact_with_several_postprocessing_instances(
 ) -> None:
     """All bytes in order, always; whole characters in each piece where the request has an id."""
     texts = list(islice(random_texts(qwen25, seed=3), 120))
-    heard = together(
+    received = together(
         [
             Grpc(server, ENSEMBLE, {"text_input": t, "max_tokens": 200, "stream": True}, str(n) if named else "")
             for n, t in enumerate(texts)
         ]
     )
-    for text, answer in zip(texts, heard, strict=True):
+    for text, answer in zip(texts, received, strict=True):
         assert (answer.text, answer.error, answer.ends) == (text, "", 1)
         if named:
             assert "".join(piece.decode() for piece in answer.pieces) == text
     if not named:
-        assert any(_broken(piece) for answer in heard for piece in answer.pieces), "no character was ever split"
+        assert any(_broken(piece) for answer in received for piece in answer.pieces), "no character was ever split"
 
 
 def _broken(piece: bytes) -> bool:

@@ -39,8 +39,8 @@ def scrape(server: LiveServer) -> dict[tuple[str, str, str], float]:
 def test_counts_and_times_of_known_traffic(server: LiveServer) -> None:
     """Ten answers of the BLS, two at a time: their number, tokens, ends, and the times between."""
     inputs = {"text_input": "one two three four", "max_tokens": 4, "stream": True}
-    heard = together([Grpc(server, BLS, inputs) for _ in range(10)])
-    assert all(h.finish == "length" for h in heard)
+    received = together([Grpc(server, BLS, inputs) for _ in range(10)])
+    assert all(h.finish == "length" for h in received)
     generate(server, BLS, text_input="one two", max_tokens=9)
     with pytest.raises(Refused):
         generate(server, BLS, text_input="", max_tokens=4)

@@ -65,10 +65,10 @@ def test_the_usage_counts_tokens(replay_server: LiveServer, model: str, qwen25: 
     assert (cut["num_output_tokens"], cut["finish_reason"]) == (3, "length")
 
 
-def echo(server: LiveServer, model: str, **asked: Any) -> str:
+def echo(server: LiveServer, model: str, **sent: Any) -> str:
     """The whole prompt as the engine got it, its end tokens included."""
-    tokens = generate(server, model, max_tokens=1, **asked)["num_input_tokens"]
-    return str(generate(server, model, max_tokens=tokens, ignore_eos=True, **asked)["text_output"])
+    tokens = generate(server, model, max_tokens=1, **sent)["num_input_tokens"]
+    return str(generate(server, model, max_tokens=tokens, ignore_eos=True, **sent)["text_output"])
 
 
 @both_models
@@ -101,13 +101,13 @@ def test_each_row_of_a_batch_gets_its_own_answer(
 @both_models
 def test_openvino_says_the_same_by_every_way(openvino_server: LiveServer, model: str) -> None:
     """Greedy: one text, whole or in pieces, over HTTP or gRPC."""
-    asked = {"text_input": PROMPT, "max_tokens": 24, "top_k": 1}
-    whole = generate(openvino_server, model, **asked)["text_output"]
+    sent = {"text_input": PROMPT, "max_tokens": 24, "top_k": 1}
+    whole = generate(openvino_server, model, **sent)["text_output"]
     assert whole
-    events = generate_stream(openvino_server, model, **asked)
+    events = generate_stream(openvino_server, model, **sent)
     assert len(events) > 1
     assert said(events) == whole
-    assert said(stream_grpc(openvino_server, model, {**asked, "stream": True})) == whole
+    assert said(stream_grpc(openvino_server, model, {**sent, "stream": True})) == whole
 
 
 @both_models
@@ -121,10 +121,10 @@ def test_openvino_answers_each_row_as_if_it_were_alone(openvino_server: LiveServ
 
 
 def test_both_models_say_the_same(openvino_server: LiveServer) -> None:
-    asked = {"text_input": "Tell me of the sea.", "max_tokens": 32, "top_k": 1}
+    sent = {"text_input": "Tell me of the sea.", "max_tokens": 32, "top_k": 1}
     assert (
-        generate(openvino_server, ENSEMBLE, **asked)["text_output"]
-        == generate(openvino_server, BLS, **asked)["text_output"]
+        generate(openvino_server, ENSEMBLE, **sent)["text_output"]
+        == generate(openvino_server, BLS, **sent)["text_output"]
     )
 
 
@@ -143,7 +143,7 @@ def test_metrics_answer(replay_server: LiveServer) -> None:
 def test_token_counts_are_left_out_where_the_caller_says_so(
     replay_server: LiveServer, model: str, streamed: bool, left_out: list[str]
 ) -> None:
-    asked: dict[str, Any] = {f"return_num_{side}_tokens": False for side in left_out}
-    responses = stream_grpc(replay_server, model, {"text_input": "hello there", "stream": streamed, **asked})
+    sent: dict[str, Any] = {f"return_num_{side}_tokens": False for side in left_out}
+    responses = stream_grpc(replay_server, model, {"text_input": "hello there", "stream": streamed, **sent})
     counts = {name for response in responses for name in response if name in ("num_input_tokens", "num_output_tokens")}
     assert counts == {f"num_{side}_tokens" for side in ("input", "output") if side not in left_out}

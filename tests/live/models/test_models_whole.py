@@ -32,12 +32,12 @@ def whole_openvino_server(serve: Serve, random_checkpoint: Path) -> LiveServer:
 
 @both_models
 def test_every_way_gives_the_whole_answer(whole_server: LiveServer, model: str) -> None:
-    asked: dict[str, Any] = {"text_input": PROMPT, "max_tokens": 100, "bad_words": [""], "stop_words": [""]}
-    assert generate(whole_server, model, **asked)["text_output"] == PROMPT
-    assert infer_http(whole_server, model, asked)["text_output"] == PROMPT
-    assert infer_grpc(whole_server, model, asked)["text_output"] == PROMPT
-    assert [r["text_output"] for r in stream_grpc(whole_server, model, asked)] == [PROMPT]
-    assert [e["text_output"] for e in generate_stream(whole_server, model, **asked, stream=False)] == [PROMPT]
+    sent: dict[str, Any] = {"text_input": PROMPT, "max_tokens": 100, "bad_words": [""], "stop_words": [""]}
+    assert generate(whole_server, model, **sent)["text_output"] == PROMPT
+    assert infer_http(whole_server, model, sent)["text_output"] == PROMPT
+    assert infer_grpc(whole_server, model, sent)["text_output"] == PROMPT
+    assert [r["text_output"] for r in stream_grpc(whole_server, model, sent)] == [PROMPT]
+    assert [e["text_output"] for e in generate_stream(whole_server, model, **sent, stream=False)] == [PROMPT]
 
 
 @both_models
@@ -60,8 +60,8 @@ def test_a_stream_is_refused_and_the_next_request_answered(whole_server: LiveSer
 
 @both_models
 def test_openvino_gives_the_same_answer_by_every_way(whole_openvino_server: LiveServer, model: str) -> None:
-    asked = {"text_input": PROMPT, "max_tokens": 16, "top_k": 1}
-    text = generate(whole_openvino_server, model, **asked)["text_output"]
+    sent = {"text_input": PROMPT, "max_tokens": 16, "top_k": 1}
+    text = generate(whole_openvino_server, model, **sent)["text_output"]
     assert text
-    assert infer_http(whole_openvino_server, model, asked)["text_output"] == text
-    assert infer_grpc(whole_openvino_server, model, asked)["text_output"] == text
+    assert infer_http(whole_openvino_server, model, sent)["text_output"] == text
+    assert infer_grpc(whole_openvino_server, model, sent)["text_output"] == text

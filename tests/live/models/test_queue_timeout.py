@@ -16,7 +16,7 @@ import pytest
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.live.conftest import Serve
 from tests.support.live.client import Refused, generate, infer_grpc, infer_http
-from tests.support.live.crowd import Grpc, Heard, Http, together
+from tests.support.live.crowd import Grpc, Http, Received, together
 from tests.support.live.servers import LiveServer
 from tests.support.live.standin import serving_standin
 from tests.support.live.waiting import becomes
@@ -49,15 +49,15 @@ def inputs(model: str, text: str = "one two") -> dict[str, Any]:
 
 
 @contextmanager
-def held(server: LiveServer, seconds: float = 2.5) -> Iterator[list[Heard]]:
+def held(server: LiveServer, seconds: float = 2.5) -> Iterator[list[Received]]:
     """Both slots are taken, by callers that leave after so long; then all is free, and what they heard is known."""
-    heard: list[Heard] = []
-    asked = {"text_input": LONG, "stream": server.deployment.repository.decoupled}
-    holders = [Grpc(server, BLS, asked, deadline_s=seconds, parameters={"timeout": US // 10})] * 2
-    crowd = Thread(target=lambda: heard.extend(together(holders)))
+    received: list[Received] = []
+    sent = {"text_input": LONG, "stream": server.deployment.repository.decoupled}
+    holders = [Grpc(server, BLS, sent, deadline_s=seconds, parameters={"timeout": US // 10})] * 2
+    crowd = Thread(target=lambda: received.extend(together(holders)))
     crowd.start()
     assert becomes(lambda: bool(server.engine_counters()["running"] == 2), 5)
-    yield heard
+    yield received
     crowd.join()
     assert becomes(server.is_free, 1.0)
 
@@ -78,11 +78,11 @@ def test_a_grpc_request_without_a_slot_in_time_is_unavailable(server: LiveServer
 def test_its_place_in_the_queue_is_free_while_the_slots_are_not(server: LiveServer) -> None:
     before = server.engine_counters()
     with held(server):
-        heard = together([Grpc(server, BLS, inputs(BLS), parameters={"timeout": US // 2})] * 5)
+        received = together([Grpc(server, BLS, inputs(BLS), parameters={"timeout": US // 2})] * 5)
         counters = server.engine_counters()
         assert (counters["running"], counters["waiting"]) == (2, 0)
         assert counters["cancelled"] == before["cancelled"] + 5
-    assert [SAYS in h.error for h in heard] == [True] * 5
+    assert [SAYS in h.error for h in received] == [True] * 5
 
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])
@@ -90,8 +90,8 @@ def test_generate_has_the_timeout_in_its_body(server: LiveServer, model: str) ->
     """Triton hands it on as a parameter; streamed and whole."""
     with held(server):
         streamed = Http(server, model, {**inputs(model), "timeout": US // 2})
-        heard = together([streamed])[0]
-        assert SAYS in heard.error
+        received = together([streamed])[0]
+        assert SAYS in received.error
         with pytest.raises(Refused, match=SAYS):
             generate(server, model, text_input="one two", timeout=US // 2)
 
@@ -104,9 +104,9 @@ def test_a_timeout_that_is_none_is_refused(server: LiveServer) -> None:
 def test_the_deployment_bounds_the_wait(strict: LiveServer) -> None:
     """Nobody asked for it; a request may ask for less, and for more in vain."""
     with held(strict):
-        asked = [{}, {"timeout": 60 * US}, {"timeout": US // 10}]
-        heard = together([Grpc(strict, BLS, {"text_input": "one two"}, parameters=p) for p in asked])
-        assert [SAYS in h.error for h in heard] == [True] * 3
+        sent = [{}, {"timeout": 60 * US}, {"timeout": US // 10}]
+        received = together([Grpc(strict, BLS, {"text_input": "one two"}, parameters=p) for p in sent])
+        assert [SAYS in h.error for h in received] == [True] * 3
     assert generate(strict, BLS, text_input="one two")["text_output"] == "one two"
 
 

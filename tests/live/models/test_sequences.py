@@ -35,12 +35,12 @@ def test_a_seed_repeats_an_answer_and_none_does_not(openvino_server: LiveServer,
 
 def test_n_sequences_come_whole_and_in_pieces(openvino_server: LiveServer) -> None:
     """Three texts, all different, the same streamed as whole; each piece says which sequence it is of."""
-    asked = {**HOT, "num_return_sequences": 3, "seed": 5}
-    whole = sorted(stream_grpc(openvino_server, BLS, asked), key=lambda answer: answer["sequence_index"])
+    sent = {**HOT, "num_return_sequences": 3, "seed": 5}
+    whole = sorted(stream_grpc(openvino_server, BLS, sent), key=lambda answer: answer["sequence_index"])
     texts = [answer["text_output"] for answer in whole]
     assert len(set(texts)) == 3
     assert [answer["num_output_tokens"] for answer in whole] == [12, 12, 12]
-    pieces = stream_grpc(openvino_server, BLS, {**asked, "stream": True})
+    pieces = stream_grpc(openvino_server, BLS, {**sent, "stream": True})
     by_sequence = groupby(sorted(pieces, key=lambda p: p["sequence_index"]), lambda p: p["sequence_index"])
     assert ["".join(p["text_output"] for p in group) for _, group in by_sequence] == texts
     assert [p["finish_reason"] for p in pieces if "finish_reason" in p] == ["length"] * 3
@@ -48,38 +48,38 @@ def test_n_sequences_come_whole_and_in_pieces(openvino_server: LiveServer) -> No
 
 def test_best_of_keeps_the_likeliest(openvino_server: LiveServer) -> None:
     """Of four sequences of one seed the one with the highest log prob; streamed it cannot be known, so it is refused."""
-    asked = {**HOT, "seed": 5}
-    four = stream_grpc(openvino_server, BLS, {**asked, "num_return_sequences": 4, "return_log_probs": True})
+    sent = {**HOT, "seed": 5}
+    four = stream_grpc(openvino_server, BLS, {**sent, "num_return_sequences": 4, "return_log_probs": True})
     assert len(four) == 4
     ranked = sorted(four, key=lambda answer: -answer["cum_log_probs"])
-    best = stream_grpc(openvino_server, BLS, {**asked, "best_of": 4, "num_return_sequences": 2})
+    best = stream_grpc(openvino_server, BLS, {**sent, "best_of": 4, "num_return_sequences": 2})
     assert [answer["text_output"] for answer in best] == [answer["text_output"] for answer in ranked[:2]]
     assert [answer["sequence_index"] for answer in best] == [0, 1]
     with pytest.raises(Refused, match="best_of: the best sequences are known at the end only"):
-        stream_grpc(openvino_server, BLS, {**asked, "best_of": 4, "stream": True})
+        stream_grpc(openvino_server, BLS, {**sent, "best_of": 4, "stream": True})
 
 
 @both_models
 def test_beams_come_whole_and_best_first(openvino_server: LiveServer, model: str) -> None:
-    asked = {"text_input": PROMPT, "max_tokens": 8, "beam_width": 3}
-    beams = stream_grpc(openvino_server, model, {**asked, "return_log_probs": True})[-1]
+    sent = {"text_input": PROMPT, "max_tokens": 8, "beam_width": 3}
+    beams = stream_grpc(openvino_server, model, {**sent, "return_log_probs": True})[-1]
     assert len(set(beams["text_output"])) == 3
     scores = beams["cum_log_probs"][0]
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(Refused, match="beams are known at the end only; ask for stream = false"):
-        stream_grpc(openvino_server, model, {**asked, "stream": True})
+        stream_grpc(openvino_server, model, {**sent, "stream": True})
 
 
 @both_models
 def test_log_probs_belong_to_the_tokens_of_the_text(openvino_server: LiveServer, model: str) -> None:
     """One for each token, all below zero, their sum the cumulative one; the same streamed."""
-    asked = {**HOT, "seed": 3, "return_log_probs": True}
-    whole = stream_grpc(openvino_server, model, asked)[-1]
+    sent = {**HOT, "seed": 3, "return_log_probs": True}
+    whole = stream_grpc(openvino_server, model, sent)[-1]
     log_probs = whole["output_log_probs"][0][0]
     assert len(log_probs) == 12
     assert all(p < 0 for p in log_probs)
     assert math.isclose(sum(log_probs), whole["cum_log_probs"], rel_tol=1e-4)
-    pieces = stream_grpc(openvino_server, model, {**asked, "stream": True})
+    pieces = stream_grpc(openvino_server, model, {**sent, "stream": True})
     streamed = [p for piece in pieces for p in _flat(piece["output_log_probs"])]
     assert streamed == pytest.approx(log_probs, rel=1e-4)
 
@@ -97,8 +97,8 @@ def accumulating(serve: Serve, qwen25_folder: Path) -> LiveServer:
 
 def test_top_log_probs_are_aligned_with_the_text(accumulating: LiveServer, qwen25: Tokenizer) -> None:
     """OpenAI's logprobs content: the bytes of all tokens joined are the text; N likeliest ones each, this one first."""
-    asked = {"text_input": PROMPT, "max_tokens": 50, "return_log_probs": True, "top_logprobs": 3}
-    answer = generate(accumulating, BLS, **asked)
+    sent = {"text_input": PROMPT, "max_tokens": 50, "return_log_probs": True, "top_logprobs": 3}
+    answer = generate(accumulating, BLS, **sent)
     content = json.loads(answer["logprobs"])
     assert b"".join(bytes(token["bytes"]) for token in content).decode() == answer["text_output"] == PROMPT
     assert [len(token["top_logprobs"]) for token in content] == [3] * len(qwen25.encode(PROMPT))

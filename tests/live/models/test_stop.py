@@ -47,11 +47,11 @@ def test_the_reference_table_at_every_split(server: LiveServer, qwen25: Tokenize
                 inputs = {"input_ids": ids, "stop_words": list(stops), "max_tokens": len(ids), "stream": True}
                 callers.append(Grpc(server, BLS, {**inputs, "include_stop_str_in_output": keep, "ignore_eos": True}))
     assert len(callers) > 250
-    for case, heard in zip(cases, together(callers), strict=True):
+    for case, received in zip(cases, together(callers), strict=True):
         _, _, shown, matched = case
         reason = "null" if matched is None else f'"{_json(matched)}"'
-        assert (heard.text, heard.outputs["stop_reason"].decode()) == (shown, reason), case
-        assert heard.finish == ("length" if matched is None else "stop")
+        assert (received.text, received.outputs["stop_reason"].decode()) == (shown, reason), case
+        assert received.finish == ("length" if matched is None else "stop")
 
 
 def _json(text: str) -> str:
@@ -107,8 +107,8 @@ def test_stop_token_ids(server: LiveServer, model: str, qwen25: Tokenizer) -> No
 
 @both_models
 def test_min_tokens_holds_off_a_stop_string(server: LiveServer, model: str) -> None:
-    asked: dict[str, Any] = {"text_input": " a a a a a", "stop_words": [" a"], "max_tokens": 9}
-    answer = generate(server, model, **asked, min_tokens=3)
+    sent: dict[str, Any] = {"text_input": " a a a a a", "stop_words": [" a"], "max_tokens": 9}
+    answer = generate(server, model, **sent, min_tokens=3)
     assert (answer["text_output"], answer["num_output_tokens"]) == (" a a", 3)
 
 

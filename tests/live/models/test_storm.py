@@ -43,12 +43,12 @@ def crowd(server: LiveServer, texts: list[str], draw: random.Random) -> Iterator
 def test_half_of_300_callers_vanish(server: LiveServer, qwen25: Tokenizer) -> None:
     texts = [a + b for a, b in zip(*[islice(random_texts(qwen25, seed, 80), 300) for seed in (5, 6)], strict=True)]
     texts = [text for text in texts if qwen25.decode(qwen25.encode(text)) == text]
-    heard = together(list(crowd(server, texts, random.Random(7))))
-    stayed = [(text, h) for text, h in zip(texts, heard, strict=True) if not h.left]
+    received = together(list(crowd(server, texts, random.Random(7))))
+    stayed = [(text, h) for text, h in zip(texts, received, strict=True) if not h.left]
     assert len(stayed) >= len(texts) / 2
     for text, answer in stayed:
         assert (answer.text, answer.error, answer.ends) == (text, "", 1)
-    for text, answer in zip(texts, heard, strict=True):
+    for text, answer in zip(texts, received, strict=True):
         assert answer.is_beginning_of(text)
         assert not answer.error
 
@@ -60,7 +60,9 @@ def test_three_thousand_streams_are_cancelled_500_at_a_time(serve: Serve, qwen25
     server = serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 20.0}})
     inputs = {"text_input": "and on ", "ignore_eos": True, "max_tokens": 30_000, "stream": True}
     for _ in range(6):
-        heard = break_off([Grpc(server, BLS, inputs)] * 500, when=lambda heard: min(len(h.pieces) for h in heard) > 9)
-        assert all(len(h.pieces) > 9 and not h.ends for h in heard)
+        received = break_off(
+            [Grpc(server, BLS, inputs)] * 500, when=lambda received: min(len(h.pieces) for h in received) > 9
+        )
+        assert all(len(h.pieces) > 9 and not h.ends for h in received)
         assert becomes(server.is_free, within_s=10)
     assert together([Grpc(server, BLS, {"text_input": "one two", "stream": True})])[0].text == "one two"

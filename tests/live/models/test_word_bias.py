@@ -45,9 +45,9 @@ def test_a_banned_word_never_appears_and_a_favoured_one_does(
 ) -> None:
     """Exact text, streamed and whole; where nothing else is favoured the lowest id takes the place, «!»."""
     assert (qwen25.token_bytes(0), len(qwen25.encode(PROMPT))) == (b"!", 4)
-    asked = {"text_input": PROMPT, "max_tokens": 4, **inputs}
-    assert generate(server, model, **asked)["text_output"] == text
-    assert "".join(event["text_output"] for event in generate_stream(server, model, **asked)) == text
+    sent = {"text_input": PROMPT, "max_tokens": 4, **inputs}
+    assert generate(server, model, **sent)["text_output"] == text
+    assert "".join(event["text_output"] for event in generate_stream(server, model, **sent)) == text
 
 
 def test_a_bias_by_token_id(server: LiveServer, qwen25: Tokenizer) -> None:
@@ -75,6 +75,6 @@ def test_usage_tells_the_cached_tokens(server: LiveServer, model: str) -> None:
 
 def test_the_engine_model_tells_them_too(server: LiveServer) -> None:
     ids = list(range(1000, 1040))
-    asked = {"input_ids": ids, "input_lengths": 40, "request_output_len": 5, "streaming": True}
-    told = [stream_grpc(server, TENSORRT_LLM, asked)[-1]["num_cached_tokens"] for _ in range(2)]
+    sent = {"input_ids": ids, "input_lengths": 40, "request_output_len": 5, "streaming": True}
+    told = [stream_grpc(server, TENSORRT_LLM, sent)[-1]["num_cached_tokens"] for _ in range(2)]
     assert told == [0, 32]

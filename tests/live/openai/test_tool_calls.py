@@ -72,13 +72,13 @@ def test_each_forced_call_of_the_demo_is_a_call(demo: OpenAI, choice: str, tools
         name = example.calls[0]["name"]
         forced: Any = "required" if choice == "required" else {"type": "function", "function": {"name": name}}
         thinks = {"chat_template_kwargs": {"enable_thinking": number % 2 == 1}}  # it does not, and that spoils no call
-        asked: Any = {"messages": example.messages, "tools": example.tools, "tool_choice": forced, "temperature": 0}
-        asked["extra_body"] = thinks
+        sent: Any = {"messages": example.messages, "tools": example.tools, "tool_choice": forced, "temperature": 0}
+        sent["extra_body"] = thinks
         if stream:
-            with demo.chat.completions.stream(model=MODEL, **asked) as events:
+            with demo.chat.completions.stream(model=MODEL, **sent) as events:
                 found = events.get_final_completion().choices[0]
         else:
-            found = demo.chat.completions.create(model=MODEL, **asked).choices[0]
+            found = demo.chat.completions.create(model=MODEL, **sent).choices[0]
         calls: Any = found.message.tool_calls or []
         told = [{"name": c.function.name, "arguments": json.loads(c.function.arguments)} for c in calls]
         assert (told, found.message.content, found.finish_reason) == (example.calls, None, "tool_calls")
@@ -105,11 +105,11 @@ def test_langchain_forces_calls(demo_shim: LiveShim, choice: Any) -> None:
     """By all the ways that bind_tools has; streamed as well."""
     tools = [get_weather] if choice is True else [get_weather, get_time]
     model = langchain(demo_shim).bind_tools(tools, tool_choice=choice)
-    asked = "What is the weather in Oslo?"
+    sent = "What is the weather in Oslo?"
     wanted = [("get_weather", {"city": "Oslo"})]
-    assert [(c["name"], c["args"]) for c in model.invoke(asked).tool_calls] == wanted
+    assert [(c["name"], c["args"]) for c in model.invoke(sent).tool_calls] == wanted
     merged: Any = None
-    for chunk in model.stream(asked):
+    for chunk in model.stream(sent):
         merged = chunk if merged is None else merged + chunk
     assert [(c["name"], c["args"]) for c in merged.tool_calls] == wanted
 
@@ -163,14 +163,14 @@ def test_a_single_call_is_cancelled_in_the_engine_once_it_is_closed(
 ) -> None:
     """A tag in prose or in an argument ends nothing; each choice ends with its own call; usage counts up to there."""
     before = replay.engine_counters()
-    asked: Any = {"messages": USER, "tools": TOOLS, "parallel_tool_calls": False, "n": n}
+    sent: Any = {"messages": USER, "tools": TOOLS, "parallel_tool_calls": False, "n": n}
     if stream:
         with client.chat.completions.stream(
-            model=MODEL, stream_options={"include_usage": True}, **asked
+            model=MODEL, stream_options={"include_usage": True}, **sent
         ) as events:  # fmt: skip
             found: Any = events.get_final_completion()
     else:
-        found = client.chat.completions.create(model=MODEL, **asked)
+        found = client.chat.completions.create(model=MODEL, **sent)
     for choice in found.choices:
         calls = [(call.function.name, call.function.arguments) for call in choice.message.tool_calls]
         assert (calls, choice.message.content, choice.finish_reason) == ([("write", ARGUMENTS)], PROSE, "tool_calls")
@@ -184,6 +184,6 @@ def test_a_single_call_is_cancelled_in_the_engine_once_it_is_closed(
 @pytest.mark.parametrize("parallel", [False, True])
 def test_the_bls_ends_its_text_where_the_call_is_closed(replay: LiveServer, parallel: bool) -> None:
     """For callers of Triton itself, by the input `parallel_tool_calls`."""
-    asked = {"messages": json.dumps(USER), "tools": json.dumps(TOOLS), "parallel_tool_calls": parallel}
-    answer = generate(replay, BLS, **asked)
+    sent = {"messages": json.dumps(USER), "tools": json.dumps(TOOLS), "parallel_tool_calls": parallel}
+    answer = generate(replay, BLS, **sent)
     assert (answer["text_output"], answer["finish_reason"]) == (SAID if parallel else CLOSED, "stop")

@@ -55,10 +55,10 @@ def complete(shim: str, stop: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("stops", ["<|im_end|>", ["zzz", "<|im_end|>"]], ids=["alone", "among others"])
 def test_a_text_model_stops_at_a_control_token(replay_server: LiveServer, model: str, stops: Any) -> None:
     """Whole and streamed: two tokens of text, and the token itself counts as generated."""
-    asked = {"text_input": PROMPT, "end_id": END_ID, "stop_words": stops, "max_tokens": TOKENS}
-    whole = generate(replay_server, model, **asked)
+    sent = {"text_input": PROMPT, "end_id": END_ID, "stop_words": stops, "max_tokens": TOKENS}
+    whole = generate(replay_server, model, **sent)
     assert (whole["text_output"], whole["finish_reason"], whole["num_output_tokens"]) == ("one two", "stop", 3)
-    events = generate_stream(replay_server, model, **asked)
+    events = generate_stream(replay_server, model, **sent)
     assert "".join(event["text_output"] for event in events) == "one two"
     assert (events[-1]["finish_reason"], events[-1]["num_output_tokens"]) == ("stop", 3)
     if model == BLS:

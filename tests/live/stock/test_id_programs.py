@@ -61,11 +61,11 @@ def test_an_engine_model_that_answers_once(whole_server: LiveServer, expected_id
 
 def test_a_stop_with_streaming_beside_it(decoupled_server: LiveServer, expected_ids: Ids) -> None:
     """The request ends with what was generated; the stop itself is answered without outputs."""
-    heard = StoppedIds(decoupled_server, [5, 6, 7], 4000)
-    assert heard.errors == []
-    assert (heard.finish, heard.without_outputs) == ("cancelled", 1)
-    assert 0 < len(heard.ids) < 1000
-    assert heard.ids == expected_ids([5, 6, 7], 7, 4000)[: len(heard.ids)]
+    received = StoppedIds(decoupled_server, [5, 6, 7], 4000)
+    assert received.errors == []
+    assert (received.finish, received.without_outputs) == ("cancelled", 1)
+    assert 0 < len(received.ids) < 1000
+    assert received.ids == expected_ids([5, 6, 7], 7, 4000)[: len(received.ids)]
     assert becomes(decoupled_server.is_free, WAIT_S)
 
 
@@ -89,10 +89,10 @@ def test_a_stop_is_never_refused_for_what_is_beside_it(decoupled_server: LiveSer
         listening = pool.submit(together, [running])
         assert becomes(lambda: decoupled_server.runs(1), WAIT_S)
         answer = send_stop(decoupled_server, "4711", stop, beside)
-        (heard,) = listening.result(WAIT_S)
+        (received,) = listening.result(WAIT_S)
     assert answer.as_numpy("output_ids") is None
-    assert heard.finish == "cancelled"
-    assert len(heard.pieces) < 4000
+    assert received.finish == "cancelled"
+    assert len(received.pieces) < 4000
 
 
 def test_a_stop_without_an_id_is_told_what_it_lacks(decoupled_server: LiveServer) -> None:

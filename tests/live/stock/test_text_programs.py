@@ -53,11 +53,11 @@ def test_a_whole_answer_is_one_response_for_each_sequence(
     decoupled_server: LiveServer, model: str, prompts: list[str]
 ) -> None:
     """Each has one text, and batch_index and sequence_index of one element."""
-    asked = [
+    sent = [
         {"text_input": p, "max_tokens": TOKENS, "num_return_sequences": 2, "random_seed": 10 * r}
         for r, p in enumerate(prompts)
     ]
-    responses = stream_grpc(decoupled_server, model, *asked)
+    responses = stream_grpc(decoupled_server, model, *sent)
     places = sorted((response["batch_index"], response["sequence_index"]) for response in responses)
     assert places == [(r, s) for r in range(len(prompts)) for s in (0, 1)]
     assert all(isinstance(response["text_output"], str) for response in responses)
@@ -138,7 +138,7 @@ def test_tritonclient_s_asyncio_clients(
     wanted = expected_text("Born in", 0, TOKENS)
     whole, streamed = (text_inputs("Born in", TOKENS, stream=stream, seed=0) for stream in (False, True))
 
-    async def asked() -> tuple[str, str, str]:
+    async def sent() -> tuple[str, str, str]:
         async with triton_grpc_aio.InferenceServerClient(decoupled_server.grpc) as client:
 
             async def requests() -> Any:
@@ -155,4 +155,4 @@ def test_tritonclient_s_asyncio_clients(
             result = await http_client.infer(model, tensors(triton_http_aio, whole))
             return pieces, over_grpc, result.as_numpy("text_output")[0].decode()
 
-    assert asyncio.run(asked()) == (wanted, wanted, wanted)
+    assert asyncio.run(sent()) == (wanted, wanted, wanted)

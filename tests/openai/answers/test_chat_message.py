@@ -90,8 +90,8 @@ def test_what_is_sent_is_accepted_as_history(
         ]
         history = [*body["messages"], message, *results, {"role": "user", "content": "and then?"}]
         assert client.post(PATH, json=body | {"messages": history}).status_code == 200
-        [asked] = triton.asked[-1:]
+        [sent] = triton.sent[-1:]
         for template in templates:
-            assert template.encode(json.loads(json.dumps(asked.messages)), asked.tools)
-    triton.asked.clear()
+            assert template.encode(json.loads(json.dumps(sent.messages)), sent.tools)
+    triton.sent.clear()
     triton.generations.clear()

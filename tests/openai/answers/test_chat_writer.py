@@ -8,19 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from qwen_triton.text.tokenizer import Tokenizer
-from tests.support.two_ways import CALL, Asked, TwoWays, asked, comparable
+from tests.support.two_ways import CALL, AnswerCase, TwoWays, answer_cases, comparable
 
 KNOWN = [
     # what was not the same once
-    Asked([[f"let me see {CALL}"]], tools=True, max_tokens=24),
-    Asked([['<tool_call>\n{"name": "f", "arguments": {"a": "', "Observation", '"}}\n</tool_call>']], tools=True,
+    AnswerCase([[f"let me see {CALL}"]], tools=True, max_tokens=24),
+    AnswerCase([['<tool_call>\n{"name": "f", "arguments": {"a": "', "Observation", '"}}\n</tool_call>']], tools=True,
           stop=("Observation",)),
-    Asked([['<tool_call>\n{"name": "f", "arguments": {oops', "</tool_call>"]], tools=True),
-    Asked([[CALL, CALL]], tools=True, parallel=False),
-    Asked([[CALL]], tools=True),
-    Asked([[]]),
-    Asked([["a", CALL], ["</think>"], [CALL]], tools=True, opened=True, each=True),
-    Asked([["partial", "\u2028"]], logprobs=True),
+    AnswerCase([['<tool_call>\n{"name": "f", "arguments": {oops', "</tool_call>"]], tools=True),
+    AnswerCase([[CALL, CALL]], tools=True, parallel=False),
+    AnswerCase([[CALL]], tools=True),
+    AnswerCase([[]]),
+    AnswerCase([["a", CALL], ["</think>"], [CALL]], tools=True, opened=True, each=True),
+    AnswerCase([["partial", "\u2028"]], logprobs=True),
 ]  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def two_ways(qwen3: Tokenizer) -> TwoWays:
     return TwoWays(qwen3)
 
 
-def check(two_ways: TwoWays, request: Asked) -> None:
+def check(two_ways: TwoWays, request: AnswerCase) -> None:
     """Both ways and the client library give the same, and `tool_calls` means that each call can be executed."""
     whole, streamed = two_ways.whole(request), two_ways.streamed(request)
     assert comparable(streamed) == comparable(whole), request
@@ -48,12 +48,12 @@ def check(two_ways: TwoWays, request: Asked) -> None:
 
 
 @pytest.mark.parametrize("request_", KNOWN)
-def test_known_cases_are_the_same_both_ways(two_ways: TwoWays, request_: Asked) -> None:
+def test_known_cases_are_the_same_both_ways(two_ways: TwoWays, request_: AnswerCase) -> None:
     check(two_ways, request_)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(request_=asked())
-def test_a_stream_put_together_is_the_whole_answer(two_ways: TwoWays, request_: Asked) -> None:
+@given(request_=answer_cases())
+def test_a_stream_put_together_is_the_whole_answer(two_ways: TwoWays, request_: AnswerCase) -> None:
     """Any text of the model, any cut, any end; more examples: python -m tests.tools.fuzz_answers."""
     check(two_ways, request_)

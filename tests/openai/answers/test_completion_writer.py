@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from qwen_triton.text.tokenizer import Tokenizer
-from tests.support.two_ways import Asked, TwoWays, asked, comparable
+from tests.support.two_ways import AnswerCase, TwoWays, answer_cases, comparable
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def two_ways(qwen3: Tokenizer) -> TwoWays:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(request_=asked())
-def test_a_stream_joined_is_the_whole_answer(two_ways: TwoWays, request_: Asked) -> None:
+@given(request_=answer_cases())
+def test_a_stream_joined_is_the_whole_answer(two_ways: TwoWays, request_: AnswerCase) -> None:
     """Any text of the model, any cut, any end; more examples: python -m tests.tools.fuzz_answers."""
     assert comparable(two_ways.streamed(request_)) == comparable(two_ways.whole(request_))

@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self.peer.take(data)
         for call in sorted(self.peer.half_closed - self._answered):
             self._answered.add(call)
-            self.server.asked(self, call)
+            self.server.sent(self, call)
         self.flush()
 
     def flush(self) -> None:
@@ -68,8 +68,8 @@ class Connection(asyncio.Protocol):
 class Server:
     """Answers as `asked` says; `split`: the bytes of a write; `most`: calls at once on a connection."""
 
-    def __init__(self, asked: Callable[[Connection, int], None], split: int = 0, most: int = 1000) -> None:
-        self.asked, self.split, self.most = asked, split, most
+    def __init__(self, sent: Callable[[Connection, int], None], split: int = 0, most: int = 1000) -> None:
+        self.sent, self.split, self.most = sent, split, most
         self.connections: list[Connection] = []
         self.port = 0
         self._listening: asyncio.Server | None = None
@@ -162,7 +162,7 @@ def test_five_hundred_requests_share_a_connection(run: Run) -> None:
     """Each gets its own answer, whole, while all are answered in turns."""
     waiting: list[tuple[Connection, int]] = []
 
-    def asked(connection: Connection, call: int) -> None:
+    def sent(connection: Connection, call: int) -> None:
         waiting.append((connection, call))
         connection.peer.answer(call)
         if len(waiting) == 500:
@@ -177,7 +177,7 @@ def test_five_hundred_requests_share_a_connection(run: Run) -> None:
         answers = await asyncio.gather(*map(read_all, generations))
         assert answers == ["".join(f"{n}.{t} " for t in range(4)) for n in range(500)]
 
-    server = Server(asked, split=1000)
+    server = Server(sent, split=1000)
     run(server, use)
     assert len(server.connections) == 1
     assert server.connections[0].peer.requests[1]["traceparent"] == "t"
@@ -198,14 +198,14 @@ def test_requests_that_come_before_there_is_a_connection_make_one(run: Run) -> N
 def test_huge_messages(run: Run) -> None:
     """Beyond every window, both ways."""
 
-    def asked(connection: Connection, call: int) -> None:
+    def sent(connection: Connection, call: int) -> None:
         assert len(connection.peer.received[call]) == 3 * MIB + 5
         connection.say(call, piece("好" * (2 * MIB)))
 
     async def use(pool: GrpcPool) -> None:
         assert await read_all(await begin(pool, b"x" * (3 * MIB))) == "好" * (2 * MIB)
 
-    run(Server(asked), use)
+    run(Server(sent), use)
 
 
 def test_a_connection_that_is_lost_ends_what_is_under_way(run: Run) -> None:
@@ -272,10 +272,10 @@ def test_taking_back_resets_that_call_alone(run: Run) -> None:
 
 def test_a_call_is_taken_back_by_a_request_of_its_own(run: Run) -> None:
     """A server that ends the call then is told nothing more: breaking it off there would cost it the request's memory."""
-    asked: list[int] = []
+    sent: list[int] = []
 
     def ends_the_first(connection: Connection, call: int) -> None:
-        asked.append(call)
+        sent.append(call)
         if call == 1:
             silent(connection, call)
         else:
@@ -290,7 +290,7 @@ def test_a_call_is_taken_back_by_a_request_of_its_own(run: Run) -> None:
             await generation.read()
         generation.cancel()
         await asyncio.sleep(1.2)
-        assert asked == [1, 3]
+        assert sent == [1, 3]
         assert server.connections[0].peer.resets == {}
 
     server = Server(ends_the_first)
@@ -345,7 +345,7 @@ def test_a_full_connection_gets_another_beside_it(run: Run) -> None:
 def test_a_reader_that_does_not_read_holds_up_nobody(run: Run) -> None:
     """What it has not taken is kept for it, all of it, as one piece."""
 
-    def asked(connection: Connection, call: int) -> None:
+    def sent(connection: Connection, call: int) -> None:
         connection.say(call, *[piece(f"{n} ") for n in range(2000)])
 
     async def use(pool: GrpcPool) -> None:
@@ -355,7 +355,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody(run: Run) -> None:
         (piled,) = await slow.read()
         assert (piled.text, piled.merged) == (whole, 2000)
 
-    run(Server(asked), use)
+    run(Server(sent), use)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_a_status_comes_after_the_pieces(run: Run, code: int, text: str, expecte
 def test_an_error_in_the_stream_comes_after_the_pieces(run: Run) -> None:
     """And ends it: the call is given up, whatever the server goes on to say."""
 
-    def asked(connection: Connection, call: int) -> None:
+    def sent(connection: Connection, call: int) -> None:
         connection.peer.answer(call, piece("hel"), fault("n: must be small"), piece("lo"))
 
     async def use(pool: GrpcPool) -> None:
@@ -396,7 +396,7 @@ def test_an_error_in_the_stream_comes_after_the_pieces(run: Run) -> None:
         while not server.connections[0].peer.resets:
             await asyncio.sleep(0.005)
 
-    server = Server(asked)
+    server = Server(sent)
     run(server, use)
 
 

@@ -103,7 +103,7 @@ def test_usage_with_each_chunk() -> None:
     assert [c["usage"]["completion_tokens"] for c in chunks] == [0, 1, 3, 3]
     assert [c["usage"]["prompt_tokens"] for c in chunks] == [5] * 4
     assert (last["choices"], last["usage"]) == ([], USAGE)
-    assert triton.asked[0].count_pieces
+    assert triton.sent[0].count_pieces
 
 
 def test_usage_with_each_chunk_is_a_part_of_include_usage() -> None:
@@ -111,7 +111,7 @@ def test_usage_with_each_chunk_is_a_part_of_include_usage() -> None:
     triton = FakeTriton([TextPiece("he"), answer("llo")])
     *chunks, _ = events(stream(triton, stream_options={"continuous_usage_stats": True}))
     assert [c for c in chunks if "usage" in c] == []
-    assert not triton.asked[0].count_pieces
+    assert not triton.sent[0].count_pieces
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
@@ -224,7 +224,7 @@ def test_without_tools_no_call_is_read(given: dict[str, Any]) -> None:
     triton = FakeTriton([answer(CALL)])
     choice = ask(triton, **given)["choices"][0]
     assert (choice["message"]["content"], choice["finish_reason"]) == (CALL, "stop")
-    assert triton.asked[0].tools == ()
+    assert triton.sent[0].tools == ()
 
 
 NAMED = {"type": "function", "function": {"name": "get_weather"}}
@@ -243,7 +243,7 @@ def test_a_call_that_must_come_is_begun(choice: Any, tools: list[Any], begun: st
     """The prompt ends with the call's beginning, and what the model adds to it is read as the call."""
     triton = FakeTriton(cut(CALL.removeprefix(begun), size))
     body = stream(triton, tools=tools, tool_choice=choice)
-    assert triton.asked[0].template_options == {"answer_prefix": begun, "enable_thinking": False}
+    assert triton.sent[0].template_options == {"answer_prefix": begun, "enable_thinking": False}
     assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
     assert finish_reasons(body) == ["tool_calls"]
 
@@ -264,8 +264,8 @@ def test_one_call_at_most(size: int) -> None:
     triton = FakeTriton(cut(f"{CALL}\n{CALL} b", size))
     given: dict[str, Any] = {"tools": [TOOL], "parallel_tool_calls": False, "stop": "###"}
     body = stream(triton, **given)
-    assert triton.asked[0].stop.strings == ("###",)
-    assert not triton.asked[0].parallel_tool_calls
+    assert triton.sent[0].stop.strings == ("###",)
+    assert not triton.sent[0].parallel_tool_calls
     assert (len(streamed_calls(body)), joined(body, "content"), finish_reasons(body)) == (1, "", ["tool_calls"])
     choice = ask(FakeTriton([answer(f"{CALL}\n{CALL} b")]), **given)["choices"][0]
     assert (len(choice["message"]["tool_calls"]), choice["message"]["content"]) == (1, None)

@@ -55,7 +55,7 @@ def test_a_streamed_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "asked"),
+    ("prompt", "sent"),
     [
         ("a", [("a", None)]),
         (["a", "b"], [("a", None), ("b", None)]),
@@ -63,13 +63,13 @@ def test_a_streamed_answer() -> None:
         ([[1, 2], [3]], [(None, (1, 2)), (None, (3,))]),
     ],
 )
-def test_all_forms_of_prompts(prompt: Any, asked: list[Any]) -> None:
+def test_all_forms_of_prompts(prompt: Any, sent: list[Any]) -> None:
     """A text, ids, or a list of either: one request to the line for each."""
     triton = FakeTriton()
     found = ask(triton, prompt=prompt)
-    assert [(r.prompt, r.token_ids) for r in triton.asked] == asked
-    assert [c["index"] for c in found["choices"]] == list(range(len(asked)))
-    assert found["usage"]["prompt_tokens"] == 5 * len(asked)
+    assert [(r.prompt, r.token_ids) for r in triton.sent] == sent
+    assert [c["index"] for c in found["choices"]] == list(range(len(sent)))
+    assert found["usage"]["prompt_tokens"] == 5 * len(sent)
 
 
 def test_choices_of_several_prompts_are_numbered_by_prompt() -> None:
@@ -132,4 +132,4 @@ def test_echo_is_the_line_s_business() -> None:
     """The prompt comes back in the text by the model that has the tokenizer."""
     triton = FakeTriton()
     ask(triton, echo=True)
-    assert triton.asked[0].echo is True
+    assert triton.sent[0].echo is True

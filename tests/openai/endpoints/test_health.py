@@ -13,7 +13,7 @@ def test_readiness_asks_for_a_token_once_in_a_while() -> None:
     triton = FakeTriton()
     with shim_client(triton) as client:
         assert [client.get("/health/ready").status_code for _ in range(3)] == [200] * 3
-    assert [(r.prompt, r.sampling.max_tokens) for r in triton.asked] == [("1", 1)]
+    assert [(r.prompt, r.sampling.max_tokens) for r in triton.sent] == [("1", 1)]
 
 
 def test_readiness_hears_the_answers_that_pass() -> None:
@@ -22,7 +22,7 @@ def test_readiness_hears_the_answers_that_pass() -> None:
     with shim_client(triton) as client:
         client.post("/v1/chat/completions", json=chat_body())
         assert client.get("/health/ready").status_code == 200
-    assert len(triton.asked) == 1
+    assert len(triton.sent) == 1
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_server_that_is_not_ready_is_not_asked() -> None:
     triton.up = False
     with shim_client(triton) as client:
         assert client.get("/health/ready").status_code == 503
-    assert triton.asked == []
+    assert triton.sent == []
 
 
 def test_who_is_leaving_is_not_ready() -> None:

@@ -83,7 +83,7 @@ def test_a_hint_is_taken(endpoint: str, row: BodyParameter) -> None:
         for more in ({}, {row.name: row.example}):
             reply = client.post(PATHS[endpoint], json=body(endpoint) | more)
             assert (reply.status_code, reply.headers.get("x-ignored-parameters")) == (200, None)
-    assert triton.asked[0] == triton.asked[1]
+    assert triton.sent[0] == triton.sent[1]
 
 
 @pytest.mark.parametrize(("endpoint", "row"), named([r for r in ROWS if r[1].handling == "neutral"]))
@@ -133,7 +133,7 @@ def test_what_is_left_is_ignored_where_the_operator_says_so(capsys: pytest.Captu
             assert (reply.status_code, reply.headers["x-ignored-parameters"]) == (200, ", ".join(REST))
         plain = client.post(PATHS[CHAT], json=chat_body() | taken)
         assert "x-ignored-parameters" not in plain.headers
-    assert [r.sampling.temperature for r in triton.asked] == [0.5] * 3
+    assert [r.sampling.temperature for r in triton.sent] == [0.5] * 3
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("ignored_parameters") for line in lines] == [list(REST), list(REST), None]
 
@@ -271,7 +271,7 @@ def test_a_value_that_cannot_be_honoured_is_named(endpoint: str, given: dict[str
     with shim_client(triton) as client:
         reply = client.post(PATHS[endpoint], json=body(endpoint) | given)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
-    assert triton.asked == []
+    assert triton.sent == []
 
 
 def test_two_names_of_one_length_may_agree() -> None:

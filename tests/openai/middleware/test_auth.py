@@ -19,7 +19,7 @@ def test_without_a_key_nobody_asks_a_model(keys: Path, header: str | None) -> No
     assert error(reply) == (401, "invalid_request_error", "invalid_api_key")
     assert reply.headers["www-authenticate"] == "Bearer"
     assert "wrong" not in reply.text
-    assert triton.asked == []
+    assert triton.sent == []
 
 
 def test_with_a_key_everything_is_open(keys: Path) -> None:

@@ -39,7 +39,7 @@ def test_leaving_in_order() -> None:
         assert accepted.done()
 
     asyncio.run(run())
-    assert triton.asked == []
+    assert triton.sent == []
 
 
 def test_leaving_has_a_bound() -> None:

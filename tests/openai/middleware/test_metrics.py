@@ -53,7 +53,7 @@ def test_gauges_show_who_runs_and_who_waits() -> None:
     async def story(app: Any) -> None:
         first, second = (Connection(CHAT, chat_body()) for _ in range(2))
         tasks = [asyncio.create_task(ask(app, first))]
-        await until(lambda: len(triton.asked) == 1)
+        await until(lambda: len(triton.sent) == 1)
         tasks.append(asyncio.create_task(ask(app, second)))
         await asyncio.sleep(0.02)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:

@@ -24,7 +24,7 @@ def test_a_foreign_page_is_refused_on_every_path(path: str, kind: str) -> None:
     assert error(reply) == REFUSED
     message = "Pages of 'https://evil.example' may not send requests to this server; its operator can add them to "
     assert reply.json()["error"]["message"] == message + "openai.cors_origins"
-    assert triton.asked == []
+    assert triton.sent == []
 
 
 @pytest.mark.parametrize(

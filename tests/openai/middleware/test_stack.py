@@ -16,8 +16,8 @@ def test_cors_is_off_unless_set() -> None:
     with shim_client(cors_origins=["https://a.example"]) as client:
         assert chat(client, Origin="https://a.example").headers["access-control-allow-origin"] == "https://a.example"
         assert "access-control-allow-origin" not in chat(client, Origin="https://b.example").headers
-        asked = {**ask, "Access-Control-Request-Headers": "authorization,content-type"}
-        assert client.options(CHAT, headers=asked).status_code == 200
+        sent = {**ask, "Access-Control-Request-Headers": "authorization,content-type"}
+        assert client.options(CHAT, headers=sent).status_code == 200
 
 
 def test_preflights_need_no_key(keys: Path) -> None:

@@ -38,27 +38,27 @@ def _fault(step: str) -> str | None:
     return dict(json.loads(os.environ.get("FAKE_TRTLLM", "{}"))).get(step)
 
 
-def _convert(asked: Namespace, line: str) -> None:
-    faults = conversion_faults(asked)
+def _convert(sent: Namespace, line: str) -> None:
+    faults = conversion_faults(sent)
     if faults:
         raise ValueError(faults)
-    model = json.loads((Path(asked.model_dir) / "config.json").read_text())
+    model = json.loads((Path(sent.model_dir) / "config.json").read_text())
     config = json.loads((EXAMPLES / f"checkpoint_config.{PLAIN}.json").read_text())
-    algorithm, kv = algorithm_of(line, asked)
+    algorithm, kv = algorithm_of(line, sent)
     names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
     config |= {name: model[name] for name in names}
-    config["dtype"] = "float16" if asked.dtype == "auto" else asked.dtype
+    config["dtype"] = "float16" if sent.dtype == "auto" else sent.dtype
     config["quantization"] |= {"quant_algo": algorithm, "kv_cache_quant_algo": kv}
-    size = asked.tp_size * asked.pp_size
-    config["mapping"] |= {"world_size": size, "tp_size": asked.tp_size, "pp_size": asked.pp_size}
-    _write(Path(asked.output_dir), config, [f"rank{r}.safetensors" for r in range(size)], "convert")
+    size = sent.tp_size * sent.pp_size
+    config["mapping"] |= {"world_size": size, "tp_size": sent.tp_size, "pp_size": sent.pp_size}
+    _write(Path(sent.output_dir), config, [f"rank{r}.safetensors" for r in range(size)], "convert")
 
 
-def _build(asked: Namespace, line: str) -> None:
-    checkpoint = Path(asked.checkpoint_dir)
+def _build(sent: Namespace, line: str) -> None:
+    checkpoint = Path(sent.checkpoint_dir)
     model = json.loads((checkpoint / "config.json").read_text())
     quantization = model["quantization"]
-    faults = violations(line, asked, quantization["quant_algo"], quantization["kv_cache_quant_algo"])
+    faults = violations(line, sent, quantization["quant_algo"], quantization["kv_cache_quant_algo"])
     if faults:
         raise RuntimeError(faults)
     if not subprocess.run(["nvidia-smi"], capture_output=True, check=True).stdout:
@@ -67,23 +67,23 @@ def _build(asked: Namespace, line: str) -> None:
     assert all((checkpoint / f"rank{r}.safetensors").is_file() for r in range(size))
     config = json.loads((EXAMPLES / f"engine_config.{PLAIN}.json").read_text())
     config |= {"version": version("tensorrt_llm"), "pretrained_config": model}
-    config["build_config"] |= {"max_batch_size": asked.max_batch_size, "max_beam_width": asked.max_beam_width}
-    config["build_config"]["max_seq_len"] = asked.max_seq_len or model["max_position_embeddings"]
-    config["build_config"]["plugin_config"]["use_paged_context_fmha"] = asked.use_paged_context_fmha == "enable"
+    config["build_config"] |= {"max_batch_size": sent.max_batch_size, "max_beam_width": sent.max_beam_width}
+    config["build_config"]["max_seq_len"] = sent.max_seq_len or model["max_position_embeddings"]
+    config["build_config"]["plugin_config"]["use_paged_context_fmha"] = sent.use_paged_context_fmha == "enable"
     Path("model.cache").write_bytes(b"timings")
-    _write(Path(asked.output_dir), config, [f"rank{r}.engine" for r in range(size)], "build")
+    _write(Path(sent.output_dir), config, [f"rank{r}.engine" for r in range(size)], "build")
 
 
-def _run(asked: Namespace, line: str) -> None:  # noqa: ARG001  the tools' common signature
+def _run(sent: Namespace, line: str) -> None:  # noqa: ARG001  the tools' common signature
     rank, size = (int(os.environ.get(f"OMPI_COMM_WORLD_{name}", n)) for name, n in (("RANK", 0), ("SIZE", 1)))
-    config = json.loads((Path(asked.engine_dir) / "config.json").read_text())
+    config = json.loads((Path(sent.engine_dir) / "config.json").read_text())
     if config["pretrained_config"]["mapping"]["world_size"] != size:
         raise RuntimeError("MPI size must equal tp*pp")
-    assert (Path(asked.engine_dir) / f"rank{rank}.engine").is_file()
-    assert (Path(asked.tokenizer_dir) / "tokenizer.json").is_file()
-    _misbehave(_fault("run"), Path(asked.engine_dir))
+    assert (Path(sent.engine_dir) / f"rank{rank}.engine").is_file()
+    assert (Path(sent.tokenizer_dir) / "tokenizer.json").is_file()
+    _misbehave(_fault("run"), Path(sent.engine_dir))
     if rank == 0:
-        print(f'Input [Text 0]: "{asked.input_text[0]}"\nOutput [Text 0 Beam 0]: "我叫通义千问。"')
+        print(f'Input [Text 0]: "{sent.input_text[0]}"\nOutput [Text 0 Beam 0]: "我叫通义千问。"')
 
 
 def _write(folder: Path, config: dict[str, Any], names: list[str], step: str) -> None:

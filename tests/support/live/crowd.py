@@ -30,7 +30,7 @@ STOP = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": T
 
 
 @dataclass
-class Heard:
+class Received:
     """What one caller received: the bytes of `text_output`, piece by piece, and every other output's last value.
 
     `over_at`: when it left, or heard the end (time.monotonic).
@@ -63,40 +63,40 @@ class Heard:
 class Caller(Protocol):
     """One request of the crowd."""
 
-    async def ask(self, heard: Heard) -> None:
+    async def ask(self, received: Received) -> None:
         """Sends it and notes what comes until the answer's end, or until it leaves."""
 
 
-def together(callers: Sequence[Caller], wait_s: float = WAIT_S) -> list[Heard]:
+def together(callers: Sequence[Caller], wait_s: float = WAIT_S) -> list[Received]:
     """What each of them hears when all ask at once; one whose answer does not end in time has that as its error."""
 
-    async def hear(caller: Caller) -> Heard:
-        heard = Heard()
+    async def hear(caller: Caller) -> Received:
+        received = Received()
         try:
-            await asyncio.wait_for(caller.ask(heard), wait_s)
+            await asyncio.wait_for(caller.ask(received), wait_s)
         except asyncio.TimeoutError:
-            heard.error = f"no end within {wait_s:g} s"
-        return heard
+            received.error = f"no end within {wait_s:g} s"
+        return received
 
-    async def hear_all() -> list[Heard]:
+    async def hear_all() -> list[Received]:
         return await asyncio.gather(*map(hear, callers))
 
     return asyncio.run(hear_all())
 
 
-def break_off(callers: Sequence[Caller], when: Callable[[list[Heard]], bool]) -> list[Heard]:
+def break_off(callers: Sequence[Caller], when: Callable[[list[Received]], bool]) -> list[Received]:
     """What they hear when all ask at once, and all leave in the same moment, once that is true of what they heard."""
 
-    async def hear_some() -> list[Heard]:
-        heard = [Heard() for _ in callers]
-        tasks = [asyncio.create_task(caller.ask(h)) for caller, h in zip(callers, heard, strict=True)]
+    async def hear_some() -> list[Received]:
+        received = [Received() for _ in callers]
+        tasks = [asyncio.create_task(caller.ask(h)) for caller, h in zip(callers, received, strict=True)]
         deadline = time.monotonic() + WAIT_S
-        while not when(heard) and time.monotonic() < deadline:
+        while not when(received) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return heard
+        return received
 
     return asyncio.run(hear_some())
 
@@ -119,29 +119,29 @@ class Grpc:
     stops: bool = False
     outputs: Sequence[str] = ()
 
-    async def ask(self, heard: Heard) -> None:
+    async def ask(self, received: Received) -> None:
         async with grpc.aio.insecure_channel(self.server.grpc) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             call = stub.ModelStreamInfer(_once(self._request()), timeout=self.deadline_s)
             try:
-                await self._listen(call, heard)
+                await self._listen(call, received)
             except grpc.aio.AioRpcError as error:
-                heard.over_at = time.monotonic()
-                heard.error, heard.status = error.details() or "", error.code().name
+                received.over_at = time.monotonic()
+                received.error, received.status = error.details() or "", error.code().name
 
-    async def _listen(self, call: Any, heard: Heard) -> None:
+    async def _listen(self, call: Any, received: Received) -> None:
         while True:
-            if self.leaves_after is not None and not heard.left and len(heard.pieces) >= self.leaves_after:
-                heard.left, heard.over_at = True, time.monotonic()
+            if self.leaves_after is not None and not received.left and len(received.pieces) >= self.leaves_after:
+                received.left, received.over_at = True, time.monotonic()
                 if not self.stops:
                     call.cancel()
                     return
-                await Grpc(self.server, TENSORRT_LLM, STOP, self.request_id).ask(Heard())
+                await Grpc(self.server, TENSORRT_LLM, STOP, self.request_id).ask(Received())
             reply = await call.read()
             if reply is grpc.aio.EOF:
-                heard.over_at = heard.over_at or time.monotonic()
+                received.over_at = received.over_at or time.monotonic()
                 return
-            _take_grpc(reply, heard)
+            _take_grpc(reply, received)
 
     def _request(self) -> Any:
         request = service_pb2.ModelInferRequest(model_name=self.model, id=self.request_id)
@@ -161,17 +161,17 @@ def _once(request: Any) -> Iterator[Any]:
     yield request
 
 
-def _take_grpc(reply: Any, heard: Heard) -> None:
+def _take_grpc(reply: Any, received: Received) -> None:
     if reply.error_message:
-        heard.error = reply.error_message
+        received.error = reply.error_message
     answer = InferResult(reply.infer_response)
     for output in reply.infer_response.outputs:
         array = answer.as_numpy(output.name)
         if output.name == "text_output":
-            heard.pieces.append(b"".join(array.reshape(-1).tolist()))
+            received.pieces.append(b"".join(array.reshape(-1).tolist()))
         elif array.size:
-            heard.outputs[output.name] = array.reshape(-1).tolist()[0] if array.size == 1 else array.tolist()
-    heard.ends += reply.infer_response.parameters[_FINAL].bool_param
+            received.outputs[output.name] = array.reshape(-1).tolist()[0] if array.size == 1 else array.tolist()
+    received.ends += reply.infer_response.parameters[_FINAL].bool_param
 
 
 @dataclass
@@ -183,14 +183,14 @@ class Http:
     inputs: Mapping[str, Any]
     leaves_after: int | None = None
 
-    async def ask(self, heard: Heard) -> None:
+    async def ask(self, received: Received) -> None:
         host, port = self.server.http.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             writer.write(self._request())
-            await self._listen(reader, heard)
+            await self._listen(reader, received)
         finally:
-            heard.over_at = time.monotonic()
+            received.over_at = time.monotonic()
             writer.transport.abort()
 
     def _request(self) -> bytes:
@@ -198,28 +198,28 @@ class Http:
         head = f"POST /v2/models/{self.model}/generate_stream HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n"
         return f"{head}Content-Type: application/json\r\n\r\n".encode() + body
 
-    async def _listen(self, reader: asyncio.StreamReader, heard: Heard) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, received: Received) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        heard.status = head.split()[1]
+        received.status = head.split()[1]
         if length := re.search(r"Content-Length: (\d+)", head):
-            _take_http(json.loads(await reader.readexactly(int(length[1]))), heard)
-            heard.ends = 1
+            _take_http(json.loads(await reader.readexactly(int(length[1]))), received)
+            received.ends = 1
             return
-        while self.leaves_after is None or len(heard.pieces) < self.leaves_after:
+        while self.leaves_after is None or len(received.pieces) < self.leaves_after:
             line = await reader.readline()
             if line.startswith(b"data: "):
-                _take_http(json.loads(line[6:]), heard)
+                _take_http(json.loads(line[6:]), received)
             elif line == b"0\r\n" or not line:
-                heard.ends += line == b"0\r\n"
+                received.ends += line == b"0\r\n"
                 return
-        heard.left = True
+        received.left = True
 
 
-def _take_http(event: dict[str, Any], heard: Heard) -> None:
-    heard.error = event.pop("error", heard.error)
+def _take_http(event: dict[str, Any], received: Received) -> None:
+    received.error = event.pop("error", received.error)
     if "text_output" in event:
-        heard.pieces.append(event.pop("text_output").encode())
-    heard.outputs.update(event)
+        received.pieces.append(event.pop("text_output").encode())
+    received.outputs.update(event)
 
 
 def _text(value: Any) -> str:

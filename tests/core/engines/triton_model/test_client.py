@@ -34,7 +34,7 @@ class Model:
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.asked: list[tuple[int, Any]] = []
+        self.sent: list[tuple[int, Any]] = []
         self.connections = 0
         self.lock = threading.Lock()
         self.peer = Peer()
@@ -71,7 +71,7 @@ class Model:
                 for call, received in peer.received.items():
                     while len(received) >= 5:
                         size = 5 + int.from_bytes(received[1:5], "big")
-                        self.asked.append((call, service_pb2.ModelInferRequest.FromString(bytes(received[5:size]))))
+                        self.sent.append((call, service_pb2.ModelInferRequest.FromString(bytes(received[5:size]))))
                         del received[:size]
 
     def flush(self) -> None:
@@ -84,7 +84,7 @@ class Model:
             self.flush()
 
     def ids(self) -> list[str]:
-        return [request.id for _, request in self.asked]
+        return [request.id for _, request in self.sent]
 
     def respond(self, call: int, message: Any) -> None:
         def act(peer: Peer) -> None:
@@ -144,9 +144,9 @@ class Setting:
 
     def submit(self, *requests: EngineRequest) -> list[int]:
         keys = [next(self.keys) for _ in requests]
-        before = len(self.model.asked)
+        before = len(self.model.sent)
         self.client.submit(list(zip(keys, requests, strict=True)))
-        assert becomes(lambda: len(self.model.asked) == before + len(requests), WAIT_S)
+        assert becomes(lambda: len(self.model.sent) == before + len(requests), WAIT_S)
         return keys
 
     def receives(self) -> bool:
@@ -187,15 +187,15 @@ def test_requests_share_a_call_and_each_hears_its_own(setting: Callable[..., Set
     """By their ids, whatever the order; the reason of an end is the count."""
     here = setting()
     first, second = here.submit(request(), request())
-    (call, asked), (other, _) = here.model.asked
+    (call, sent), (other, _) = here.model.sent
     assert (call, other, here.model.peer.requests[call][":path"]) == (1, 1, STREAM_INFER)
     assert here.model.peer.requests[call]["triton-grpc-protocol-k"] == "v"
-    assert (asked.model_name, asked.id, [o.name for o in asked.outputs]) == (
+    assert (sent.model_name, sent.id, [o.name for o in sent.outputs]) == (
         "engine",
         str(first),
         ["output_ids", "sequence_length"],
     )
-    assert asked.parameters["triton_enable_empty_final_response"].bool_param
+    assert sent.parameters["triton_enable_empty_final_response"].bool_param
     for message in (
         streamed(str(second), [[7]]),
         streamed(str(first), [[8]]),
@@ -220,7 +220,7 @@ def test_requests_share_a_call_and_each_hears_its_own(setting: Callable[..., Set
 def test_beams_and_log_probs_are_asked_for_and_read(setting: Callable[..., Setting]) -> None:
     here = setting()
     (key,) = here.submit(request(beam_width=2))
-    assert [o.name for o in here.model.asked[0][1].outputs][2:] == ["output_log_probs", "cum_log_probs"]
+    assert [o.name for o in here.model.sent[0][1].outputs][2:] == ["output_log_probs", "cum_log_probs"]
     scores = {"output_log_probs": [[[-0.5], [-1.0]]], "cum_log_probs": [[-0.5, -1.0]]}
     here.model.respond(1, streamed(str(key), [[7], [8]], True, **scores))
     assert here.hears(4) == [
@@ -237,10 +237,10 @@ def test_a_cancel_is_a_stop_request_with_the_same_id(setting: Callable[..., Sett
     key, other = here.submit(request(), request())
     here.client.cancel(key)
     here.client.cancel(key)
-    assert becomes(lambda: len(here.model.asked) == 3, WAIT_S)
-    call, asked = here.model.asked[2]
-    raw = dict(zip([i.name for i in asked.inputs], asked.raw_input_contents, strict=True))
-    assert (call, asked.id, raw["stop"]) == (1, str(key), b"\1")
+    assert becomes(lambda: len(here.model.sent) == 3, WAIT_S)
+    call, sent = here.model.sent[2]
+    raw = dict(zip([i.name for i in sent.inputs], sent.raw_input_contents, strict=True))
+    assert (call, sent.id, raw["stop"]) == (1, str(key), b"\1")
     here.model.respond(1, streamed(str(key), [[7]]))
     here.model.respond(1, streamed(str(key), None, True, error="no such request"))
     here.model.respond(1, streamed(str(other), [[8]]))
@@ -317,7 +317,7 @@ def test_a_model_that_answers_whole_gets_a_call_for_each_request(setting: Callab
     """So that none waits for the one before; its cancel is a call as well, and its own end that of its answer."""
     here = setting(decoupled=False)
     first, second, third = here.submit(request(), request(), request())
-    calls = [call for call, _ in here.model.asked]
+    calls = [call for call, _ in here.model.sent]
     assert calls == [1, 3, 5]
     assert {here.model.peer.requests[call][":path"] for call in calls} == {INFER}
     assert here.model.peer.half_closed == {1, 3, 5}
@@ -326,8 +326,8 @@ def test_a_model_that_answers_whole_gets_a_call_for_each_request(setting: Callab
     trailers = [*HEADERS, ("grpc-status", "3"), ("grpc-message", "too long")]
     here.model.act(lambda peer: peer.http2.send_headers(1, trailers, end_stream=True))
     here.client.cancel(third)
-    assert becomes(lambda: len(here.model.asked) == 4, WAIT_S)
-    assert here.model.asked[3][0] == 7
+    assert becomes(lambda: len(here.model.sent) == 4, WAIT_S)
+    assert here.model.sent[3][0] == 7
     assert here.hears(2) == [
         (second, [7, 8], {"finish": "stop"}),
         (first, [], {"finish": "error", "error": "too long"}),
@@ -351,7 +351,7 @@ def test_without_a_server_a_request_is_unavailable(setting: Callable[..., Settin
     here.model.close()
     with pytest.raises(Unavailable, match=r"the server's own gRPC \(127.0.0.1:\d+\) does not answer"):
         here.client.submit([(1, request())])
-    assert here.model.asked == []
+    assert here.model.sent == []
 
 
 def test_what_the_model_does_not_declare_is_refused_before_anything_is_sent(setting: Callable[..., Setting]) -> None:
