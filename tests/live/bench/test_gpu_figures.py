@@ -19,7 +19,7 @@ LOADS = ["500 streamed", "500 whole", "64 streamed"]
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    return write_fake_front(write_fake_vllm(tmp_path / "library"))
+    return write_fake_front(write_fake_vllm(tmp_path / "library", "0.26.0+cpu"))
 
 
 def figures(site: Path, *flags: str) -> subprocess.CompletedProcess[str]:
