@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -30,10 +31,27 @@ BODIES = {CHAT: _model("ChatCompletionRequest", CHAT), COMPLETIONS: _model("Comp
 
 async def read_json(request: Request) -> Any:
     """The body as a JSON value. Raises ApiError."""
+    body = (await request.body()).removeprefix(BOM_UTF8)
     try:
-        return orjson.loads(await request.body())
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise bad_request(f"the body is not JSON: {error}", code="invalid_json") from None
+        raise bad_request(f"the body is not JSON: {_reason(body) or error}", code="invalid_json") from None
+
+
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""The first bytes of a compressed body → its Content-Encoding."""
+
+
+def _reason(body: bytes) -> str:
+    """Why a body is no text; empty if it is one."""
+    for magic, encoding in _COMPRESSED.items():
+        if body.startswith(magic):
+            return f"it looks like {encoding}; send Content-Encoding: {encoding} with it"
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start} is not UTF-8; send the body as UTF-8, whatever charset its Content-Type names"
+    return ""
 
 
 Model = TypeVar("Model", bound=BaseModel)

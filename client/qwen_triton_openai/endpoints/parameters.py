@@ -153,7 +153,7 @@ PARAMETERS = (
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
     BodyParameter(
         "stream_options",
-        dict[str, bool],
+        dict[str, bool | None],
         {"include_usage": True},
         "include_usage: a last chunk with the usage; continuous_usage_stats: with it, each chunk has the usage so far; "
         "include_obfuscation is a hint; needs stream",
