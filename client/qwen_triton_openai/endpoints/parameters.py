@@ -111,7 +111,8 @@ PARAMETERS = (
         Annotated[_Objects, Field(min_length=1)],
         _MESSAGES,
         "roles system, developer (as system), user, assistant, tool; content a text or text parts; an assistant's "
-        "tool_calls and reasoning_content may be sent back",
+        "tool_calls and reasoning_content may be sent back; other keys, such as name, reach the chat template, and Qwen's do "
+        "not read them",
         {"messages": tuple(_MESSAGES)},
         required=True,
     ),

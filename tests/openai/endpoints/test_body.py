@@ -107,6 +107,8 @@ def test_text_parts_are_taken_for_every_role(role: str) -> None:
          "function_call: is OpenAI's old form; use tool_choice; leave it out"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "get_weather"}}, "tool_choice",
          'tool_choice: expected none, auto, required or {"type": "function", "function": {"name": …}}'),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "function": {"name": "get_weather"}}}, "tool_choice",
+         'tool_choice: expected none, auto, required or {"type": "function", "function": {"name": …}}'),
         ({"tools": [TOOL], "tool_choice": "any"}, "tool_choice",
          'tool_choice: expected none, auto, required or {"type": "function", "function": {"name": …}}'),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice",
