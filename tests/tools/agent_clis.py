@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.fetch_qwen import fetch
@@ -199,7 +200,7 @@ def _ended(line: Sequence[str], home: Path, room: Path, environment: Mapping[str
 
 
 def main() -> int:
-    """Runs the command line; 0 if every agent did it, 1 if one did not, 2 if one cannot be installed."""
+    """Runs the command line; 0 if every agent did it, 1 if one did not, 2 if one cannot be installed or the server not started."""
     names = [agent.name for agent in AGENTS]
     parser = argparse.ArgumentParser(
         prog="python -m tests.tools.agent_clis", description="coding agents against the shim, one round of a tool each"
@@ -213,7 +214,7 @@ def main() -> int:
     chosen = [agent for agent in AGENTS if not options.agents or agent.name in options.agents]
     try:
         failed = [agent.name for agent in chosen if not run(agent, tokenizer, checkpoint)]
-    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+    except (RuntimeError, OSError, subprocess.TimeoutExpired, pytest.fail.Exception) as error:
         print(f"agent_clis: {error}", file=sys.stderr)
         return 2
     return 1 if failed else 0
