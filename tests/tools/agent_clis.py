@@ -200,7 +200,7 @@ def _ended(line: Sequence[str], home: Path, room: Path, environment: Mapping[str
 
 
 def main() -> int:
-    """Runs the command line; 0 if every agent did it, 1 if one did not, 2 if one cannot be installed or the server not started."""
+    """Runs the command line; 0 if every agent did it, 1 if one did not, 2 if they cannot be run here."""
     names = [agent.name for agent in AGENTS]
     parser = argparse.ArgumentParser(
         prog="python -m tests.tools.agent_clis", description="coding agents against the shim, one round of a tool each"
