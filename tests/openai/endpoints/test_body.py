@@ -7,7 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
+from qwen_triton_openai.endpoints.body import BODIES
+from qwen_triton_openai.endpoints.parameters import CHAT as CHAT_ENDPOINT
+from qwen_triton_openai.endpoints.tokenization import DetokenizeRequest, TokenizeRequest
 from tests.support.fake_triton import MODEL, FakeTriton, chat_body, completion_body, shim_client
 
 CHAT = "/v1/chat/completions"
@@ -119,7 +123,11 @@ def test_text_parts_are_taken_for_every_role(role: str) -> None:
          "max_tokens: is another name of max_completion_tokens; give one of them"),
         ({"max_tokens": "5"}, "max_tokens", "max_tokens: input should be a valid integer"),
         ({"stream": "true"}, "stream", "stream: input should be a valid boolean"),
-        ({"stop": [None]}, "stop", "stop: input should be a valid string"),
+        ({"stop": [None]}, "stop[0]", "stop[0]: input should be a valid string"),
+        ({"stop": 5}, "stop", "stop: input should be a valid string or a valid list"),
+        ({"messages": [*chat_body()["messages"], 5, "a"]}, "messages[1]",
+         "messages[1]: input should be a valid dictionary"),
+        ({"metadata": {"a": "b", "c": 1, "d": []}}, "metadata.c", "metadata.c: input should be a valid string"),
     ],
 )  # fmt: skip
 def test_other_spellings_are_refused_by_name(given: dict[str, Any], param: str, message: str) -> None:
@@ -158,3 +166,51 @@ def test_a_completion_takes_the_same() -> None:
     """The other endpoint reads its body in the same way."""
     triton, reply = sent("/v1/completions/", b"\xef\xbb\xbf" + json.dumps(completion_body(suffix="", stop=[])).encode())
     assert (reply.status_code, len(triton.sent), reply.json()["model"]) == (200, 1, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"a": 1}, "prompt: input should be a valid string or a valid list"),
+        ([1, 2.5], "prompt[1]: input should be a valid integer"),
+        ([[1], ["a"]], "prompt[1][0]: input should be a valid integer"),
+    ],
+)
+def test_a_fault_is_told_where_the_value_comes_closest_to_a_type(prompt: Any, message: str) -> None:
+    """A parameter of several types is not told as if it had the first alone."""
+    _, reply = sent("/v1/completions", json.dumps(completion_body(prompt=prompt)).encode())
+    assert (reply.status_code, reply.json()["error"]["message"]) == (400, message)
+
+
+MANY = 10_000
+WRONG: list[Any] = [[[]] * MANY, [1.5] * MANY, [["a"]] * MANY, {str(i): [[]] for i in range(MANY)}]
+
+
+@pytest.mark.parametrize("endpoint", BODIES)
+@pytest.mark.parametrize("value", WRONG, ids=["lists", "numbers", "lists of texts", "an object"])
+def test_a_check_ends_at_the_first_faults(endpoint: str, value: Any) -> None:
+    """Of a body full of faults not all are collected, which would take seconds in which nobody is answered."""
+    plain = chat_body() if endpoint == CHAT_ENDPOINT else completion_body()
+    counts = {name: faults(BODIES[endpoint], plain | {name: value}) for name in BODIES[endpoint].model_fields}
+    assert max(counts.values()) <= 4, counts
+    assert len([count for count in counts.values() if count]) > 20
+
+
+def faults(kind: type[BaseModel], body: dict[str, Any]) -> int:
+    try:
+        kind.model_validate(body)
+    except ValidationError as error:
+        return error.error_count()
+    return 0
+
+
+@pytest.mark.parametrize("kind", [TokenizeRequest, DetokenizeRequest])
+def test_so_does_that_of_the_tokenizer_s_endpoints(kind: type[BaseModel]) -> None:
+    counts = {name: faults(kind, {"tokens": [1], name: [1.5] * MANY}) for name in kind.model_fields}
+    assert max(counts.values()) <= 2, counts  # one of them the tokens, which the other does not have
+
+
+def test_a_thousand_unknown_names_are_one_fault() -> None:
+    """The first is told."""
+    _, reply = sent(CHAT, json.dumps(chat_body() | {f"a{i}": 1 for i in range(1000)}).encode())
+    assert reply.json()["error"]["message"] == "Unknown parameter: 'a0'"
