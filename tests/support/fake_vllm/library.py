@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import json
 import queue
 import threading
@@ -91,6 +92,11 @@ class EngineArgs:
         return SimpleNamespace(
             model_config=model, most=self.arguments.get("max_num_seqs") or 256, arguments=self.arguments
         )
+
+
+EngineArgs.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as of the dataclass that it is in vLLM
+    [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in NAMES["vllm.engine.arg_utils.EngineArgs"]]
+)
 
 
 class Executor:
