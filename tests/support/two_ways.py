@@ -38,6 +38,7 @@ from qwen_triton_openai.answers.chat_message import ChatChoice, whole_choices
 from qwen_triton_openai.answers.chat_writer import ChatWriter
 from qwen_triton_openai.answers.chunks import ChunkFrame
 from qwen_triton_openai.answers.completion_writer import CompletionWriter, completion_choices
+from qwen_triton_openai.answers.response import Writer
 from qwen_triton_openai.answers.usage import UsageCount
 from tests.support.fake_triton import events
 
@@ -106,37 +107,43 @@ class TwoWays:
 
     def whole(self, case: AnswerCase) -> dict[str, Any]:
         """The choices and usage of the whole answer."""
+        pieces, usage = self.whole_pieces(case), UsageCount(len(case.texts))
+        new_choice = self.new_choice(case)
+        choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
+        return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
+
+    def whole_pieces(self, case: AnswerCase) -> list[TextPiece]:
+        """The pieces of an answer that is not streamed."""
         encoder, opened = self._encoder(case, stream=False)
         answers = [SequenceAnswer(index) for index in range(len(case.texts))]
         for chunk, index in self._chunks(case, random.Random(case.seed)):
             if not opened[index].done and (piece := opened[index].feed(chunk)) is not None:
                 answers[index].add(piece)
-        pieces = decode_text_outputs(_raw(encoder.whole({0: answers})))
-        usage = UsageCount(len(case.texts))
-        new_choice = self._new_choice(case)
-        choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
-        return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
+        return decode_text_outputs(_raw(encoder.whole({0: answers})))
 
     def streamed(self, case: AnswerCase) -> dict[str, Any]:
         """The same of the stream's events."""
-        draw = random.Random(case.seed + 1)
         frame = ChunkFrame("chat.completion.chunk" if self._chat else "text_completion", "id", 1, "qwen", usage=True)
         usage = UsageCount(len(case.texts))
         writer: ChatWriter | CompletionWriter
         if self._chat:
-            writer = ChatWriter(frame, self._new_choice(case), usage, last=True, each=case.each)
+            writer = ChatWriter(frame, self.new_choice(case), usage, last=True, each=case.each)
         else:
             writer = CompletionWriter(frame, usage, last=True, each=case.each)
+        *chunks, done = events(self.written(case, writer))
+        assert done == "[DONE]"
+        return _put_together(chunks) if self._chat else _joined(chunks)
+
+    def written(self, case: AnswerCase, writer: Writer) -> str:
+        """What a writer makes of the streamed answer, its pieces merged at random as a busy server's are."""
+        draw = random.Random(case.seed + 1)
         body, waiting = b"", list[TextPiece]()
         for piece in self._pieces(case, draw):
             waiting.append(piece)
             if draw.random() < 0.6:
                 body += writer.write(merge_pieces(waiting) if draw.random() < 0.5 else waiting)
                 waiting = []
-        body += writer.write(waiting) + writer.end()
-        *chunks, done = events(body.decode())
-        assert done == "[DONE]"
-        return _put_together(chunks) if self._chat else _joined(chunks)
+        return (body + writer.write(waiting) + writer.end()).decode()
 
     def by_client(self, case: AnswerCase) -> ChatResult:
         """What the client library makes of the stream; for one sequence."""
@@ -154,7 +161,8 @@ class TwoWays:
             begun.add(index)
             yield from decode_text_outputs(_raw(encoder.piece(piece, place)))
 
-    def _new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
+    def new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
+        """Makes decoders of the answer's choices."""
         single = case.tools and not case.parallel
         return partial(ChatChoice, tools=HERMES if case.tools else None, single=single, begun=case.begun)
 

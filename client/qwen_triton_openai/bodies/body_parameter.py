@@ -18,6 +18,7 @@ from qwen_triton.types import SAMPLING, SamplingParameter
 
 CHAT, COMPLETIONS = "chat", "completions"
 BOTH = (CHAT, COMPLETIONS)
+RESPONSES = "responses"
 
 Handling = Literal["honoured", "hint", "neutral"]
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from .body_parameter import BOTH, CHAT, COMPLETIONS, BodyParameter, markdown_table
+from .body_parameter import BOTH, CHAT, COMPLETIONS, RESPONSES, BodyParameter, markdown_table
 from .parameters import PARAMETERS
+from .responses_parameters import RESPONSES_PARAMETERS
 
-TABLES: dict[str, tuple[BodyParameter, ...]] = {CHAT: PARAMETERS, COMPLETIONS: PARAMETERS}
+TABLES: dict[str, tuple[BodyParameter, ...]] = {
+    CHAT: PARAMETERS,
+    COMPLETIONS: PARAMETERS,
+    RESPONSES: RESPONSES_PARAMETERS,
+}
 """{endpoint: the table that has its rows}; a row names the endpoints that it belongs to."""
 
 
@@ -14,6 +19,6 @@ def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
     return tuple(p for p in TABLES[endpoint] if endpoint in p.endpoints)
 
 
-def parameter_table() -> str:
-    """The table of chat and completions as Markdown (docs/openai.md has it)."""
-    return markdown_table(PARAMETERS, BOTH)
+def parameter_table(endpoints: tuple[str, ...] = BOTH) -> str:
+    """The table of these endpoints as Markdown (docs/openai.md has them)."""
+    return markdown_table(TABLES[endpoints[0]], endpoints)

@@ -9,12 +9,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from ..bodies.body import BODIES
-from ..bodies.body_parameter import CHAT, COMPLETIONS
+from ..bodies.body_parameter import CHAT, COMPLETIONS, RESPONSES
 from .tokenization import DetokenizeRequest, TokenizeRequest
 
 _BODIES: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": BODIES[CHAT],
     "/v1/completions": BODIES[COMPLETIONS],
+    "/v1/responses": BODIES[RESPONSES],
     "/tokenize": TokenizeRequest,
     "/detokenize": DetokenizeRequest,
 }

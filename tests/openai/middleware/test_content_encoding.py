@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from qwen_triton_openai.content_encoding import decoded
 from qwen_triton_openai.errors import ApiError
+from qwen_triton_openai.middleware.content_encoding import decoded
 from tests.support.fake_triton import FakeTriton, chat_body, shim_client
 from tests.support.shim_requests import CHAT, error
 
