@@ -3,7 +3,7 @@
 Keys of the ASGI scope that middleware sets for the endpoints:
     request_id        the id under which Triton logs the request
     triton_metadata   gRPC metadata for Triton, such as traceparent
-    observer          an observer.Observer of the answer
+    observer          an answers.observer.Observer of the answer
     add_sequences     counts the sequences of a request against the limits of its key
     admission         the request's slots, queue.SlotClaim
     send_body         the server's own `send`: a stream's chunks bypass the middleware, which only reads headers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .body_parameter import BOTH, CHAT, COMPLETIONS, RESPONSES, BodyParameter, markdown_table
 from .parameters import PARAMETERS
-from .responses_parameters import RESPONSES_PARAMETERS
+from .responses.parameters import RESPONSES_PARAMETERS
 
 TABLES: dict[str, tuple[BodyParameter, ...]] = {
     CHAT: PARAMETERS,

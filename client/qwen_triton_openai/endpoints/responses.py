@@ -11,7 +11,7 @@ from ..answers.response_writer import ResponseWriter
 from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import RESPONSES
-from ..bodies.responses_plan import NAMES, plan_response, request_fields, without_hosted_tools
+from ..bodies.responses.plan import NAMES, plan_response, request_fields, without_hosted_tools
 from ..errors import ApiError
 from ..service import service_of
 

@@ -10,8 +10,8 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..content_encoding import decoded, too_large
 from ..errors import ApiError
-from .content_encoding import decoded, too_large
 
 
 class BufferedReceive:

@@ -20,7 +20,7 @@ from qwen_triton_openai.answers.chat_message import ChatChoice
 from qwen_triton_openai.answers.response_object import ResponseObject
 from qwen_triton_openai.answers.response_writer import ResponseWriter
 from qwen_triton_openai.answers.usage import UsageCount
-from qwen_triton_openai.bodies.responses_plan import request_fields
+from qwen_triton_openai.bodies.responses.plan import request_fields
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import answer, named_events

@@ -18,7 +18,7 @@ from qwen_triton_openai.bodies.body import check_parameters
 from qwen_triton_openai.bodies.body_parameter import CHAT, COMPLETIONS, RESPONSES, BodyParameter
 from qwen_triton_openai.bodies.chat_plan import plan_chat
 from qwen_triton_openai.bodies.plan import STREAM_OPTIONS
-from qwen_triton_openai.bodies.responses_plan import plan_response
+from qwen_triton_openai.bodies.responses.plan import plan_response
 from qwen_triton_openai.bodies.tables import TABLES, parameters_of
 from qwen_triton_openai.endpoints.completions import plan_completion
 from qwen_triton_openai.errors import ApiError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qwen_triton.chat.messages import check_messages
-from qwen_triton_openai.bodies.responses_input import to_messages
+from qwen_triton_openai.bodies.responses.input_items import to_messages
 from qwen_triton_openai.errors import ApiError
 
 CALL = {

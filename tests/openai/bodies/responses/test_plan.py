@@ -10,7 +10,7 @@ from qwen_triton.types import ANSWER_PREFIX
 from qwen_triton_openai.bodies.body import check_parameters
 from qwen_triton_openai.bodies.body_parameter import RESPONSES
 from qwen_triton_openai.bodies.chat_plan import ChatPlan
-from qwen_triton_openai.bodies.responses_plan import plan_response, request_fields, without_hosted_tools
+from qwen_triton_openai.bodies.responses.plan import plan_response, request_fields, without_hosted_tools
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import ApiError, bad_request
+from ...errors import ApiError, bad_request
 
 Message = dict[str, Any]
 Item = Mapping[str, Any]

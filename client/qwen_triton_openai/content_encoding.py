@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from ..errors import ApiError, bad_request
+from .errors import ApiError, bad_request
 
 _ANY_ZLIB = 32 + zlib.MAX_WBITS
 """gzip's header or zlib's, whichever there is."""

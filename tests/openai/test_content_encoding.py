@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import zstandard
 
+from qwen_triton_openai.content_encoding import decoded
 from qwen_triton_openai.errors import ApiError
-from qwen_triton_openai.middleware.content_encoding import decoded
 from tests.support.fake_triton import FakeTriton, chat_body, shim_client
 from tests.support.shim_requests import CHAT, error
 
@@ -39,7 +39,7 @@ def test_a_compressed_body_is_read(encoding: str) -> None:
     with shim_client(triton) as client:
         body = json.dumps(chat_body(max_tokens=7)).encode()
         assert post(client, COMPRESS[encoding](body), encoding).status_code == 200
-    assert triton.asked[0].sampling.max_tokens == 7
+    assert triton.sent[0].sampling.max_tokens == 7
 
 
 @pytest.mark.parametrize("encoding", ["br", "compress", "gzip, gzip", "aws-chunked"])

@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 
-from ..errors import ApiError, bad_request
-from ..settings import ShimSettings
-from .chat_plan import ChatPlan, plan_chat
-from .parameters import Effort
-from .responses_input import to_messages
+from ...errors import ApiError, bad_request
+from ...settings import ShimSettings
+from ..chat_plan import ChatPlan, plan_chat
+from ..parameters import Effort
+from .input_items import to_messages
 
 Given = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from .body_parameter import CHAT, RESPONSES, SAMPLED, BodyParameter, hint, neutral, sampled
-from .parameters import PARAMETERS
+from ..body_parameter import CHAT, RESPONSES, SAMPLED, BodyParameter, hint, neutral, sampled
+from ..parameters import PARAMETERS
 
 _Objects = list[dict[str, Any]]
 
