@@ -203,10 +203,10 @@ class GenerateRequest:
 
     `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
-    `count_pieces`: each piece of a stream has the token counts so far, not only the last. `counts_input` and
-    `counts_output`: whether the answer has the count of its prompt's tokens, and of its own. `parallel_tool_calls` false: an
-    answer to `messages` with `tools` ends when its first tool call is closed. `clamp_max_tokens`: a `max_tokens` beyond the
-    rest of the context is cut to that rest; else it is refused.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last; `count_first`: so has the first
+    one. `counts_input` and `counts_output`: whether the answer has the count of its prompt's tokens, and of its own.
+    `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
+    `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused.
     """
 
     prompt: str | None = None
@@ -222,6 +222,7 @@ class GenerateRequest:
     pad_id: int | None = None
     stream: bool = False
     count_pieces: bool = False
+    count_first: bool = False
     counts_input: bool = True
     counts_output: bool = True
     clamp_max_tokens: bool = False

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from .body_parameter import BOTH, CHAT, COMPLETIONS, BodyParameter, markdown_table
+from .body_parameter import BOTH, CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, BodyParameter, markdown_table
+from .messages_parameters import MESSAGES_API, MESSAGES_PARAMETERS
 from .parameters import PARAMETERS
 
-TABLES: dict[str, tuple[BodyParameter, ...]] = {CHAT: PARAMETERS, COMPLETIONS: PARAMETERS}
+TABLES: dict[str, tuple[BodyParameter, ...]] = {
+    CHAT: PARAMETERS,
+    COMPLETIONS: PARAMETERS,
+    MESSAGES: MESSAGES_PARAMETERS,
+    COUNT_TOKENS: MESSAGES_PARAMETERS,
+}
 """{endpoint: the table that has its rows}; a row names the endpoints that it belongs to."""
 
 
@@ -17,3 +23,8 @@ def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
 def parameter_table() -> str:
     """The table of chat and completions as Markdown (docs/openai.md has it)."""
     return markdown_table(PARAMETERS, BOTH)
+
+
+def messages_parameter_table() -> str:
+    """That of Anthropic's API (docs/anthropic.md has it)."""
+    return markdown_table(MESSAGES_PARAMETERS, MESSAGES_API)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import ApiError, bad_request
+from ...errors import ApiError, bad_request
 
 ChatMessage = dict[str, Any]
 
@@ -37,7 +37,9 @@ _ERROR = "Error: "
 
 def chat_messages(system: Any, messages: Sequence[Any]) -> list[ChatMessage]:
     """The chat messages of a body. Raises ApiError."""
-    found = [{"role": "system", "content": text}] if system and (text := _texts(system, "system", "system")) else []
+    found: list[ChatMessage] = (
+        [{"role": "system", "content": text}] if system and (text := _texts(system, "system", "system")) else []
+    )
     calls: dict[str, int] = {}
     for index, message in enumerate(messages):
         path = f"messages[{index}]"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import bad_request
+from ...errors import bad_request
 from .conversation import wrong
 
 _KEYS = ("type", "name", "description", "input_schema", "input_examples")
