@@ -85,6 +85,7 @@ _REMARKS = {
     "top_p": "the deployment's (1) without it",
     "top_k": "-1 is another way to say 0",
     "best_of": "not with stream",
+    "priority": "the vllm engine with `scheduling_policy: priority`; others refuse all but 0",
 }
 
 
@@ -223,7 +224,6 @@ PARAMETERS = (
     ),
     _hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
     _hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
-    _neutral("priority", int, 1, "requests are served in the order they arrive", 0),
     _neutral("suffix", str, "end", "these models do not fill in between two texts", ""),
     _neutral("echo", bool, True, "the prompt of a chat is not sent back", False, only=CHAT),
     _neutral("best_of", int, 2, "only /v1/completions has it", 1, only=CHAT),
@@ -231,7 +231,7 @@ PARAMETERS = (
     _neutral("length_penalty", float, 0.5, "no beams are searched here", 1.0),
     _neutral("use_beam_search", bool, True, "no beams are searched here", False),
     _neutral("bad_words", list[str], ["a"], "only Triton's own API has it; use logit_bias", []),
-    _neutral("prompt_logprobs", int, 1, "no engine gives log probs of a prompt", 0),
+    _neutral("prompt_logprobs", int, 1, "only Triton's own API sends log probs of a prompt", 0),
     _neutral("allowed_token_ids", _TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
     _neutral("return_token_ids", bool, True, "tokens are not sent; use logprobs", False),
     _neutral("return_tokens_as_token_ids", bool, True, "tokens are sent as text", False),
