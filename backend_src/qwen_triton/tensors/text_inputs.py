@@ -25,6 +25,7 @@ from .contract import (
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     LOGIT_BIAS,
+    LORA_NAME,
     MESSAGES,
     PAD_ID,
     PARALLEL_TOOL_CALLS,
@@ -93,6 +94,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
+        lora_name=row.text(LORA_NAME) or None,
     )
 
 
@@ -125,6 +127,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
+        LORA_NAME: request.lora_name or None,
         **encode_text_sampling(request.sampling),
     }
     return {name: array for name, value in values.items() if (array := encode_row(name, value)) is not None}

@@ -64,6 +64,7 @@ _REMARKS = {
     "top_p": "the deployment's (1) without it",
     "top_k": "-1 is another way to say 0",
     "best_of": "not with stream",
+    "priority": "the vllm engine with `scheduling_policy: priority`; others refuse all but 0",
 }
 
 
