@@ -133,3 +133,8 @@ def deltas(body: str, index: int = 0) -> list[dict[str, Any]]:
     """The deltas of one choice."""
     chunks = [e for e in events(body) if e != "[DONE]"]
     return [c["delta"] for chunk in chunks for c in chunk["choices"] if c["index"] == index]
+
+
+def message_body(**more: Any) -> dict[str, Any]:
+    """Of Anthropic's API."""
+    return {"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "hi"}]} | more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from qwen_triton.tensors.contract import (
     PRE_TOOLS,
     TEXT_INPUT,
 )
+from qwen_triton.types import GenerateRequest
 
 from ..backend.context_length import context_of
 from ..bodies.body import read_model
@@ -64,7 +66,7 @@ async def tokenize(request: Request) -> Json:
     body = await read_model(request, TokenizeRequest)
     _check_model(body.model, service)
     outputs = await _infer(service, service.settings.preprocessing_model, _prompt_arrays(body))
-    tokens = np.frombuffer(outputs[PRE_INPUT_ID], np.int32).tolist()
+    tokens = _token_ids(outputs)
     return Json({"count": len(tokens), "max_model_len": context_of(outputs), "tokens": tokens})
 
 
@@ -89,11 +91,22 @@ def _check_model(name: str | None, service: Service) -> None:
         service.triton_model(name)
 
 
-async def _infer(service: Service, model: str, arrays: Arrays) -> dict[str, bytes]:
+async def chat_token_ids(service: Service, chat: GenerateRequest, names: Mapping[str, str]) -> list[int]:
+    """The prompt of a chat as token ids. `names`: the model's name of a parameter → the endpoint's. Raises ApiError."""
+    arrays = _chat_arrays(chat.messages or (), chat.tools, chat.template_options)
+    outputs = await _infer(service, service.settings.preprocessing_model, arrays, names)
+    return _token_ids(outputs)
+
+
+async def _infer(service: Service, model: str, arrays: Arrays, names: Mapping[str, str] = _NAMES) -> dict[str, bytes]:
     try:
         return await service.backend.infer(model, arrays)
     except QwenTritonError as error:
-        raise to_api_error(error, _NAMES) from error
+        raise to_api_error(error, names) from error
+
+
+def _token_ids(outputs: Mapping[str, bytes]) -> list[int]:
+    return [int(i) for i in np.frombuffer(outputs[PRE_INPUT_ID], np.int32)]
 
 
 def _prompt_arrays(body: TokenizeRequest) -> dict[str, Array]:
@@ -108,9 +121,14 @@ def _prompt_arrays(body: TokenizeRequest) -> dict[str, Array]:
     options = template_options({"chat_template_kwargs": body.chat_template_kwargs})
     if not body.add_generation_prompt:
         options["add_generation_prompt"] = False
+    return _chat_arrays(body.messages or (), body.tools or (), options)
+
+
+def _chat_arrays(messages: Sequence[Any], tools: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Array]:
+    """Inputs of the preprocessing model."""
     return {
-        PRE_MESSAGES: _text(json.dumps(body.messages, ensure_ascii=False)),
-        PRE_TOOLS: _text(json.dumps(body.tools or [], ensure_ascii=False)),
+        PRE_MESSAGES: _text(json.dumps(messages, ensure_ascii=False)),
+        PRE_TOOLS: _text(json.dumps(tools, ensure_ascii=False)),
         PRE_CHAT_TEMPLATE_KWARGS: _text(json.dumps(options, ensure_ascii=False)),
     }
 
