@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
 
 import pytest
 
@@ -40,8 +39,6 @@ def test_only_ping_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load balancers have none; what the server is and does is for its users."""
     monkeypatch.setenv("QWEN_TRITON_API_KEYS", f"team={SECRET}")
     with shim_client() as client:
-        found: dict[str, Any] = {
-            path: client.get(path).status_code for path in ("/ping", "/version", "/load", "/tokenizer_info")
-        }
-        assert found == {"/ping": 200, "/version": 401, "/load": 401, "/tokenizer_info": 401}
+        assert client.get("/ping").status_code == 200
+        assert {client.get(path).status_code for path in ("/version", "/load", "/tokenizer_info")} == {401}
         assert client.get("/load", headers=WITH_KEY).status_code == 200
