@@ -17,12 +17,12 @@ from ..answers.chunks import ChunkFrame
 from ..answers.completion_writer import CompletionWriter, completion_choices
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
+from ..bodies.body import read_given
+from ..bodies.body_parameter import COMPLETIONS
+from ..bodies.plan import base_request, usage_options, with_prompt
 from ..errors import bad_request, to_api_error
 from ..service import service_of
 from ..settings import ShimSettings
-from .body import read_given
-from .parameters import COMPLETIONS
-from .plan import base_request, usage_options, with_prompt
 
 router = APIRouter()
 
@@ -34,7 +34,9 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
     """One request to the model for each prompt. Raises ApiError."""
     logprobs = given.get("logprobs")
     if given.get("echo") and logprobs is not None:
-        raise bad_request("echo: not with logprobs, no engine gives those of a prompt", "echo", "unsupported_parameter")
+        raise bad_request(
+            "echo: not with logprobs, those of a prompt are not sent here", "echo", "unsupported_parameter"
+        )
     if given.get("best_of", 0) > given.get("n", 1) and given.get("stream"):
         raise bad_request("best_of: not with stream; the best are known at the end", "best_of")
     prompts = _prompts(given["prompt"], settings.max_prompts)
