@@ -19,6 +19,7 @@ from qwen_triton.types import SAMPLING, SamplingParameter
 CHAT, COMPLETIONS = "chat", "completions"
 MESSAGES, COUNT_TOKENS = "messages", "count_tokens"
 BOTH = (CHAT, COMPLETIONS)
+RESPONSES = "responses"
 
 Handling = Literal["honoured", "hint", "neutral"]
 

@@ -9,13 +9,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from ..bodies.body import BODIES
-from ..bodies.body_parameter import CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES
+from ..bodies.body_parameter import CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES
 from ..errors import is_messages_path
 from .tokenization import DetokenizeRequest, TokenizeRequest
 
 _BODIES: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": BODIES[CHAT],
     "/v1/completions": BODIES[COMPLETIONS],
+    "/v1/responses": BODIES[RESPONSES],
     "/v1/messages": BODIES[MESSAGES],
     "/v1/messages/count_tokens": BODIES[COUNT_TOKENS],
     "/tokenize": TokenizeRequest,
