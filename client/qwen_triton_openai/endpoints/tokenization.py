@@ -38,7 +38,7 @@ _NAMES = {TEXT_INPUT: "prompt"}
 
 
 class TokenizeRequest(BaseModel):
-    """A text, or chat messages with template options. Qwen's tokenizers add no special tokens, so there is no option for it."""
+    """A text, or chat messages with template options. Qwen's tokenizers add none, so `add_special_tokens` is a hint."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -48,6 +48,7 @@ class TokenizeRequest(BaseModel):
     tools: list[dict[str, Any]] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool = True
+    add_special_tokens: bool | None = None
 
 
 class DetokenizeRequest(BaseModel):
