@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from . import errors
 from .backend.triton import Backend, GrpcTriton
-from .endpoints import chat, completions, health, messages, models, responses, tokenization
+from .endpoints import chat, completions, health, messages, models, responses, server_info, tokenization
 from .endpoints.chat_page import add_chat_page
 from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
@@ -46,7 +46,7 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
 
     app = FastAPI(title="qwen-triton", summary="Qwen on Triton, as OpenAI's clients expect it.", lifespan=lifespan)
     errors.install(app)
-    for module in (chat, completions, responses, messages, models, tokenization, health):
+    for module in (chat, completions, responses, messages, models, tokenization, health, server_info):
         app.include_router(module.router)
     add_document(app)
     if settings.chat_page:

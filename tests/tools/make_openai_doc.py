@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from qwen_triton_openai.bodies.body_parameter import COUNT_TOKENS, MESSAGES
+from qwen_triton_openai.bodies.body_parameter import COUNT_TOKENS, MESSAGES, RESPONSES
 from qwen_triton_openai.bodies.tables import parameter_table
 from tests.support.folders import ROOT
 
 DOCUMENT = ROOT / "docs" / "openai.md"
 PAGES: Mapping[Path, Callable[[], str]] = {
     DOCUMENT: parameter_table,
+    ROOT / "docs" / "responses.md": partial(parameter_table, (RESPONSES,)),
     ROOT / "docs" / "anthropic.md": partial(parameter_table, (MESSAGES, COUNT_TOKENS)),
 }
 """{page: the table that stands between its marks}."""

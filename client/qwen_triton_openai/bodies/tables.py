@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .body_parameter import BOTH, CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES, BodyParameter, markdown_table
-from .messages.parameters import MESSAGES_PARAMETERS
+from .messages.messages_parameters import MESSAGES_PARAMETERS
 from .parameters import PARAMETERS
-from .responses.parameters import RESPONSES_PARAMETERS
+from .responses.responses_parameters import RESPONSES_PARAMETERS
 
 TABLES: dict[str, tuple[BodyParameter, ...]] = {
     CHAT: PARAMETERS,
@@ -23,5 +23,5 @@ def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
 
 
 def parameter_table(endpoints: tuple[str, ...] = BOTH) -> str:
-    """The table of these endpoints as Markdown (docs/openai.md and docs/anthropic.md have them)."""
+    """The table of these endpoints as Markdown (docs/openai.md, responses.md and anthropic.md have them)."""
     return markdown_table(TABLES[endpoints[0]], endpoints)

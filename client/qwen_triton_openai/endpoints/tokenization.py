@@ -1,4 +1,5 @@
-"""Endpoints POST /tokenize and /detokenize, answered by the server's preprocessing and postprocessing models."""
+"""Endpoints POST /tokenize and /detokenize, answered by the server's preprocessing and postprocessing models; and GET
+/tokenizer_info, from the checkpoint's folder where the shim has it."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from qwen_triton.types import GenerateRequest
 from ..backend.context_length import context_of
 from ..bodies.body import read_model
 from ..bodies.plan import template_options
-from ..errors import Json, bad_request, to_api_error
+from ..errors import ApiError, Json, bad_request, to_api_error
 from ..service import Service, service_of
 
 router = APIRouter(tags=["tokens"])
@@ -38,7 +39,7 @@ _NAMES = {TEXT_INPUT: "prompt"}
 
 
 class TokenizeRequest(BaseModel):
-    """A text, or chat messages with template options. Qwen's tokenizers add none, so `add_special_tokens` is a hint."""
+    """A text, or chat messages with template options. `add_special_tokens` is a hint: Qwen's tokenizers add none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -85,6 +86,27 @@ async def detokenize(request: Request) -> Json:
     }
     outputs = await _infer(service, service.settings.postprocessing_model, arrays)
     return Json({"prompt": decode_strings(outputs[POST_OUTPUT])[0]})
+
+
+@router.get("/tokenizer_info", operation_id="tokenizer_info")
+def tokenizer_info(request: Request) -> Json:
+    """The tokenizer's class, named tokens, context and chat template, as vLLM has them for evaluation harnesses."""
+    from qwen_triton.checkpoint.text_files import TokenizerFolder  # imports a library that no other endpoint needs
+
+    folder = service_of(request).settings.tokenizer_dir
+    if folder is None:
+        message = "this shim knows no checkpoint's folder; its operator can set openai.tokenizer_dir"
+        raise ApiError(404, message, code="no_tokenizer")
+    found = TokenizerFolder(folder)
+    return Json(
+        {
+            "tokenizer_class": found.tokenizer_class,
+            "model_max_length": found.context_length,
+            "chat_template": found.chat_templates.get("default"),
+            "add_bos_token": False,
+            **found.named_tokens,
+        }
+    )
 
 
 def _check_model(name: str | None, service: Service) -> None:

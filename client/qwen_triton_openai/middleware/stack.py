@@ -18,7 +18,16 @@ from .queue import GENERATING, QueueMiddleware, WaitQueue
 from .rate_limit import RateLimitMiddleware
 from .tracing import tracing
 
-_OTHER_PATHS = {METRICS_PATH, "/v1/models", "/v1/messages/count_tokens", "/tokenize", "/detokenize"}
+_OTHER_PATHS = {
+    METRICS_PATH,
+    "/v1/models",
+    "/v1/messages/count_tokens",
+    "/tokenize",
+    "/detokenize",
+    "/tokenizer_info",
+    "/version",
+    "/load",
+}
 _ANTHROPIC = ("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access")
 """Headers of Anthropic's clients, which change no answer here."""
 _EXPOSED = [

@@ -87,9 +87,8 @@ def put_together(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def check(two_ways: TwoWays, case: AnswerCase) -> None:
     case = replace(case, texts=case.texts[:1], logprobs=False)
     usage = UsageCount(1)
-    streamed = named_events(
-        two_ways.written(case, ResponseWriter(response_of(two_ways.new_choice(case)(), usage), usage))
-    )
+    writer = ResponseWriter(response_of(two_ways.new_choice(case)(), usage), usage)
+    streamed = named_events(two_ways.written(case, writer))
     final = streamed[-1]["response"]
     assert put_together(streamed) == final["output"]
     whole = response_of(two_ways.new_choice(case)(), counted := UsageCount(1)).whole(two_ways.whole_pieces(case))

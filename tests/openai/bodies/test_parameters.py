@@ -26,7 +26,7 @@ from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
 
 OPENAI = (CHAT, COMPLETIONS, RESPONSES)
-"""Anthropic's have tests of their own, in messages/test_parameters.py."""
+"""Anthropic's have tests of their own, in messages/test_messages_parameters.py."""
 ROWS = [(endpoint, p) for endpoint in OPENAI for p in parameters_of(endpoint)]
 PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions", RESPONSES: "/v1/responses"}
 NEEDS: dict[str, dict[str, Any]] = {
