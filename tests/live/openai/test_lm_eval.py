@@ -60,7 +60,10 @@ def evaluate(url: str, folder: Path) -> list[dict[str, Any]]:
 
 def test_log_likelihoods_equal_transformers(tmp_path: Path) -> None:
     """To 1e-3, of every choice; the same choice is the likeliest, and the same ones are what the model would say."""
-    deployment = {**yaml.safe_load(DEPLOYMENT.read_text()), "model": str(DEPLOYMENT.parent.parent / "demo" / "checkpoint")}
+    deployment = {
+        **yaml.safe_load(DEPLOYMENT.read_text()),
+        "model": str(DEPLOYMENT.parent.parent / "demo" / "checkpoint"),
+    }
     with serving(deployment, tmp_path) as server, shimming(server, tmp_path) as shim:
         samples = evaluate(shim.url, tmp_path)
     assert len(samples) == len(TABLE["rows"]) == 100
