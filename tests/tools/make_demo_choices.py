@@ -3,7 +3,8 @@
     pip install torch==2.13.0 transformers && python -m tests.tools.make_demo_choices
 
 A question is a held-out prompt as the chat template renders it; its choices are the right answer and those of three other
-held-out prompts of its task. A choice's tokens are what a prompt with the choice has more than the prompt alone, blanks at
+held-out prompts of its task. Every other question ends with the first half of its answer, so that the rest of it is what
+the model would say. A choice's tokens are what a prompt with the choice has more than the prompt alone, blanks at
 the prompt's end counted to the choice, as lm-eval cuts them.
 """
 
@@ -56,7 +57,16 @@ def items(tokenizer: Any) -> Iterator[dict[str, Any]]:
         query = tokenizer.apply_chat_template(
             first.messages, tools=first.tools or None, add_generation_prompt=True, tokenize=False
         )
+        begun = _beginning(answers[0]) if number % 2 else 0
+        rests = [answer[begun:] for answer in answers]
+        if begun and len({*rests} - {""}) == CHOICES:
+            query, answers = query + answers[0][:begun], rests
         yield {"query": query, "choices": [answers[place] for place in order], "gold": order.index(0)}
+
+
+def _beginning(answer: str) -> int:
+    """Where a half of an answer ends that does not end with a blank; 0 where there is none."""
+    return next((at for at in range(len(answer) // 2, 0, -1) if not answer[at - 1].isspace()), 0)
 
 
 def _different(asked: Any) -> list[Any]:
