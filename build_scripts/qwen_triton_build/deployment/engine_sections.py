@@ -122,6 +122,11 @@ else:
     EngineSection = Annotated[Union[_SECTIONS], Field(discriminator="kind")]  # noqa: UP007  a union made at run time
 
 
+def adapters_of(engine: EngineSection) -> tuple[str, ...]:
+    """The names of the engine's adapters."""
+    return tuple(getattr(engine, "lora", ()))
+
+
 def with_engine_paths(engine: EngineSection, base: Path) -> EngineSection:
     """Relative paths of the section, also those of a mapping, taken from `base`, the folder of the deployment's file."""
     changes: dict[str, Any] = {}
