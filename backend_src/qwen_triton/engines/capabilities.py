@@ -48,7 +48,10 @@ HONOURED: dict[str, frozenset[str]] = {
 `min_p` change nothing in replay: a script has one answer at any temperature. What an engine honours only as some options
 have it loaded (`priority`, `lora_name`) is not here but in its EngineInfo."""
 
+_SCORING = "needs engine.scoring: true in the deployment; leave it out"
 _REMEDIES = {
+    ("openvino", "prompt_logprobs"): _SCORING,
+    ("openvino", "top_logprobs"): _SCORING,
     ("vllm", "priority"): "needs engine.scheduling_policy: priority in the deployment; leave it out",
     ("vllm", "lora_name"): "this server has no adapters (engine.lora in the deployment); leave it out",
 }

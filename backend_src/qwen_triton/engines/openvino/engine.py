@@ -21,7 +21,7 @@ from ...checkpoint.json_file import read_json_object
 from ...checkpoint.weights import REMEDY
 from ...errors import ConfigurationError
 from ...types import EngineRequest, TokenChunk
-from ..capabilities import check_honoured
+from ..capabilities import check_request
 from ..engine import Counters, EngineInfo, Key, Queue
 from .cache import BLOCK_TOKENS, ModelSizes, cache_blocks, scheduler
 from .convert import convert_cached
@@ -29,6 +29,7 @@ from .limits import EngineLimits
 from .options import OpenVinoOptions
 from .profiles import PROFILES, cpu_capabilities, plugin_properties
 from .sampling import generation_config
+from .scoring import AT_ONCE, Scorer, Scoring, needs_scoring
 from .sequence import RunningSequence
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,13 @@ class OpenVinoEngine:
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
-        self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
+        self._scorer = Scorer(folder / _IR, properties, sizes.vocab) if options.scoring else None
+        self.info = EngineInfo(
+            "openvino",
+            min(sizes.max_positions, blocks * BLOCK_TOKENS),
+            sizes.vocab,
+            honours=("prompt_logprobs", "top_logprobs") if options.scoring else (),
+        )
         self.counters = Counters()
         self._queue = Queue(self.counters)
         self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
@@ -59,11 +66,13 @@ class OpenVinoEngine:
         )  # the pipeline breaks when an id is used twice; the process's keys start anew with it
         self._waiting: dict[Key, tuple[EngineRequest, genai.GenerationConfig]] = {}
         self._running: dict[Key, RunningSequence] = {}
+        self._scored: dict[Key, Scoring] = {}
+        """Sequences of `_running` whose chunks need log probs that the pipeline does not give."""
         self._pipeline: genai.ContinuousBatchingPipeline | None = self._build()
 
     def add(self, key: Key, request: EngineRequest) -> None:
         """Queues a sequence (see StepEngine); it joins the batch at the first step with room for it."""
-        check_honoured("openvino", request)
+        check_request(self.info, request)
         self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
         self._queue.arrive(key)
         self._count()
@@ -73,6 +82,7 @@ class OpenVinoEngine:
         running = self._running.pop(key, None)
         if running is not None:
             running.handle.cancel()
+            self._scored.pop(key, None)
         if running is not None or self._waiting.pop(key, None) is not None:
             self.counters.cancelled += 1
             self._queue.leave(key)
@@ -84,7 +94,7 @@ class OpenVinoEngine:
 
     def wait_s(self) -> float | None:
         """0 while sequences wait or are in the pipeline; a cancelled one is there until the next step."""
-        return 0.0 if self._waiting or self._busy() else None
+        return 0.0 if self._waiting or self._scored or self._busy() else None
 
     def _busy(self) -> bool:
         return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
@@ -96,8 +106,8 @@ class OpenVinoEngine:
             if self._pipeline is not None and self._busy():
                 self._pipeline.step()
                 self.counters.steps += 1
-                for key in list(self._running):
-                    chunks += [(key, chunk) for chunk in self._read_chunks(key)]
+            for key in list(self._running):
+                chunks += [(key, chunk) for chunk in self._read_chunks(key)]
         except Exception as error:  # the pipeline is unusable after any C++ exception
             _log.exception("the pipeline failed and is rebuilt")
             chunks += self._fail_all(error)
@@ -109,9 +119,12 @@ class OpenVinoEngine:
 
         The pipeline's own bound (max_num_seqs) does not hold when long prompts are split, so the batch is bounded here.
         """
-        errors = []
+        errors: list[tuple[Key, TokenChunk]] = []
         taken = sum(running.request.sampling.beam_width for running in self._running.values())
         for key, (request, config) in list(self._waiting.items()):
+            scored = self._scorer is not None and needs_scoring(request)
+            if scored and len(self._scored) >= AT_ONCE:
+                continue  # others need not wait for it
             taken += request.sampling.beam_width
             if taken > self._batch:
                 break
@@ -119,6 +132,8 @@ class OpenVinoEngine:
             self._queue.start(key)
             try:
                 self._running[key] = RunningSequence(request, self._submit(request, config))
+                if self._scorer is not None and scored:
+                    self._scored[key] = self._scorer.start(request)
             except RuntimeError as error:
                 self.counters.finished += 1
                 errors.append((key, TokenChunk(finish="error", error=str(error))))
@@ -131,12 +146,16 @@ class OpenVinoEngine:
         return self._pipeline.add_request(next(self._ids), ids, config)
 
     def _read_chunks(self, key: Key) -> list[TokenChunk]:
-        running = self._running[key]
+        running, scored = self._running[key], self._scored.get(key)
         before = running.tokens
-        chunks = running.read_chunks()
+        chunks = [] if scored is not None and scored.finished else running.read_chunks()
         self.counters.tokens += running.tokens - before
+        if scored is not None:
+            scored.add(chunks)
+            chunks = scored.step()
         if chunks and chunks[-1].finish:
             del self._running[key]
+            self._scored.pop(key, None)
             self.counters.finished += 1
         return chunks
 
@@ -146,6 +165,7 @@ class OpenVinoEngine:
         self.counters.extra["pipeline_failures"] = self.counters.extra.get("pipeline_failures", 0) + 1
         self.counters.finished += len(failed)
         self._running.clear()
+        self._scored.clear()
         self._pipeline = None
         try:
             self._pipeline = self._build()

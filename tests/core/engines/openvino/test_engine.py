@@ -427,7 +427,8 @@ def test_a_shared_prefix_is_read_once_and_changes_no_answer(load: Load) -> None:
             ask([5], beam_width=4, min_tokens=2),
             "min_tokens: beam search takes no notice of it; leave it out, or beam_width",
         ),
-        (ask([5], logprobs=2), "top_logprobs: the openvino engine does not support it; leave it out"),
+        (ask([5], logprobs=2), "top_logprobs: needs engine.scoring: true in the deployment; leave it out"),
+        (ask([5], prompt_logprobs=0), "prompt_logprobs: needs engine.scoring: true in the deployment; leave it out"),
         (
             replace(ask([5]), bad_words=((1,),)),
             "bad_words: the openvino engine does not support it; leave it out",
