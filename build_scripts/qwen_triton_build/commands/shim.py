@@ -68,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def settings(arguments: argparse.Namespace) -> ShimSettings:
     """Settings of the deployment, overridden by flags. Raises ConfigurationError for a wrong one."""
-    base = _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
+    base: dict[str, Any] = (
+        _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
+    )
     names = [name.partition("=") for name in arguments.model or ()]
     models = {name: model or BLS for name, _, model in names}
     flags = {
