@@ -28,6 +28,7 @@ ELSEWHERE = {
     "logs/", "perfetto.json", "manifest.json", "qwen-triton.json", "build/demo-checkpoint",
     # files of a Hugging Face checkpoint or of an engine folder
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors",
+    "adapter_model.safetensors",
     "rank*.safetensors", "rank*.engine",
     # scripts and folders of TensorRT-LLM and of the stock repository
     "convert_checkpoint.py", "quantize.py", "run.py", "examples/", "qwen/", "models/core/qwen/", "fill_template.py",

@@ -13,7 +13,7 @@ from .adapters import adapter_arguments, read_adapters
 from .core import VllmCore
 from .options import VllmOptions
 from .outputs import prompt_log_probs, token_chunk
-from .sampling import Bounds, sampling_arguments
+from .sampling import CoreBounds, sampling_arguments
 from .statistics import add_events, add_step
 
 _WAIT_S = 0.002
@@ -46,7 +46,7 @@ class VllmEngine:
         except BaseException:
             self._core.close()
             raise
-        self._bounds = Bounds(
+        self._bounds = CoreBounds(
             self._core.max_context, self._core.vocab_size, options.max_logprobs, options.speculative_config is not None
         )
         self.info = EngineInfo(

@@ -24,7 +24,7 @@ _SEEDS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class CoreBounds:
     """What a loaded engine takes: tokens of prompt and answer, ids below `vocab_size`, log probs of a token.
 
     `speculative`: it guesses tokens, and vLLM then takes no `min_p` and no biases.
@@ -36,7 +36,7 @@ class Bounds:
     speculative: bool = False
 
 
-def sampling_arguments(request: EngineRequest, bounds: Bounds) -> dict[str, Any]:
+def sampling_arguments(request: EngineRequest, bounds: CoreBounds) -> dict[str, Any]:
     """Keyword arguments by which vLLM samples one sequence. Raises InvalidRequest for what the core does not take.
 
     The answer's end is a stop id here, since vLLM's own end id would come without saying which one it was.
