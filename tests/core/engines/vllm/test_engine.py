@@ -129,7 +129,9 @@ def test_counters(engine: VllmEngine) -> None:
 
 def test_a_cancelled_sequence_has_no_chunk_more(engine: VllmEngine) -> None:
     engine.add(1, request((5,), max_tokens=2000))
-    engine.add(2, request((6,), max_tokens=300))  # so many that it cannot end in the first step, however busy the machine
+    engine.add(
+        2, request((6,), max_tokens=300)
+    )  # so many that it cannot end in the first step, however busy the machine
     while not engine.step():
         pass
     engine.cancel(1)
