@@ -61,6 +61,8 @@ class OpenVinoEngine:
         self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
         self._batch = options.max_num_seqs
+        self._step_tokens = self._score_room = options.max_num_batched_tokens
+        """Tokens of a step; as many are scored in it, so that others wait for it no more than twice as long."""
         self._ids = (
             itertools.count()
         )  # the pipeline breaks when an id is used twice; the process's keys start anew with it
@@ -106,6 +108,7 @@ class OpenVinoEngine:
             if self._pipeline is not None and self._busy():
                 self._pipeline.step()
                 self.counters.steps += 1
+            self._score_room = self._step_tokens
             for key in list(self._running):
                 chunks += [(key, chunk) for chunk in self._read_chunks(key)]
         except Exception as error:  # the pipeline is unusable after any C++ exception
@@ -152,7 +155,8 @@ class OpenVinoEngine:
         self.counters.tokens += running.tokens - before
         if scored is not None:
             scored.add(chunks)
-            chunks = scored.step()
+            self._score_room -= scored.compute(self._score_room)
+            chunks = scored.release()
         if chunks and chunks[-1].finish:
             del self._running[key]
             self._scored.pop(key, None)

@@ -2,7 +2,7 @@
 
 Its pipeline reports those of the chosen tokens alone (with `echo` one number that belongs to none of the prompt's). So the
 graph is loaded a second time, as the stateful model that it was converted to, and computes such sequences again, beside the
-pipeline and in pieces of about a step's length. Both are the model's own log probs, before temperature and penalties.
+pipeline and a few tokens in each step. Both are the model's own log probs, before temperature and penalties.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class Scoring:
             self._tokens += chunk.token_ids
             self.finished = chunk.finish is not None
 
-    def step(self) -> list[TokenChunk]:
-        """Computes the next piece, if there is something to compute, and gives out the chunks that are complete."""
+    def compute(self, most: int) -> int:
+        """Computes the next piece, of at most so many tokens; returns how many there were."""
         wanted = len(self._tokens) if self._tops else self._prompt - 1
-        piece = self._tokens[self._done : min(self._done + self._piece, wanted)]
+        piece = self._tokens[self._done : min(self._done + min(most, self._piece), wanted)]
         if piece:
             self._read(self._logits(piece))
-        return self._release()
+        return len(piece)
 
     def _logits(self, piece: Sequence[int]) -> _Rows:
         """[tokens of the piece, vocabulary]: what the model expects behind each."""
@@ -107,7 +107,8 @@ class Scoring:
             elif self._tops:
                 self._of_answer.append(_likeliest(row, norm, self._tops))
 
-    def _release(self) -> list[TokenChunk]:
+    def release(self) -> list[TokenChunk]:
+        """The chunks that are complete."""
         released: list[TokenChunk] = []
         while self._held and self._done >= self._prompt - 1 and self._is_complete(self._held[0]):
             chunk = self._held.pop(0)

@@ -133,3 +133,18 @@ def test_a_beam_search_has_none(engine: OpenVinoEngine, name: str, asked: dict[s
     ):
         engine.add(1, ask([5], beam_width=2, **asked))
     assert engine.wait_s() is None
+
+
+def test_a_step_scores_no_more_tokens_than_it_computes(engine: OpenVinoEngine) -> None:
+    """256 of all sequences together, so that long prompts do not hold up others."""
+    for key in range(3):
+        engine.add(key, ask(long_prompt(key), prompt_logprobs=0))
+    scored = []
+    for _ in range(3):
+        engine.step()
+        scored.append(sum(scoring._done for scoring in engine._scored.values()))
+    assert scored == [256, 512, 768]
+    for key in range(3):
+        engine.cancel(key)
+    while engine.wait_s() is not None:
+        engine.step()
