@@ -212,11 +212,11 @@ class GenerateRequest:
 
     `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
-    `count_pieces`: each piece of a stream has the token counts so far, not only the last. `counts_input` and
-    `counts_output`: whether the answer has the count of its prompt's tokens, and of its own. `parallel_tool_calls` false: an
-    answer to `messages` with `tools` ends when its first tool call is closed. `clamp_max_tokens`: a `max_tokens` beyond the
-    rest of the context is cut to that rest; else it is refused. `lora_name`: the engine's adapter that answers; None = the
-    model as it is.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last; `count_first`: so has the first
+    one. `counts_input` and `counts_output`: whether the answer has the count of its prompt's tokens, and of its own.
+    `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
+    `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
+    engine's adapter that answers; None = the model as it is.
     """
 
     prompt: str | None = None
@@ -232,6 +232,7 @@ class GenerateRequest:
     pad_id: int | None = None
     stream: bool = False
     count_pieces: bool = False
+    count_first: bool = False
     counts_input: bool = True
     counts_output: bool = True
     clamp_max_tokens: bool = False
@@ -262,7 +263,9 @@ class EngineRequest:
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
     so do the client's `stop_token_ids`. `stop_sequences` are the stop strings as this tokenizer encodes each alone: a
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
-    a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest.
+    a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest. `chunk_tokens`: the fewest tokens of
+    a chunk between the first and the last, 0 = there is none between them: of a whole answer nothing is needed sooner. An
+    engine may send more chunks.
     """
 
     token_ids: tuple[int, ...]
@@ -275,6 +278,7 @@ class EngineRequest:
     bias: Mapping[int, float] = field(default_factory=dict)
     stream: bool = True
     queue_timeout_s: float | None = None
+    chunk_tokens: int = 1
     lora_name: str | None = None
 
 

@@ -10,7 +10,7 @@ import pytest
 from qwen_triton import types
 from qwen_triton.tensors import contract
 from qwen_triton_client.parameters import PARAMETERS
-from qwen_triton_openai.endpoints.parameters import PARAMETERS as OPENAI
+from qwen_triton_openai.bodies.parameters import PARAMETERS as OPENAI
 from tests.project.test_import_order import FILES, name
 
 CONTRACT = "qwen_triton/tensors/contract.py"
@@ -31,7 +31,6 @@ OTHER_THINGS: dict[str, set[str]] = {
     "qwen_triton/text/tokenizer.py": {"text_input"},  # what callers call a prompt; text/ may not import tensors/
     "qwen_triton/engines/capabilities.py": {"embedding_bias"},  # a word of the table of capabilities
     "qwen_triton/engines/openvino/graph.py": {"input_ids"},  # OpenVINO's port
-    "qwen_triton/engines/openvino/scoring.py": {"input_ids"},
     "qwen_triton/engines/replay/engine.py": {"input_ids"},
     "qwen_triton/engines/vllm/sampling.py": {"input_ids"},
     "qwen_triton/triton/settings.py": {"accumulate_tokens", "exclude_input_in_output"},  # parameters of a model

@@ -20,7 +20,7 @@ HONOURED: dict[str, frozenset[str]] = {
         {
             *("min_tokens", "temperature", "top_k", "top_p", "min_p"),
             *("repetition_penalty", "presence_penalty", "frequency_penalty"),
-            *("beam_width", "length_penalty", "logprobs"),
+            *("beam_width", "length_penalty", "logprobs", "prompt_logprobs"),
         }
     ),
     "replay": frozenset(
@@ -48,15 +48,21 @@ HONOURED: dict[str, frozenset[str]] = {
 `min_p` change nothing in replay: a script has one answer at any temperature. What an engine honours only as some options
 have it loaded (`priority`, `lora_name`) is not here but in its EngineInfo."""
 
-_SCORING = "needs engine.scoring: true in the deployment; leave it out"
+_CHOSEN_ALONE = frozenset({"openvino"})
+"""Engines that have the log prob of the chosen token alone. Where it is sure to be the likeliest, a request for the likeliest
+one (logprobs = 1) has it too."""
 _REMEDIES = {
-    ("openvino", "prompt_logprobs"): _SCORING,
-    ("openvino", "top_logprobs"): _SCORING,
+    (
+        "openvino",
+        "top_logprobs",
+    ): "this engine knows the likeliest token only, and that with temperature = 0 and no penalties",
     ("vllm", "priority"): "needs engine.scheduling_policy: priority in the deployment; leave it out",
     ("vllm", "lora_name"): "this server has no adapters (engine.lora in the deployment); leave it out",
 }
 """What an engine could honour with other options."""
 
+_SHAPING = ("min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty")
+"""Parameters by which a greedy choice may pass over the likeliest token."""
 _CHECKED = tuple((p.name, p.neutral) for p in SAMPLING if p.name not in _SETTLED)
 
 
@@ -92,7 +98,16 @@ def check_honoured(engine: str, request: EngineRequest, loaded: Collection[str] 
     """
     missing = _used(request) - HONOURED[engine]
     missing.difference_update(loaded)
+    if engine in _CHOSEN_ALONE and _chooses_the_likeliest(request):
+        missing.discard("top_logprobs")
     if missing:
         name = min(missing)
         unsupported = f"the {engine} engine does not support it; leave it out"
         raise InvalidRequest(_REMEDIES.get((engine, name), unsupported), name)
+
+
+def _chooses_the_likeliest(request: EngineRequest) -> bool:
+    """Whether the log prob of the likeliest token is wanted where every token is that one."""
+    sampling = request.sampling
+    shaped = any(getattr(sampling, name) not in (None, neutral) for name, neutral in _CHECKED if name in _SHAPING)
+    return sampling.logprobs == 1 and sampling.greedy and sampling.beam_width == 1 and not (shaped or request.bias)

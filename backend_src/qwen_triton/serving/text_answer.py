@@ -66,11 +66,12 @@ class TextEncoder:
 
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]
+        counted = row.count_pieces or (choice.first and row.count_first)
         echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
         arrays = encode_text_piece(
             piece._replace(text=echo + piece.text) if echo else piece,
             (choice.row, choice.sequence),
-            usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
+            usage=self._streams[choice.row, choice.sequence].usage if counted else None,
             logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
         )

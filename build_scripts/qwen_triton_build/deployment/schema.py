@@ -159,6 +159,7 @@ class Deployment(Section):
             "models": models,
             "adapters": dict.fromkeys(adapters_of(self.engine), next(iter(models), "")),
             "limits": Limits(**self.limits.model_dump()),
+            "tokenizer_dir": Path(self.model) if Path(self.model).is_dir() else None,
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
         return self.openai.model_copy(update=unset)

@@ -88,6 +88,19 @@ def test_pieces_with_counts(qwen3: Tokenizer) -> None:
     ]
 
 
+def test_counts_with_the_first_piece(qwen3: Tokenizer) -> None:
+    """Where the request asks for them there; the next piece has none."""
+    request = GenerateRequest(prompt="x", stream=True, count_first=True)
+    counting = TextEncoder([request], qwen3, skip_special_tokens=True, echo=False)
+    stream = counting.open(0, EngineRequest((1, 2, 3), request.sampling), 0)
+    found = []
+    for first in (True, False):
+        piece = stream.feed(TokenChunk((9707, 1879), cached_tokens=2))
+        assert piece is not None
+        found += decode_text_outputs(raw(counting.piece(piece, ChoiceIndex(0, 0, True, first))))
+    assert found == [TextPiece("Hello world", usage=Usage(3, 2, 2)), TextPiece("Hello world")]
+
+
 def test_whole_answers(qwen3: Tokenizer) -> None:
     """All sequences of a prompt in one response, with log probs."""
     rows = {0: [SequenceAnswer(0), SequenceAnswer(1)]}

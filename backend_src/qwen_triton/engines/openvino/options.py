@@ -34,11 +34,6 @@ class OpenVinoOptions:
     )
     threads: int | None = option(None, "threads that compute; None = one for each physical core", at_least=1)
     prefix_caching: bool = option(True, "prompts that begin alike are computed once")
-    scoring: bool = option(
-        False,
-        "log probabilities of prompts and of the likeliest tokens; takes memory for the weights once more, and such requests "
-        "twice the time",
-    )
     conversion_cache: str | None = option(
         None, "where conversions are kept; None = the user's cache folder", phrase="a folder", in_deployment=False
     )

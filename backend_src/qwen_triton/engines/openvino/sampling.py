@@ -18,7 +18,6 @@ _NOT_IN_BEAMS = {
     "presence_penalty": (None, 0),
     "frequency_penalty": (None, 0),
     "min_tokens": (0,),
-    "prompt_logprobs": (None,),
 }
 """Parameters that beam search in openvino-genai ignores, with their neutral values, which are accepted."""
 
@@ -64,8 +63,6 @@ def _set_beams(config: genai.GenerationConfig, sampling: SamplingParams) -> None
     for name, neutral in _NOT_IN_BEAMS.items():
         if getattr(sampling, name) not in neutral:
             raise InvalidRequest("beam search takes no notice of it; leave it out, or beam_width", name)
-    if sampling.logprobs:
-        raise InvalidRequest("beam search takes no notice of it; leave it out, or beam_width", "top_logprobs")
     if sampling.n > sampling.beam_width:
         raise InvalidRequest(f"must not be larger than beam_width ({sampling.beam_width})", "n")
     config.num_beams = sampling.beam_width

@@ -42,6 +42,11 @@ def check_version() -> tuple[int, ...]:
         found = version("vllm")
     except PackageNotFoundError:
         raise ConfigurationError("engine: vllm is not installed in this interpreter; `make vllm` installs it") from None
+    return check_release(found)
+
+
+def check_release(found: str) -> tuple[int, ...]:
+    """A release of vLLM, such as 0.26.0 or 0.26.0+cpu, as (0, 26). Raises ConfigurationError for one that is not supported."""
     numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if not OLDEST <= numbers <= NEWEST:
         oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))

@@ -13,7 +13,7 @@ from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, T
 
 from ..errors import bad_request
 from ..settings import ShimSettings
-from .parameters import HIGHEST, SAMPLED
+from .body_parameter import HIGHEST, SAMPLED
 
 Given = Mapping[str, Any]
 
@@ -141,8 +141,8 @@ def usage_options(given: Given) -> tuple[bool, bool]:
     The second only with the first, as in vLLM.
     """
     options = given.get("stream_options", {})
-    last = options.get("include_usage", False)
-    return last, last and options.get("continuous_usage_stats", False)
+    last = options.get("include_usage") is True
+    return last, last and options.get("continuous_usage_stats") is True
 
 
 def with_prompt(base: GenerateRequest, prompt: str | list[int]) -> GenerateRequest:
