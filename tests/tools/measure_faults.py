@@ -37,7 +37,7 @@ def main() -> int:
     """The command line."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code = pytest.main(["-q", TESTS, f"--junitxml={report}", *sys.argv[1:]])
+        code = pytest.main(["-q", TESTS, f"--junitxml={report}", "-o", "junit_family=xunit1", *sys.argv[1:]])
         if report.is_file():
             print(table(list(rows(report))))
     return int(code)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,18 @@ def test_a_million_chunks_of_a_byte_do_not_end_tritonserver(server: LiveServer) 
     connection.endheaders(b"1\r\n7\r\n" * 1_000_000 + b"0\r\n\r\n")
     assert connection.getresponse().status >= 400
     assert generate(server, BLS, text_input="still", max_tokens=4)["text_output"] == "still"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_that_inflates_a_thousandfold_ends_nothing(server: LiveServer, encoding: str) -> None:
+    """`generate` takes none; `infer` inflates it and refuses what it finds."""
+    plain = b'{"text_input":"' + b"7" * 50_000_000 + b'"}'
+    body = gzip.compress(plain) if encoding == "gzip" else zlib.compress(plain)
+    with unharmed(server):
+        for path in (f"/v2/models/{BLS}/generate", f"/v2/models/{PREPROCESSING}/infer"):
+            connection = http.client.HTTPConnection(server.http, timeout=60)
+            connection.request("POST", path, body, {"Content-Encoding": encoding})
+            assert connection.getresponse().status >= 400
 
 
 @pytest.mark.parametrize("value", ["99999999999999999999999", "-5", "abc", "", "1e3", "2147483648"])
