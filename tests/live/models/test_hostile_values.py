@@ -76,10 +76,10 @@ def tensor_of(request: Any, tensor: Tensor, shape: list[int], raw: bytes, kind: 
     request.raw_input_contents.append(raw)
 
 
-def errors(stub: service_pb2_grpc.GRPCInferenceServiceStub, request: Any) -> tuple[str, str]:
+def errors(stub: service_pb2_grpc.GRPCInferenceServiceStub, request: Any, within_s: float = 20.0) -> tuple[str, str]:
     """The status of a stream of one request, and what it said."""
     try:
-        said = [reply.error_message for reply in stub.ModelStreamInfer(iter([request]), timeout=20)]
+        said = [reply.error_message for reply in stub.ModelStreamInfer(iter([request]), timeout=within_s)]
     except grpc.RpcError as error:
         return error.code().name, error.details()
     return "", "; ".join(said)
@@ -105,6 +105,17 @@ def test_shapes_and_types_that_no_input_has(server: LiveServer, model: str) -> N
                     if code not in _REFUSED or "internal error" in said:
                         wrong.append((tensor.name, shape, code, said[:200]))
     assert wrong == []
+
+
+@pytest.mark.parametrize(("model", "name"), [(BLS, "stop_words"), (PREPROCESSING, "STOP_WORDS_DICT")])
+def test_a_batch_of_nothing_waits_alone(server: LiveServer, model: str, name: str) -> None:
+    """tritonserver 2.51 never gives such a request to its model; who sends it waits for its own deadline, and nobody else."""
+    (tensor,) = [tensor for tensor in INPUTS[model] if tensor.name == name]
+    with unharmed(server), grpc.insecure_channel(server.grpc) as channel:
+        request = service_pb2.ModelInferRequest(model_name=model)
+        tensor_of(request, tensor, [0, 0], b"")
+        code, said = errors(service_pb2_grpc.GRPCInferenceServiceStub(channel), request, within_s=2.0)
+    assert code == "DEADLINE_EXCEEDED" or "is missing" in said
 
 
 @pytest.mark.parametrize("model", ASKED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
-from qwen_triton.kserve.error_text import error_of
+from qwen_triton.kserve.status import error_of
 
 
 @pytest.mark.parametrize(
