@@ -36,7 +36,7 @@ _KILL_AFTER_S = 10.0
 _POLL_S = 0.05
 _BETWEEN_MODELS_S = 0.5
 """How long a request of the ensemble may take from preprocessing to the engine's model."""
-_UNLOAD_S = 3.5
+_UNLOAD_S = 3.0
 """How long a server that has answered everything may take to unload its models, without the time of their processes: about a
 second, because it looks once a second whether they have gone. tritonserver 2.51 does not unload a model for which a gRPC
 stream was cancelled while its last response was written, and waits for its whole exit timeout."""

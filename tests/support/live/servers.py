@@ -37,6 +37,8 @@ READY_S = 90
 UNLOAD_S = 5.0
 """How long a server may take to end once every request is answered, whatever callers did before, on a busy machine too. For one
 process of each model: `TritonServer.unload_s` says how much longer several take."""
+_KILL_S = 0.5
+"""How long a server that is killed in the end takes to be gone."""
 _GAVE_UP = re.compile(r"Timeout 0: Found [1-9]")
 """Triton's last count before it ends without the models that still have work or are still there."""
 _PORTS = (20_000, 32_000)
@@ -151,7 +153,7 @@ def _stop_in_time(server: TritonServer, log: Path) -> None:
     tritonserver 2.51 may have a model left that it never tells to end (docs/operating.md): its launcher kills it in time.
     """
     server.drain()
-    most_s = max(UNLOAD_S, server.unload_s())
+    most_s = max(UNLOAD_S, server.unload_s() + _KILL_S)
     began = time.monotonic()
     server.stop()
     seconds, text = time.monotonic() - began, log.read_text()
