@@ -63,10 +63,12 @@ class AgentCli:
     tool: str
     path_argument: str
     prepare: Callable[[Path, str, str], Run]
+    argument: str = "{file}"
+    """What the tool gets for the file: its path, or a command that prints it."""
 
     def says(self, file: Path) -> list[str]:
         """The model's answers, one for each request."""
-        call = {"name": self.tool, "arguments": {self.path_argument: str(file)}}
+        call = {"name": self.tool, "arguments": {self.path_argument: self.argument.format(file=file)}}
         return [f"I read it.\n<tool_call>\n{json.dumps(call)}\n</tool_call>", LAST_ANSWER]
 
 
@@ -98,6 +100,19 @@ def _opencode(home: Path, url: str, question: str) -> Run:
     )  # else it asks for a title
 
 
+def _codex(home: Path, url: str, question: str) -> Run:
+    settings = (
+        f'model = "{MODEL}"\nmodel_provider = "shim"\nmodel_context_window = {CONTEXT}\nweb_search = "disabled"\n'
+        f'[model_providers.shim]\nname = "shim"\nbase_url = "{url}"\nwire_api = "responses"\nenv_key = "SHIM_KEY"\n'
+    )
+    folder = home / ".codex"
+    folder.mkdir()
+    (folder / "config.toml").write_text(settings)
+    return Run(
+        ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", question], {"SHIM_KEY": "none"}
+    )  # its sandbox needs rights that containers do not have
+
+
 def _messages_agent(home: Path, url: str, question: str) -> Run:
     environment = {"ANTHROPIC_BASE_URL": url.removesuffix("/v1"), "ANTHROPIC_API_KEY": "none", "PYTHONPATH": str(ROOT)}
     return Run(["-m", "tests.tools.messages_agent", MODEL, question], {"HOME": str(home), **environment})
@@ -110,6 +125,7 @@ def _write(file: Path, settings: Any) -> None:
 
 AGENTS = (
     AgentCli("qwen-code", "@qwen-code/qwen-code@0.24.4", "qwen", "read_file", "file_path", _qwen_code),
+    AgentCli("codex", "@openai/codex@0.171.0", "codex", "exec_command", "cmd", _codex, "cat {file}"),
     AgentCli("messages-agent", "", "python", "read_file", "path", _messages_agent),
     AgentCli("opencode", "opencode-ai@1.18.33", "opencode", "read", "filePath", _opencode),
 )
