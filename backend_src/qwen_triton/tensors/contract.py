@@ -49,6 +49,7 @@ TEXT_INPUT = "text_input"
 PROMPT = "prompt"
 MESSAGES = "messages"
 TOOLS = "tools"
+TOOL_CHOICE = "tool_choice"
 CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
 PROMPT_FORMAT = "prompt_format"
 STOP_WORDS = "stop_words"
@@ -104,6 +105,7 @@ STOP_REASON = "stop_reason"
 LOGPROBS = "logprobs"
 CONTEXT_PHASE_PARAMS = "context_phase_params"
 REASONING_OPENED = "reasoning_opened"
+TOOL_FORMAT = "tool_format"
 
 # Preprocessing and postprocessing.
 PRE_QUERY = "QUERY"
@@ -111,6 +113,7 @@ PRE_REQUEST_OUTPUT_LEN = "REQUEST_OUTPUT_LEN"
 PRE_PROMPT = "PROMPT"
 PRE_MESSAGES = "MESSAGES"
 PRE_TOOLS = "TOOLS"
+PRE_TOOL_CHOICE = "TOOL_CHOICE"
 PRE_CHAT_TEMPLATE_KWARGS = "CHAT_TEMPLATE_KWARGS"
 PRE_PROMPT_FORMAT = "PROMPT_FORMAT"
 PRE_INPUT_ID = "INPUT_ID"
@@ -168,8 +171,8 @@ PROMPT_TABLE_INPUTS = (
     *_optional(INT32, "prompt_vocab_size"),
     *_optional(UINT64, "prompt_table_extra_id"),
 )
-CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
-"""Texts of JSON, except `prompt_format`, which is «raw» or «chat»."""
+CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, TOOL_CHOICE, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
+"""Texts of JSON, except `prompt_format`, which is «raw» or «chat», and `tool_choice` where it is a word."""
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
@@ -209,10 +212,12 @@ BLS_ONLY_OUTPUTS = (
     Tensor(NUM_REASONING_TOKENS, INT32, (-1,)),
     Tensor(LOGPROBS, STRING, (-1,)),
     Tensor(REASONING_OPENED, BOOL),
+    Tensor(TOOL_FORMAT, STRING),
 )
 """`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
 `logprobs.content`. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
-the output, and only if it is true."""
+the output, and only if it is true. `tool_format`: the name of the format of the answer's tool calls; only of a chat with
+tools, in a stream of the first piece."""
 
 _TEXT_INPUTS = (
     Tensor(TEXT_INPUT, STRING, optional=True),
@@ -251,7 +256,7 @@ PREPROCESSING_INPUTS = (
     *_optional(FP32, "EMBEDDING_BIAS_WEIGHTS", dims=(-1,)),
     *_optional(INT32, "END_ID", "PAD_ID"),
     *_optional(UINT64, "PROMPT_TABLE_EXTRA_ID"),
-    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT),
+    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_TOOL_CHOICE, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT),
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..types import GenerateRequest, StopConditions, TokenBias
+from ..types import GenerateRequest, StopConditions, TokenBias, ToolChoice
 from .arrays import NUMPY, Array, Arrays
 from .contract import (
     ACCUMULATE_TOKENS,
@@ -36,9 +36,10 @@ from .contract import (
     STOP_WORDS,
     STREAM,
     TEXT_INPUT,
+    TOOL_CHOICE,
     TOOLS,
 )
-from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
+from .rows import Row, decode_prompt_format, decode_rows, decode_tool_choice, pair_words, refuse_unsupported
 from .sampling import decode_text_sampling, encode_text_sampling
 
 
@@ -72,6 +73,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         messages=None if messages is None else tuple(messages),
         token_ids=None if ids is None else tuple(ids),
         tools=tuple(row.json(TOOLS, list) or ()),
+        tool_choice=decode_tool_choice(row),
         template_options=row.json(CHAT_TEMPLATE_KWARGS, dict) or {},
         prompt_format=decode_prompt_format(row),
         sampling=decode_text_sampling(row),
@@ -105,6 +107,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         MESSAGES: _dump(request.messages),
         INPUT_IDS: request.token_ids,
         TOOLS: _dump(request.tools),
+        TOOL_CHOICE: _tool_choice(request.tool_choice),
         CHAT_TEMPLATE_KWARGS: _dump(request.template_options),
         PROMPT_FORMAT: request.prompt_format,
         STOP_WORDS: request.stop.strings,
@@ -131,6 +134,11 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
 
 def _dump(value: Sequence[Any] | Mapping[Any, Any] | None) -> str | None:
     return json.dumps(value, ensure_ascii=False) if value else None
+
+
+def _tool_choice(choice: ToolChoice) -> str | None:
+    value = choice.value
+    return value if value != "auto" and isinstance(value, str) else _dump(value) if choice.mode == "named" else None
 
 
 _DTYPES = {tensor.name: tensor.dtype for tensor in BLS_INPUTS}

@@ -55,7 +55,7 @@ class GrpcTriton:
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
-        outputs = wanted_text_outputs(request.sampling, (LOGPROBS,))
+        outputs = wanted_text_outputs(request, (LOGPROBS,))
         call = secrets.token_hex(16)
         message = encode_infer_request(model, encode_generate(request), outputs, request_id, {CALL: call})
         generation = GrpcGeneration()
@@ -89,7 +89,7 @@ class GrpcTriton:
         """Asked once of a model that can be used. Raises EngineError for one that cannot."""
         if model not in self._decoupled:
             declared = decode_model_config(await self._ask(MODEL_CONFIG, encode_model_name(model)))
-            if lacking := sorted({*TEXT_OUTPUTS, LOGPROBS} - {*declared.outputs}):
+            if lacking := sorted({*TEXT_OUTPUTS, LOGPROBS, TOOL_FORMAT} - {*declared.outputs}):
                 raise EngineError(
                     f"the Triton model {model} has no {', '.join(lacking)}; serve {BLS} under this name "
                     f"(openai.models, --model NAME={BLS})"

@@ -25,7 +25,7 @@ from ..settings import ShimSettings
 from .body import read_given
 from .parameters import CHAT
 from .plan import base_request, usage_options, with_template_options
-from .tool_choice import ToolPlan, plan_tools, with_tools
+from .tool_choice import with_messages
 
 router = APIRouter()
 
@@ -33,8 +33,8 @@ NAMES = {TEXT_INPUT: "messages", INPUT_IDS: "messages", "top_logprobs": "top_log
 """The model's name of a parameter → this endpoint's."""
 
 
-def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[GenerateRequest, ToolPlan]:
-    """The request to the model, and how tool calls are read from its answer. Raises ApiError."""
+def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> GenerateRequest:
+    """The request to the model. Raises ApiError."""
     if given.get("response_format", {"type": "text"}) != {"type": "text"}:
         raise bad_request(
             'response_format: only {"type": "text"}; no engine of this server constrains what a model says',
@@ -47,10 +47,9 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[Generat
     if "top_logprobs" in given and not given.get("logprobs"):
         raise bad_request("top_logprobs: needs logprobs = true", "top_logprobs")
     given = with_template_options(given)
-    tools = plan_tools(given)
     logprobs = given.get("top_logprobs", 0) if given.get("logprobs") else None
     try:
-        return with_tools(base_request(given, settings, logprobs), given, tools), tools
+        return with_messages(base_request(given, settings, logprobs), given)
     except QwenTritonError as error:
         raise to_api_error(error, NAMES) from error
 
@@ -61,10 +60,10 @@ async def create_chat_completion(request: Request) -> Response:
     service = service_of(request)
     given = await read_given(request, CHAT)
     service.triton_model(given["model"])
-    model_request, tools = plan_chat(given, service.settings)
+    model_request = plan_chat(given, service.settings)
     reader = await service.answer(request, given["model"], [model_request], NAMES)
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
-    new_choice = partial(ChatChoice, tools=tools.read, single=tools.single, begun=model_request.answer_prefix)
+    new_choice = partial(ChatChoice, model_request)
     usage = UsageCount(model_request.sampling.n)
     if not model_request.stream:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
