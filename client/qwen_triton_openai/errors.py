@@ -48,6 +48,7 @@ _NAMES = {
 }
 """The model's name of a parameter → OpenAI's. All others have one name."""
 _FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
+_HEAD = re.compile(r"[a-z_]+")
 _CONTEXT = re.compile("the context of|the context is")
 
 
@@ -78,6 +79,17 @@ class ApiError(Exception):
 
     def response(self) -> Json:
         return Json(self.body, self.status, self.headers)
+
+    def renamed(self, names: Mapping[str, str]) -> ApiError:
+        """The same error in an endpoint's words: the name that `param` begins with by `names`, and so in the message."""
+        head = _HEAD.match(self.param or "")
+        if self.param is None or head is None or head[0] not in names:
+            return self
+        param = names[head[0]] + self.param[head.end() :]
+        message = self.message
+        if message.startswith(self.param):
+            message = param + message[len(self.param) :]
+        return ApiError(self.status, message, param=param, code=self.code, kind=self.kind, headers=self.headers)
 
 
 def _kind(status: int) -> str:

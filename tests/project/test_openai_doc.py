@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qwen_triton_openai.endpoints.parameters import PARAMETERS
+from qwen_triton_openai.bodies.parameters import PARAMETERS
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import shim_client
 from tests.tools.make_openai_doc import DOCUMENT, completed

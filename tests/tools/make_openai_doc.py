@@ -5,7 +5,7 @@ python -m tests.tools.make_openai_doc
 
 from __future__ import annotations
 
-from qwen_triton_openai.endpoints.parameters import parameter_table
+from qwen_triton_openai.bodies.tables import parameter_table
 from tests.support.folders import ROOT
 
 DOCUMENT = ROOT / "docs" / "openai.md"

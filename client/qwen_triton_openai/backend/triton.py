@@ -12,7 +12,7 @@ from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_inf
 from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready, encode_model_name
 from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
-from qwen_triton.tensors.contract import BLS, LOGPROBS
+from qwen_triton.tensors.contract import BLS, LOGPROBS, TOOL_FORMAT
 from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL
 from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS, wanted_text_outputs

@@ -17,12 +17,12 @@ from ..answers.chunks import ChunkFrame
 from ..answers.completion_writer import CompletionWriter, completion_choices
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
+from ..bodies.body import read_given
+from ..bodies.body_parameter import COMPLETIONS
+from ..bodies.plan import base_request, usage_options, with_prompt
 from ..errors import bad_request, to_api_error
 from ..service import service_of
 from ..settings import ShimSettings
-from .body import read_given
-from .parameters import COMPLETIONS
-from .plan import base_request, usage_options, with_prompt
 
 router = APIRouter()
 

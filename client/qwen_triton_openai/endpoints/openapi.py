@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from .body import BODIES
-from .parameters import CHAT, COMPLETIONS
+from ..bodies.body import BODIES
+from ..bodies.body_parameter import CHAT, COMPLETIONS
 from .tokenization import DetokenizeRequest, TokenizeRequest
 
 _BODIES: dict[str, type[BaseModel]] = {

@@ -25,10 +25,10 @@ from qwen_triton.tensors.contract import (
 )
 
 from ..backend.context_length import context_of
+from ..bodies.body import read_model
+from ..bodies.plan import template_options
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
-from .body import read_model
-from .plan import template_options
 
 router = APIRouter(tags=["tokens"])
 

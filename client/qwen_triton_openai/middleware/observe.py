@@ -185,16 +185,13 @@ class RequestRecord:
 
     @property
     def prompt_tokens(self) -> int:
-        return self._usage("prompt_tokens")
+        return self._count.prompt_tokens if self._count else 0
 
     @property
     def completion_tokens(self) -> int:
         """The model's count. For an answer that was cut off, the engine's pieces received: each is at least one token."""
-        return self._usage("completion_tokens") or self.piece_count
+        return (self._count.completion_tokens if self._count else 0) or self.piece_count
 
     @property
     def cached_tokens(self) -> int:
-        return int(self._count.as_json()["prompt_tokens_details"]["cached_tokens"]) if self._count else 0
-
-    def _usage(self, name: str) -> int:
-        return int(self._count.as_json()[name]) if self._count else 0
+        return self._count.cached_tokens if self._count else 0

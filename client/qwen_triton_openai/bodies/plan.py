@@ -13,7 +13,7 @@ from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, T
 
 from ..errors import bad_request
 from ..settings import ShimSettings
-from .parameters import HIGHEST, SAMPLED
+from .body_parameter import HIGHEST, SAMPLED
 
 Given = Mapping[str, Any]
 

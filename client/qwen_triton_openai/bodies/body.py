@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..errors import ApiError, bad_request
 from ..service import note_caller, service_of
-from .parameters import CHAT, COMPLETIONS, BodyParameter, parameters_of
+from .body_parameter import CHAT, COMPLETIONS, BodyParameter
+from .tables import parameters_of
 
 
 def _model(name: str, endpoint: str) -> type[BaseModel]:

@@ -13,11 +13,12 @@ from openai.resources.completions import Completions
 from openai.types.chat import ChatCompletionStreamOptionsParam
 
 from qwen_triton.types import GenerateRequest
-from qwen_triton_openai.endpoints.body import check_parameters
-from qwen_triton_openai.endpoints.chat import plan_chat
+from qwen_triton_openai.bodies.body import check_parameters
+from qwen_triton_openai.bodies.chat_plan import plan_chat
 from qwen_triton_openai.endpoints.completions import plan_completion
-from qwen_triton_openai.endpoints.parameters import CHAT, COMPLETIONS, PARAMETERS, BodyParameter
-from qwen_triton_openai.endpoints.plan import STREAM_OPTIONS
+from qwen_triton_openai.bodies.body_parameter import CHAT, COMPLETIONS, BodyParameter
+from qwen_triton_openai.bodies.parameters import PARAMETERS
+from qwen_triton_openai.bodies.plan import STREAM_OPTIONS
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
@@ -105,7 +106,7 @@ def test_a_refused_parameter_is_named(endpoint: str, row: BodyParameter) -> None
 
 @pytest.mark.parametrize(("endpoint", "create"), [(CHAT, ChatCompletions.create), (COMPLETIONS, Completions.create)])
 def test_every_parameter_of_openai_s_package_has_a_class(endpoint: str, create: Any) -> None:
-    """A new version of the package may have a new one: give it a row in endpoints/parameters.py."""
+    """A new version of the package may have a new one: give it a row in bodies/parameters.py."""
     known = {p.name for p in PARAMETERS if endpoint in p.endpoints}
     assert set(signature(create).parameters) - TRANSPORT - known == set()
 
