@@ -196,7 +196,7 @@ class TokenBias:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether an answer calls tools: as the model likes (`auto`), not (`none`), one at least (`required`), or `name` (`named`)."""
+    """Whether an answer calls tools: `auto` = as the model likes, `none`, `required` = at least one, `named` = `name`."""
 
     mode: ToolChoiceMode = "auto"
     name: str = ""
@@ -205,7 +205,7 @@ class ToolChoice:
     def read(cls, value: object) -> ToolChoice:
         """Of OpenAI's value: a word, or an object that names a function. Raises InvalidRequest for any other."""
         if value == "auto" or value == "none" or value == "required":
-            return cls(value)  # type: ignore[arg-type]  # one of the words above
+            return cls(value)
         function = value.get("function") if isinstance(value, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None
         if not isinstance(name, str) or not name:

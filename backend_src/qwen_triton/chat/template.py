@@ -41,10 +41,14 @@ CHATML = """
 SWITCHES = ("add_generation_prompt", "continue_final_message", "allow_control_tokens")
 EFFORT = "reasoning_effort"
 """Options of this project, beside ANSWER_PREFIX; the template gets every other one."""
+THINKING = "enable_thinking"
 RESERVED = ("messages", "tools", *SWITCHES, ANSWER_PREFIX)
 END_MARK = "\uf8ff"
 """Marks the end of a final message that is to be continued. A space follows it: if the template strips that, it strips
 messages, and then the text before the mark is stripped as well."""
+
+
+NOT_READ = "this checkpoint's chat template does not read it; leave it out"
 
 
 class ChatTemplate:
@@ -54,7 +58,8 @@ class ChatTemplate:
     the last message), `allow_control_tokens`, `answer_prefix` (the beginning of the answer, with its control tokens, as
     part of the prompt; it closes a <think> block that the template opened), `reasoning_effort` (see `_with_effort`), and
     those that the template reads, such as `enable_thinking`. An option that the template does not read is refused, except
-    `enable_thinking: false`, which holds for a template without thinking.
+    `enable_thinking` where the prompt, as it is rendered, already is so: without a choice some templates open thinking and
+    others do not.
 
     A choice of tools that forces a call makes its beginning the end of the prompt, without thinking before it.
     `tool_format`: the format of calls that the template teaches; auto: found in its text.
@@ -145,6 +150,7 @@ class ChatTemplate:
         given = {key: value for key, value in options.items() if key not in (*SWITCHES, ANSWER_PREFIX)}
         given = _with_effort(given, template.reads)
         template.check_reads(given)
+        thinking = given.get(THINKING)
         given |= {"messages": messages, "tools": tools or None}
         marks = {} if switches["allow_control_tokens"] else self._control.marks_for(given)
         if marks:
@@ -155,7 +161,10 @@ class ChatTemplate:
         text = template.render({**self._named_tokens, **given, "add_generation_prompt": prompt})
         if switches["continue_final_message"]:
             text = _up_to_end_mark(text)
-        return text + _prefix(options, text), marks
+        text += _prefix(options, text)
+        if THINKING not in template.reads:
+            _check_thinking(thinking, text)
+        return text, marks
 
 
 class _Compiled:
@@ -191,10 +200,8 @@ class _Compiled:
                 raise InvalidRequest(
                     f"is not a template option; give {name} beside the options", f"chat_template_kwargs.{name}"
                 )
-            if name not in self.reads and not (name == "enable_thinking" and value is False):
-                raise InvalidRequest(
-                    "this checkpoint's chat template does not read it; leave it out", f"chat_template_kwargs.{name}"
-                )
+            if name not in self.reads and not (name == THINKING and isinstance(value, bool)):
+                raise InvalidRequest(NOT_READ, f"chat_template_kwargs.{name}")
 
     def render(self, variables: Mapping[str, Any]) -> str:
         try:
@@ -223,10 +230,11 @@ def _with_call(
     """The options of a prompt that ends with the beginning of a call. Where a model may think, it would begin with that."""
     if options.get(ANSWER_PREFIX):
         raise InvalidRequest(
-            "a forced call is the beginning of the answer; leave one of them out", f"chat_template_kwargs.{ANSWER_PREFIX}"
+            "a forced call is the beginning of the answer; leave one of them out",
+            f"chat_template_kwargs.{ANSWER_PREFIX}",
         )
     begun = forced_beginning(choice, tools, tool_format) if tool_format else ""
-    return {**options, ANSWER_PREFIX: begun, "enable_thinking": False}
+    return {**options, ANSWER_PREFIX: begun, THINKING: False}
 
 
 def _with_effort(options: dict[str, Any], reads: Set[str]) -> dict[str, Any]:
@@ -243,8 +251,8 @@ def _with_effort(options: dict[str, Any], reads: Set[str]) -> dict[str, Any]:
             f"must be a text such as 'none' or 'high', got {effort!r}", f"chat_template_kwargs.{EFFORT}"
         )
     kept = {key: value for key, value in options.items() if key != EFFORT or EFFORT in reads}
-    if "enable_thinking" in reads:
-        kept.setdefault("enable_thinking", effort != "none")
+    if THINKING in reads:
+        kept.setdefault(THINKING, effort != "none")
     return kept
 
 
@@ -264,6 +272,14 @@ def _switches(options: Mapping[str, Any]) -> dict[str, bool]:
             "goes with add_generation_prompt = false only", "chat_template_kwargs.continue_final_message"
         )
     return found
+
+
+def _check_thinking(wanted: bool | None, prompt: str) -> None:
+    """Raises InvalidRequest unless a prompt that nobody could choose the thinking of has it as it is wanted."""
+    opened = prompt.rstrip("\n").endswith("<think>")
+    if wanted is not None and wanted is not opened:
+        reason = "this checkpoint's chat template always opens thinking; leave it out" if opened else NOT_READ
+        raise InvalidRequest(reason, f"chat_template_kwargs.{THINKING}")
 
 
 def _prefix(options: Mapping[str, Any], prompt: str) -> str:

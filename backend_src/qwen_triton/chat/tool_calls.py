@@ -25,8 +25,8 @@ class ToolCallParser:
     """
 
     __slots__ = (
-        "_after_call", "_block", "_cut", "_end", "_format", "_opening", "_out", "_pending", "_plain", "_raw", "_read", "_single",
-        "calls", "complete", "over",
+        "_after_call", "_block", "_cut", "_end", "_format", "_opening", "_out", "_pending", "_plain", "_raw", "_read",
+        "_single", "calls", "complete", "over",
     )  # fmt: skip
 
     def __init__(self, tool_format: ToolFormat, *, single: bool = False, begun: str = "") -> None:

@@ -27,9 +27,7 @@ def forced_beginning(choice: ToolChoice, tools: Sequence[Mapping[str, Any]], too
     return tool_format.beginning(_forced_name(choice, tools)) if choice.forced else ""
 
 
-def format_of_forced(
-    choice: ToolChoice, tools: Sequence[Mapping[str, Any]], tool_format: ToolFormat
-) -> ToolFormat:
+def format_of_forced(choice: ToolChoice, tools: Sequence[Mapping[str, Any]], tool_format: ToolFormat) -> ToolFormat:
     """The format to read an answer in: one that is not told reads a forced call in either."""
     if choice.forced and isinstance(tool_format, Untold):
         return tool_format.forced(_forced_name(choice, tools))

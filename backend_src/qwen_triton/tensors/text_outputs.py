@@ -186,7 +186,9 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
     return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
 
 
-_DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, TOOL_FORMAT, *LOGPROB_OUTPUTS)}
+_DECODERS = {
+    t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, TOOL_FORMAT, *LOGPROB_OUTPUTS)
+}
 _BESIDE_TEXT = frozenset(_DECODERS) - {TEXT_OUTPUT}
 
 

@@ -148,9 +148,7 @@ PARAMETERS = (
     hint("store", bool, True, "nothing is stored, whatever it says"),
     hint("service_tier", str, "flex", "there is one tier"),
     hint("verbosity", Literal["low", "medium", "high"], "low", "for models trained to follow it; Qwen is not", CHAT),
-    hint(
-        "prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT
-    ),
+    hint("prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT),
     hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
     hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
     neutral("priority", int, 1, "requests are served in the order they arrive", 0),

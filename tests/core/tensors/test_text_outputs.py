@@ -13,7 +13,7 @@ from qwen_triton.chat.reader import opens_thinking
 from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import encode_raw
-from qwen_triton.tensors.contract import BLS_OUTPUTS
+from qwen_triton.tensors.contract import BLS_OUTPUTS, TOOL_FORMAT
 from qwen_triton.tensors.text_outputs import (
     LOGPROBS,
     TEXT_OUTPUTS,
@@ -45,15 +45,15 @@ def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any
 
 def test_the_shim_asks_only_for_what_the_model_has() -> None:
     """An output that no config declares would fail every request."""
-    assert {*TEXT_OUTPUTS, LOGPROBS} <= {t.name for t in BLS_OUTPUTS}
+    assert {*TEXT_OUTPUTS, TOOL_FORMAT, LOGPROBS} <= {t.name for t in BLS_OUTPUTS}
 
 
 def test_a_streamed_piece(qwen3: Tokenizer) -> None:
     """Most pieces have nothing but a text that a client asks for who has one sequence; its place is there for others."""
     found = raw(encoder(qwen3).piece(TextChunk("你好"), ChoiceIndex(0, 0, True, False)))
     assert list(found) == ["text_output", "sequence_index"]
-    assert [name for name in found if name in wanted_text_outputs(SamplingParams())] == ["text_output"]
-    assert "sequence_index" in wanted_text_outputs(SamplingParams(n=2))
+    assert [name for name in found if name in wanted_text_outputs(GenerateRequest(prompt="x"))] == ["text_output"]
+    assert "sequence_index" in wanted_text_outputs(GenerateRequest(prompt="x", sampling=SamplingParams(n=2)))
     assert decode_text_outputs(found) == [TextPiece("你好")]
 
 

@@ -14,11 +14,11 @@ from openai.types.chat import ChatCompletionStreamOptionsParam
 
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.bodies.body import check_parameters
-from qwen_triton_openai.bodies.chat_plan import plan_chat
-from qwen_triton_openai.endpoints.completions import plan_completion
 from qwen_triton_openai.bodies.body_parameter import CHAT, COMPLETIONS, BodyParameter
+from qwen_triton_openai.bodies.chat_plan import plan_chat
 from qwen_triton_openai.bodies.parameters import PARAMETERS
 from qwen_triton_openai.bodies.plan import STREAM_OPTIONS
+from qwen_triton_openai.endpoints.completions import plan_completion
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
