@@ -1,4 +1,4 @@
-"""What a choice of tools does to a prompt and its answer: the tools that are shown, and the call that the answer must begin."""
+"""A choice of tools: the tools that a prompt shows, and the call that its answer must begin with."""
 
 from __future__ import annotations
 

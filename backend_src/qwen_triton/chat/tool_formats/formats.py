@@ -1,4 +1,4 @@
-"""Which format of tool calls there is: by name, by a chat template's text, or, where neither is known, by the answer.
+"""Finds the format of tool calls: by name, by the text of a chat template, or, where neither is known, by the answer.
 
 A template teaches the model one format. `format_of_template` finds it in the texts that the template writes; the model
 that renders it tells its clients the format's name. Clients of a model that tells nothing read `UNTOLD`.
