@@ -30,7 +30,7 @@ _TYPES = (
     ("integer", ("int", "uint", "long", "short", "unsigned")),
     ("number", ("num", "float", "double", "decimal")),
     ("boolean", ("bool", "binary")),
-    ("object", ("object", "dict", "map")),
+    ("object", ("object", "dict", "map", "hashmap")),
     ("array", ("arr", "list", "tuple")),
     ("null", ("null", "none")),
 )

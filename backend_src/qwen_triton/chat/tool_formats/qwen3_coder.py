@@ -92,8 +92,10 @@ class Qwen3CoderBlock:
     def _read_head(self) -> bool:
         """Until it is certain whether the block is a call."""
         text = self._pending.lstrip(BLANK)
+        if len(self._pending) - len(text) > BLANKS_LIMIT:
+            return self._undecided(False)
         if not text.startswith(FUNCTION):
-            return self._undecided(len(self._pending) <= BLANKS_LIMIT and FUNCTION.startswith(text))
+            return self._undecided(FUNCTION.startswith(text))
         named = _NAME.match(text, len(FUNCTION))
         if named is None:
             begun = _NAME_BEGUN.match(text, len(FUNCTION))
@@ -131,10 +133,11 @@ class Qwen3CoderBlock:
         if text.startswith(_BEHIND_BLOCK):
             self._finish_arguments()
             return True
-        if not any(tag.startswith(text) for tag in (PARAMETER, END_FUNCTION, *_BEHIND_BLOCK)):
+        closing = any(tag.startswith(text) for tag in (END_FUNCTION, *_BEHIND_BLOCK))
+        if not closing and not PARAMETER.startswith(text):
             return self._break()
         if self._end:
-            if not self._cut:
+            if closing and not self._cut:
                 self._finish_arguments()
             self._close("")
         return False
