@@ -33,7 +33,7 @@ USAGE = Usage(7, 3, 2)
 
 def raw(arrays: Mapping[str, Any]) -> dict[str, bytes]:
     """Arrays as Triton hands them out."""
-    return {name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, LOGPROBS)}
+    return {name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, TOOL_FORMAT, LOGPROBS)}
 
 
 def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any) -> TextEncoder:
@@ -189,6 +189,26 @@ def test_whether_a_prompt_leaves_thinking_open(qwen3: Tokenizer, prompt: str, op
     answer = SequenceAnswer(0)
     answer.add(TextChunk("x", finish="stop", usage=USAGE))
     assert decode_text_outputs(raw(encoder(qwen3, ids).whole({0: [answer]})))[0].reasoning_opened is opened
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [({"tools": ({"name": "f"},)}, "qwen3_coder"), ({}, ""), ({"tools": ()}, "")],
+)
+def test_a_chat_with_tools_is_told_the_format_of_its_calls(qwen3: Tokenizer, more: dict[str, Any], told: str) -> None:
+    """With the first piece, and with a whole answer; clients ask for the output only then."""
+    request = GenerateRequest(messages=({"role": "user", "content": "x"},), **more)
+    found = TextEncoder([request], qwen3, skip_special_tokens=True, echo=False, tool_format="qwen3_coder")
+    found.open(0, EngineRequest((1,), request.sampling), 0)
+    first, later = (raw(found.piece(TextChunk("x"), ChoiceIndex(0, 0, True, is_first))) for is_first in (True, False))
+    assert decode_text_outputs(first)[0].tool_format == told
+    assert decode_text_outputs(later)[0].tool_format == ""
+    answer = SequenceAnswer(0)
+    answer.add(TextChunk("x", finish="stop", usage=USAGE))
+    whole = decode_text_outputs(raw(found.whole({0: [answer]})))
+    assert whole[0].tool_format == told
+    assert merge_pieces([*decode_text_outputs(first), *decode_text_outputs(later)])[0].tool_format == told
+    assert (TOOL_FORMAT in wanted_text_outputs(request)) is bool(told)
 
 
 def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:
