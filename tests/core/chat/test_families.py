@@ -183,7 +183,7 @@ def answered(template: ChatTemplate, calls: list[tuple[str, str]]) -> str:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=20) | st.sampled_from(
     ["", "\n", " \n a\n\n", "02134", "3", "true", "null", "None", "{}", "[1]", "北京 🌆", '"q"', "a </parameter> b",
-     "a <b> </function> c", "x </tool_call> y", "<parameter=text>", "\\n", "\r", "\u2028", "{'a': 1}"]
+     "a <b> </function> c", "x </tool_call> y", "see <parameter=text>", "\\n", "\r", "\u2028", "{'a': 1}"]
 )  # fmt: skip
 NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 JSON = st.recursive(

@@ -15,7 +15,9 @@ The rules:
  2. Arguments are given out as the JSON object they mean, typed by the tool's schema (see `argument_types`): text as it
     comes, any other value when it is complete. One line end on each side of a value is markup.
  3. A tag within a value is text unless what must follow it does: behind </parameter> another tag of the call, behind
-    </function> the end of the block, and in a block that <tool_call> opened, behind </parameter></function> as well.
+    </function> the end of the block, and in a block that <tool_call> opened, behind </parameter></function> as well. A
+    function's tag at the beginning of a line of a value begins a call that is quoted there: up to its </function> all tags
+    are text, but for those that end the whole answer.
  4. Closing tags may be missing. A <parameter=…> at the beginning of a line ends the value before it if the function has
     such a parameter and it was not given yet.
  5. A value that the answer's end cuts off stays open, so the JSON does too, and the call is not complete. At the end
@@ -42,7 +44,7 @@ BLANKS_LIMIT = 256
 """The most blanks between two tags. Bounds what is held back and read again."""
 _NAME = re.compile(rf"([^<>\r\n]{{1,{NAME_LIMIT}}})>")
 _NAME_BEGUN = re.compile(rf"[^<>\r\n]{{0,{NAME_LIMIT}}}")
-_VALUE_TAGS = (END_PARAMETER, END_FUNCTION, CLOSE, PARAMETER)
+_VALUE_TAGS = (END_PARAMETER, END_FUNCTION, CLOSE, PARAMETER, FUNCTION)
 _VALUE_TAG = re.compile("|".join(map(re.escape, _VALUE_TAGS)))
 _BEHIND_BLOCK = (CLOSE, OPEN, FUNCTION)
 _WINDOW = BLANKS_LIMIT + NAME_LIMIT + 64
@@ -55,8 +57,8 @@ class Qwen3CoderBlock:
     False when it needs more text or the block has ended."""
 
     __slots__ = (
-        "_arguments", "_cut", "_end", "_given", "_index", "_key", "_lead", "_open", "_out", "_pending", "_read", "_tools",
-        "_types", "_value", "_wrapped", "complete", "rest", "state",
+        "_arguments", "_cut", "_end", "_given", "_index", "_key", "_lead", "_open", "_out", "_pending", "_quoted", "_read",
+        "_tools", "_types", "_value", "_wrapped", "complete", "rest", "state",
     )  # fmt: skip
 
     def __init__(self, index: int, opening: str, tools: Mapping[str, ArgumentTypes]) -> None:
@@ -75,6 +77,7 @@ class Qwen3CoderBlock:
         self._key = ""
         self._value: list[str] = []
         self._lead = False
+        self._quoted = 0
         self._open = False
         self._read: Callable[[], bool] = self._read_head
 
@@ -182,6 +185,11 @@ class Qwen3CoderBlock:
         """Whether a tag within a value ends it; None where that is not known yet."""
         tag, end = found[0], found.end()
         line = found.start() > 0 and text[found.start() - 1] == "\n"
+        if tag == FUNCTION:
+            return self._quotes(text, end) if line else False
+        if self._quoted:
+            self._quoted -= tag == END_FUNCTION
+            return self._ends_answer(text, end) if tag == END_PARAMETER else False
         if tag == END_PARAMETER:
             follows = self._follows(text, end, (PARAMETER, *_BEHIND_BLOCK))
             return follows or self._function_ends(text, end) if follows is not None else None
@@ -190,6 +198,26 @@ class Qwen3CoderBlock:
         if tag == CLOSE:
             return line and self._follows(text, end, (OPEN,))
         return line and self._new_parameter(text, end)
+
+    def _quotes(self, text: str, end: int) -> bool | None:
+        """False, once it is certain whether a function's tag begins a quoted call."""
+        begun = _NAME_BEGUN.match(text, end)
+        if begun is not None and begun.end() == len(text) and not self._end:
+            return None
+        self._quoted += _NAME.match(text, end) is not None
+        return False
+
+    def _ends_answer(self, text: str, at: int) -> bool | None:
+        """Whether nothing but the closing tags of the block follows, up to the answer's end."""
+        behind = text[at : at + _WINDOW]
+        for tag in (END_FUNCTION, CLOSE):
+            behind = behind.lstrip(BLANK)
+            if not behind.startswith(tag):
+                return (self._end or None) if tag.startswith(behind) else False
+            behind = behind[len(tag) :]
+        if behind.strip(BLANK) or len(behind) > BLANKS_LIMIT:
+            return False
+        return self._end or None
 
     def _function_ends(self, text: str, end: int) -> bool | None:
         """Whether the function's end follows, and the block's behind it where that has a tag."""

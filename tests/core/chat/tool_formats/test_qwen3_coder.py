@@ -72,6 +72,7 @@ OSLO = parameter("a", "Oslo")
 CALL = ("f", '{"a": "Oslo"}')
 NONE = ("f", "{}")
 
+QUOTED = f"Write\n{block(OSLO, parameter('b', 'x'))}\nto call it."
 HERMES_CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
 
 TABLE: list[tuple[str, list[Part]]] = [
@@ -112,6 +113,13 @@ TABLE: list[tuple[str, list[Part]]] = [
     (block(parameter("a", "x\n<parameter=unknown>\ny")), [("f", '{"a": "x\\n<parameter=unknown>\\ny"}')]),
     (block(parameter("b", "x"), parameter("a", "y\n<parameter=b>\nz")),
      [("f", '{"b": "x", "a": "y\\n<parameter=b>\\nz"}')]),
+    # calls that a text quotes
+    (block(parameter("a", QUOTED)) + block(), [("f", json.dumps({"a": QUOTED})), NONE]),
+    (block(parameter("a", f"{QUOTED}\n{QUOTED}"), parameter("b", "x")),
+     [("f", json.dumps({"a": f"{QUOTED}\n{QUOTED}", "b": "x"}))]),
+    (block(parameter("a", "it begins\n<function=f>\n<parameter=b>")),
+     [("f", '{"a": "it begins\\n<function=f>\\n<parameter=b>"}')]),
+    (block(parameter("a", "\n<function=a")), [("f", '{"a": "\\n<function=a"}')]),
     # closing tags that are missing
     (block("<parameter=a>\nDallas\n<parameter=b>\nTX\n</parameter>\n"), [("f", '{"a": "Dallas", "b": "TX"}')]),
     (block("<parameter=a>\nOslo\n"), [CALL]),
@@ -380,7 +388,16 @@ def test_any_texts_come_out_as_they_went_in(values: list[dict[str, str]], data: 
     assert [(part[0], json.loads(part[1])) for part in parts] == [("f", one) for one in meant]
 
 
-LONG = ["x" * 100, " " * 100, "</parameter> ", "\n" * 100, "<parameter=", "</function>\n", "</parameter>\n"]
+LONG = [
+    "x" * 100,
+    " " * 100,
+    "</parameter> ",
+    "\n" * 100,
+    "<parameter=",
+    "</function>\n",
+    "</parameter>\n",
+    "\n<function=f>\n",
+]
 
 
 @pytest.mark.parametrize("piece", LONG)
@@ -391,4 +408,5 @@ def test_a_long_value_is_read_in_linear_time(piece: str) -> None:
     for _ in range(1_000_000 // len(piece)):
         parser.feed(piece)
     assert parser.feed("x\n</parameter>\n</function>\n</tool_call>")
+    parser.flush()
     assert (parser.calls, parser.complete) == (1, 1)
