@@ -168,6 +168,8 @@ class Qwen3CoderBlock:
     def _read_value(self) -> bool:
         """A value up to the tag that ends it."""
         text, at = self._pending, 0
+        if "<" not in text:  # the usual case
+            return self._hold(text, len(text))
         while found := _VALUE_TAG.search(text, at):
             ends = self._ends_value(text, found)
             if ends is None:
@@ -179,7 +181,7 @@ class Qwen3CoderBlock:
                 self._read = self._read_between
                 return True
             at = found.start() + 1
-        return self._hold(text, len(text) - (held_back(text, *_VALUE_TAGS) if "<" in text else 0))
+        return self._hold(text, len(text) - held_back(text, *_VALUE_TAGS))
 
     def _ends_value(self, text: str, found: re.Match[str]) -> bool | None:
         """Whether a tag within a value ends it; None where that is not known yet."""
