@@ -18,11 +18,17 @@ Key = int
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Facts about a loaded engine that a request is checked against. Lengths in tokens."""
+    """Facts about a loaded engine that a request is checked against. Lengths in tokens.
+
+    `honours`: parameters that it honours as it is loaded, beside those of its kind (capabilities.HONOURED). `adapters`: the
+    names that a request's `lora_name` may have.
+    """
 
     name: str
     max_context: int
     vocab_size: int
+    honours: Sequence[str] = ()
+    adapters: Sequence[str] = ()
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from .contract import (
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     LOGIT_BIAS,
+    LORA_NAME,
     MESSAGES,
     PAD_ID,
     PARALLEL_TOOL_CALLS,
@@ -88,12 +89,14 @@ def _decode_row(row: Row) -> GenerateRequest:
         pad_id=row.scalar(PAD_ID),
         stream=row.flag(STREAM) or False,
         count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
+        count_first=row.flag(RETURN_NUM_INPUT_TOKENS) or False,
         counts_input=row.flag(RETURN_NUM_INPUT_TOKENS) is not False,
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
         clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
         parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
+        lora_name=row.text(LORA_NAME) or None,
     )
 
 
@@ -107,7 +110,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         MESSAGES: _dump(request.messages),
         INPUT_IDS: request.token_ids,
         TOOLS: _dump(request.tools),
-        TOOL_CHOICE: _tool_choice(request.tool_choice),
+        TOOL_CHOICE: tool_choice_text(request.tool_choice),
         CHAT_TEMPLATE_KWARGS: _dump(request.template_options),
         PROMPT_FORMAT: request.prompt_format,
         STOP_WORDS: request.stop.strings,
@@ -121,12 +124,13 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         END_ID: request.end_id,
         PAD_ID: request.pad_id,
         STREAM: request.stream or None,
-        RETURN_NUM_INPUT_TOKENS: None if request.counts_input else False,
+        RETURN_NUM_INPUT_TOKENS: (request.count_first or None) if request.counts_input else False,
         RETURN_NUM_OUTPUT_TOKENS: (request.count_pieces or None) if request.counts_output else False,
         CLAMP_MAX_TOKENS: request.clamp_max_tokens or None,
         PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
+        LORA_NAME: request.lora_name or None,
         **encode_text_sampling(request.sampling),
     }
     return {name: array for name, value in values.items() if (array := encode_row(name, value)) is not None}
@@ -136,9 +140,11 @@ def _dump(value: Sequence[Any] | Mapping[Any, Any] | None) -> str | None:
     return json.dumps(value, ensure_ascii=False) if value else None
 
 
-def _tool_choice(choice: ToolChoice) -> str | None:
-    value = choice.value
-    return value if value != "auto" and isinstance(value, str) else _dump(value) if choice.mode == "named" else None
+def tool_choice_text(choice: ToolChoice) -> str | None:
+    """`tool_choice` as the models take it: a word, or JSON; None for auto, which is the same as none sent."""
+    if choice.mode == "auto":
+        return None
+    return choice.value if isinstance(choice.value, str) else json.dumps(choice.value, ensure_ascii=False)
 
 
 _DTYPES = {tensor.name: tensor.dtype for tensor in BLS_INPUTS}

@@ -19,6 +19,7 @@ from .contract import (
     LOGPROBS,
     NUM_REASONING_TOKENS,
     OUTPUT_LOG_PROBS,
+    PROMPT_LOGPROBS,
     REASONING_OPENED,
     SEQUENCE_INDEX,
     STOP_REASON,
@@ -51,6 +52,8 @@ def wanted_text_outputs(request: GenerateRequest, logprobs: Sequence[str] = LOGP
     outputs = TEXT_OUTPUTS if sampling.n > 1 else tuple(name for name in TEXT_OUTPUTS if name != SEQUENCE_INDEX)
     if request.tools and request.messages is not None:
         outputs = (*outputs, TOOL_FORMAT)
+    if sampling.prompt_logprobs is not None:
+        outputs = (*outputs, PROMPT_LOGPROBS)
     return outputs if sampling.logprobs is None else (*outputs, *logprobs)
 
 
@@ -62,6 +65,8 @@ class TextPiece(NamedTuple):
     `stop_reason` is the stop string or token id that ended the answer, None for the model's own end.
     `reasoning_opened`: the prompt ended within a <think> block; only the first piece says so.
     `tool_format`: the name of the format of tool calls, "" where the model does not tell it; only the first piece has it.
+    `prompt_logprobs`: {"id", "token", "bytes", "logprob", "top_logprobs"} of each token of the prompt, null as the first one's
+    log prob; only the first piece of the first sequence has it.
     `merged`: how many responses the piece was merged from.
     """
 
@@ -74,6 +79,7 @@ class TextPiece(NamedTuple):
     reasoning_opened: bool = False
     merged: int = 1
     tool_format: str = ""
+    prompt_logprobs: list[dict[str, Any]] | None = None
 
 
 def encode_text_piece(
@@ -137,6 +143,11 @@ def encode_text_whole(
     return arrays
 
 
+def encode_prompt_logprobs(rows: Sequence[TokenLogprobs | None]) -> dict[str, Array]:
+    """The log probs of each row's prompt as JSON [rows, 1]; null for a prompt whose sequence never began."""
+    return {PROMPT_LOGPROBS: encode_strings([[_dump(tokens)] for tokens in rows])}
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -166,13 +177,17 @@ def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
     opened = bool(value_at(values, REASONING_OPENED, 0, False))
     tool_format = value_at(values, TOOL_FORMAT, 0, "")
     with_logprobs = not values.keys().isdisjoint(LOGPROB_OUTPUTS)
+    prompt = json.loads(value_at(values, PROMPT_LOGPROBS, 0, "null")) if PROMPT_LOGPROBS in values else None
     pieces = []
     for index, text in enumerate(texts):
         finish, usage = decode_end(values, index)
         reason = value_at(values, STOP_REASON, index, "")
         stop_reason = json.loads(reason) if reason else None
         logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
-        pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, tool_format))
+        of_prompt = None if index else prompt
+        pieces.append(
+            TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, tool_format, of_prompt)
+        )
     return pieces
 
 
@@ -186,9 +201,8 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
     return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
 
 
-_DECODERS = {
-    t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, TOOL_FORMAT, *LOGPROB_OUTPUTS)
-}
+_DECODED = (*TEXT_OUTPUTS, TOOL_FORMAT, *LOGPROB_OUTPUTS, PROMPT_LOGPROBS)
+_DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in _DECODED}
 _BESIDE_TEXT = frozenset(_DECODERS) - {TEXT_OUTPUT}
 
 
@@ -213,4 +227,5 @@ def _merge(first: TextPiece, second: TextPiece) -> TextPiece:
         first.reasoning_opened or second.reasoning_opened,
         first.merged + second.merged,
         first.tool_format or second.tool_format,
+        first.prompt_logprobs or second.prompt_logprobs,
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ..engines.capabilities import check_honoured
+from ..engines.capabilities import check_request
 from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
 from ..engines.process.supervisor import EngineSupervisor
@@ -31,6 +31,7 @@ from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine
+from ..tensors.limits import check_prompt_log_probs
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
@@ -139,6 +140,7 @@ class EngineModel:
         self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
         rows = each_row(decoded, partial(resolve_stops, tokenizer=self._tokenizer))
         requests = each_row(rows, partial(self._sequences, engine=engine))
+        check_prompt_log_probs([sequences[0] for sequences in requests], self._limits)
         plans = [
             RowPlan(sequences, row.request.stream, row.request.sampling.n)
             for sequences, row in zip(requests, rows, strict=True)
@@ -153,7 +155,7 @@ class EngineModel:
         return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, self._own.load.number, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
-        check_honoured(engine.name, row.request)
+        check_request(engine, row.request)
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"

@@ -17,7 +17,7 @@ from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
 from ..errors import CLIENT_CLOSED_REQUEST, ApiError, Json, escaped_lines, to_api_error
-from ..observer import Observer
+from .observer import Observer
 
 _log = logging.getLogger(__name__)
 

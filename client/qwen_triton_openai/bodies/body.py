@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..errors import ApiError, bad_request
 from ..service import note_caller, service_of
-from .body_parameter import CHAT, COMPLETIONS, BodyParameter
+from .body_parameter import CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES, BodyParameter
 from .tables import parameters_of
 
 
@@ -26,7 +26,13 @@ def _model(name: str, endpoint: str) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
-BODIES = {CHAT: _model("ChatCompletionRequest", CHAT), COMPLETIONS: _model("CompletionRequest", COMPLETIONS)}
+BODIES = {
+    CHAT: _model("ChatCompletionRequest", CHAT),
+    COMPLETIONS: _model("CompletionRequest", COMPLETIONS),
+    RESPONSES: _model("ResponseRequest", RESPONSES),
+    MESSAGES: _model("MessageRequest", MESSAGES),
+    COUNT_TOKENS: _model("CountTokensRequest", COUNT_TOKENS),
+}
 
 
 async def read_json(request: Request) -> Any:

@@ -17,7 +17,9 @@ from pydantic import Field
 from qwen_triton.types import SAMPLING, SamplingParameter
 
 CHAT, COMPLETIONS = "chat", "completions"
+MESSAGES, COUNT_TOKENS = "messages", "count_tokens"
 BOTH = (CHAT, COMPLETIONS)
+RESPONSES = "responses"
 
 Handling = Literal["honoured", "hint", "neutral"]
 
@@ -45,9 +47,11 @@ def hint(name: str, kind: Any, example: Any, text: str, *endpoints: str) -> Body
     return BodyParameter(name, kind, example, text, None, endpoints or BOTH, handling="hint")
 
 
-def neutral(name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | None = None) -> BodyParameter:
+def neutral(
+    name: str, kind: Any, example: Any, why: str, *neutral: Any, only: str | tuple[str, ...] = BOTH
+) -> BodyParameter:
     """A parameter that is not honoured, because of `why`; `example` is refused, the `neutral` values are taken."""
-    endpoints = (only,) if only else BOTH
+    endpoints = (only,) if isinstance(only, str) else only
     return BodyParameter(name, kind, example, why, None, endpoints, handling="neutral", neutral=neutral)
 
 
@@ -61,6 +65,7 @@ _REMARKS = {
     "top_p": "the deployment's (1) without it",
     "top_k": "-1 is another way to say 0",
     "best_of": "not with stream",
+    "priority": "the vllm engine with `scheduling_policy: priority`; others refuse all but 0",
 }
 
 

@@ -151,7 +151,6 @@ PARAMETERS = (
     hint("prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT),
     hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
     hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
-    neutral("priority", int, 1, "requests are served in the order they arrive", 0),
     neutral("suffix", str, "end", "these models do not fill in between two texts", ""),
     neutral("echo", bool, True, "the prompt of a chat is not sent back", False, only=CHAT),
     neutral("best_of", int, 2, "only /v1/completions has it", 1, only=CHAT),

@@ -34,7 +34,9 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
     """One request to the model for each prompt. Raises ApiError."""
     logprobs = given.get("logprobs")
     if given.get("echo") and logprobs is not None:
-        raise bad_request("echo: not with logprobs, no engine gives those of a prompt", "echo", "unsupported_parameter")
+        raise bad_request(
+            "echo: not with logprobs, those of a prompt are not sent here", "echo", "unsupported_parameter"
+        )
     if given.get("best_of", 0) > given.get("n", 1) and given.get("stream"):
         raise bad_request("best_of: not with stream; the best are known at the end", "best_of")
     prompts = _prompts(given["prompt"], settings.max_prompts)

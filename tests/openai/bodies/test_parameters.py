@@ -10,21 +10,25 @@ from typing import Any
 import pytest
 from openai.resources.chat.completions import Completions as ChatCompletions
 from openai.resources.completions import Completions
+from openai.resources.responses import Responses
 from openai.types.chat import ChatCompletionStreamOptionsParam
 
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.bodies.body import check_parameters
-from qwen_triton_openai.bodies.body_parameter import CHAT, COMPLETIONS, BodyParameter
+from qwen_triton_openai.bodies.body_parameter import CHAT, COMPLETIONS, RESPONSES, BodyParameter
 from qwen_triton_openai.bodies.chat_plan import plan_chat
-from qwen_triton_openai.bodies.parameters import PARAMETERS
 from qwen_triton_openai.bodies.plan import STREAM_OPTIONS
+from qwen_triton_openai.bodies.responses.plan import plan_response
+from qwen_triton_openai.bodies.tables import parameters_of
 from qwen_triton_openai.endpoints.completions import plan_completion
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
 
-ROWS = [(endpoint, p) for p in PARAMETERS for endpoint in p.endpoints]
-PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions"}
+ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES)
+"""Anthropic's are in test_messages_parameters."""
+ROWS = [(endpoint, p) for endpoint in ENDPOINTS for p in parameters_of(endpoint)]
+PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions", RESPONSES: "/v1/responses"}
 NEEDS: dict[str, dict[str, Any]] = {
     "top_logprobs": {"logprobs": True},
     "stream_options": {"stream": True},
@@ -38,8 +42,8 @@ EFFECTS: dict[str, dict[str, Any]] = {
     "parallel_tool_calls": {"parallel_tool_calls": False},
 }
 """What a row that needs another one changes in the request."""
-NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format"}
-"""Honoured by the shim itself (see test_chat)."""
+NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format", "text", "include"}
+"""Honoured by the shim itself (see test_chat and test_responses)."""
 TRANSPORT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 """Arguments of the openai package's methods that are not sent in the body."""
 
@@ -49,6 +53,9 @@ def named(rows: list[tuple[str, BodyParameter]]) -> list[Any]:
 
 
 def body(endpoint: str, **more: Any) -> dict[str, Any]:
+    if endpoint == RESPONSES:
+        flat = [{"type": tool["type"], **tool["function"]} for tool in more.get("tools", ())]
+        return {"model": "qwen", "input": "你好"} | more | ({"tools": flat} if flat else {})
     return chat_body(**more) if endpoint == CHAT else completion_body(**more)
 
 
@@ -56,6 +63,8 @@ def planned(endpoint: str, given: dict[str, Any]) -> GenerateRequest:
     checked = check_parameters(given, endpoint)
     if endpoint == CHAT:
         return plan_chat(checked, ShimSettings())[0]
+    if endpoint == RESPONSES:
+        return plan_response(checked, ShimSettings())[0]
     return plan_completion(checked, ShimSettings())[0]
 
 
@@ -104,10 +113,13 @@ def test_a_refused_parameter_is_named(endpoint: str, row: BodyParameter) -> None
             assert planned(endpoint, body(endpoint) | {row.name: value}) == planned(endpoint, body(endpoint))
 
 
-@pytest.mark.parametrize(("endpoint", "create"), [(CHAT, ChatCompletions.create), (COMPLETIONS, Completions.create)])
+@pytest.mark.parametrize(
+    ("endpoint", "create"),
+    [(CHAT, ChatCompletions.create), (COMPLETIONS, Completions.create), (RESPONSES, Responses.create)],
+)
 def test_every_parameter_of_openai_s_package_has_a_class(endpoint: str, create: Any) -> None:
-    """A new version of the package may have a new one: give it a row in bodies/parameters.py."""
-    known = {p.name for p in PARAMETERS if endpoint in p.endpoints}
+    """A new version of the package may have a new one: give it a row in its table (see bodies/tables.py)."""
+    known = {p.name for p in parameters_of(endpoint)}
     assert set(signature(create).parameters) - TRANSPORT - known == set()
 
 
@@ -156,7 +168,7 @@ def test_ignored_names_cannot_break_the_header() -> None:
     assert len(reply.headers["x-ignored-parameters"]) < 1100
 
 
-@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_an_unknown_null_asks_for_nothing(endpoint: str) -> None:
     """Clients send null for what they leave out, also for what we do not know."""
     assert planned(endpoint, body(endpoint, guided_json=None)) == planned(endpoint, body(endpoint))
@@ -206,7 +218,7 @@ def test_one_call_at_most_without_tools_asks_for_nothing() -> None:
     assert planned(CHAT, chat_body(parallel_tool_calls=False)) == planned(CHAT, chat_body())
 
 
-@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_an_unknown_parameter_is_named(endpoint: str) -> None:
     """With the one that was meant, if there is one like it."""
     with shim_client() as client:
