@@ -78,8 +78,8 @@ class TextPiece(NamedTuple):
     logprobs: list[dict[str, Any]] | None = None
     reasoning_opened: bool = False
     merged: int = 1
-    tool_format: str = ""
     prompt_logprobs: list[dict[str, Any]] | None = None
+    tool_format: str = ""
 
 
 def encode_text_piece(
@@ -186,7 +186,7 @@ def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
         logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
         of_prompt = None if index else prompt
         pieces.append(
-            TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, tool_format, of_prompt)
+            TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, of_prompt, tool_format)
         )
     return pieces
 
@@ -226,6 +226,6 @@ def _merge(first: TextPiece, second: TextPiece) -> TextPiece:
         None if untold else [*(first.logprobs or ()), *(second.logprobs or ())],
         first.reasoning_opened or second.reasoning_opened,
         first.merged + second.merged,
-        first.tool_format or second.tool_format,
         first.prompt_logprobs or second.prompt_logprobs,
+        first.tool_format or second.tool_format,
     )

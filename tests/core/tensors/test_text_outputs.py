@@ -141,14 +141,16 @@ def test_pieces_that_piled_up_become_one_for_each_sequence() -> None:
     """Nothing of them is lost: text and log probs in order, the first's thinking, the last's end and counts."""
     a, b = {"token": "a"}, {"token": "b"}
     piled = [
-        TextPiece("he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a], prompt_logprobs=[b]),
+        TextPiece(
+            "he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a], prompt_logprobs=[b], tool_format="hermes"
+        ),
         TextPiece("x", 1),
         TextPiece("l", 0, usage=Usage(7, 2, 4), logprobs=[b]),
         TextPiece("lo", 0, "stop", "###"),
         TextPiece("", 1, "length", None, Usage(7, 9, 4)),
     ]
     assert merge_pieces(piled) == [
-        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b]),
+        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b], "hermes"),
         TextPiece("x", 1, "length", None, Usage(7, 9, 4), None, False, 2),
     ]
     assert merge_pieces(piled[:2]) == piled[:2]

@@ -167,7 +167,8 @@ def test_tokens_are_counted_by_the_tokenizer() -> None:
     """Of the prompt that the message would have: system, tools, template options."""
     triton = FakeTriton()
     triton.infers = {"INPUT_ID": np.array([[1, 2, 3]], np.int32).tobytes()}
-    body = {k: v for k, v in message_body(system="Be brief.", tools=[TOOL]).items() if k != "max_tokens"}
+    asked = message_body(system="Be brief.", tools=[TOOL], tool_choice={"type": "any"})
+    body = {k: v for k, v in asked.items() if k != "max_tokens"}
     with shim_client(triton) as client:
         reply = client.post(COUNT, json=body)
     assert (reply.status_code, reply.json()) == (200, {"input_tokens": 3})
@@ -177,6 +178,7 @@ def test_tokens_are_counted_by_the_tokenizer() -> None:
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"},
     ]  # fmt: skip
     assert json.loads(arrays["TOOLS"].item())[0]["function"]["name"] == "get_weather"
+    assert arrays["TOOL_CHOICE"].item() == b"required"
     assert json.loads(arrays["CHAT_TEMPLATE_KWARGS"].item()) == {"enable_thinking": False}
 
 
