@@ -215,7 +215,8 @@ class ToolChoice:
         """Of OpenAI's value: a word, or an object that names a function. Raises InvalidRequest for any other."""
         if value == "auto" or value == "none" or value == "required":
             return cls(value)
-        function = value.get("function") if isinstance(value, Mapping) else None
+        named = value if isinstance(value, Mapping) and value.get("type", "function") == "function" else {}
+        function = named.get("function")
         name = function.get("name") if isinstance(function, Mapping) else None
         if not isinstance(name, str) or not name:
             raise InvalidRequest(f"expected {_TOOL_CHOICES}", "tool_choice")

@@ -24,7 +24,18 @@ def test_a_choice_is_openai_s_value(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["any", "", None, 3, {}, {"function": 3}, {"function": {}}, {"function": {"name": ""}}]
+    "value",
+    [
+        "any",
+        "",
+        None,
+        3,
+        {},
+        {"function": 3},
+        {"function": {}},
+        {"function": {"name": ""}},
+        {"type": "custom", "function": {"name": "f"}},
+    ],
 )
 def test_any_other_is_refused(value: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"tool_choice: expected none, auto, required or \{"):
