@@ -23,7 +23,7 @@ from .tool_call_json import is_sendable
 TEXT = "string"
 _SCHEMAS_READ = 256
 """The most schemas that are read for one parameter; alternatives and references beyond are left out."""
-_PYTHON_CHARACTERS = 100_000
+_PYTHON_CHARACTERS = 20_000
 """The longest list or mapping that is read as Python writes it."""
 _TYPES = (
     ("string", ("str", "text", "varchar", "char", "enum")),
