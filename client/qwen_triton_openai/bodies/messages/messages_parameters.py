@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from .body_parameter import COUNT_TOKENS, MESSAGES, SAMPLED, BodyParameter, hint, neutral, sampled
+from ..body_parameter import COUNT_TOKENS, MESSAGES, SAMPLED, BodyParameter, hint, neutral, sampled
 
 MESSAGES_API = (MESSAGES, COUNT_TOKENS)
 
