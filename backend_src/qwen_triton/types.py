@@ -247,6 +247,7 @@ class GenerateRequest:
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
     `count_pieces`: each piece of a stream has the token counts so far, not only the last; `count_first`: so has the first
     one. `counts_input` and `counts_output`: whether the answer has the count of its prompt's tokens, and of its own.
+    `return_token_ids`: the answer has the token ids of its prompt and its own.
     `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
     `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
     engine's adapter that answers; None = the model as it is.
@@ -271,6 +272,7 @@ class GenerateRequest:
     counts_output: bool = True
     clamp_max_tokens: bool = False
     parallel_tool_calls: bool = True
+    return_token_ids: bool = False
     accumulate: bool | None = None
     echo: bool | None = None
     lora_name: str | None = None
@@ -297,7 +299,9 @@ class EngineRequest:
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
     so do the client's `stop_token_ids`. `stop_sequences` are the stop strings as this tokenizer encodes each alone: a
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
-    a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest.
+    a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest. `chunk_tokens`: the fewest tokens of
+    a chunk between the first and the last, 0 = there is none between them: of a whole answer nothing is needed sooner. An
+    engine may send more chunks.
     """
 
     token_ids: tuple[int, ...]
@@ -310,6 +314,7 @@ class EngineRequest:
     bias: Mapping[int, float] = field(default_factory=dict)
     stream: bool = True
     queue_timeout_s: float | None = None
+    chunk_tokens: int = 1
     lora_name: str | None = None
 
 

@@ -49,6 +49,7 @@ SAMPLES: Mapping[str, Any] = {
     "bias_words": {"maybe": 3.0}, "prompt_format": "chat", "chat_template_kwargs": {"enable_thinking": False},
     "lora_name": "pirate",
     "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True, "parallel_tool_calls": False,
+    "return_token_ids": True,
     "clamp_max_tokens": True,
 }  # fmt: skip
 

@@ -14,11 +14,13 @@ import numpy as np
 from ..types import FinishReason, GenerateRequest, TextChunk, Usage
 from .arrays import RAW_DECODERS, Array, encode_flat_strings, encode_padded, encode_strings
 from .contract import (
+    ANSWER_IDS,
     BLS_OUTPUTS,
     CUM_LOG_PROBS,
     LOGPROBS,
     NUM_REASONING_TOKENS,
     OUTPUT_LOG_PROBS,
+    PROMPT_IDS,
     PROMPT_LOGPROBS,
     REASONING_OPENED,
     SEQUENCE_INDEX,
@@ -52,6 +54,8 @@ def wanted_text_outputs(request: GenerateRequest, logprobs: Sequence[str] = LOGP
     outputs = TEXT_OUTPUTS if sampling.n > 1 else tuple(name for name in TEXT_OUTPUTS if name != SEQUENCE_INDEX)
     if request.tools and request.messages is not None:
         outputs = (*outputs, TOOL_FORMAT)
+    if request.return_token_ids:
+        outputs = (*outputs, PROMPT_IDS, ANSWER_IDS)
     if sampling.prompt_logprobs is not None:
         outputs = (*outputs, PROMPT_LOGPROBS)
     return outputs if sampling.logprobs is None else (*outputs, *logprobs)
@@ -66,7 +70,8 @@ class TextPiece(NamedTuple):
     `reasoning_opened`: the prompt ended within a <think> block; only the first piece says so.
     `tool_format`: the name of the format of tool calls, "" where the model does not tell it; only the first piece has it.
     `prompt_logprobs`: {"id", "token", "bytes", "logprob", "top_logprobs"} of each token of the prompt, null as the first one's
-    log prob; only the first piece of the first sequence has it.
+    log prob; only the first piece of the first sequence has it, and `prompt_ids`, the prompt's token ids.
+    `token_ids`: those of this piece's tokens, without an end token; None where they were not asked for, as `prompt_ids`.
     `merged`: how many responses the piece was merged from.
     """
 
@@ -79,6 +84,8 @@ class TextPiece(NamedTuple):
     reasoning_opened: bool = False
     merged: int = 1
     prompt_logprobs: list[dict[str, Any]] | None = None
+    prompt_ids: list[int] | None = None
+    token_ids: list[int] | None = None
     tool_format: str = ""
 
 
@@ -148,6 +155,16 @@ def encode_prompt_logprobs(rows: Sequence[TokenLogprobs | None]) -> dict[str, Ar
     return {PROMPT_LOGPROBS: encode_strings([[_dump(tokens)] for tokens in rows])}
 
 
+def encode_answer_ids(rows: Sequence[Sequence[TextChunk]]) -> dict[str, Array]:
+    """The token ids of each chunk as JSON [rows, n], as many chunks in every row."""
+    return {ANSWER_IDS: encode_strings([[_dump(list(chunk.token_ids)) for chunk in row] for row in rows])}
+
+
+def encode_prompt_ids(rows: Sequence[Sequence[int]]) -> dict[str, Array]:
+    """The token ids of each row's prompt as JSON [rows, 1]."""
+    return {PROMPT_IDS: encode_strings([[_dump(list(ids))] for ids in rows])}
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -178,16 +195,17 @@ def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
     tool_format = value_at(values, TOOL_FORMAT, 0, "")
     with_logprobs = not values.keys().isdisjoint(LOGPROB_OUTPUTS)
     prompt = json.loads(value_at(values, PROMPT_LOGPROBS, 0, "null")) if PROMPT_LOGPROBS in values else None
+    prompt_ids = json.loads(value_at(values, PROMPT_IDS, 0, "null")) if PROMPT_IDS in values else None
     pieces = []
     for index, text in enumerate(texts):
         finish, usage = decode_end(values, index)
         reason = value_at(values, STOP_REASON, index, "")
         stop_reason = json.loads(reason) if reason else None
         logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
-        of_prompt = None if index else prompt
-        pieces.append(
-            TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, of_prompt, tool_format)
-        )
+        ids = json.loads(value_at(values, ANSWER_IDS, index, "[]")) if ANSWER_IDS in values else None
+        of_prompt = (None, None) if index else (prompt, prompt_ids)
+        told = (*of_prompt, ids, tool_format)
+        pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, *told))
     return pieces
 
 
@@ -201,7 +219,7 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
     return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
 
 
-_DECODED = (*TEXT_OUTPUTS, TOOL_FORMAT, *LOGPROB_OUTPUTS, PROMPT_LOGPROBS)
+_DECODED = (*TEXT_OUTPUTS, TOOL_FORMAT, *LOGPROB_OUTPUTS, PROMPT_LOGPROBS, PROMPT_IDS, ANSWER_IDS)
 _DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in _DECODED}
 _BESIDE_TEXT = frozenset(_DECODERS) - {TEXT_OUTPUT}
 
@@ -227,5 +245,7 @@ def _merge(first: TextPiece, second: TextPiece) -> TextPiece:
         first.reasoning_opened or second.reasoning_opened,
         first.merged + second.merged,
         first.prompt_logprobs or second.prompt_logprobs,
+        first.prompt_ids or second.prompt_ids,
+        first.token_ids if second.token_ids is None else [*(first.token_ids or ()), *second.token_ids],
         first.tool_format or second.tool_format,
     )

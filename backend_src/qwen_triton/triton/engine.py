@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..ensemble.ack_socket import AckListener
 from ..ensemble.tagged_answer import TaggedTokenEncoder
 from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
-from ..preprocess import split_sequences
+from ..preprocess import chunk_tokens, split_sequences
 from ..serving.dispatcher import Dispatcher
 from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
@@ -160,7 +161,8 @@ class EngineModel:
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
             raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
-        return split_sequences(row.request)
+        watched = bool(row.stop.strings)
+        return split_sequences(replace(row.request, chunk_tokens=chunk_tokens(row.request.stream, watched=watched)))
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""

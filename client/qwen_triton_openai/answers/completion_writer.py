@@ -51,6 +51,8 @@ class CompletionWriter(ChunkWriter):
             end = orjson.dumps({"finish_reason": piece.finish, "stop_reason": piece.stop_reason})[1:]
         if piece.prompt_logprobs is not None and (own := self._prompts.own(piece.prompt_logprobs)):
             end = orjson.dumps(own)[1:-1] + b"," + end
+        if ids := ids_of(piece, piece.prompt_ids):
+            end = orjson.dumps(ids)[1:-1] + b"," + end
         logprobs = b"null" if piece.logprobs is None else orjson.dumps(self._legacy(piece))
         text = orjson.dumps(piece.text)
         choice = b'{"index":%d,"text":%b,"logprobs":%b,%b' % (piece.sequence, text, logprobs, end)
@@ -65,9 +67,11 @@ def completion_choices(
     pieces: Sequence[TextPiece], usage: UsageCount, n: int = 1, prompts: PromptLogprobsForm = NO_PROMPT
 ) -> list[dict[str, Any]]:
     """The choices of a whole answer, `n` of each prompt."""
-    of_prompts = {}
+    of_prompts, prompt_ids = {}, {}
     for piece in pieces:
         usage.add(piece)
+        if piece.prompt_ids is not None:
+            prompt_ids[piece.sequence // n] = piece.prompt_ids
         if piece.prompt_logprobs is not None:
             of_prompts[piece.sequence // n] = piece.prompt_logprobs
     return [
@@ -78,8 +82,15 @@ def completion_choices(
             if piece.logprobs is None
             else LegacyLogprobs().convert([*prompts.before(of_prompts.get(piece.sequence // n)), *piece.logprobs]),
             **prompts.own(of_prompts.get(piece.sequence // n)),
+            **ids_of(piece, prompt_ids.get(piece.sequence // n)),
             "finish_reason": piece.finish,
             "stop_reason": piece.stop_reason,
         }
         for piece in sorted(merge_pieces(pieces), key=lambda p: p.sequence)
     ]
+
+
+def ids_of(piece: TextPiece, prompt_ids: list[int] | None) -> dict[str, Any]:
+    """The fields of a choice with token ids, as far as they are there."""
+    found = {"token_ids": piece.token_ids, "prompt_token_ids": prompt_ids}
+    return {name: ids for name, ids in found.items() if ids is not None}

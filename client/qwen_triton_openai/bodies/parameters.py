@@ -7,15 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from .body_parameter import BOTH, CHAT, COMPLETIONS, SAMPLED, BodyParameter, hint, neutral, sampled
+from .kinds import Objects, Strings, TokenIds, list_of, object_of
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-_Texts = str | list[str]
-_TokenIds = list[Annotated[int, Field(ge=0, lt=2**31)]]
-_Objects = list[dict[str, Any]]
+_Texts = str | Strings
 _Tops = Annotated[int, Field(ge=0, le=20)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
-
 
 _TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 _MESSAGES = [{"role": "user", "content": "你好"}]
@@ -38,16 +36,17 @@ PARAMETERS = (
     BodyParameter("model", str, "qwen", "one of the names in /v1/models", required=True),
     _chat(
         "messages",
-        Annotated[_Objects, Field(min_length=1)],
+        Annotated[Objects, Field(min_length=1)],
         _MESSAGES,
         "roles system, developer (as system), user, assistant, tool; content a text or text parts; an assistant's "
-        "tool_calls and reasoning_content may be sent back",
+        "tool_calls and reasoning_content may be sent back; other keys, such as name, reach the chat template, and Qwen's do "
+        "not read them",
         {"messages": tuple(_MESSAGES)},
         required=True,
     ),
     _completions(
         "prompt",
-        _Texts | _TokenIds | list[_TokenIds],
+        _Texts | TokenIds | list_of(TokenIds),
         "你好",
         "a text, token ids, or a list of either; each prompt is answered as choices of its own",
         {"prompt": "你好"},
@@ -58,14 +57,14 @@ PARAMETERS = (
         "max_completion_tokens", _Count, 7, "another name of max_tokens; give one of them", {"sampling.max_tokens": 7}
     ),
     BodyParameter("stop", _Texts, ["\n\n"], "matched in the text, left out of it", {"stop.strings": ("\n\n",)}),
-    BodyParameter("stop_token_ids", _TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
+    BodyParameter("stop_token_ids", TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
     BodyParameter(
         "include_stop_str_in_output", bool, True, "leaves the stop string in the text", {"stop.include_in_output": True}
     ),
     BodyParameter("ignore_eos", bool, True, "goes on to max_tokens or a stop", {"stop.ignore_eos": True}),
     BodyParameter(
         "logit_bias",
-        dict[str, float],
+        object_of(float),
         {"198": -100},
         "added to the logits of token ids",
         {"bias.token_ids": {198: -100.0}},
@@ -93,15 +92,22 @@ PARAMETERS = (
         "as many of the likeliest at each place of the prompt, up to 20, as vLLM has them",
         {"sampling.prompt_logprobs": 2},
     ),
+    BodyParameter(
+        "return_token_ids",
+        bool,
+        True,
+        "token_ids of each choice, without an end token, and prompt_token_ids, where vLLM has them",
+        {"return_token_ids": True},
+    ),
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
     BodyParameter(
         "stream_options",
-        dict[str, bool],
+        object_of(bool | None),
         {"include_usage": True},
         "include_usage: a last chunk with the usage; continuous_usage_stats: with it, each chunk has the usage so far; "
         "include_obfuscation is a hint; needs stream",
     ),
-    _chat("tools", _Objects, [_TOOL], "functions that the model may call", {"tools": (_TOOL,)}),
+    _chat("tools", Objects, [_TOOL], "functions that the model may call", {"tools": (_TOOL,)}),
     _chat(
         "tool_choice",
         str | dict[str, Any],
@@ -152,7 +158,7 @@ PARAMETERS = (
         {"template_options": {"continue_final_message": True}},
     ),
     hint("user", str, "u-1", "goes to the access log"),
-    hint("metadata", dict[str, str], {"a": "b"}, "goes to the access log"),
+    hint("metadata", object_of(str), {"a": "b"}, "goes to the access log"),
     hint("client_metadata", dict[str, Any], {"a": "b"}, "facts of the client"),
     hint("safety_identifier", str, "u-1", "OpenAI's name of the caller's user"),
     hint("prompt_cache_key", str, "k-1", "the cache of prompts finds equal beginnings by itself"),
@@ -170,15 +176,14 @@ PARAMETERS = (
     neutral("skip_special_tokens", bool, False, "is a setting of the deployment", True),
     neutral("length_penalty", float, 0.5, "no beams are searched here", 1.0),
     neutral("use_beam_search", bool, True, "no beams are searched here", False),
-    neutral("bad_words", list[str], ["a"], "only Triton's own API has it; use logit_bias", []),
+    neutral("bad_words", Strings, ["a"], "only Triton's own API has it; use logit_bias", []),
     neutral("prompt_logprobs", int, 1, "only /v1/completions has it", 0, only=CHAT),
-    neutral("allowed_token_ids", _TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
-    neutral("return_token_ids", bool, True, "tokens are not sent; use logprobs", False),
+    neutral("allowed_token_ids", TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
     neutral("return_tokens_as_token_ids", bool, True, "tokens are sent as text", False),
     neutral(
         "include_reasoning", bool, False, "thinking is always sent; turn it off by enable_thinking", True, only=CHAT
     ),
-    neutral("functions", _Objects, [{"name": "f"}], "is OpenAI's old form; use tools", [], only=CHAT),
+    neutral("functions", Objects, [{"name": "f"}], "is OpenAI's old form; use tools", [], only=CHAT),
     neutral(
         "function_call",
         str | dict[str, Any],
@@ -187,7 +192,7 @@ PARAMETERS = (
         *("none", "auto"),
         only=CHAT,
     ),
-    neutral("modalities", list[str], ["audio"], "these models read and write text", ["text"], only=CHAT),
+    neutral("modalities", Strings, ["audio"], "these models read and write text", ["text"], only=CHAT),
     neutral("audio", dict[str, Any], {"voice": "a"}, "these models read and write text", only=CHAT),
     neutral("moderation", dict[str, Any], {"model": "m"}, "there is no model that moderates", only=CHAT),
     neutral("web_search_options", dict[str, Any], {}, "the models have no access to the web", only=CHAT),

@@ -31,6 +31,7 @@ from qwen_triton.types import GenerateRequest
 
 from ..backend.context_length import context_of
 from ..bodies.body import read_model
+from ..bodies.kinds import Objects, TokenIds
 from ..bodies.plan import template_options
 from ..errors import ApiError, Json, bad_request, to_api_error
 from ..service import Service, service_of
@@ -47,8 +48,8 @@ class TokenizeRequest(BaseModel):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Annotated[Objects, Field(min_length=1)] | None = None
+    tools: Objects | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool = True
     add_special_tokens: bool | None = None
@@ -60,7 +61,7 @@ class DetokenizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = None
-    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]]
+    tokens: TokenIds
 
 
 @router.post("/tokenize", operation_id="tokenize")

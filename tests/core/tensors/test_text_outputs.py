@@ -13,7 +13,7 @@ from qwen_triton.chat.reader import opens_thinking
 from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import encode_raw
-from qwen_triton.tensors.contract import BLS_OUTPUTS, TOOL_FORMAT
+from qwen_triton.tensors.contract import ANSWER_IDS, BLS_OUTPUTS, PROMPT_IDS, TOOL_FORMAT
 from qwen_triton.tensors.text_outputs import (
     LOGPROBS,
     PROMPT_LOGPROBS,
@@ -43,8 +43,8 @@ USAGE = Usage(7, 3, 2)
 
 def raw(arrays: Mapping[str, Any]) -> dict[str, bytes]:
     """Arrays as Triton hands them out."""
-    known = (*TEXT_OUTPUTS, TOOL_FORMAT, LOGPROBS, PROMPT_LOGPROBS)
-    return {name: encode_raw(array) for name, array in arrays.items() if name in known}
+    wanted = (*TEXT_OUTPUTS, TOOL_FORMAT, LOGPROBS, PROMPT_LOGPROBS, PROMPT_IDS, ANSWER_IDS)
+    return {name: encode_raw(array) for name, array in arrays.items() if name in wanted}
 
 
 def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any) -> TextEncoder:
@@ -116,6 +116,35 @@ def test_whole_answers(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
+def test_token_ids(qwen3: Tokenizer, streamed: bool) -> None:
+    """Of the prompt with the first piece of its first sequence, of the answer with each; only where they are asked for."""
+    found = encoder(qwen3, (5, 6), return_token_ids=True, stream=streamed)
+    parts = [TextChunk("ab", (64, 65)), TextChunk("c", (66,), finish="stop", usage=USAGE)]
+    answer = SequenceAnswer(0)
+    for part in parts:
+        answer.add(part)
+    if streamed:
+        first, second = (
+            decode_text_outputs(raw(found.piece(part, ChoiceIndex(0, 0, True, not n))))[0]
+            for n, part in enumerate(parts)
+        )
+        assert (first.prompt_ids, first.token_ids, second.prompt_ids, second.token_ids) == (
+            [5, 6],
+            [64, 65],
+            None,
+            [66],
+        )
+        [merged] = merge_pieces([first, second])
+    else:
+        [merged] = decode_text_outputs(raw(found.whole({0: [answer]})))
+    assert (merged.text, merged.prompt_ids, merged.token_ids) == ("abc", [5, 6], [64, 65, 66])
+    asked = GenerateRequest(prompt="x", return_token_ids=True)
+    assert {"prompt_ids", "answer_ids"} <= {*wanted_text_outputs(asked)}
+    [plain] = decode_text_outputs(raw(encoder(qwen3).whole({0: [answer]})))
+    assert (plain.prompt_ids, plain.token_ids) == (None, None)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
 def test_log_probs_of_a_prompt(qwen3: Tokenizer, streamed: bool) -> None:
     """With ids, the first token's null; JSON has no infinity. A client asks for them by their own parameter."""
     ids = tuple(qwen3.encode("Hello world"))
@@ -150,7 +179,7 @@ def test_pieces_that_piled_up_become_one_for_each_sequence() -> None:
         TextPiece("", 1, "length", None, Usage(7, 9, 4)),
     ]
     assert merge_pieces(piled) == [
-        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b], "hermes"),
+        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b], tool_format="hermes"),
         TextPiece("x", 1, "length", None, Usage(7, 9, 4), None, False, 2),
     ]
     assert merge_pieces(piled[:2]) == piled[:2]

@@ -220,3 +220,14 @@ def test_echo_is_the_line_s_business() -> None:
     triton = FakeTriton()
     ask(triton, echo=True)
     assert triton.sent[0].echo is True
+
+
+def test_token_ids_are_each_choice_s() -> None:
+    """Those of its prompt too, as vLLM has them; in a stream with each chunk, of the prompt with the first."""
+    said = [TextPiece("a", token_ids=[7], prompt_ids=[1, 2]), answer("b", token_ids=[8])]
+    found = ask(FakeTriton(said), return_token_ids=True, prompt=["x", "y"])
+    assert [(c["token_ids"], c["prompt_token_ids"]) for c in found["choices"]] == [([7, 8], [1, 2])] * 2
+    *chunks, _ = stream(FakeTriton(said), return_token_ids=True)
+    assert [c["choices"][0]["token_ids"] for c in chunks] == [[7], [8]]
+    assert ["prompt_token_ids" in c["choices"][0] for c in chunks] == [True, False]
+    assert "token_ids" not in ask(FakeTriton())["choices"][0]

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from ..body_parameter import COUNT_TOKENS, MESSAGES, SAMPLED, BodyParameter, hint, neutral, sampled
+from ..kinds import Objects, Strings, object_of
 
 MESSAGES_API = (MESSAGES, COUNT_TOKENS)
 
 _Object = dict[str, Any]
-_Objects = list[_Object]
 _TEXT = [{"role": "user", "content": "你好"}]
 _TOOL = {"name": "get_weather", "input_schema": {"type": "object"}}
 _CHAT_TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
@@ -39,7 +39,7 @@ MESSAGES_PARAMETERS = (
     _both("model", str, "qwen", "one of the names in /v1/models", required=True),
     _both(
         "messages",
-        Annotated[_Objects, Field(min_length=1)],
+        Annotated[Objects, Field(min_length=1)],
         _TEXT,
         "roles user, assistant, system; content a text or blocks: text, tool_use, tool_result, thinking, "
         "redacted_thinking (left out); an assistant's text at the end is continued; images and documents are refused",
@@ -57,7 +57,7 @@ MESSAGES_PARAMETERS = (
     ),
     _both(
         "system",
-        str | _Objects,
+        str | Objects,
         "Be brief.",
         "a text or text blocks",
         {"messages": ({"role": "system", "content": "Be brief."}, *_TEXT)},
@@ -65,7 +65,7 @@ MESSAGES_PARAMETERS = (
     *(sampled(row, MESSAGES) for row in SAMPLED if row.name in ("temperature", "top_k", "top_p")),
     BodyParameter(
         "stop_sequences",
-        list[str],
+        Strings,
         ["\n\n"],
         "matched in the text, left out of it",
         {"stop.strings": ("\n\n",)},
@@ -74,7 +74,7 @@ MESSAGES_PARAMETERS = (
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}, (MESSAGES,)),
     _both(
         "tools",
-        _Objects,
+        Objects,
         [_TOOL],
         "tools of the client: name, description, input_schema, input_examples; those of Anthropic's servers and models "
         "are refused by their type, and so is strict: true",
@@ -110,7 +110,7 @@ MESSAGES_PARAMETERS = (
     ),
     _hint(
         "metadata",
-        Annotated[dict[str, str | None], AfterValidator(_without_nulls)],
+        Annotated[object_of(str | None), AfterValidator(_without_nulls)],
         {"user_id": "u-1"},
         "goes to the access log",
     ),
@@ -120,7 +120,7 @@ MESSAGES_PARAMETERS = (
     _hint("workspace_id", str, "w-1", "Anthropic's name of the caller's workspace"),
     _refused("speed", Literal["standard", "fast"], "fast", "there is one speed", "standard"),
     _refused("container", str | _Object, "c-1", "there are no containers here"),
-    _refused("mcp_servers", _Objects, [{"type": "url"}], "this server reaches no other; give the tools themselves", []),
+    _refused("mcp_servers", Objects, [{"type": "url"}], "this server reaches no other; give the tools themselves", []),
     _refused("inference_geo", str, "us", "this server answers where it runs"),
     _refused("diagnostics", _Object, {"previous_message_id": "m"}, "nothing is kept of earlier requests"),
 )

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..body_parameter import CHAT, RESPONSES, SAMPLED, BodyParameter, hint, neutral, sampled
+from ..kinds import Objects, Strings
 from ..parameters import PARAMETERS
-
-_Objects = list[dict[str, Any]]
 
 _ITEMS = [{"role": "user", "content": "你好"}]
 _MESSAGES = ({"role": "user", "content": "你好"},)
@@ -35,7 +34,7 @@ RESPONSES_PARAMETERS = (
     *_as_in_chat("model"),
     _responses(
         "input",
-        str | Annotated[_Objects, Field(min_length=1)],
+        str | Annotated[Objects, Field(min_length=1)],
         _ITEMS,
         "a text, or items: message (roles user, assistant, system, developer; text alone), reasoning, function_call, "
         "function_call_output; whatever was in an output may be sent back",
@@ -58,7 +57,7 @@ RESPONSES_PARAMETERS = (
     ),
     *(sampled(row, RESPONSES) for row in SAMPLED if row.name not in ("max_tokens", "n", "best_of")),
     *_as_in_chat("stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "logit_bias", "stream"),
-    _responses("tools", _Objects, [_TOOL], "functions that the model may call; no hosted tools", {"tools": (_CHAT_TOOL,)}),
+    _responses("tools", Objects, [_TOOL], "functions that the model may call; no hosted tools", {"tools": (_CHAT_TOOL,)}),
     _responses(
         "tool_choice",
         str | dict[str, Any],
@@ -84,7 +83,7 @@ RESPONSES_PARAMETERS = (
     *_as_in_chat("chat_template_kwargs", "enable_thinking"),
     _responses(
         "include",
-        list[str],
+        Strings,
         ["reasoning.encrypted_content"],
         "thinking is always sent, as plain text; message.output_text.logprobs is refused, all others are of items that no "
         "answer here has",
@@ -106,7 +105,7 @@ RESPONSES_PARAMETERS = (
             ("background", bool, True, "answers are made while the client waits; use stream", False),
             ("background_options", dict[str, Any], {"mode": "x"}, "answers are made while the client waits"),
             ("truncation", str, "auto", "input that is too long is refused, so that the client may shorten it", "disabled"),
-            ("context_management", _Objects, [{"type": "compaction"}], "the client shortens its conversation", []),
+            ("context_management", Objects, [{"type": "compaction"}], "the client shortens its conversation", []),
             ("top_logprobs", int, 1, "only /v1/chat/completions has log probs", 0),
             ("moderation", dict[str, Any], {"model": "m"}, "there is no model that moderates"),
             ("image", dict[str, Any], {"size": "x"}, "these models read and write text"),
