@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import InvalidRequest
 
@@ -191,6 +191,25 @@ class TokenBias:
 
     def __bool__(self) -> bool:
         return bool(self.bad_words or self.words or self.token_ids)
+
+
+FormKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "structural_tag"]
+FORM_KINDS: tuple[FormKind, ...] = get_args(FormKind)
+GUIDE = "guided_decoding_guide"
+"""The name by which refusals of a form's text call it: its tensor, as stock's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must look like, from behind its thinking to its end.
+
+    `spec` is the schema as JSON, the regex, the choices as a JSON list of texts, the grammar in EBNF, or the structural tag
+    as JSON; "" for json_object. `best_effort`: an engine that keeps no forms answers without it; else it is refused there.
+    """
+
+    kind: FormKind
+    spec: str = ""
+    best_effort: bool = False
 
 
 ANSWER_PREFIX = "answer_prefix"
