@@ -225,7 +225,7 @@ class GenerateRequest:
     `count_pieces`: each piece of a stream has the token counts so far, not only the last. `counts_input` and
     `counts_output`: whether the answer has the count of its prompt's tokens, and of its own. `parallel_tool_calls` false: an
     answer to `messages` with `tools` ends when its first tool call is closed. `clamp_max_tokens`: a `max_tokens` beyond the
-    rest of the context is cut to that rest; else it is refused.
+    rest of the context is cut to that rest; else it is refused. `form`: what the answer must look like, None for free text.
     """
 
     prompt: str | None = None
@@ -245,6 +245,7 @@ class GenerateRequest:
     counts_output: bool = True
     clamp_max_tokens: bool = False
     parallel_tool_calls: bool = True
+    form: Form | None = None
     accumulate: bool | None = None
     echo: bool | None = None
 
@@ -270,7 +271,7 @@ class EngineRequest:
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
     so do the client's `stop_token_ids`. `stop_sequences` are the stop strings as this tokenizer encodes each alone: a
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
-    a slot before it is refused; None = no bound.
+    a slot before it is refused; None = no bound. `grammar`: the form of the answer in EBNF (forms.compile), "" for none.
     """
 
     token_ids: tuple[int, ...]
@@ -283,6 +284,7 @@ class EngineRequest:
     bias: Mapping[int, float] = field(default_factory=dict)
     stream: bool = True
     queue_timeout_s: float | None = None
+    grammar: str = ""
 
 
 class TokenChunk(NamedTuple):

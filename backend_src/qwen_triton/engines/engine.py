@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..types import EngineRequest, TokenChunk
 
@@ -16,13 +16,19 @@ Key = int
 """Names one sequence for as long as the engine's process lives; never used twice."""
 
 
+FormKeeping = Literal["", "text", "marks", "play"]
+"""Whether an engine keeps the grammar of a request, and how its vocabulary has tokens such as <tool_call>: not at all; as
+their text; as a mark each (forms.marks); or it takes a grammar and does nothing with it, for tests."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Facts about a loaded engine that a request is checked against. Lengths in tokens."""
+    """Facts about a loaded engine that a request is checked against. Lengths in tokens. `forms`: see FormKeeping."""
 
     name: str
     max_context: int
     vocab_size: int
+    forms: FormKeeping = ""
 
 
 @dataclass(slots=True)

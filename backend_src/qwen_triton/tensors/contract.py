@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..types import SAMPLING, SamplingParameter
+from ..types import GUIDE, SAMPLING, SamplingParameter
 
 PREPROCESSING = "preprocessing"
 TENSORRT_LLM = "tensorrt_llm"
@@ -70,6 +70,9 @@ RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
 ACCUMULATE_TOKENS = "accumulate_tokens"
 CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
+GUIDED_DECODING_GUIDE_TYPE = "guided_decoding_guide_type"
+GUIDED_DECODING_GUIDE = GUIDE
+GUIDED_DECODING_BEST_EFFORT = "guided_decoding_best_effort"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 
 # Names of sampling parameters in types.SAMPLING that other modules need.
@@ -171,6 +174,9 @@ PROMPT_TABLE_INPUTS = (
 CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
 """Texts of JSON, except `prompt_format`, which is «raw» or «chat»."""
 
+GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
+"""The form of an answer; stock's since tensorrtllm_backend v0.19."""
+
 ADDED_INPUTS = (
     *CHAT_INPUTS,
     *_optional(STRING, PROMPT),
@@ -179,11 +185,12 @@ ADDED_INPUTS = (
     *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
     *_optional(BOOL, IGNORE_EOS, INCLUDE_STOP_STR_IN_OUTPUT, EXCLUDE_INPUT_IN_OUTPUT),
     *_optional(BOOL, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
+    *GUIDE_INPUTS,
 )
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
     *_BLS_ONLY_SAMPLING,
-    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS),
+    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS, GUIDED_DECODING_BEST_EFFORT),
     *_optional(STRING, LOGIT_BIAS),
 )
 """Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text, the
@@ -309,6 +316,7 @@ ENGINE_INPUTS = (
     *_scalars(INT32, TOP_LOGPROBS),
     *_scalars(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
+    *GUIDE_INPUTS,
 )
 ENGINE_OUTPUTS = (
     Tensor(OUTPUT_IDS, INT32, (-1, -1)),

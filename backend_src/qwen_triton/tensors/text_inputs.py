@@ -38,6 +38,7 @@ from .contract import (
     TEXT_INPUT,
     TOOLS,
 )
+from .guide import decode_form, encode_form
 from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
 from .sampling import decode_text_sampling, encode_text_sampling
 
@@ -90,6 +91,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
         clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
         parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
+        form=decode_form(row),
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
     )
@@ -124,6 +126,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
+        **encode_form(request.form),
         **encode_text_sampling(request.sampling),
     }
     return {name: array for name, value in values.items() if (array := encode_row(name, value)) is not None}
