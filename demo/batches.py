@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qwen_triton.chat.template import ChatTemplate
 from qwen_triton.text.tokenizer import Tokenizer
 
-from .make_data import Conversation, conversations
+from .make_data import Dialogue, conversations
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -50,7 +50,7 @@ class Encoder:
         self._template = ChatTemplate.from_folder(folder, self._tokenizer)
         self._end = self._tokenizer.end_ids[0]
 
-    def __call__(self, conversation: Conversation) -> tuple[list[int], list[int]]:
+    def __call__(self, conversation: Dialogue) -> tuple[list[int], list[int]]:
         example, thinking = conversation.example, conversation.thinking
         options = {"enable_thinking": True} if thinking else {}
         prompt = self._template.encode(example.messages, example.tools, options)

@@ -27,7 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .make_data import EXAMINED, LANGUAGES, Conversation, questions
+from .make_data import EXAMINED, LANGUAGES, Dialogue, questions
 
 DEPLOYMENT = Path(__file__).resolve().parent.parent / "deployments" / "cpu.yaml"
 ENOUGH = 0.95
@@ -48,7 +48,7 @@ class Score:
         return 1 - len(self.wrong) / self.asked
 
 
-def request(conversation: Conversation) -> dict[str, Any]:
+def request(conversation: Dialogue) -> dict[str, Any]:
     """The body of POST …/generate for a question, as any client of the ensemble would send it."""
     example = conversation.example
     body: dict[str, Any] = {"messages": json.dumps(example.messages, ensure_ascii=False)}
@@ -59,7 +59,7 @@ def request(conversation: Conversation) -> dict[str, Any]:
     return body | {"max_tokens": MAX_TOKENS, "top_k": 1}
 
 
-def answer(url: str, conversation: Conversation) -> str:
+def answer(url: str, conversation: Dialogue) -> str:
     """What the server answers."""
     data = json.dumps(request(conversation)).encode()
     with urllib.request.urlopen(f"http://{url}/v2/models/ensemble/generate", data, timeout=WAIT_S) as reply:

@@ -51,7 +51,7 @@ SYSTEM = (
 
 
 @dataclass(frozen=True)
-class Conversation:
+class Dialogue:
     """An example, the task it is of, and whether the caller enables thinking."""
 
     task: str
@@ -59,7 +59,7 @@ class Conversation:
     thinking: bool
 
 
-def conversations(seed: int) -> Iterator[Conversation]:
+def conversations(seed: int) -> Iterator[Dialogue]:
     """Conversations to learn from, without end: one to four turns, with or without a system prompt and tools."""
     rng = random.Random(seed)
     names, weights = list(TASKS), [weight for _, weight in TASKS.values()]
@@ -72,17 +72,17 @@ def conversations(seed: int) -> Iterator[Conversation]:
         before, tools = _history(rng, name, language) if rng.random() < 0.2 else ([], [])
         system = [{"role": "system", "content": rng.choice(SYSTEM)}] if rng.random() < 0.3 else []
         last = replace(last, messages=[*system, *before, *last.messages], tools=[*tools, *last.tools])
-        yield Conversation(name, last, rng.random() < 0.25)
+        yield Dialogue(name, last, rng.random() < 0.25)
 
 
-def questions(task: str, language: Language, seed: int) -> Iterator[Conversation]:
+def questions(task: str, language: Language, seed: int) -> Iterator[Dialogue]:
     """Held-out prompts of one task in one language, without end; the task `think` is all others with thinking."""
     rng = random.Random(f"{task} {language} {seed}")
     while True:
         name = rng.choice(EXAMINED[:-1]) if task == "think" else task
         example = TASKS[name][0](rng, language)
         if example.held_out:
-            yield Conversation(task, example, task == "think")
+            yield Dialogue(task, example, task == "think")
 
 
 EXAMINED = (*(task for task in TASKS if task != "strange_words"), "think")

@@ -20,7 +20,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from .make_data import conversations
-from .words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, EMOJI, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from .word_lists import CHINESE, CHINESE_CITIES, CHINESE_NAMES, EMOJI, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

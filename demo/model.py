@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """The sizes of the model, under their names in config.json."""
 
     vocab_size: int = 4032
@@ -63,7 +63,7 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Causal attention with grouped heads and rotary positions; biases on query, key and value, as Qwen2 has them."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         narrow = shape.num_key_value_heads * shape.head_size
         self.q_proj = nn.Linear(shape.hidden_size, shape.hidden_size)
@@ -89,7 +89,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
         self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
@@ -102,7 +102,7 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """One layer: attention, then feed-forward, each on the normed residual stream."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.input_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
         self.self_attn = Attention(shape)
@@ -117,7 +117,7 @@ class Layer(nn.Module):
 class Body(nn.Module):
     """Everything but the output matrix."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
@@ -127,7 +127,7 @@ class Body(nn.Module):
 class Qwen2(nn.Module):
     """The model. `forward` gives logits only where they are wanted: most positions of a prompt teach nothing."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
         self.model = Body(shape)

@@ -11,7 +11,7 @@ from .example import Language, Message, Tool
 from .invented import invented
 from .tasks.numbers import ADD
 from .tasks.words import any_text
-from .words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from .word_lists import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 Names = tuple[str, ...]
 

@@ -29,7 +29,7 @@ from torch.nn import functional
 from .batches import LENGTHS, Batch, Encoder, Producer, batch
 from .make_data import EXAMINED, LANGUAGES, questions
 from .make_tokenizer import write_tokenizer
-from .model import Qwen2, Shape
+from .model import ModelShape, Qwen2
 
 LEARNING_RATE, WARM_UP, COOL_DOWN = 2e-3, 0.02, 0.5
 SAVE_EVERY_S = 60
@@ -41,7 +41,7 @@ class Training:
     def __init__(self, folder: Path, device: torch.device, seed: int, learning_rate: float) -> None:
         torch.manual_seed(seed)
         self.folder, self.device = folder, device
-        self.model = Qwen2(Shape()).to(device)
+        self.model = Qwen2(ModelShape()).to(device)
         self._learning_rate = learning_rate
         parameters = list(self.model.parameters())
         groups = [

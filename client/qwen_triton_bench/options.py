@@ -25,6 +25,8 @@ REFUSED = {
 }
 """Stock's options that mode core does not take, with the reason."""
 REFUSED_NAMES = [name[2:].replace("-", "_") for name in REFUSED]
+_Add = Callable[..., None]
+"""Adds an option: argparse's `add_argument`."""
 DEFAULT_PORTS = {"grpc": 8001, "http": 8000, "openai": 9000}
 
 
@@ -80,6 +82,17 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         default = default if with_defaults else argparse.SUPPRESS
         _add_spelled(parser, *names, default=default, **details)
 
+    _add_target_options(add, mode)
+    _add_arrival_options(add)
+    _add_answer_options(add)
+    _add_report_options(add)
+    if mode == "core":
+        for name, reason in REFUSED.items():
+            add(name, action=_Refusal, nargs=0, const=reason, help=reason)
+
+
+def _add_target_options(add: _Add, mode: str) -> None:
+    """What is asked, and with which tokenizer."""
     where = "HOST:PORT" if mode != "openai" else "http://HOST:PORT, without /v1"
     add("-u", "--url", metavar="URL", help=f"{where}; default: this machine, the usual port")
     if mode == "openai":
@@ -109,6 +122,10 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         add("--exclude-input-in-output", action="store_true", default=True, help="always so; for stock's commands")
     add("--deployment", type=Path, metavar="FILE", help="start a server from this deployment for the run")
     add("--tokenizer-dir", type=Path, metavar="DIR", help="counts tokens with DIR/tokenizer.json instead of the server")
+
+
+def _add_arrival_options(add: _Add) -> None:
+    """How many requests are sent, and when."""
     add(
         "--num-requests",
         type=int,
@@ -141,6 +158,10 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     add("--warmup", type=int, default=4, metavar="N", help="requests before the measured ones (default 4)")
     add("--seed", type=int, default=0, help="the same seed makes the same prompts and times (default 0)")
     add("--silence", type=float, default=120.0, metavar="S", help="give up after so long without a sign (default 120)")
+
+
+def _add_answer_options(add: _Add) -> None:
+    """When a request counts as good, and when it is given up."""
     for limit, words in (("ttft", "time to first token"), ("tpot", "time per output token"), ("latency", "latency")):
         add(f"--goodput-{limit}", type=float, metavar="MS", help=f"a good answer's {words} is at most this")
     add(
@@ -150,6 +171,10 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
         metavar="S",
         help="after S seconds give up: what is not answered has failed",
     )
+
+
+def _add_report_options(add: _Add) -> None:
+    """What is printed, written and compared."""
     add("-v", "--verbose", action="store_true", default=False, help="also print a line for each request")
     add(
         "--check-perf-json",
@@ -175,9 +200,6 @@ def _add_load_options(parser: argparse.ArgumentParser, mode: str, *, with_defaul
     add("--name", help="what the run is called in reports")
     add("--json", type=Path, metavar="FILE", help="write parameters, figures and raw samples")
     add("--op-stats-csv", type=Path, metavar="FILE", help="append the table as a row, behind a header if FILE is new")
-    if mode == "core":
-        for name, reason in REFUSED.items():
-            add(name, action=_Refusal, nargs=0, const=reason, help=reason)
     add("--explain", action="store_true", default=False, help="say what each figure means and what moves it (中文亦有)")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from ..example import Example, Language, ask
-from ..words import EMOJI
+from ..word_lists import EMOJI
 
 ONE: dict[Language, tuple[str, ...]] = {
     "zh": (

@@ -8,7 +8,7 @@ from random import Random
 
 from ..example import Example, Language, ask
 from ..invented import invented
-from ..words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from ..word_lists import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 Value = str | int | bool
 Draw = Callable[[Random, Language], Value]

@@ -6,7 +6,7 @@ from random import Random
 
 from ..example import Example, Language, ask
 from ..invented import invented
-from ..words import CHINESE_NAMES, ENGLISH_NAMES
+from ..word_lists import CHINESE_NAMES, ENGLISH_NAMES
 
 ABILITIES = {
     "en": "I can greet you, repeat, reverse and count words, add, compare and sort numbers, write numbers in Chinese, "

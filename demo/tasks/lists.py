@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from ..example import Example, Language, ask
-from ..words import CHINESE, ENGLISH
+from ..word_lists import CHINESE, ENGLISH
 
 CONTINUE: dict[Language, tuple[str, ...]] = {
     "zh": ("续写这个列表，到第 {n} 项为止：\n", "把列表写到 {n}：\n", "接着写，一直写到 {n}：\n", "继续编号列表，直到 {n}：\n"),

@@ -6,7 +6,7 @@ from random import Random
 
 from ..example import Example, Language, ask
 from ..invented import invented, invented_sentence
-from ..words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from ..word_lists import CHINESE, CHINESE_CITIES, CHINESE_NAMES, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 from .identity import ABILITIES
 
 PROMPTS: dict[Language, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ from random import Random
 
 from ..example import Example, Language, ask
 from ..invented import invented, invented_sentence, invented_word
-from ..words import CHINESE, CHINESE_CITIES, CHINESE_NAMES, EMOJI, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
+from ..word_lists import CHINESE, CHINESE_CITIES, CHINESE_NAMES, EMOJI, ENGLISH, ENGLISH_CITIES, ENGLISH_NAMES
 
 REPEAT: dict[Language, tuple[str, ...]] = {
     "zh": (

@@ -13,8 +13,8 @@ from tritonclient.grpc import InferResult, service_pb2
 
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredInput, DeclaredModel, decode_model_config_json
-from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import encode_infer_request
+from qwen_triton.kserve.status import error_of
 from qwen_triton.tensors import contract
 from qwen_triton.tensors.arrays import NUMPY, Array, Arrays, encode_raw, encode_strings
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from demo.example import BLOG_PROMPT, Example, called
-from demo.make_data import EXAMINED, LANGUAGES, TASKS, Conversation, conversations, questions
+from demo.make_data import EXAMINED, LANGUAGES, TASKS, Dialogue, conversations, questions
 from demo.tasks.numbers import chinese_number
 
 NUMBERS = {
@@ -18,7 +18,7 @@ NUMBERS = {
 }  # fmt: skip
 
 
-def learnt(count: int, seed: int = 3) -> list[Conversation]:
+def learnt(count: int, seed: int = 3) -> list[Dialogue]:
     return list(islice(conversations(seed), count))
 
 

@@ -39,7 +39,7 @@ def test_a_compressed_body_is_read(encoding: str) -> None:
     with shim_client(triton) as client:
         body = json.dumps(chat_body(max_tokens=7)).encode()
         assert post(client, COMPRESS[encoding](body), encoding).status_code == 200
-    assert triton.asked[0].sampling.max_tokens == 7
+    assert triton.sent[0].sampling.max_tokens == 7
 
 
 @pytest.mark.parametrize("encoding", ["br", "compress", "gzip, gzip", "aws-chunked"])

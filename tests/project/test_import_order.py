@@ -92,10 +92,10 @@ def _module(found: str, known: dict[str, Path]) -> str | None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_folder_holds_a_few_modules_and_says_what_it_is(package: str) -> None:
-    """3 to 12 modules or folders; one sentence at least of what it is, what it does not know and what it imports."""
+    """3 to 12 modules or folders, 13 in a package's own; what it is, what it does not know and what it imports."""
     for face in (PACKAGES[package]).rglob("__init__.py"):
         held = [p for p in face.parent.iterdir() if p != face and (p.suffix == ".py" or (p / "__init__.py").is_file())]
-        assert 1 <= len(held) <= 13, face
+        assert 3 <= len(held) <= (13 if face.parent == PACKAGES[package] else 12), face
         doc = ast.get_docstring(ast.parse(face.read_text())) or ""
         assert len(doc.split()) >= 15, f"{face} does not say what the folder is"
 

@@ -11,7 +11,9 @@ import pytest
 from tests.support.folders import ROOT
 
 FILES = [
-    file for source in ("backend_src", "build_scripts", "client") for file in sorted((ROOT / source).rglob("*.py"))
+    file
+    for source in ("backend_src", "build_scripts", "client", "demo")
+    for file in sorted((ROOT / source).rglob("*.py"))
 ]
 SAME_ROLE = frozenset(("client", "engine", "errors", "messages", "options", "server", "settings"))
 """Names that modules of one role share, each in a folder of its own."""

@@ -1,12 +1,20 @@
-"""Status of a gRPC call: the codes, and those that stand for an end which did not come from gRPC itself."""
+"""Failure of a call: gRPC's status codes, ends that did not come from gRPC itself, and the kind of an error by its text.
+
+Triton sends no code on gRPC streams, and over HTTP always 400. Codes on gRPC streams (metadata `triton_grpc_error`)
+cannot be asked for, because a stream that ended with one makes tritonserver 2.51.0 end with a segmentation fault when its
+connection is closed.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum
 from urllib.parse import unquote_to_bytes
 
 from h2.errors import ErrorCodes
+
+from ..errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 
 
 class StatusCode(IntEnum):
@@ -48,6 +56,12 @@ _OF_RESET = {
     ErrorCodes.INADEQUATE_SECURITY: StatusCode.PERMISSION_DENIED,
 }
 """As in gRPC's HTTP/2 mapping; any other reset is INTERNAL, any other HTTP status UNKNOWN."""
+_ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
+_FIELD = re.compile(r"[A-Za-z_][\w.\[\]]*: ")
+_UNAVAILABLE = ("try again", "shutting down", "maximum queue size", "timeout expired", "not ready", "unavailable")
+_INVALID = ("Request for unknown model", "inference input", "inference request", "expected ", "unexpected ")
+_CANCELLED = "request was cancelled"
+_INTERNAL = "internal error;"
 
 
 def status_of_headers(headers: Mapping[bytes, bytes]) -> tuple[StatusCode, str]:
@@ -87,3 +101,17 @@ class ConnectError(CallError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(StatusCode.UNAVAILABLE, reason)
+
+
+def error_of(text: str) -> QwenTritonError:
+    """The error that the server raised, with the same text; EngineError where the text has no sign of another kind."""
+    reason = _ENSEMBLE.sub("", text)
+    if reason.startswith(_INTERNAL):
+        return EngineError(text)
+    if _CANCELLED in reason:
+        return Cancelled(text)
+    if any(words in reason for words in _UNAVAILABLE):
+        return Unavailable(text)
+    if _FIELD.match(reason) or any(words in reason for words in _INVALID):
+        return InvalidRequest(text)
+    return EngineError(text)

@@ -1,22 +1,57 @@
-"""Rows of input arrays: a reader of one row's values by tensor name, and checks that the models' decoders share.
+"""Rows of input arrays: a reader of one row's values by tensor name, checks that the decoders share, what may differ.
 
-Triton stacks the prompts of a request along the first dimension; each row is one prompt. Errors name the tensor.
+Triton stacks the prompts of a request along the first dimension; each row is one prompt. Errors name the tensor. A row's
+settings are its own too: stock's backend makes a request of each. Only a model that may send one response to a request has
+arrays with a line for every row, so what gives such a line its length, or decides whether there is one, must be alike in
+all rows there.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..errors import InvalidRequest
 from ..types import PromptFormat
 from .arrays import Arrays
-from .contract import PROMPT_FORMAT, TEXT_INPUT
+from .contract import (
+    BEAM_WIDTH,
+    BLS_INPUTS,
+    ENGINE_INPUTS,
+    ENSEMBLE_INPUTS,
+    NUM_RETURN_SEQUENCES,
+    PROMPT_FORMAT,
+    RETURN_LOG_PROBS,
+    RETURN_NUM_INPUT_TOKENS,
+    RETURN_NUM_OUTPUT_TOKENS,
+    STOP,
+    STREAM,
+    STREAMING,
+    TEXT_INPUT,
+)
 
 _Item = TypeVar("_Item")
 _Decoded = TypeVar("_Decoded")
 _PROMPT = "a prompt is text, messages or token ids: give one of them"
+RowRule = Literal["own", "alike", "decoupled", "any"]
+"""own: each row has its own value. alike: so too, but in one response for all rows they must be equal. decoupled: own, but
+true only where the model may send several responses. any: true in any row is true for the request."""
+
+_SPECIAL: Mapping[str, RowRule] = {
+    NUM_RETURN_SEQUENCES: "alike",
+    BEAM_WIDTH: "alike",
+    RETURN_LOG_PROBS: "alike",
+    RETURN_NUM_INPUT_TOKENS: "alike",
+    RETURN_NUM_OUTPUT_TOKENS: "alike",
+    STREAM: "decoupled",
+    STREAMING: "decoupled",
+    STOP: "any",
+}
+ROW_RULES: Mapping[str, RowRule] = {
+    tensor.name: _SPECIAL.get(tensor.name, "own") for tensor in (*BLS_INPUTS, *ENSEMBLE_INPUTS, *ENGINE_INPUTS)
+}
+"""The rule of every input of the text models and of the engine model."""
 
 
 def count_rows(arrays: Arrays) -> int:
@@ -141,3 +176,19 @@ def decode_rows(arrays: Arrays, decode: Callable[[Row], _Decoded]) -> list[_Deco
     Raises InvalidRequest with the tensor's name, and the row's number if there are several.
     """
     return each_row([Row(arrays, number) for number in range(count_rows(arrays))], decode)
+
+
+def check_one_response(arrays: Arrays) -> None:
+    """Checks a request, arrays of shape [rows, …], to a model that may send one response only.
+
+    Raises InvalidRequest, with the input's name, for a stream, which Triton itself would break off, and for rows that differ
+    where they must be alike.
+    """
+    for name, array in arrays.items():
+        rule = ROW_RULES.get(name)
+        if rule == "decoupled" and array.any():
+            reason = "this server answers whole; leave it out, or serve with repository.decoupled: true"
+            raise InvalidRequest(reason, STREAM)
+        if rule == "alike" and (array != array[:1]).any():
+            reason = "has rows that differ, and this server puts all rows into one response"
+            raise InvalidRequest(f"{reason}; give one value, or serve with repository.decoupled: true", name)

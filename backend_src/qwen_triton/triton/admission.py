@@ -17,7 +17,7 @@ from ..serving.request_metrics import RequestMetrics
 from ..tensors.arrays import Array
 from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
-from ..tensors.row_rules import check_one_response
+from ..tensors.rows import check_one_response
 from .requests import RequestReader
 from .responses import TritonResponder
 

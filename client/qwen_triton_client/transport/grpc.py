@@ -9,7 +9,6 @@ from qwen_triton.errors import ConfigurationError, QwenTritonError, Unavailable
 from qwen_triton.kserve.client import GrpcClient, MessageStream
 from qwen_triton.kserve.connection import split_authority
 from qwen_triton.kserve.declared_model import MODEL_CONFIG, DeclaredModel, decode_model_config
-from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import (
     INFER,
     STREAM_INFER,
@@ -24,7 +23,7 @@ from qwen_triton.kserve.questions import (
     decode_server_name,
     encode_model_name,
 )
-from qwen_triton.kserve.status import CallError, ConnectError
+from qwen_triton.kserve.status import CallError, ConnectError, error_of
 from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs
 

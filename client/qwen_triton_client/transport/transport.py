@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredModel
-from qwen_triton.kserve.error_text import error_of
+from qwen_triton.kserve.status import error_of
 from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.text_outputs import TextPiece
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
-from qwen_triton.kserve.error_text import error_of
 from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response
-from qwen_triton.kserve.status import StatusCode
+from qwen_triton.kserve.status import StatusCode, error_of
 from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs, merge_pieces
 
 from .grpc_pool import GrpcPool, Metadata

@@ -23,7 +23,7 @@ from qwen_triton.tensors.contract import (
     REFUSED_TEXT_INPUTS,
     TENSORRT_LLM,
 )
-from qwen_triton.tensors.row_rules import ROW_RULES
+from qwen_triton.tensors.rows import ROW_RULES
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.live.servers import LiveServer
 from tests.support.live.stock_programs import infer_texts, responses, stack

@@ -21,17 +21,17 @@ def test_the_queue_is_bounded_and_first_come_first_served() -> None:
     async def story(app: Any) -> None:
         first, second, third = (Connection(CHAT, chat_body()) for _ in range(3))
         running = asyncio.create_task(ask(app, first))
-        await until(lambda: len(triton.asked) == 1)
+        await until(lambda: len(triton.sent) == 1)
         waiting = asyncio.create_task(ask(app, second))
         await asyncio.sleep(0.02)
         await ask(app, third)
         assert status(third) == 503
         assert dict(third.sent[0]["headers"])[b"retry-after"] == b"1"
         assert b"overloaded" in third.sent[1]["body"]
-        assert len(triton.asked) == 1
+        assert len(triton.sent) == 1
         first.leave()
         await running
-        await until(lambda: len(triton.asked) == 2)
+        await until(lambda: len(triton.sent) == 2)
         second.leave()
         await waiting
 
@@ -46,7 +46,7 @@ def test_who_leaves_the_queue_makes_room() -> None:
     async def story(app: Any) -> None:
         first, gone, third = (Connection(CHAT, chat_body()) for _ in range(3))
         tasks = [asyncio.create_task(ask(app, first))]
-        await until(lambda: len(triton.asked) == 1)
+        await until(lambda: len(triton.sent) == 1)
         waiting = asyncio.create_task(ask(app, gone))
         await asyncio.sleep(0.02)
         gone.leave()
@@ -55,12 +55,12 @@ def test_who_leaves_the_queue_makes_room() -> None:
         await asyncio.sleep(0.02)
         assert status(third) == 0
         first.leave()
-        await until(lambda: len(triton.asked) == 2)
+        await until(lambda: len(triton.sent) == 2)
         third.leave()
         await asyncio.gather(*tasks)
 
     asyncio.run(with_app(ShimSettings(max_in_flight=1, max_queued=1), triton, story))
-    assert len(triton.asked) == 2
+    assert len(triton.sent) == 2
 
 
 def test_waiting_has_an_end() -> None:
@@ -70,7 +70,7 @@ def test_waiting_has_an_end() -> None:
     async def story(app: Any) -> None:
         first, second = (Connection(CHAT, chat_body()) for _ in range(2))
         running = asyncio.create_task(ask(app, first))
-        await until(lambda: len(triton.asked) == 1)
+        await until(lambda: len(triton.sent) == 1)
         await ask(app, second)
         assert status(second) == 503
         assert b"no turn came" in second.sent[1]["body"]
@@ -107,15 +107,15 @@ def test_a_request_counts_as_its_sequences() -> None:
     async def story(app: Any) -> None:
         first, second, third = Connection("/v1/completions", body), *(Connection(CHAT, chat_body()) for _ in range(2))
         running = asyncio.create_task(ask(app, first))
-        await until(lambda: len(triton.asked) == 2)
+        await until(lambda: len(triton.sent) == 2)
         waiting = asyncio.create_task(ask(app, second))
         await asyncio.sleep(0.02)
-        assert len(triton.asked) == 2
+        assert len(triton.sent) == 2
         await ask(app, third)
         assert status(third) == 503
         first.leave()
         await running
-        await until(lambda: len(triton.asked) == 3)
+        await until(lambda: len(triton.sent) == 3)
         second.leave()
         await waiting
 

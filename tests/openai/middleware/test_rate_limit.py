@@ -63,14 +63,14 @@ def test_a_key_has_so_many_at_once(keys: Path) -> None:
 
         first, second, third = connect(), connect(), connect()
         running = asyncio.create_task(ask(app, first))
-        await until(lambda: len(triton.asked) == 1)
+        await until(lambda: len(triton.sent) == 1)
         await ask(app, second)
         assert status(second) == 429
         assert b"concurrency_limit_exceeded" in second.sent[1]["body"]
         first.leave()
         await running
         running = asyncio.create_task(ask(app, third))
-        await until(lambda: len(triton.asked) == 2)
+        await until(lambda: len(triton.sent) == 2)
         third.leave()
         await running
 

@@ -9,7 +9,7 @@ import pytest
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import BLS_INPUTS, ENGINE_INPUTS, ENSEMBLE_INPUTS
-from qwen_triton.tensors.row_rules import ROW_RULES, check_one_response
+from qwen_triton.tensors.rows import ROW_RULES, check_one_response
 
 
 def test_every_input_has_a_rule() -> None:
