@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from qwen_triton.forms.grammar import Alt, Chars, Grammar, Lit, Node, Ref, Rep
+from qwen_triton.chat.forms.grammar import Alt, Chars, Grammar, Lit, Node, Ref, Rep
 
 _TYPICAL = 2_000
 """Characters after which the shortest way out is taken."""

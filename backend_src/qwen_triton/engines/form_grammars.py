@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..chat.forms.compile import FormBounds, FormCompiler, Thinking
+from ..chat.forms.marks import token_marks
 from ..errors import InvalidRequest
-from ..forms.compile import FormBounds, FormCompiler, Thinking
-from ..forms.marks import token_marks
 from ..text.tokenizer import Tokenizer
 from ..types import GUIDE, Form, SamplingParams
 from .engine import EngineInfo
@@ -28,7 +28,12 @@ class FormGrammars:
         self._marked = FormCompiler(bounds, token_marks(tokenizer.added_tokens) if tokenizer else None)
 
     def grammar(
-        self, form: Form | None, prompt_ids: Sequence[int], end_ids: Sequence[int], sampling: SamplingParams, engine: EngineInfo
+        self,
+        form: Form | None,
+        prompt_ids: Sequence[int],
+        end_ids: Sequence[int],
+        sampling: SamplingParams,
+        engine: EngineInfo,
     ) -> str:
         """The grammar of an answer, "" for free text.
 
@@ -59,7 +64,9 @@ class FormGrammars:
 def _check_others(end_ids: Sequence[int], sampling: SamplingParams) -> None:
     """Refuses what would keep an answer from ending where its form does."""
     if not end_ids:
-        raise InvalidRequest("an answer of a form ends where its form does; leave out ignore_eos and end_id = -1", GUIDE)
+        raise InvalidRequest(
+            "an answer of a form ends where its form does; leave out ignore_eos and end_id = -1", GUIDE
+        )
     if sampling.min_tokens:
         raise InvalidRequest("an answer of a form ends where its form does; leave it out", "min_tokens")
     if sampling.beam_width > 1:

@@ -36,8 +36,7 @@ from .contract import (
     STOP_WORDS_LIST,
     STREAMING,
 )
-from .guide import EBNF, decode_form
-from .rows import Row, count_rows, each_row, refuse_unsupported
+from .rows import EBNF, Row, count_rows, decode_form, each_row, refuse_unsupported
 from .sampling import decode_engine_sampling, encode_engine_sampling
 
 _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}

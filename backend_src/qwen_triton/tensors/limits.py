@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from ..chat.forms.compile import FormBounds
 from ..errors import ConfigurationError, InvalidRequest
 from ..types import GenerateRequest
 from .arrays import Array, Arrays
@@ -91,6 +92,10 @@ class Limits:
         most = getattr(self, name)
         if size > most:
             raise InvalidRequest(too_many(name, size, most), field)
+
+    def form_bounds(self) -> FormBounds:
+        """The limits of a form, as its compiler has them."""
+        return FormBounds(self.form_depth, self.form_alternatives, self.form_bytes, self.form_states)
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None) -> Limits:

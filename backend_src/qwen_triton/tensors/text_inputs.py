@@ -38,8 +38,7 @@ from .contract import (
     TEXT_INPUT,
     TOOLS,
 )
-from .guide import decode_form, encode_form
-from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
+from .rows import Row, decode_form, decode_prompt_format, decode_rows, encode_form, pair_words, refuse_unsupported
 from .sampling import decode_text_sampling, encode_text_sampling
 
 

@@ -10,11 +10,13 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..engines.capabilities import check_honoured
 from ..engines.engine import EngineInfo
+from ..engines.form_grammars import FormGrammars
 from ..engines.process.client import EngineClient, read_counters
 from ..engines.process.supervisor import EngineSupervisor
 from ..ensemble.ack_ledger import AckLedger
@@ -61,6 +63,7 @@ class EngineModel:
         settings = EngineSettings.read(parameters)
         self._echo = settings.echo
         self._limits = read_limits(args)
+        self._forms = FormGrammars(self._tokenizer, self._limits.form_bounds())
         options = _engine_options(parameters)
         _check_one_instance(args)
         self._own = instance.new_load()
@@ -154,11 +157,13 @@ class EngineModel:
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         check_honoured(engine.name, row.request)
+        request = row.request
+        grammar = self._forms.grammar(row.form, request.token_ids, request.end_ids, request.sampling, engine)
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
             raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
-        return split_sequences(row.request)
+        return split_sequences(replace(request, grammar=grammar))
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""

@@ -34,6 +34,8 @@ def generation_config(request: EngineRequest, max_tokens: int) -> genai.Generati
     config.max_new_tokens = max_tokens
     config.logprobs = 0 if sampling.logprobs is None else 1
     _set_end(config, request)
+    if request.grammar:
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=request.grammar)
     if sampling.beam_width > 1:
         _set_beams(config, sampling)
     else:

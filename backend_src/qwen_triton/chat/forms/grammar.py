@@ -160,7 +160,10 @@ class Grammar:
         return list(seen)
 
     def size(self) -> int:
-        """States that an automaton for it has, roughly: characters, with bounded repetitions written out."""
+        """What an engine's automaton of it costs, in states: characters, with bounded repetitions written out.
+
+        A state that takes most letters counts as 32, because an engine tries most of its vocabulary in it.
+        """
         return _size(self.root) + sum(_size(self.rules[name]) for name in self._reached())
 
     def prune(self) -> bool:
@@ -209,11 +212,16 @@ def _pruned(node: Node, alive: set[str]) -> Node:
     return node
 
 
+_NARROW, _BROAD = 16, 32
+
+
 def _size(node: Node) -> int:
     if isinstance(node, Lit):
         return len(node.text) + 1
     if isinstance(node, Rep):
         return _size(node.node) * max(1, node.least if node.most is None else node.most) + 1
+    if isinstance(node, Chars):
+        return _BROAD if sum(high - low + 1 for low, high in node.ranges) > _NARROW else 1
     return 1 + sum(map(_size, children(node)))
 
 
@@ -274,13 +282,12 @@ def _times(least: int, most: int | None) -> str:
 
 
 def _class(node: Chars) -> str:
-    other = complement(node)
-    negated = len(other.ranges) < len(node.ranges)
+    """Never negated: xgrammar's negated classes take every character beyond ASCII, marks too."""
     parts = (
         _escaped(chr(low), _IN_CLASS) + ("" if low == high else "-" + _escaped(chr(high), _IN_CLASS))
-        for low, high in (other if negated else node).ranges
+        for low, high in node.ranges
     )
-    return f"[{'^' if negated else ''}{''.join(parts)}]"
+    return f"[{''.join(parts)}]"
 
 
 def _escaped(character: str, escapes: Mapping[str, str]) -> str:

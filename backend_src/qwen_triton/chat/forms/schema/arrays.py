@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..faults import fault
 from ..grammar import EMPTY, NEVER, Lit, Node, Ref, Rep, alt, seq
 from . import json_text
 from .json_text import COMMA, array_of, bracketed
-from .keywords import TYPES, is_kind, kinds_of
-
-if TYPE_CHECKING:
-    from .json_schema import SchemaCompiler
+from .keywords import TYPES, PartCompiler, is_kind, kinds_of
 
 _MOST_UNIQUE = 64
 
 
-def array_schema(compiler: SchemaCompiler, schema: Mapping[str, Any], place: str) -> Node:
+def array_schema(compiler: PartCompiler, schema: Mapping[str, Any], place: str) -> Node:
     """The arrays that a schema allows. Raises InvalidRequest for what is not kept."""
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if most is not None and most < least:
@@ -35,7 +32,7 @@ def array_schema(compiler: SchemaCompiler, schema: Mapping[str, Any], place: str
     return array_of(item, least, most)
 
 
-def _tuple(compiler: SchemaCompiler, schema: Mapping[str, Any], place: str, least: int, most: int | None) -> Node:
+def _tuple(compiler: PartCompiler, schema: Mapping[str, Any], place: str, least: int, most: int | None) -> Node:
     """Items with a schema each, then others. Draft 4 has them in `items`, with `additionalItems` for the others."""
     by_items = isinstance(schema.get("items"), list)
     name = "items" if by_items else "prefixItems"
@@ -59,7 +56,7 @@ def _tuple(compiler: SchemaCompiler, schema: Mapping[str, Any], place: str, leas
     return bracketed("[", "]", rest, may_be_empty=least == 0) if first else Lit("[]")
 
 
-def _unique(compiler: SchemaCompiler, items: Any, place: str, least: int, most: int | None) -> Node:
+def _unique(compiler: PartCompiler, items: Any, place: str, least: int, most: int | None) -> Node:
     """Different items, where they are listed: each at most once, in the order of the list."""
     values = _finite(compiler, items, place)
     if values is None or len(values) > _MOST_UNIQUE:
@@ -76,7 +73,7 @@ def _unique(compiler: SchemaCompiler, items: Any, place: str, least: int, most: 
 
 
 def _from(
-    compiler: SchemaCompiler,
+    compiler: PartCompiler,
     values: Sequence[Any],
     index: int,
     count: int,
@@ -94,7 +91,7 @@ def _from(
     return compiler.rule(alt(skipped, item), "unique")
 
 
-def _finite(compiler: SchemaCompiler, items: Any, place: str) -> list[Any] | None:
+def _finite(compiler: PartCompiler, items: Any, place: str) -> list[Any] | None:
     """The values of an enum, each once; None for other schemas."""
     if not isinstance(items, Mapping):
         return None

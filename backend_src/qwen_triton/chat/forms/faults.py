@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidRequest
-from ..types import GUIDE
+from ...errors import InvalidRequest
+from ...types import GUIDE
 
 
 def fault(place: str, text: str) -> InvalidRequest:

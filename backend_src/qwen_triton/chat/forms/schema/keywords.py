@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ..faults import fault
+from ..grammar import Node, Ref
 
 ANNOTATIONS = frozenset(
     {
@@ -75,6 +76,20 @@ _TEXT = (lambda value: isinstance(value, str), "expected a text")
 _FLAG = (lambda value: isinstance(value, bool), "expected true or false")
 _LIST = (lambda value: isinstance(value, list), "expected a list")
 _NAMES = (lambda v: isinstance(v, list) and all(isinstance(n, str) for n in v), "expected a list of names")
+
+
+class PartCompiler(Protocol):
+    """What the keywords of one type need of the compiler of a whole schema."""
+
+    def value(self, schema: Mapping[str, Any] | bool, place: str) -> Node:
+        """The instances of a part of the schema."""
+
+    def flat(self, schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+        """A part with its references and allOf merged into it."""
+
+    def rule(self, node: Node, kind: str) -> Ref:
+        """A new rule for a node."""
+
 
 OBJECT = (
     "properties",

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..types import Form
+from ...types import Form
 from .ebnf import parse_grammar
 from .faults import fault
 from .free_text import without
 from .grammar import Grammar, Lit, Node, Ref, Rep, alt, optional, seq
 from .regex import whole_match
 from .schema.json_schema import SchemaBounds, SchemaCompiler, parse_json
-from .tags import structural_tag
+from .structural_tags import structural_tag
 
 Thinking = Literal["none", "may", "open"]
 """Whether an answer has a <think> block before its form: never, if the model opens one, or since the prompt opened one."""
@@ -30,16 +30,19 @@ class FormBounds(SchemaBounds):
     """Also the most bytes of what is asked, and states of the grammar that is made of it."""
 
     bytes: int = 128 * 1024
-    states: int = 50_000
+    states: int = 16_384
+
+
+DEFAULT_BOUNDS = FormBounds()
 
 
 class FormCompiler:
     """Compiles forms and keeps the latest, up to `cache_bytes` of text. Thread-safe."""
 
     def __init__(
-        self, bounds: FormBounds | None = None, marks: Mapping[str, str] | None = None, cache_bytes: int = 16 << 20
+        self, bounds: FormBounds = DEFAULT_BOUNDS, marks: Mapping[str, str] | None = None, cache_bytes: int = 16 << 20
     ) -> None:
-        self._bounds = bounds or FormBounds()
+        self._bounds = bounds
         self._marks = marks or {}
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[tuple[Form, Thinking], str] = OrderedDict()

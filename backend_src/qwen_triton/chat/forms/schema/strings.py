@@ -34,7 +34,8 @@ _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?"
 _ZONE = "(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
-_HOST = f"{_LABEL}(?:\\.{_LABEL}){{0,4}}"
+_WORD = "[A-Za-z0-9]+(?:[_+-]+[A-Za-z0-9]+)*"
+_HOST = "[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*"
 _HEX = "[0-9a-fA-F]"
 _PATH = "[A-Za-z0-9._~!$&'()*+,;=:@/-]"
 FORMATS: Mapping[str, str] = {
@@ -43,12 +44,12 @@ FORMATS: Mapping[str, str] = {
     "date-time": f"{_DATE}T{_CLOCK}{_ZONE}",
     "duration": "P(?:[0-9]{1,4}W|(?:[0-9]{1,4}Y)?(?:[0-9]{1,4}M)?[0-9]{1,4}D(?:T[0-9]{1,4}H)?|T[0-9]{1,4}[HMS]"
     "|T[0-9]{1,4}H[0-9]{1,4}M(?:[0-9]{1,4}S)?|[0-9]{1,4}Y(?:[0-9]{1,4}M)?|[0-9]{1,4}M)",
-    "email": f"[A-Za-z0-9_+-]{{1,32}}(?:\\.[A-Za-z0-9_+-]{{1,32}}){{0,3}}@{_LABEL}(?:\\.{_LABEL}){{1,4}}",
-    "hostname": _HOST,
+    "email": f"{_WORD}(?:\\.{_WORD})*@{_HOST}\\.[A-Za-z]{{2,8}}",
+    "hostname": f"{_LABEL}(?:\\.{_LABEL}){{0,3}}",
     "ipv4": f"{_BYTE}(?:\\.{_BYTE}){{3}}",
     "ipv6": f"(?:{_HEX}{{1,4}}:){{7}}{_HEX}{{1,4}}|::1|::",
     "uuid": f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}",
-    "uri": f"https?://{_HOST}(?::[1-9][0-9]{{0,3}})?(?:/{_PATH}{{0,512}})?(?:\\?{_PATH}{{0,512}})?",
+    "uri": f"https?://{_HOST}(?::[1-9][0-9]{{0,3}})?(?:/{_PATH}*)?(?:\\?{_PATH}*)?",
 }
 """Formats as patterns of the whole text. They are narrower than the standards where those allow what nobody writes."""
 FREE_FORMATS = frozenset(

@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from qwen_triton.chat.forms.compile import FormBounds, FormCompiler, form_grammar
 from qwen_triton.errors import InvalidRequest
-from qwen_triton.forms.compile import FormBounds, FormCompiler, form_grammar
 from qwen_triton.types import Form
 from tests.support.form_schemas import BAD_SCHEMAS, SCHEMAS
 from tests.support.grammar_texts import TextDrawer
@@ -24,7 +24,9 @@ def validator(schema: Any) -> Any:
 
 
 def _is_draft4(schema: Any) -> bool:
-    return isinstance(schema, dict) and (isinstance(schema.get("items"), list) or schema.get("exclusiveMinimum") is True)
+    return isinstance(schema, dict) and (
+        isinstance(schema.get("items"), list) or schema.get("exclusiveMinimum") is True
+    )
 
 
 def schema_form(schema: Any) -> Form:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..faults import fault
 from ..grammar import EMPTY, NEVER, Node, Ref, Rep, alt, seq
 from ..regex import ANY, search_match
 from . import json_text
 from .json_text import COLON, COMMA, bracketed, mapping, string
+from .keywords import PartCompiler
 from .strings import different_from
 
-if TYPE_CHECKING:
-    from .json_schema import SchemaCompiler
 
-
-def object_schema(compiler: SchemaCompiler, schema: Mapping[str, Any], place: str) -> Node:
+def object_schema(compiler: PartCompiler, schema: Mapping[str, Any], place: str) -> Node:
     """The objects that a schema allows. Raises InvalidRequest for what is not kept."""
     names = {**schema.get("properties", {})}
     more = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
@@ -50,7 +48,7 @@ def object_schema(compiler: SchemaCompiler, schema: Mapping[str, Any], place: st
     return bracketed("{", "}", inner, may_be_empty=not required and least == 0)
 
 
-def _members(compiler: SchemaCompiler, pairs: list[tuple[Node, str]], required: frozenset[str], tail: Node) -> Node:
+def _members(compiler: PartCompiler, pairs: list[tuple[Node, str]], required: frozenset[str], tail: Node) -> Node:
     """The pairs in order, optional ones perhaps left out, at least one. Two rules a pair: with and without one before it.
 
     `tail`: a further pair with its comma, any number of times.
@@ -90,7 +88,7 @@ def _counted_none(schema: Mapping[str, Any], place: str) -> Node:
     return json_text.literal({})
 
 
-def _by_key(compiler: SchemaCompiler, schema: Mapping[str, Any], place: str) -> Node:
+def _by_key(compiler: PartCompiler, schema: Mapping[str, Any], place: str) -> Node:
     """Objects whose keys a pattern or a schema bounds; no named properties beside it."""
     bound = "patternProperties" if "patternProperties" in schema else "propertyNames"
     if schema.get("properties") or schema.get("required"):
