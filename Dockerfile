@@ -1,20 +1,22 @@
-# Two images; `make image` builds both. Documentation: docs/from-checkpoint-to-image.md.
+# Three images; `make image` builds them. Documentation: docs/from-checkpoint-to-image.md.
 #
 #   trtllm (default)  NVIDIA's Triton with TensorRT-LLM; qwen-triton in a separate environment, NVIDIA's packages unchanged
+#   vllm              vLLM's own image; qwen-triton and tritonserver in a separate environment, vLLM's packages unchanged
 #   cpu               slim Python, tritonserver from PyPI, the CPU engine and the demo checkpoint: runs on any machine
 #
 # Engines and models are mounted at /engines and /models, or included with --build-arg BAKE=FOLDER: a folder of the build
 # context (.dockerignore admits bake/) copied to /, with any of engines/, models/ and etc/qwen-triton/deployment.yaml.
 
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3
+ARG VLLM_IMAGE=docker.io/vllm/vllm-openai:v0.33.0
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
-# ---- sources, the same for both images
+# ---- sources, the same for all images
 FROM ${PYTHON_IMAGE} AS source
 WORKDIR /src
 COPY pyproject.toml LICENSE README.md ./
 COPY requirements requirements
-COPY scripts/make_image_environment.sh scripts/
+COPY scripts/make_image_environment.sh scripts/write_engine_python.sh scripts/
 COPY backend_src backend_src
 COPY build_scripts build_scripts
 COPY client client
@@ -28,6 +30,12 @@ RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src openvino,bui
 FROM ${TRITON_IMAGE} AS trtllm-environment
 COPY --from=source /src /src
 RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim
+
+# vLLM needs another numpy than Triton's stub. An image of Triton with vLLM has its server; vLLM's own image has none.
+FROM ${VLLM_IMAGE} AS vllm-environment
+COPY --from=source /src /src
+RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim "$(test -d /opt/tritonserver || echo server)" \
+ && sh /src/scripts/write_engine_python.sh /opt/qwen-triton
 
 FROM ${PYTHON_IMAGE} AS cpu
 ARG DEMO=demo/checkpoint
@@ -43,6 +51,26 @@ USER 10001
 EXPOSE 8000 8001 8002 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=8s --start-period=120s \
+  CMD ["qwen-triton", "health", "/etc/qwen-triton/deployment.yaml"]
+ENTRYPOINT ["qwen-triton"]
+CMD ["serve", "/etc/qwen-triton/deployment.yaml", "--log", "-"]
+
+FROM ${VLLM_IMAGE} AS vllm
+ARG BAKE=deploy/image/nothing-baked
+LABEL org.opencontainers.image.title="qwen-triton-vllm" \
+      org.opencontainers.image.description="Qwen on NVIDIA Triton with vLLM as the engine: exact streams, OpenAI API" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin qwen
+COPY --from=vllm-environment /opt/qwen-triton /opt/qwen-triton
+COPY deploy/image/vllm.yaml /etc/qwen-triton/deployment.yaml
+COPY ${BAKE}/ /
+# Compiled kernels and graphs are kept in HOME; an image with vLLM is no reason to report its use to anybody.
+ENV PATH=/opt/qwen-triton/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 VLLM_NO_USAGE_STATS=1
+WORKDIR /tmp
+USER 10001
+EXPOSE 8000 8001 8002 9000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=8s --start-period=900s \
   CMD ["qwen-triton", "health", "/etc/qwen-triton/deployment.yaml"]
 ENTRYPOINT ["qwen-triton"]
 CMD ["serve", "/etc/qwen-triton/deployment.yaml", "--log", "-"]

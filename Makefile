@@ -37,8 +37,9 @@ check: $(VENV)/dev ## ruff, mypy, hadolint, and the rules of the project (tests/
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/project
 
-image: ## build the images qwen-triton (for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
+image: ## build the images qwen-triton, qwen-triton-vllm (both for GPUs) and qwen-triton-cpu with ENGINE, docker or podman
 	$(ENGINE) build $(FORMAT) --target trtllm --build-arg BAKE=$(BAKE) -t qwen-triton .
+	$(ENGINE) build $(FORMAT) --target vllm --build-arg BAKE=$(BAKE) -t qwen-triton-vllm .
 	$(ENGINE) build $(FORMAT) --target cpu -t qwen-triton-cpu .
 
 test-image: $(VENV)/dev ## build the images, run them read-only and not as root, send requests, stop them (podman, root)

@@ -26,6 +26,7 @@ _UNKNOWN_CONTEXT = 32_768
 """Qwen2.5's context, where neither the tokenizer's folder nor the deployment gives one."""
 
 
+_WATCHED_TOKENS = 16
 _REFUSED_OPTIONS = {
     "allow_control_tokens": "control tokens of a message are plain text; a raw prompt may have them",
     "chat_template": "the checkpoint's chat template is the only one",
@@ -64,6 +65,7 @@ class Preprocessor:
             bad_words=self._words(request.bias.bad_words, "bad_words"),
             bias=self._bias(request.bias),
             stream=request.stream,
+            chunk_tokens=chunk_tokens(request.stream, watched=bool(request.stop.strings) or _ends_by_call(request)),
         )
         if engine is not None:
             check_honoured(engine.name, base)
@@ -157,6 +159,20 @@ class Preprocessor:
         for token in ids:
             if not 0 <= token < self.tokenizer.vocab_size:
                 raise InvalidRequest(f"token id {token} is not in [0, {self.tokenizer.vocab_size})", field)
+
+
+def chunk_tokens(stream: bool, watched: bool) -> int:
+    """`EngineRequest.chunk_tokens` of an answer. `watched`: its text is looked through for an end.
+
+    Behind such an end up to 15 tokens more are generated, as many as make their messages cheap.
+    """
+    if stream:
+        return 1
+    return _WATCHED_TOKENS if watched else 0
+
+
+def _ends_by_call(request: GenerateRequest) -> bool:
+    return bool(request.tools) and not request.parallel_tool_calls
 
 
 def _output_length(prompt_tokens: int, max_tokens: int | None, context: int, *, clamp: bool) -> int:

@@ -271,7 +271,9 @@ class EngineRequest:
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
     so do the client's `stop_token_ids`. `stop_sequences` are the stop strings as this tokenizer encodes each alone: a
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
-    a slot before it is refused; None = no bound. `grammar`: the form of the answer in EBNF (forms.compile), "" for none.
+    a slot before it is refused; None = no bound. `chunk_tokens`: the fewest tokens of a chunk between the first and the
+    last, 0 = there is none between them: of a whole answer nothing is needed sooner. An engine may send more chunks.
+    `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none.
     """
 
     token_ids: tuple[int, ...]
@@ -284,6 +286,7 @@ class EngineRequest:
     bias: Mapping[int, float] = field(default_factory=dict)
     stream: bool = True
     queue_timeout_s: float | None = None
+    chunk_tokens: int = 1
     grammar: str = ""
 
 

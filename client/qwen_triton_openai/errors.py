@@ -131,13 +131,20 @@ async def _api_error(_: Request, error: Exception) -> Json:
 
 async def _http_error(request: Request, error: Exception) -> Json:
     assert isinstance(error, HTTPException)
-    known = {
-        404: f"Unknown request URL: {request.method} {request.url.path}; see /docs for the ones there are",
-        405: f"Not allowed to {request.method} on {request.url.path}",
-    }
-    message = known.get(error.status_code, str(error.detail))
+    path, message = request.url.path, str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"Unknown request URL: {request.method} {path}; {_remedy(request.app, path)}"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"Not allowed to {request.method} on {path}"
     code = {404: "unknown_url", 405: "method_not_supported"}.get(error.status_code)
     return ApiError(error.status_code, message, code=code, headers=error.headers).response()
+
+
+def _remedy(app: FastAPI, path: str) -> str:
+    """What to do about an unknown path: one that ends as a known one has another base URL before it than clients need."""
+    ends = (known for known in app.openapi()["paths"] if "{" not in known and path.endswith(known.removeprefix("/v1")))
+    known = next(ends, None)
+    return f"did you mean {known}?" if known else "see /docs for the ones there are"
 
 
 async def _validation_error(_: Request, error: Exception) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +96,21 @@ def test_an_engine_gets_stop_words_only_where_it_may_cut_there(preprocess: Prepr
     assert preprocess.engine_requests(sent, ENGINE)[0].stop_sequences == (tuple(qwen25.encode(" two")),)
     kept = GenerateRequest(prompt="x", stop=StopConditions((" two",), include_in_output=True))
     assert preprocess.engine_requests(kept, ENGINE)[0].stop_sequences == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [
+        ({"stream": True}, 1),
+        ({"stream": True, "stop": StopConditions(("x",))}, 1),
+        ({}, 0),
+        ({"stop": StopConditions(token_ids=(5,))}, 0),
+        ({"stop": StopConditions(("x",))}, 16),
+    ],
+)
+def test_chunks_of_a_whole_answer_wait_in_the_engine_s_process(
+    preprocess: Preprocessor, options: dict[str, Any], tokens: int
+) -> None:
+    """To the end, or as long as a stop string can wait to be looked for."""
+    (request,) = preprocess.engine_requests(GenerateRequest(prompt="hello", **options))
+    assert request.chunk_tokens == tokens

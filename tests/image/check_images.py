@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -22,10 +23,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.support.fake_vllm import write_fake_vllm  # noqa: E402
 from tests.support.fetch_qwen import fetch  # noqa: E402  the tokenizer of the replay engine
 from tests.support.live.servers import free_ports  # noqa: E402
 
-CPU, TRTLLM, BAKED = (f"localhost/qwen-triton-{name}:test" for name in ("cpu", "trtllm", "baked"))
+CPU, TRTLLM, BAKED, VLLM = (f"localhost/qwen-triton-{name}:test" for name in ("cpu", "trtllm", "baked", "vllm"))
+VLLM_BASE = "localhost/vllm-stand-in:test"
+"""A Python with a vLLM that computes nothing, in place of vLLM's own image, which needs a GPU."""
+PYTHON_IMAGE = "docker.io/library/python:3.11-slim-bookworm"
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:24.10-trtllm-python-py3"
 MOST_MB = {CPU: 700}
 READY_S = 300
@@ -142,7 +147,7 @@ def running(image: str, *mounts: str) -> Iterator[Container]:
 
 
 def check_container(container: Container) -> None:
-    """What holds for both images."""
+    """What holds for all images."""
     holds("becomes healthy", True, f"after {container.wait_healthy():.0f} s")
     holds("runs as a user of its own", container.execute("id", "-u").stdout.strip() == USER)
     holds("its root cannot be written", container.execute("touch", "/opt/x").returncode != 0)
@@ -150,7 +155,7 @@ def check_container(container: Container) -> None:
     holds("the blog's curl is answered", bool(answer.strip()), repr(answer[:60]))
     holds("Triton's repository API is closed", container.status("/v2/repository/index") == 403)
     modes = container.execute("sh", "-c", "stat -c %a /dev/shm/qwen_triton_*").stdout.split()
-    holds("its shared memory is its user's alone", set(modes) == {"600"}, modes)
+    holds("its shared memory is its user's alone", {"600"} <= set(modes) <= {"600", "700"}, modes)  # files and folders
 
 
 def check_cpu() -> None:
@@ -193,6 +198,32 @@ def check_trtllm(folder: Path, tokenizer: Path) -> None:
     holds("the base image's own packages are untouched", base_packages(TRITON_IMAGE) == base_packages(TRTLLM))
 
 
+def build_vllm_base(folder: Path) -> None:
+    """The stand-in of vLLM's image: the Python image with another numpy than ours and the fake vLLM."""
+    write_fake_vllm(folder / "library", "0.26.0+cpu")
+    (folder / "Dockerfile").write_text(
+        f"FROM {PYTHON_IMAGE}\n"
+        "RUN python3 -m pip install --no-cache-dir 'numpy>=2,<3'\n"
+        "COPY library /usr/local/lib/python3.11/site-packages/\n"
+        "ENV LD_LIBRARY_PATH=/usr/local/lib\n"
+    )
+    podman("build", "--pull=missing", "--network=host", "--format=docker", "-t", VLLM_BASE, str(folder))
+
+
+def check_vllm(tokenizer: Path) -> None:
+    with running(VLLM, f"{tokenizer}:/models/qwen:ro") as container:
+        check_container(container)
+        numpy = ["-c", "import numpy; print(numpy.__version__.split('.')[0])"]
+        versions = [container.execute(python, *numpy).stdout.strip() for python in ("python3", "vllm-python")]
+        holds("Triton's stub and vLLM have each their own numpy", versions == ["1", "2"], versions)
+        reply = container.chat("qwen", "hello")
+        answer = reply["choices"][0]["message"]["content"]  # the stand-in repeats the prompt
+        holds("OpenAI's API answers from vLLM", answer.startswith("system\nYou are Qwen"), repr(answer[:40]))
+        holds("SIGTERM ends it with code 0", container.stop() == 0, container.state("{{.State.ExitCode}}"))
+    holds("vLLM's own packages are untouched", base_packages(VLLM_BASE) == base_packages(VLLM))
+    holds("it has a health check", "health" in podman("image", "inspect", "--format", "{{json .HealthCheck}}", VLLM))
+
+
 def base_packages(image: str) -> list[str]:
     """The packages of the image's own Python, which is not ours."""
     script = "PATH=/usr/local/bin:/usr/bin:/bin python3 -m pip list --format=freeze 2>/dev/null | sort"
@@ -232,6 +263,10 @@ def main() -> None:
         build("trtllm", BAKED, BAKE=bake(baked, tokenizer))
         check_baked()
         check_trtllm(baked, tokenizer)
+        with tempfile.TemporaryDirectory() as folder:
+            build_vllm_base(Path(folder))
+        build("vllm", VLLM, VLLM_IMAGE=VLLM_BASE)
+        check_vllm(tokenizer)
         build("cpu", CPU, **({} if demo.is_dir() else {"DEMO": str(baked.relative_to(ROOT) / "models" / "qwen")}))
         if demo.is_dir():
             check_cpu()

@@ -50,7 +50,7 @@ def test_alerts_ask_for_metrics_that_there_are() -> None:
     assert sent <= published()
 
 
-@pytest.mark.parametrize("name", ["cpu.yaml", "trtllm.yaml"])
+@pytest.mark.parametrize("name", ["cpu.yaml", "trtllm.yaml", "vllm.yaml"])
 def test_the_images_deployments_are_sound_and_listen_outside(name: str) -> None:
     """A container that listens on its own loopback answers nobody."""
     deployment = load_deployment(DEPLOY / "image" / name, environment={})

@@ -260,5 +260,7 @@ def comparable(answer: dict[str, Any]) -> dict[str, Any]:
             if logprobs := choice["logprobs"]:
                 shown["logprobs"] = [(token["token"], token["logprob"]) for token in logprobs["content"]]
         choices.append(shown)
+    details = ("prompt_tokens_details", "completion_tokens_details")
     usage = {key: answer["usage"][key] for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    usage |= {f"{key}.{n}": v for key in details for n, v in (answer["usage"].get(key) or {}).items() if v is not None}
     return {"choices": choices, "usage": usage}

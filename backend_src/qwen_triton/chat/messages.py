@@ -166,11 +166,11 @@ def _depth_up_to(value: Any, most: int) -> int:
 
 def _tool(tool: object, path: str) -> Tool:
     given = dict(_object(tool, path))
+    if given.get("type", "function") != "function":
+        raise InvalidRequest(f"must be 'function', got {_shown(given['type'])}", f"{path}.type")
     if "function" not in given:
         _name(given.get("name"), f"{path}.function.name")
         return given
-    if given.get("type", "function") != "function":
-        raise InvalidRequest(f"must be 'function', got {_shown(given['type'])}", f"{path}.type")
     _name(_object(given["function"], f"{path}.function").get("name"), f"{path}.function.name")
     return given
 

@@ -69,7 +69,7 @@ class Checkpoint:
         files = _weight_files(folder)
         tensors: dict[str, StoredTensor] = {}
         for file in files:
-            tensors.update(_read_header(file))
+            tensors.update(read_header(file))
         return cls(folder, config, tensors, files)
 
 
@@ -90,7 +90,8 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     raise ConfigurationError(f"{folder}: neither {SINGLE} nor {INDEX} is there; {remedy}")
 
 
-def _read_header(path: Path) -> dict[str, StoredTensor]:
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file by name. Raises ConfigurationError for one that is damaged, cut short or a pointer."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)

@@ -46,6 +46,12 @@ class EngineLink(Protocol):
     def cancel(self, key: int) -> None:
         """Ends a sequence and frees its slot; chunks already under way may still arrive. Ignores an unknown key."""
 
+    def finish(self, key: int) -> bool:
+        """Ends a sequence by a last chunk of finish «cancelled» with the tokens that the engine keeps.
+
+        False where it keeps none, or does not know the key: then nothing follows, and `cancel` ends the sequence.
+        """
+
     def wake(self) -> None:
         """Makes a receive() that waits return at once."""
 

@@ -104,7 +104,7 @@ class Dispatcher:
         """Ends the requests of that id, or of that call, with finish «cancelled» and what was generated for them."""
         for sender, reply in self._replies():
             if reply.call == call if call else reply.request_id == request_id:
-                self._post(sender, partial(sender.finish_cancelled, reply))
+                self._post(sender, partial(sender.finish_cancelled, reply, self._engine.finish))
 
     def admit(self, reply: Reply, requests: Sequence[EngineRequest]) -> None:
         """Submits a reply's sequences to the engine. Raises Unavailable beyond `max_in_flight`, and once drained.

@@ -7,15 +7,13 @@ chunk must not use its lists any more.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
+from ..engines.chunks import PLAIN, merge_chunks
 from ..types import TokenChunk
 
 _Key = TypeVar("_Key", bound=Hashable)
-
-_PLAIN = TokenChunk()[1:]
-"""What follows the token ids in a chunk that has nothing else."""
 
 
 class PendingChunks(Generic[_Key]):
@@ -30,7 +28,7 @@ class PendingChunks(Generic[_Key]):
 
     def add(self, key: _Key, chunk: TokenChunk) -> None:
         """Adds a chunk to the one that waits for the same key. Chunks of several beams are never merged."""
-        plain = chunk[1:] == _PLAIN
+        plain = chunk[1:] == PLAIN
         if not plain and (chunk.sequence or not chunk.last):
             self._beams.append((key, chunk))
             return
@@ -48,28 +46,3 @@ class PendingChunks(Generic[_Key]):
             return self._beams.popleft()
         key = next(iter(self._chunks))
         return key, self._chunks.pop(key)
-
-
-def merge_chunks(first: TokenChunk, second: TokenChunk) -> TokenChunk:
-    """One chunk with the tokens and log probs of both, in order, and of all else the latest that differs from a default."""
-    defaults = _PLAIN[2:]
-    others = first[3:] if second[3:] == defaults else map(_latest, first[3:], second[3:], defaults)
-    return TokenChunk(
-        _join(first.token_ids, second.token_ids),
-        _join(first.log_probs, second.log_probs),
-        _join(first.top_log_probs, second.top_log_probs),
-        *others,
-    )
-
-
-def _join(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
-    if not second:
-        return first
-    if isinstance(first, list):
-        first.extend(second)
-        return first
-    return [*first, *second]
-
-
-def _latest(first: Any, second: Any, default: Any) -> Any:
-    return first if second == default else second

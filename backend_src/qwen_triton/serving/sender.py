@@ -132,10 +132,15 @@ class Sender:
         if reply in self.replies:
             self._fail(reply, error)
 
-    def finish_cancelled(self, reply: Reply) -> None:
-        """Ends a reply with finish «cancelled» and what was generated for it."""
+    def finish_cancelled(self, reply: Reply, finish: Callable[[int], bool]) -> None:
+        """Ends a reply with finish «cancelled» and what was generated for it.
+
+        `finish` asks the engine for the last chunk of a sequence of which it keeps tokens; False: it keeps none.
+        """
         for sequence in self.replies.get(reply, ()):
-            self._add_to_reply(sequence, TokenChunk(finish="cancelled"))
+            keeps = sequence.running and reply.requests[sequence.index].chunk_tokens != 1
+            if not (keeps and finish(sequence.key)):
+                self._add_to_reply(sequence, TokenChunk(finish="cancelled"))
         self._flush(reply)
 
     def drop(self, reply: Reply) -> bool:

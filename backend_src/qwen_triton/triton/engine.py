@@ -24,7 +24,7 @@ from ..ensemble.ack_socket import AckListener
 from ..ensemble.tagged_answer import TaggedTokenEncoder
 from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
-from ..preprocess import split_sequences
+from ..preprocess import chunk_tokens, split_sequences
 from ..serving.dispatcher import Dispatcher
 from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
@@ -163,7 +163,8 @@ class EngineModel:
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
             raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
-        return split_sequences(replace(request, grammar=grammar))
+        fewest = chunk_tokens(request.stream, watched=bool(row.stop.strings))
+        return split_sequences(replace(request, grammar=grammar, chunk_tokens=fewest))
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""

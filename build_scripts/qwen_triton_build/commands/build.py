@@ -15,10 +15,10 @@ from qwen_triton.text.tokenizer import Tokenizer
 
 from ..trtllm.gpus import Gpu, visible_gpus
 from ..trtllm.plan.checkpoint_facts import CheckpointFacts
-from ..trtllm.plan.steps import Step, checkpoint_dir, plan_build
+from ..trtllm.plan.steps import Step, checkpoint_dir, plan_build, shell_line
 from ..trtllm.run.engine_build import EngineBuild, build_lock, certain_steps
 from ..trtllm.run.manifest import Manifest
-from ..trtllm.run.requirements import check_commands, check_disk, check_gpus, checkpoint_bytes
+from ..trtllm.run.requirements import check_calibration, check_commands, check_disk, check_gpus, checkpoint_bytes
 from ..trtllm.run.step_runner import StepFailed
 from ..trtllm.tools.toolchain import (
     Installed,
@@ -69,10 +69,17 @@ def _print_commands(request: BuildRequest) -> int:
     facts, model = (CheckpointFacts.read(folder), folder.resolve()) if known else (None, request.model)
     examples = request.build.examples or _USUAL_EXAMPLES
     print(f"# TensorRT-LLM {release.version}: nvcr.io/nvidia/tritonserver:{release.image}-trtllm-python-py3")
-    for step in plan_build(request.build, request.engine_dir, model, facts, release, examples):
+    steps = plan_build(request.build, request.engine_dir, model, facts, release, examples)
+    _print_warnings(steps)
+    for step in steps:
         folder_line = f"cd {shlex.quote(str(step.folder))}\n" if step.folder else ""
-        print(f"\n# {step.name}\n{folder_line}{shlex.join(step.command)}")
+        print(f"\n# {step.name}\n{folder_line}{shell_line(step.command, step.environment)}")
     return 0
+
+
+def _print_warnings(steps: list[Step]) -> None:
+    for warning in (warning for step in steps for warning in step.warnings):
+        print(f"# {warning}", file=sys.stderr)
 
 
 def _build(request: BuildRequest, force: bool) -> None:
@@ -89,8 +96,10 @@ def _build(request: BuildRequest, force: bool) -> None:
     Tokenizer.from_folder(model)
     examples = find_examples(request.build, release)
     steps = plan_build(request.build, request.engine_dir, model, facts, release, examples)
+    _print_warnings(steps)
     environment = step_environment(installed)
     check_commands(steps, environment)
+    check_calibration(request.build, steps, environment)
     gpus = visible_gpus(environment)
     _check_machine(request, facts, certain_steps(steps, request.build.world_size, force), gpus)
     with build_lock(request.engine_dir, checkpoint_dir(request.build, request.engine_dir)) as state:

@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tp", type=int, metavar="N", help="tensor-parallel GPUs (default 1)")
     parser.add_argument("--pp", type=int, metavar="N", help="pipeline-parallel GPUs (default 1)")
+    parser.add_argument(
+        "--calib-dataset",
+        metavar="SET",
+        help="texts for what is calibrated: a folder, or a hub name (default: the tool's own, which it fetches)",
+    )
     parser.add_argument("--profile", choices=get_args(Profile), help="set of trtllm-build flags (default: default)")
     parser.add_argument("--workers", type=int, metavar="N", help="ranks converted or built at once")
     parser.add_argument(
@@ -115,7 +120,7 @@ def _engine(deployment: Deployment | None, file: Path) -> TensorRtLlmSection | N
     )
 
 
-_KEYS = ("trtllm_version", "quantization", "kv_cache", "dtype", "tp", "pp", "profile", "workers")
+_KEYS = ("trtllm_version", "quantization", "kv_cache", "dtype", "tp", "pp", "profile", "workers", "calib_dataset")
 _FOLDERS = ("checkpoint_dir", "examples", "python")
 
 
@@ -127,7 +132,7 @@ def _with_flags(build: Build, arguments: argparse.Namespace) -> Build:
         raw = dict(_raw_flag(f"--{key}-flag", text) for text in getattr(arguments, f"{key}_flag") or ())
         given |= {f"{key}_flags": {**getattr(build, f"{key}_flags"), **raw}} if raw else {}
     try:
-        return Build.model_validate({**build.model_dump(), **given})
+        return Build.model_validate({**build.model_dump(), **given}).with_paths(Path.cwd())
     except ValidationError as error:
         fault = error.errors()[0]
         raise ConfigurationError(f"build.{fault['loc'][0]}: {fault['msg']}, got {fault['input']!r}") from None

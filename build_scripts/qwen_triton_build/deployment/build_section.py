@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,7 +20,8 @@ Raw = dict[str, bool | int | float | str | list[str]]
 class Build(Section):
     """Settings of a build that writes `engine.engine_dir`.
 
-    `trtllm_version`: None = the installed one. `checkpoint_dir`: None = beside the engine. `convert_flags` go to
+    `trtllm_version`: None = the installed one. `calib_dataset`: texts for what is calibrated, a folder or a hub name; None
+    = the tool's own, which it fetches. `checkpoint_dir`: None = beside the engine. `convert_flags` go to
     convert_checkpoint.py or quantize.py, `build_flags` to trtllm-build, over the profile's. `examples`: TensorRT-LLM's
     folder of that name, `python`: an interpreter with tensorrt_llm; None = looked for.
     """
@@ -32,6 +33,7 @@ class Build(Section):
     smoothquant_alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
     tp: Positive = 1
     pp: Positive = 1
+    calib_dataset: str | None = None
     profile: Profile = "default"
     checkpoint_dir: FilePath | None = None
     convert_flags: Raw = Field(default_factory=dict)
@@ -46,9 +48,10 @@ class Build(Section):
     def with_paths(self, base: Path) -> Build:
         """A copy whose relative folders are taken from `base`."""
         given = {key: getattr(self, key) for key in ("checkpoint_dir", "examples", "python")}
-        return self.model_copy(
-            update={key: (base / path).absolute() for key, path in given.items() if path is not None}
-        )
+        paths: dict[str, Any] = {key: (base / path).absolute() for key, path in given.items() if path is not None}
+        if self.calib_dataset is not None and self.calib_dataset.startswith((".", "~")):
+            paths["calib_dataset"] = str((base / Path(self.calib_dataset).expanduser()).absolute())
+        return self.model_copy(update=paths)
 
     @property
     def world_size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import engine_checks, machine_checks, model_checks, repository_checks
+from . import engine_checks, machine_checks, model_checks, repository_checks, vllm_checks
 from .check import Check
 from .site import Site
 
@@ -10,8 +10,9 @@ from .site import Site
 def checks_for(site: Site) -> tuple[Check, ...]:
     """The checks that apply to the Site's deployment.
 
-    Those of an engine folder only where there is one, those of ports and shim only where they are known.
+    Those of an engine only where it is that engine, those of ports and shim only where they are known.
     """
     built = engine_checks.CHECKS if site.is_built else ()
+    own = vllm_checks.CHECKS if site.deployment.engine.kind == vllm_checks.KIND else ()
     machine = [check for check in machine_checks.CHECKS if site.serves or check not in machine_checks.OF_SERVING]
-    return (*machine, *model_checks.CHECKS, *built, *repository_checks.CHECKS)
+    return (*machine, *model_checks.CHECKS, *built, *own, *repository_checks.CHECKS)

@@ -8,17 +8,21 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader,nounits"]
+_QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version,memory.free", "--format=csv,noheader,nounits"]
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """`memory_mib` in all; `compute_capability` such as 8.9; `driver` such as 560.35.03, empty when unknown."""
+    """`memory_mib` in all; `compute_capability` such as 8.9; `driver` such as 560.35.03, empty when unknown.
+
+    `free_mib`: memory that no process has; None when unknown.
+    """
 
     name: str
     memory_mib: int
     compute_capability: float
     driver: str = ""
+    free_mib: int | None = None
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
@@ -28,9 +32,13 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
         return []
     result = subprocess.run([program, *_QUERY], capture_output=True, text=True, check=False, env=dict(environment))
     rows = [line.split(", ") for line in result.stdout.splitlines()] if result.returncode == 0 else []
-    gpus = [Gpu(name, int(memory), float(capability), *driver) for name, memory, capability, *driver in rows]
+    gpus = [_gpu(*row) for row in rows]
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return gpus
     numbers = [int(part) for part in chosen.split(",") if part.strip().isdigit()]
     return [gpus[n] for n in numbers if n < len(gpus)] if numbers or not chosen.strip() else gpus
+
+
+def _gpu(name: str, memory: str, capability: str, driver: str = "", free: str = "") -> Gpu:
+    return Gpu(name, int(memory), float(capability), driver, int(free) if free.isdigit() else None)

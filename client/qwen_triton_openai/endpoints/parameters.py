@@ -12,7 +12,14 @@ import json
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import (
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from qwen_triton.types import SAMPLING, SamplingParameter
 
@@ -22,11 +29,29 @@ BOTH = (CHAT, COMPLETIONS)
 Handling = Literal["honoured", "hint", "neutral"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-_Texts = str | list[str]
-_TokenIds = list[Annotated[int, Field(ge=0, lt=2**31)]]
-_Objects = list[dict[str, Any]]
+_List = Field(fail_fast=True)
+"""Ends a list's check at its first fault: to collect a million of them takes seconds, in which nobody else is answered."""
+_Strings = Annotated[list[str], _List]
+_Texts = str | _Strings
+TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], _List]
+Objects = Annotated[list[dict[str, Any]], _List]
 _Tops = Annotated[int, Field(ge=0, le=20)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _object_of(kind: Any) -> Any:
+    """An object whose values are of one type; as with `_List`, its check ends at the first fault."""
+    one = TypeAdapter(kind, config=ConfigDict(strict=True))
+
+    def check(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        for key, value in given.items() if isinstance(given, dict) else ():
+            try:
+                one.validate_python(value)
+            except ValidationError:
+                return validate({key: value})  # raises, with the key
+        return validate(given)
+
+    return Annotated[dict[str, kind], WrapValidator(check)]
 
 
 _TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
@@ -108,16 +133,17 @@ PARAMETERS = (
     BodyParameter("model", str, "qwen", "one of the names in /v1/models", required=True),
     _chat(
         "messages",
-        Annotated[_Objects, Field(min_length=1)],
+        Annotated[Objects, Field(min_length=1)],
         _MESSAGES,
         "roles system, developer (as system), user, assistant, tool; content a text or text parts; an assistant's "
-        "tool_calls and reasoning_content may be sent back",
+        "tool_calls and reasoning_content may be sent back; other keys, such as name, reach the chat template, and Qwen's do "
+        "not read them",
         {"messages": tuple(_MESSAGES)},
         required=True,
     ),
     _completions(
         "prompt",
-        _Texts | _TokenIds | list[_TokenIds],
+        _Texts | TokenIds | Annotated[list[TokenIds], _List],
         "你好",
         "a text, token ids, or a list of either; each prompt is answered as choices of its own",
         {"prompt": "你好"},
@@ -128,14 +154,14 @@ PARAMETERS = (
         "max_completion_tokens", _Count, 7, "another name of max_tokens; give one of them", {"sampling.max_tokens": 7}
     ),
     BodyParameter("stop", _Texts, ["\n\n"], "matched in the text, left out of it", {"stop.strings": ("\n\n",)}),
-    BodyParameter("stop_token_ids", _TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
+    BodyParameter("stop_token_ids", TokenIds, [198], "token ids that end the answer", {"stop.token_ids": (198,)}),
     BodyParameter(
         "include_stop_str_in_output", bool, True, "leaves the stop string in the text", {"stop.include_in_output": True}
     ),
     BodyParameter("ignore_eos", bool, True, "goes on to max_tokens or a stop", {"stop.ignore_eos": True}),
     BodyParameter(
         "logit_bias",
-        dict[str, float],
+        _object_of(float),
         {"198": -100},
         "added to the logits of token ids",
         {"bias.token_ids": {198: -100.0}},
@@ -153,12 +179,12 @@ PARAMETERS = (
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
     BodyParameter(
         "stream_options",
-        dict[str, bool],
+        _object_of(bool | None),
         {"include_usage": True},
         "include_usage: a last chunk with the usage; continuous_usage_stats: with it, each chunk has the usage so far; "
         "include_obfuscation is a hint; needs stream",
     ),
-    _chat("tools", _Objects, [_TOOL], "functions that the model may call", {"tools": (_TOOL,)}),
+    _chat("tools", Objects, [_TOOL], "functions that the model may call", {"tools": (_TOOL,)}),
     _chat(
         "tool_choice",
         str | dict[str, Any],
@@ -209,7 +235,7 @@ PARAMETERS = (
         {"template_options": {"continue_final_message": True}},
     ),
     _hint("user", str, "u-1", "goes to the access log"),
-    _hint("metadata", dict[str, str], {"a": "b"}, "goes to the access log"),
+    _hint("metadata", _object_of(str), {"a": "b"}, "goes to the access log"),
     _hint("client_metadata", dict[str, Any], {"a": "b"}, "facts of the client"),
     _hint("safety_identifier", str, "u-1", "OpenAI's name of the caller's user"),
     _hint("prompt_cache_key", str, "k-1", "the cache of prompts finds equal beginnings by itself"),
@@ -230,15 +256,15 @@ PARAMETERS = (
     _neutral("skip_special_tokens", bool, False, "is a setting of the deployment", True),
     _neutral("length_penalty", float, 0.5, "no beams are searched here", 1.0),
     _neutral("use_beam_search", bool, True, "no beams are searched here", False),
-    _neutral("bad_words", list[str], ["a"], "only Triton's own API has it; use logit_bias", []),
+    _neutral("bad_words", _Strings, ["a"], "only Triton's own API has it; use logit_bias", []),
     _neutral("prompt_logprobs", int, 1, "no engine gives log probs of a prompt", 0),
-    _neutral("allowed_token_ids", _TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
+    _neutral("allowed_token_ids", TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
     _neutral("return_token_ids", bool, True, "tokens are not sent; use logprobs", False),
     _neutral("return_tokens_as_token_ids", bool, True, "tokens are sent as text", False),
     _neutral(
         "include_reasoning", bool, False, "thinking is always sent; turn it off by enable_thinking", True, only=CHAT
     ),
-    _neutral("functions", _Objects, [{"name": "f"}], "is OpenAI's old form; use tools", [], only=CHAT),
+    _neutral("functions", Objects, [{"name": "f"}], "is OpenAI's old form; use tools", [], only=CHAT),
     _neutral(
         "function_call",
         str | dict[str, Any],
@@ -247,7 +273,7 @@ PARAMETERS = (
         *("none", "auto"),
         only=CHAT,
     ),
-    _neutral("modalities", list[str], ["audio"], "these models read and write text", ["text"], only=CHAT),
+    _neutral("modalities", _Strings, ["audio"], "these models read and write text", ["text"], only=CHAT),
     _neutral("audio", dict[str, Any], {"voice": "a"}, "these models read and write text", only=CHAT),
     _neutral("moderation", dict[str, Any], {"model": "m"}, "there is no model that moderates", only=CHAT),
     _neutral("web_search_options", dict[str, Any], {}, "the models have no access to the web", only=CHAT),

@@ -141,8 +141,8 @@ def usage_options(given: Given) -> tuple[bool, bool]:
     The second only with the first, as in vLLM.
     """
     options = given.get("stream_options", {})
-    last = options.get("include_usage", False)
-    return last, last and options.get("continuous_usage_stats", False)
+    last = options.get("include_usage") is True
+    return last, last and options.get("continuous_usage_stats") is True
 
 
 def with_prompt(base: GenerateRequest, prompt: str | list[int]) -> GenerateRequest:

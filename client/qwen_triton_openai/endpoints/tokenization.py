@@ -28,6 +28,7 @@ from ..backend.context_length import context_of
 from ..errors import Json, bad_request, to_api_error
 from ..service import Service, service_of
 from .body import read_model
+from .parameters import Objects, TokenIds
 from .plan import template_options
 
 router = APIRouter(tags=["tokens"])
@@ -42,8 +43,8 @@ class TokenizeRequest(BaseModel):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Annotated[Objects, Field(min_length=1)] | None = None
+    tools: Objects | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool = True
 
@@ -54,7 +55,7 @@ class DetokenizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = None
-    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]]
+    tokens: TokenIds
 
 
 @router.post("/tokenize", operation_id="tokenize")

@@ -47,7 +47,8 @@ def _beginning(choice: str | Mapping[str, Any], tools: tuple[Mapping[str, Any], 
         return ""
     if choice == "required":
         return HERMES.beginning(names[0] if len(names) == 1 else None)
-    function = choice.get("function") if isinstance(choice, Mapping) else None
+    named = choice if isinstance(choice, Mapping) and choice.get("type", "function") == "function" else {}
+    function = named.get("function")
     name = function.get("name") if isinstance(function, Mapping) else None
     if name is None:
         raise bad_request(f"tool_choice: expected {_CHOICES}", "tool_choice")

@@ -19,6 +19,7 @@ from qwen_triton.tensors.text_outputs import TextPiece
 from ..answers.usage import UsageCount
 from ..errors import CLIENT_CLOSED_REQUEST, ApiError
 
+_SLASHES = re.compile("//+")
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Watcher(Protocol):
 class ObserveMiddleware:
     """Puts `record`, `observer`, `request_id` and `send_body` into the scope and echoes X-Request-Id.
 
+    Paths lose their surplus slashes here, so that all behind it, keys and limits included, sees one spelling.
     Answers 500 for an unexpected exception here, outside the framework, so that this response has the id too.
     """
 
@@ -49,6 +51,7 @@ class ObserveMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["path"] = canonical_path(scope["path"])
         record = _open_record(scope)
         scope["record"] = scope["observer"] = record
         scope["request_id"] = record.request_id
@@ -104,6 +107,11 @@ def _open_record(scope: Scope) -> RequestRecord:
     request_id = given if _ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
     client = scope.get("client")
     return RequestRecord(request_id, scope["method"], scope["path"], client[0] if client else "")
+
+
+def canonical_path(path: str) -> str:
+    """A path without the surplus slashes that clients send for a base URL with a slash at its end."""
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 def header_list(names: Sequence[str]) -> str:

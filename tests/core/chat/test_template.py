@@ -219,6 +219,7 @@ def test_a_broken_message_is_refused_by_its_place(template: ChatTemplate, messag
             "tools[1].function.name: must be the function's name, got None",
         ),
         ([{"type": "retrieval", "function": {"name": "f"}}], "tools[0].type: must be 'function', got 'retrieval'"),
+        ([{"type": "custom", "name": "f"}], "tools[0].type: must be 'function', got 'custom'"),
         ([{"type": "function"}], "tools[0].function.name: must be the function's name, got None"),
     ],
 )

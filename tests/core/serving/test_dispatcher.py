@@ -85,6 +85,9 @@ class SilentLink:
     def cancel(self, key: int) -> None:
         self.cancelled.append(key)
 
+    def finish(self, key: int) -> bool:  # noqa: ARG002  the link's signature
+        return False
+
     def receive(self, receiver: object, timeout_s: float | None) -> None: ...
 
     def info(self) -> EngineInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -26,6 +27,7 @@ from qwen_triton.tensors.contract import BLS
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
 from tests.support.live.client import generate
+from tests.support.live.instructor import extract, instructor_python
 from tests.support.live.servers import LiveServer
 from tests.support.live.shims import MODEL, LiveShim, shimming
 from tests.support.live.waiting import becomes
@@ -138,6 +140,20 @@ def test_pydantic_ai_gets_its_output(demo_shim: LiveShim) -> None:
     model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=demo_shim.v1, api_key="none"))
     agent = Agent(model, output_type=Place, model_settings={"temperature": 0})
     assert agent.run_sync("What is the weather in Oslo?").output == Place(city="Oslo")
+
+
+@pytest.fixture(scope="module")
+def instructor() -> Path:
+    """Its interpreter."""
+    return instructor_python()
+
+
+def test_instructor_extracts_by_a_forced_call(instructor: Path, demo_shim: LiveShim) -> None:
+    """Its default mode names the function; the stream's states grow to the whole object, value by value."""
+    found = extract(instructor, demo_shim.v1, MODEL, "TOOLS", "What is the weather in Oslo?")
+    assert (found.whole, found.finish_reason) == ({"city": "Oslo"}, "tool_calls")
+    assert found.partial[-1] == found.whole
+    assert {"city": None} in found.partial, "an object is seen before it is complete"
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 
 from qwen_triton.tensors.contract import BLS, ENSEMBLE
-from tests.support.folders import ROOT
 from tests.support.live.servers import LiveServer
+from tests.support.live.tool_environment import tool_environment
 
 pytestmark = pytest.mark.live
 
 VERSION = "0.6.0"
-HOME = ROOT / ".cache" / f"llama-index-{VERSION}-{sys.version_info[0]}.{sys.version_info[1]}"
-INSTALL_S = 500.0
 RUN_S = 100.0
 PROGRAM = """
 import json, sys
@@ -37,17 +33,8 @@ print(json.dumps({"whole": llm.complete(prompt).text, "pieces": pieces}))
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The interpreter of its environment; installed where it is not yet."""
-    done = HOME / "installed"
-    if not done.exists():
-        venv.create(HOME, clear=True, with_pip=True)
-        pip = [str(HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
-        packages = [f"llama-index-llms-nvidia-triton=={VERSION}"]
-        made = subprocess.run(
-            [*pip, "install", "--no-compile", *packages], capture_output=True, text=True, timeout=INSTALL_S, check=False
-        )
-        assert made.returncode == 0, made.stderr[-4000:]
-        done.touch()
-    return HOME / "bin" / "python"
+    package = f"llama-index-llms-nvidia-triton=={VERSION}"
+    return tool_environment(f"llama-index-{VERSION}", package) / "bin" / "python"
 
 
 @pytest.mark.parametrize("model", [ENSEMBLE, BLS])

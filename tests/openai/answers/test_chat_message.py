@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionMessage
 from starlette.testclient import TestClient
 
 from qwen_triton.chat.template import ChatTemplate
@@ -84,7 +85,8 @@ def test_what_is_sent_is_accepted_as_history(
     streamed = put_together(client.post(PATH, json=body | {"stream": True}).text)
     triton.says = [[answer(text, finish)]]
     whole = client.post(PATH, json=body).json()["choices"][0]["message"]
-    for message in (streamed, whole):
+    dumped = ChatCompletionMessage.model_validate(whole).model_dump()  # with all its nulls, as OpenAI's package has it
+    for message in (streamed, whole, dumped):
         results = [
             {"role": "tool", "tool_call_id": c["id"], "content": "sunny"} for c in message.get("tool_calls") or ()
         ]

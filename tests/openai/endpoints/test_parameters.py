@@ -173,7 +173,7 @@ def test_effort_and_thinking_are_template_options() -> None:
 def test_stream_options_that_ask_for_nothing_need_no_stream() -> None:
     """Some clients always send them."""
     plain = planned(CHAT, chat_body())
-    for options in ({}, {"include_usage": False, "include_obfuscation": False}):
+    for options in ({}, {"include_usage": False, "include_obfuscation": False}, {"include_usage": None}):
         assert planned(CHAT, chat_body(stream_options=options)) == plain
 
 

@@ -47,10 +47,10 @@ def test_authorization_goes_before_other_headers(keys: Path) -> None:
 
 def test_what_needs_no_key(keys: Path) -> None:
     """Health, documents, the chat page, and metrics unless they were closed."""
-    paths = ("/", "/health", "/docs", "/openapi.json", "/metrics")
+    paths = ("/", "/health", "/health/", "/docs", "/openapi.json", "/metrics")
     with shim_client(api_keys_file=keys) as client:
         assert [client.get(path).status_code for path in paths] == [200] * len(paths)
-        closed = ("/v1/models", "/tokenize", "/nothing", "//v1/models", "/health/")
+        closed = ("/v1/models", "/tokenize", "/nothing", "//v1/models", "/v1/models/", "/health/x")
         assert [client.get(path).status_code for path in closed] == [401] * len(closed)
     with shim_client(api_keys_file=keys, metrics_need_key=True) as client:
         assert client.get("/metrics").status_code == 401

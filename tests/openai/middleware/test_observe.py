@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.support.fake_triton import FakeTriton, shim_client
-from tests.support.shim_requests import chat
+import pytest
+
+from tests.support.fake_triton import FakeTriton, chat_body, shim_client
+from tests.support.shim_requests import CHAT, chat
 
 
 def test_request_ids_are_echoed_and_handed_on() -> None:
@@ -28,3 +31,12 @@ def test_an_unexpected_failure_has_an_id_and_no_trace() -> None:
     assert reply.status_code == 500
     assert reply.headers["x-request-id"] == "mine"
     assert "secret detail" not in reply.text
+
+
+@pytest.mark.parametrize("path", [f"/{CHAT}", f"{CHAT}/", "/v1///chat//completions//"])
+def test_keys_and_limits_see_one_spelling_of_a_path(keys: Path, path: str) -> None:
+    """No slash leads around the key; what is logged is the path that was served."""
+    with shim_client(api_keys_file=keys) as client:
+        assert client.post(f"http://testserver{path}", json=chat_body()).status_code == 401
+        assert client.get("http://testserver//health/").status_code == 200
+        assert f'path="{CHAT}",status="401"' in client.get("/metrics").text

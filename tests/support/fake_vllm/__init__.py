@@ -40,6 +40,20 @@ def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
     return folder
 
 
+def write_fake_front(folder: Path) -> Path:
+    """Adds to a fake vLLM what a user of vLLM alone has: `LLM`, and its OpenAI server `vllm.entrypoints.cli.main`."""
+    package = folder / "vllm"
+    (package / "entrypoints" / "cli").mkdir(parents=True)
+    for parent in ("entrypoints", "entrypoints/cli"):
+        (package / parent / "__init__.py").touch()
+    (package / "__init__.py").write_text(
+        "from vllm._front import LLM as LLM\nfrom vllm._library import SamplingParams as SamplingParams\n"
+    )
+    (package / "entrypoints" / "cli" / "main.py").write_text("from vllm._front import main\n\nmain()\n")
+    shutil.copy(Path(__file__).with_name("front.py"), package / "_front.py")
+    return folder
+
+
 def write_interpreter(folder: Path, library: Path) -> Path:
     """A program that is this Python with `library` on its path: what the environment of a GPU engine is to a server."""
     program = folder / "python"

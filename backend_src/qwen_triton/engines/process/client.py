@@ -127,6 +127,15 @@ class EngineClient:
                     if connection.leaving:
                         self.wake()
 
+    def finish(self, key: int) -> bool:
+        """Asks for the end of a sequence with finish «cancelled» and all its tokens; False for one that is not in flight."""
+        with self._lock:
+            for connection in self._connections:
+                if key in connection.in_flight:
+                    connection.write(encode_message("finish", key))
+                    return True
+        return False
+
     def wake(self) -> None:
         """Makes a receive() that waits return at once."""
         self._waker.wake()

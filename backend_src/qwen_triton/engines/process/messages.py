@@ -1,9 +1,9 @@
 """Messages between an engine's process and the models that use it: msgpack with a length (4 bytes, little endian).
 
-To the engine: add, cancel, counters, leave (end once the clients are done). From it: hello (facts, whether it leaves),
-step (the new chunks of all this client's sequences), refused, expired (no slot within the queue timeout), leaving (it
-ends when this client has disconnected), counters. A chunk with nothing but token ids is [key, ids], any other one
-[key, ids, {field: value}].
+To the engine: add, cancel, finish (cancel, and send what was kept), counters, leave (end once the clients are done).
+From it: hello (facts, whether it leaves), step (the new chunks of all this client's sequences), refused, expired (no
+slot within the queue timeout), leaving (it ends when this client has disconnected), counters. A chunk with nothing but
+token ids is [key, ids], any other one [key, ids, {field: value}].
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
         grammar=data["grammar"],
         stream=data["stream"],
         queue_timeout_s=data["queue_timeout_s"],
+        chunk_tokens=data["chunk_tokens"],
         token_ids=tuple(data["token_ids"]),
         end_ids=tuple(data["end_ids"]),
         stop_token_ids=tuple(data["stop_token_ids"]),

@@ -20,6 +20,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ...errors import InvalidRequest
+from ...types import TokenChunk
+from ..chunks import ChunkCollector
 from ..deadlines import Deadlines
 from ..engine import Key, StepEngine
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
@@ -64,6 +66,7 @@ class EngineServer:
         self._listener = listen(address)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._owners: dict[Key, tuple[_Client, int]] = {}
+        self._collectors: dict[Key, ChunkCollector] = {}
         self._deadlines = Deadlines(engine.waits)
         self._clients: set[_Client] = set()
         self._next_key = 0
@@ -168,6 +171,8 @@ class EngineServer:
             self._add(client, *parts)
         elif kind == "cancel":
             self._cancel(client, *parts)
+        elif kind == "finish":
+            self._finish(client, *parts)
         elif kind == "counters":
             self._send(client, encode_message("counters", asdict(self._engine.counters)))
         elif kind == "leave":
@@ -185,24 +190,41 @@ class EngineServer:
         self._owners[self._next_key] = (client, name)
         if request.queue_timeout_s is not None:
             self._deadlines.add(self._next_key, request.queue_timeout_s)
+        if request.chunk_tokens != 1 and request.sampling.beam_width == 1:
+            self._collectors[self._next_key] = ChunkCollector(request.chunk_tokens)
 
-    def _cancel(self, client: _Client, name: int) -> None:
+    def _cancel(self, client: _Client, name: int) -> ChunkCollector | None:
+        """Ends a sequence; returns what collects its chunks, None where nothing does."""
         key = client.keys.pop(name, None)
-        if key is not None:
-            del self._owners[key]
-            self._engine.cancel(key)
+        if key is None:
+            return None
+        del self._owners[key]
+        self._engine.cancel(key)
+        return self._collectors.pop(key, None)
+
+    def _finish(self, client: _Client, name: int) -> None:
+        """Ends a sequence with finish «cancelled» and what was kept of it; nothing for one that has ended."""
+        if name in client.keys:
+            collector, last = self._cancel(client, name), TokenChunk(finish="cancelled")
+            chunk = last if collector is None else collector.end(last)
+            self._send(client, encode_message("step", [encode_chunk(name, chunk)]))
 
     def _publish(self, chunks: Any) -> None:
         """Sends each client one message with the new chunks of all its sequences."""
         by_client: dict[_Client, list[Any]] = defaultdict(list)
-        for key, chunk in chunks:
+        for key, new in chunks:
             owner = self._owners.get(key)
             if owner is None:
+                continue
+            collector = self._collectors.get(key)
+            chunk = new if collector is None else collector.add(new)
+            if chunk is None:
                 continue
             client, name = owner
             by_client[client].append(encode_chunk(name, chunk))
             if chunk.finish and chunk.last:
                 del self._owners[key], client.keys[name]
+                self._collectors.pop(key, None)
         for client, items in by_client.items():
             self._send(client, encode_message("step", items))
 

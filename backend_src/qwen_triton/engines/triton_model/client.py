@@ -102,6 +102,10 @@ class ModelClient:
             with contextlib.suppress(Unavailable):  # the connection has ended, and with it the sequence
                 running.connection.send(str(key), self._infer_request(key, encode_stop_request(), OUTPUTS))
 
+    def finish(self, key: int) -> bool:  # noqa: ARG002  the link's signature
+        """False: every response is handed over as it comes."""
+        return False
+
     def wake(self) -> None:
         """Makes a receive() that waits return at once."""
         self._waker.wake()

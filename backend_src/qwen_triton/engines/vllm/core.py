@@ -36,11 +36,16 @@ def check_version() -> str:
         found = version("vllm")
     except PackageNotFoundError:
         raise ConfigurationError("engine: vllm is not installed in this interpreter; `make vllm` installs it") from None
+    check_release(found)
+    return found
+
+
+def check_release(found: str) -> None:
+    """Raises ConfigurationError for a release of vLLM, such as 0.26.0 or 0.26.0+cpu, that is not supported."""
     numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if not OLDEST <= numbers <= NEWEST:
         oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
         raise ConfigurationError(f"engine: vllm {found} is not supported; install {oldest} to {newest}")
-    return found
 
 
 class VllmCore:

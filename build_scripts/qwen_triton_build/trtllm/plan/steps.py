@@ -10,7 +10,9 @@ its output (`command_into`).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,27 +21,38 @@ from ..tools.flags import FlagValues, Tool, check_raw, spell_flags
 from ..tools.versions import Release
 from .checkpoint_facts import CheckpointFacts
 from .constraints import check_constraints
+from .converter_rules import OLD_LOADER, check_conversion, needs_old_loader
 from .parallel import check_parallel
 from .profiles import profile_flags
-from .quantization import conversion_of
+from .quantization import Conversion, conversion_of
 
 StepName = Literal["convert", "build", "run"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command. `folder`: where it runs, None = anywhere; `output`: the folder it makes, None = none; `gpus` needed."""
+    """One command. `folder`: where it runs, None = anywhere; `output`: the folder it makes, None = none; `gpus` needed.
+
+    `environment`: variables that it needs. `warnings`: what may go wrong, for whoever builds.
+    """
 
     name: StepName
     command: tuple[str, ...]
     folder: Path | None
     output: Path | None
     gpus: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def command_into(self, folder: Path) -> list[str]:
         """The command with its output going to another folder."""
         mine = None if self.output is None else as_folder(self.output)
         return [as_folder(folder) if word == mine else word for word in self.command]
+
+
+def shell_line(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """A command with its variables, as a shell takes it."""
+    return shlex.join([*(f"{name}={value}" for name, value in environment.items()), *command])
 
 
 def as_folder(path: Path | str) -> str:
@@ -75,13 +88,27 @@ def _convert(
     conversion = conversion_of(build, release, facts)
     check_raw("build.convert_flags", conversion.tool, release.flags, build.convert_flags)
     flags: FlagValues = {"model_dir": model, "output_dir": as_folder(output), "dtype": build.dtype, **conversion.flags}
+    if build.calib_dataset is not None and conversion.calibrated:
+        flags["calib_dataset"] = as_folder(build.calib_dataset)
     flags |= {name: size for name, size in (("tp_size", build.tp), ("pp_size", build.pp)) if size > 1}
     if build.workers and conversion.tool == "convert_checkpoint" and not conversion.calibrated:
         flags["workers"] = build.workers
     words = spell_flags(conversion.tool, release.flags, {**flags, **build.convert_flags})
     folder = examples / release.examples
     script = {"convert_checkpoint": "convert_checkpoint.py", "quantize": _up(release, "quantization/quantize.py")}
-    return Step("convert", ("python3", script[conversion.tool], *words), folder, output, int(conversion.calibrated))
+    command = ("python3", script[conversion.tool], *words)
+    environment, warnings = _checked(build, conversion, facts, release)
+    return Step("convert", command, folder, output, int(conversion.calibrated), environment, warnings)
+
+
+def _checked(
+    build: Build, conversion: Conversion, facts: CheckpointFacts | None, release: Release
+) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Environment and warnings of a conversion. Raises ConfigurationError for one that convert_checkpoint.py cannot do."""
+    if facts is None or conversion.tool != "convert_checkpoint":
+        return {}, ()
+    warnings = tuple(check_conversion(build, facts, release))
+    return OLD_LOADER if needs_old_loader(build, facts, release) else {}, warnings
 
 
 def _build(build: Build, checkpoint: Path, output: Path, facts: CheckpointFacts | None, release: Release) -> Step:

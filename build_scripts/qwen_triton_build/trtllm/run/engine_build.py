@@ -95,6 +95,7 @@ class EngineBuild:
     def _run_step(self, step: Step, runner: StepRunner, logs: Path) -> None:
         entry = {
             "command": list(step.command),
+            "environment": dict(step.environment),
             "folder": str(step.folder) if step.folder else None,
             "output": str(step.output) if step.output else None,
             "fingerprint": self._fingerprints[step.name],

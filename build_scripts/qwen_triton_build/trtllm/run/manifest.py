@@ -78,8 +78,13 @@ class Manifest:
     def fingerprint(self, step: Step, before: str) -> str:
         """`before`: the fingerprint of the step before, "" for the first, which reads the model."""
         inputs = before or {name: entry["sha256"] for name, entry in self.model["files"].items()}
-        text = json.dumps([list(step.command), self.trtllm_version, inputs], sort_keys=True)
+        text = json.dumps([list(step.command), self.trtllm_version, inputs, *_given(step.environment)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _given(environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """A step without variables of its own has the fingerprint of its command alone."""
+    return [dict(environment)] if environment else []
 
 
 def _sha256(file: Path) -> str:

@@ -21,6 +21,9 @@ from ..plan.steps import Step
 _MARGIN = 1.05
 _SPARE = 64 << 20
 _GIB = 1 << 30
+_USUAL_TEXTS = "cnn_dailymail"
+"""The data set that TensorRT-LLM's tools take where none is given."""
+_OFFLINE = ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE")
 _FP8_SINCE = 8.9
 """Compute capability of Ada, the first with FP8 arithmetic."""
 
@@ -38,6 +41,21 @@ def check_commands(steps: list[Step], environment: Mapping[str, str]) -> None:
                 f"build.examples: no {scripts[0]} in {step.folder}, and step {step.name} needs it; get TensorRT-LLM's "
                 "examples as a whole"
             )
+
+
+def check_calibration(build: Build, steps: list[Step], environment: Mapping[str, str]) -> None:
+    """Raises ConfigurationError where a step is calibrated and its texts are neither here nor can be fetched."""
+    if not any(step.name == "convert" and step.gpus for step in steps):
+        return
+    given = str(build.calib_dataset or build.convert_flags.get("calib_dataset", ""))
+    if given.startswith("/"):
+        if not Path(given).is_dir():
+            raise ConfigurationError(f"build.calib_dataset: {given} is no folder; give one that `datasets` can load")
+    elif offline := next((name for name in _OFFLINE if environment.get(name, "0") not in ("", "0")), None):
+        raise ConfigurationError(
+            f"build.calib_dataset: this build is calibrated with texts of {given or _USUAL_TEXTS}, and {offline} forbids to "
+            "fetch them; give a folder with a data set"
+        )
 
 
 def check_gpus(build: Build, steps: list[Step], gpus: list[Gpu]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 from qwen_triton.errors import QwenTritonError
 
 from ...processes import ChildProcess
-from ..plan.steps import Step
+from ..plan.steps import Step, shell_line
 from .outputs import aside, missing_file, put_in_place, write_stamp
 
 _POLL_S = 0.2
@@ -34,7 +33,7 @@ class StepRunner:
         self._step = step
         self._title = title
         self._ranks = ranks
-        self._environment = environment
+        self._environment = {**environment, **step.environment}
         self._log = log
         self._reported_s = 0.0
 
@@ -65,7 +64,7 @@ class StepRunner:
     def _execute(self, command: list[str]) -> None:
         folder = self._step.folder or self._log.parent
         with self._log.open("wb") as log:
-            log.write(f"# in {folder}\n{shlex.join(command)}\n\n".encode())
+            log.write(f"# in {folder}\n{shell_line(command, self._step.environment)}\n\n".encode())
             log.flush()
             child = ChildProcess(command, self._environment, folder)
             child.start(log.fileno())

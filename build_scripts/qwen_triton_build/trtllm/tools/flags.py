@@ -82,7 +82,7 @@ class Flag:
 
     name: str
     kind: Literal["switch", "int", "float", "text"]
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     many: bool = False
 
     def spell(self, value: FlagValue) -> list[str]:
@@ -101,7 +101,7 @@ class Flag:
 
     def _fits(self, word: str) -> bool:
         if self.choices:
-            return word in self.choices
+            return word in map(str, self.choices)
         try:
             {"int": int, "float": float, "text": str}[self.kind](word)
         except ValueError:
@@ -110,7 +110,7 @@ class Flag:
 
     def _expected(self) -> str:
         if self.choices:
-            return "one of " + ", ".join(self.choices)
+            return "one of " + ", ".join(map(str, self.choices))
         return {"int": "a whole number", "float": "a number", "text": "text"}[self.kind] + (
             " or more" if self.many else ""
         )

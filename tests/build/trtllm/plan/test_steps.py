@@ -60,6 +60,11 @@ def refusal(build: Build, version: str) -> str | None:
         "build.kv_cache: fp8 with smoothquant is refused": (build.quantization, build.kv_cache)
         == ("smoothquant", "fp8"),
         "build.kv_cache: int8 with fp8 is refused": (build.quantization, build.kv_cache) == ("fp8", "int8"),
+        "build.tp: SmoothQuant of a model with grouped KV heads": old
+        and build.quantization == "smoothquant"
+        and build.tp > 1,
+        "build.dtype: biases of a GPTQ checkpoint stay float16": old
+        and (build.quantization, build.dtype) == ("int4_gptq", "bfloat16"),
         "use_paged_context_fmha: does not go with an INT8 KV cache": build.kv_cache == "int8" and long_context,
         "use_paged_context_fmha: TensorRT-LLM 0.14 refuses it for an FP8 KV cache": (
             build.kv_cache == "fp8" and build.quantization != "fp8" and long_context and old

@@ -413,3 +413,60 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(workshop: Workshop) ->
     )
     assert done.stdout.splitlines()[:3] == [".e.checkpoint.lock", "e.build", "e.checkpoint"]
     assert int(done.stdout.splitlines()[-1]) < 1024
+
+
+TIED = {"model_type": "qwen2", "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2} | {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "vocab_size": 512,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+}
+"""Sizes on which upstream's converter was run: the fake one fails where that failed."""
+
+
+def give_tied_weights(model: Path) -> None:
+    (model / "config.json").write_text(json.dumps(TIED))
+    header = json.dumps(
+        {"model.embed_tokens.weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}
+    ).encode()
+    (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+
+
+def test_tied_embeddings_are_converted_with_the_variable_that_0_14_needs(workshop: Workshop) -> None:
+    """It stands in the manifest and in the log; another build of the same model without it is another fingerprint."""
+    give_tied_weights(workshop.model)
+    done = workshop.build()
+    assert done.returncode == 0, done.stderr
+    step = workshop.manifest()["steps"]["convert"]
+    assert step["environment"] == {"TRTLLM_DISABLE_UNIFIED_CONVERTER": "1"}
+    assert "\nTRTLLM_DISABLE_UNIFIED_CONVERTER=1 python3 convert_checkpoint.py" in Path(step["log"]).read_text()
+    assert workshop.build("--dry-run").stdout.count("TRTLLM_DISABLE_UNIFIED_CONVERTER=1 python3 convert") == 1
+
+
+def test_what_the_converter_cannot_do_is_refused_before_the_first_step(workshop: Workshop) -> None:
+    give_tied_weights(workshop.model)
+    refusal = workshop.refused("--tp", "4", "--no-smoke-run")
+    assert refusal == (
+        "build.tp: there are fewer KV heads than GPUs, and the converter cannot repeat them; give a smaller build.tp, at "
+        "most the KV heads (TensorRT-LLM 0.14)"
+    )
+    assert not workshop.state.exists()
+
+
+def test_texts_for_calibration_that_cannot_be_had_are_named_first(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("vocab.json", "merges.txt", "generation_config.json"):
+        (workshop.model / name).write_text("{}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert workshop.refused("--kv-cache", "int8") == (
+        "build.calib_dataset: this build is calibrated with texts of cnn_dailymail, and HF_HUB_OFFLINE forbids to fetch them; "
+        "give a folder with a data set"
+    )
+    missing = tmp_path / "texts"
+    assert workshop.refused("--kv-cache", "int8", "--calib-dataset", str(missing)).startswith(
+        f"build.calib_dataset: {missing} is no folder"
+    )
+    missing.mkdir()
+    assert workshop.build("--kv-cache", "int8", "--calib-dataset", str(missing)).returncode == 0

@@ -264,3 +264,44 @@ def test_a_client_of_another_user_hears_nothing(engines: Engines, monkeypatch: p
     monkeypatch.setattr(server_module, "same_user", lambda _: False)
     with pytest.raises(ConnectionError):
         client_module.connect(engines.address("mine"))
+
+
+class Counting(Receiver):
+    """Counts the chunks of each key too."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self.chunks: dict[int, int] = {}
+        super().__init__(client)
+
+    def on_chunk(self, key: int, chunk: TokenChunk) -> None:
+        self.chunks[key] = self.chunks.get(key, 0) + 1
+        super().on_chunk(key, chunk)
+
+
+@pytest.mark.parametrize(("least", "most"), [(1, 51), (16, 5), (0, 2)])
+def test_a_whole_answer_comes_in_few_chunks(engines: Engines, client: EngineClient, least: int, most: int) -> None:
+    """Its first token at once, and all the others together at the end, or so many together as were asked for."""
+    engines.open("one", step_ms=1.0)
+    received = Counting(client)
+    client.submit([(7, EngineRequest(IDS, SamplingParams(max_tokens=len(IDS), seed=0), chunk_tokens=least))])
+    assert received.has_ended(7)
+    received.stop()
+    assert received.ids[7] == list(IDS)
+    assert most // 2 < received.chunks[7] <= most
+
+
+def test_the_end_that_is_asked_for_has_the_tokens_that_were_kept(engines: Engines, client: EngineClient) -> None:
+    """They end as «cancelled» and free the slot; what is not in flight has no such end."""
+    engines.open("one", step_ms=20.0)
+    received = Receiver(client)
+    assert not client.finish(7)
+    client.submit([(7, EngineRequest(IDS * 20, SamplingParams(max_tokens=1000, seed=0), chunk_tokens=0))])
+    time.sleep(0.5)
+    assert len(received.ids[7]) == 1
+    assert client.finish(7)
+    assert received.has_ended(7)
+    received.stop()
+    assert 5 < len(received.ids[7]) < 1000
+    assert received.ids[7] == list(IDS * 20)[: len(received.ids[7])]
+    assert received.ends == {7: "cancelled"}
+    assert read_counters(engines.address("one"))["cancelled"] == 1
