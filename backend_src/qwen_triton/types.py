@@ -204,12 +204,11 @@ class Form:
     """What an answer must look like, from behind its thinking to its end.
 
     `spec` is the schema as JSON, the regex, the choices as a JSON list of texts, the grammar in EBNF, or the structural tag
-    as JSON; "" for json_object. `best_effort`: an engine that keeps no forms answers without it; else it is refused there.
+    as JSON; "" for json_object.
     """
 
     kind: FormKind
     spec: str = ""
-    best_effort: bool = False
 
 
 ANSWER_PREFIX = "answer_prefix"

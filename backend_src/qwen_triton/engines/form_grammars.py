@@ -42,8 +42,6 @@ class FormGrammars:
         if form is None:
             return ""
         if not engine.forms:
-            if form.best_effort:
-                return ""
             raise InvalidRequest(f"the {engine.name} engine keeps no form here: {_REASONS.get(engine.name, '')}", GUIDE)
         _check_others(end_ids, sampling)
         compiler = self._marked if engine.forms == "marks" else self._plain

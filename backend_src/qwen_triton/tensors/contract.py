@@ -72,7 +72,6 @@ CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
 GUIDED_DECODING_GUIDE_TYPE = "guided_decoding_guide_type"
 GUIDED_DECODING_GUIDE = GUIDE
-GUIDED_DECODING_BEST_EFFORT = "guided_decoding_best_effort"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 
 # Names of sampling parameters in types.SAMPLING that other modules need.
@@ -190,7 +189,7 @@ ADDED_INPUTS = (
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
     *_BLS_ONLY_SAMPLING,
-    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS, GUIDED_DECODING_BEST_EFFORT),
+    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS),
     *_optional(STRING, LOGIT_BIAS),
 )
 """Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text, the

@@ -20,7 +20,6 @@ from .contract import (
     BLS_INPUTS,
     ENGINE_INPUTS,
     ENSEMBLE_INPUTS,
-    GUIDED_DECODING_BEST_EFFORT,
     GUIDED_DECODING_GUIDE,
     GUIDED_DECODING_GUIDE_TYPE,
     NUM_RETURN_SEQUENCES,
@@ -230,7 +229,7 @@ def decode_form(row: Row) -> Form | None:
         guide = ""
     elif not guide:
         raise InvalidRequest(f"is missing or empty; {name} needs it", GUIDED_DECODING_GUIDE)
-    return Form(kind, guide, row.flag(GUIDED_DECODING_BEST_EFFORT) or False)
+    return Form(kind, guide)
 
 
 def encode_form(form: Form | None) -> dict[str, Any]:
@@ -240,5 +239,4 @@ def encode_form(form: Form | None) -> dict[str, Any]:
     return {
         GUIDED_DECODING_GUIDE_TYPE: _TYPES[form.kind],
         GUIDED_DECODING_GUIDE: form.spec or None,
-        GUIDED_DECODING_BEST_EFFORT: form.best_effort or None,
     }

@@ -106,6 +106,8 @@ class TensorRtLlmSection(Section):
     multi_block_mode: bool | None = None
     enable_context_fmha_fp32_acc: bool | None = None
     cancellation_check_period_ms: Positive | None = None
+    guided_decoding_backend: Literal["xgrammar"] | None = None
+    xgrammar_tokenizer_info_path: FilePath | None = None
 
 
 PROCESS_ENGINES = {kind: engine_section(kind, engine.options) for kind, engine in ENGINES.items()}

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
-from qwen_triton.types import GenerateRequest
+from qwen_triton.types import GUIDE, GenerateRequest
 
 from ..answers.chat_message import ChatChoice, whole_choices
 from ..answers.chat_writer import ChatWriter
@@ -23,6 +23,7 @@ from ..errors import bad_request, to_api_error
 from ..service import service_of
 from ..settings import ShimSettings
 from .body import read_given
+from .forms import form_parameter
 from .parameters import CHAT
 from .plan import base_request, usage_options, with_template_options
 from .tool_choice import ToolPlan, plan_tools, with_tools
@@ -35,12 +36,6 @@ NAMES = {TEXT_INPUT: "messages", INPUT_IDS: "messages", "top_logprobs": "top_log
 
 def plan_chat(given: Mapping[str, Any], settings: ShimSettings) -> tuple[GenerateRequest, ToolPlan]:
     """The request to the model, and how tool calls are read from its answer. Raises ApiError."""
-    if given.get("response_format", {"type": "text"}) != {"type": "text"}:
-        raise bad_request(
-            'response_format: only {"type": "text"}; no engine of this server constrains what a model says',
-            "response_format",
-            "unsupported_value",
-        )
     if len(given["messages"]) > settings.max_messages:
         message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
         raise bad_request(message, "messages", "too_many_messages")
@@ -62,7 +57,7 @@ async def create_chat_completion(request: Request) -> Response:
     given = await read_given(request, CHAT)
     service.triton_model(given["model"])
     model_request, tools = plan_chat(given, service.settings)
-    reader = await service.answer(request, given["model"], [model_request], NAMES)
+    reader = await service.answer(request, given["model"], [model_request], NAMES | {GUIDE: form_parameter(given)})
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
     new_choice = partial(ChatChoice, tools=tools.read, single=tools.single, begun=model_request.answer_prefix)
     usage = UsageCount(model_request.sampling.n)

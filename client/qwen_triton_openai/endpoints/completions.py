@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
-from qwen_triton.types import GenerateRequest
+from qwen_triton.types import GUIDE, GenerateRequest
 
 from ..answers.chunks import ChunkFrame
 from ..answers.completion_writer import CompletionWriter, completion_choices
@@ -21,6 +21,7 @@ from ..errors import bad_request, to_api_error
 from ..service import service_of
 from ..settings import ShimSettings
 from .body import read_given
+from .forms import form_parameter
 from .parameters import COMPLETIONS
 from .plan import base_request, usage_options, with_prompt
 
@@ -65,7 +66,7 @@ async def create_completion(request: Request) -> Response:
     given = await read_given(request, COMPLETIONS)
     service.triton_model(given["model"])
     requests = plan_completion(given, service.settings)
-    reader = await service.answer(request, given["model"], requests, NAMES)
+    reader = await service.answer(request, given["model"], requests, NAMES | {GUIDE: form_parameter(given)})
     completion_id, created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
     usage = UsageCount(requests[0].sampling.n)
     if not requests[0].stream:

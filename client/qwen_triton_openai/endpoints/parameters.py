@@ -21,7 +21,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from qwen_triton.types import SAMPLING, SamplingParameter
+from qwen_triton.types import SAMPLING, Form, SamplingParameter
 
 CHAT, COMPLETIONS = "chat", "completions"
 BOTH = (CHAT, COMPLETIONS)
@@ -192,11 +192,35 @@ PARAMETERS = (
         "auto; none (the model does not see the tools); required and a named function: the answer begins as a call",
     ),
     _chat("parallel_tool_calls", bool, False, "false: the answer ends when its first call is closed"),
-    _chat(
+    BodyParameter(
         "response_format",
         dict[str, Any],
-        {"type": "text"},
-        "text; json_object and json_schema are refused, no engine constrains what a model says",
+        {"type": "json_object"},
+        "text, json_object, json_schema (strict or not, it is kept) or structural_tag; see structured-output.md",
+        {"form": Form("json_object")},
+    ),
+    BodyParameter(
+        "structured_outputs",
+        dict[str, Any],
+        {"choice": ["yes", "no"]},
+        "vLLM's: one of json, json_object, regex, choice, grammar, structural_tag",
+        {"form": Form("choice", '["yes", "no"]')},
+    ),
+    BodyParameter(
+        "guided_json",
+        dict[str, Any] | str,
+        {"type": "null"},
+        "as structured_outputs.json",
+        {"form": Form("json_schema", '{"type": "null"}')},
+    ),
+    BodyParameter("guided_regex", str, "[a-z]+", "as structured_outputs.regex", {"form": Form("regex", "[a-z]+")}),
+    BodyParameter("guided_choice", _Strings, ["a"], "as structured_outputs.choice", {"form": Form("choice", '["a"]')}),
+    BodyParameter(
+        "guided_grammar",
+        str,
+        'root ::= "a"',
+        "as structured_outputs.grammar",
+        {"form": Form("grammar", 'root ::= "a"')},
     ),
     _chat(
         "chat_template_kwargs",
@@ -247,6 +271,7 @@ PARAMETERS = (
     _hint(
         "prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT
     ),
+    _hint("guided_decoding_backend", str, "xgrammar", "there is one way to keep a form"),
     _hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
     _hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
     _neutral("priority", int, 1, "requests are served in the order they arrive", 0),

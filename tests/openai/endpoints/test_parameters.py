@@ -37,7 +37,7 @@ EFFECTS: dict[str, dict[str, Any]] = {
     "parallel_tool_calls": {"parallel_tool_calls": False},
 }
 """What a row that needs another one changes in the request."""
-NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format"}
+NOT_IN_THE_REQUEST = {"model", "stream_options"}
 """Honoured by the shim itself (see test_chat)."""
 TRANSPORT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 """Arguments of the openai package's methods that are not sent in the body."""
@@ -120,7 +120,7 @@ def test_a_row_has_one_class_at_an_endpoint() -> None:
     assert len({(endpoint, p.name) for endpoint, p in ROWS}) == len(ROWS)
 
 
-REST = {"temprature": 0.5, "guided_json": {}, "skip_special_tokens": False, "web_search_options": {}}
+REST = {"temprature": 0.5, "guided_xml": "a", "skip_special_tokens": False, "web_search_options": {}}
 
 
 def test_what_is_left_is_ignored_where_the_operator_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,8 +239,23 @@ def test_an_unknown_parameter_is_named(endpoint: str) -> None:
         (CHAT, {"reasoning_effort": "huge"}, "reasoning_effort"),
         (CHAT, {"continue_final_message": True, "chat_template_kwargs": {"continue_final_message": False}},
          "continue_final_message"),
-        (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
-        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "response_format"),
+        (CHAT, {"response_format": {"type": "xml"}}, "response_format.type"),
+        (CHAT, {"response_format": {}}, "response_format.type"),
+        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True}}},
+         "response_format.json_schema.schema"),
+        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"schema": [1]}}},
+         "response_format.json_schema.schema"),
+        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "kind": 1}}},
+         "response_format.json_schema.kind"),
+        (CHAT, {"response_format": {"type": "json_object"}, "guided_regex": "a"}, "guided_regex"),
+        (CHAT, {"structured_outputs": {}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"xml": "a"}}, "structured_outputs.xml"),
+        (CHAT, {"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        (COMPLETIONS, {"structured_outputs": {"regex": 1}}, "structured_outputs.regex"),
+        (COMPLETIONS, {"guided_choice": [""]}, "guided_choice"),
+        (COMPLETIONS, {"guided_grammar": ""}, "guided_grammar"),
         (CHAT, {"n": 0}, "n"),
         (CHAT, {"n": 129}, "n"),
         (CHAT, {"temperature": -0.1}, "temperature"),

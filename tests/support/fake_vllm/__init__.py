@@ -15,11 +15,13 @@ from tests.support.folders import DATA
 VERSIONS = ("0.26.0", "0.33.0")
 _MODULES = {
     "engine/arg_utils.py": "EngineArgs",
-    "sampling_params.py": "SamplingParams",
+    "config/__init__.py": "StructuredOutputsConfig",
+    "sampling_params.py": "SamplingParams, StructuredOutputsParams",
     "usage/usage_lib.py": "UsageContext",
     "v1/engine/__init__.py": "EngineCoreRequest",
     "v1/engine/core_client.py": "EngineCoreClient",
     "v1/executor/__init__.py": "Executor",
+    "v1/structured_output/backend_xgrammar.py": "validate_xgrammar_grammar",
 }
 
 
@@ -29,8 +31,9 @@ def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
     for module, name in _MODULES.items():
         file = package / module
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"from vllm._library import {name} as {name}\n")
-    for parent in ("", "engine", "usage", "v1"):
+        names = ", ".join(f"{one} as {one}" for one in name.split(", "))
+        file.write_text(f"from vllm._library import {names}\n")
+    for parent in ("", "engine", "usage", "v1", "v1/structured_output"):
         (package / parent / "__init__.py").touch()
     shutil.copy(Path(__file__).with_name("library.py"), package / "_library.py")
     shutil.copy(DATA / "vllm" / f"{version if version in VERSIONS else VERSIONS[0]}.json", package / "names.json")

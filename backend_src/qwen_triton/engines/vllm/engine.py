@@ -7,7 +7,7 @@ from typing import Any
 
 from ...checkpoint.hub import resolve_model
 from ...types import EngineRequest, TokenChunk
-from ..engine import Counters, EngineInfo, Key
+from ..engine import Counters, EngineInfo, FormKeeping, Key
 from .core import CoreDied, VllmCore
 from .options import VllmOptions
 from .outputs import token_chunk
@@ -35,7 +35,8 @@ class VllmEngine:
     def __init__(self, options: VllmOptions) -> None:
         self._core = VllmCore(str(resolve_model(options.model, options.hub, options.revision)), options.arguments())
         self._max_logprobs = options.max_logprobs
-        self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size)
+        forms: FormKeeping = "text" if self._core.has_tokenizer else ""
+        self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size, forms)
         self.counters = Counters()
         self._live: dict[Key, _Live] = {}
 

@@ -50,6 +50,7 @@ def sampling_arguments(request: EngineRequest, max_context: int, vocab_size: int
         "logit_bias": _biases(request, vocab_size),
         "_bad_words_token_ids": _bad_words(request, vocab_size),
         "detokenize": False,
+        "structured_outputs": request.grammar or None,
     }
 
 

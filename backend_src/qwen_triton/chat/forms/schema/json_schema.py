@@ -19,7 +19,7 @@ from . import json_text
 from .arrays import array_schema
 from .keywords import TYPES, check_keywords, constraints, is_kind, kinds_of
 from .merge import merged
-from .numbers import MOST_MULTIPLES, Bounds, endless_multiples, integer, multiples, number
+from .numbers import MOST_MULTIPLES, NumberBounds, endless_multiples, integer, multiples, number
 from .objects import object_schema
 from .strings import string_schema
 
@@ -243,11 +243,11 @@ def _numeric(kind: str, schema: Mapping[str, Any], place: str) -> Node:
     return integer(bounds) if kind == "integer" else number(bounds)
 
 
-def _bounds(schema: Mapping[str, Any]) -> Bounds:
+def _bounds(schema: Mapping[str, Any]) -> NumberBounds:
     """Minimum and maximum, each with its exclusive form, which is a number, or a flag as in draft 4."""
     low, above = _bound(schema.get("minimum"), schema.get("exclusiveMinimum"), lowest=True)
     high, below = _bound(schema.get("maximum"), schema.get("exclusiveMaximum"), lowest=False)
-    return Bounds(low, high, above=above, below=below)
+    return NumberBounds(low, high, above=above, below=below)
 
 
 def _bound(plain: float | None, exclusive: float | bool | None, *, lowest: bool) -> tuple[float | None, bool]:

@@ -28,7 +28,7 @@ NUMBER = seq(
 MOST_MULTIPLES = 512
 
 
-class Bounds:
+class NumberBounds:
     """`low` and `high` of a number, None for none; `above` and `below`: the bound itself is left out."""
 
     def __init__(self, low: float | None, high: float | None, *, above: bool = False, below: bool = False) -> None:
@@ -49,7 +49,7 @@ class Bounds:
         return ceil(self.high) - 1 if self.below else floor(self.high)
 
 
-def integer(bounds: Bounds) -> Node:
+def integer(bounds: NumberBounds) -> Node:
     """The integers within bounds."""
     first, last = bounds.first(), bounds.last()
     if first is None and last is None:
@@ -101,7 +101,7 @@ def same_length(low: str, high: str) -> Node:
     return alt(*parts, *([at_top] if at_top else []))
 
 
-def number(bounds: Bounds) -> Node:
+def number(bounds: NumberBounds) -> Node:
     """The numbers within bounds, without exponents."""
     low, high = bounds.low, bounds.high
     if low is None and high is None:
@@ -166,7 +166,7 @@ def _places(value: Fraction) -> int:
     return places
 
 
-def multiples(of: float, bounds: Bounds, *, integers: bool) -> list[float] | None:
+def multiples(of: float, bounds: NumberBounds, *, integers: bool) -> list[float] | None:
     """All multiples within bounds, as JSON numbers; None for more than are written out, or without both bounds.
 
     A multiple that floating point does not divide evenly is left out, because validators would refuse it.
