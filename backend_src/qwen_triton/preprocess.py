@@ -13,9 +13,8 @@ from typing import Any
 
 from .chat.forms.compile import DEFAULT_BOUNDS, FormBounds
 from .chat.template import ChatTemplate
-from .engines.capabilities import check_honoured
+from .engines.capabilities import FormGrammars, check_request
 from .engines.engine import EngineInfo
-from .engines.form_grammars import FormGrammars
 from .errors import CONTEXT_EXCEEDED, InvalidRequest
 from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
 from .text.text_stream import resolve_stops
@@ -66,9 +65,10 @@ class Preprocessor:
             bias=self._bias(request.bias),
             stream=request.stream,
             chunk_tokens=chunk_tokens(request.stream, watched=bool(request.stop.strings) or _ends_by_call(request)),
+            lora_name=request.lora_name,
         )
         if engine is not None:
-            check_honoured(engine.name, base)
+            check_request(engine, base)
             base = replace(base, grammar=self._grammar(request, base, engine))
         return split_sequences(base)
 
@@ -202,16 +202,20 @@ def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:
 
 
 def split_sequences(base: EngineRequest) -> tuple[EngineRequest, ...]:
-    """One engine request a sequence; sample i has the seed of the first plus i. Raises InvalidRequest."""
+    """One engine request a sequence; sample i has the seed of the first plus i, which alone has the prompt's log probs.
+
+    Raises InvalidRequest.
+    """
     sampling = base.sampling
     if sampling.beam_width > 1:
         _check_beams(base)
         return (base,)
     if sampling.sequences > sampling.n and base.stream:
         raise InvalidRequest("the best sequences are known at the end only; ask for stream = false", "best_of")
-    seed = sampling.seed or 0
+    seed, one = sampling.seed or 0, replace(sampling, n=1, best_of=None)
+    others = one if one.prompt_logprobs is None else replace(one, prompt_logprobs=None)
     return tuple(
-        replace(base, sampling=replace(sampling, seed=(seed + i) % 2**64, n=1, best_of=None))
+        replace(base, sampling=replace(others if i else one, seed=(seed + i) % 2**64))
         for i in range(sampling.sequences)
     )
 

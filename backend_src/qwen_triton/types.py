@@ -48,7 +48,9 @@ class SamplingParameter:
 
     @property
     def range_text(self) -> str:
-        """The range in words: «0 to 100», «above 0, up to 100», «1 or more»."""
+        """The range in words: «0 to 100», «above 0, up to 100», «1 or more», «any whole number»."""
+        if self.high >= _INT32 and self.low <= -_INT32:
+            return "any whole number"
         if self.high >= _INT32:
             return f"{self.low} or more"
         return f"above {self.low}, up to {self.high}" if self.above_low else f"{self.low} to {self.high}"
@@ -112,6 +114,13 @@ class SamplingParams:
     )  # fmt: skip
     logprobs: int | None = _integer(
         "log probabilities: 0 = of the chosen tokens, N = also of the N likeliest", 0, 20, unit="tokens", tensors=()
+    )
+    prompt_logprobs: int | None = _integer(
+        "log probabilities of the prompt: 0 = of its tokens, N = also of the N likeliest at each place",
+        *(0, 20), unit="tokens", openai="",
+    )  # fmt: skip
+    priority: int | None = _integer(
+        "lower numbers run first, where the engine schedules by priority", -_INT32, _INT32, neutral=0
     )
     beam_width: int = _integer(
         "beam search with so many beams", 1, MAX_SEQUENCES, 1, unit="beams", neutral=1, stock=True, openai=""
@@ -195,7 +204,7 @@ class TokenBias:
 
 FormKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "structural_tag"]
 FORM_KINDS: tuple[FormKind, ...] = get_args(FormKind)
-GUIDE = "guided_decoding_guide"
+GUIDED_DECODING_GUIDE = "guided_decoding_guide"
 """The name by which refusals of a form's text call it: its tensor, as stock's."""
 
 
@@ -221,10 +230,11 @@ class GenerateRequest:
 
     `end_id` and `pad_id` replace the checkpoint's own; with `accumulate` each piece of a stream has the whole text so
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
-    `count_pieces`: each piece of a stream has the token counts so far, not only the last. `counts_input` and
-    `counts_output`: whether the answer has the count of its prompt's tokens, and of its own. `parallel_tool_calls` false: an
-    answer to `messages` with `tools` ends when its first tool call is closed. `clamp_max_tokens`: a `max_tokens` beyond the
-    rest of the context is cut to that rest; else it is refused. `form`: what the answer must look like, None for free text.
+    `count_pieces`: each piece of a stream has the token counts so far, not only the last; `count_first`: so has the first
+    one. `counts_input` and `counts_output`: whether the answer has the count of its prompt's tokens, and of its own.
+    `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
+    `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
+    engine's adapter that answers; None = the model as it is. `form`: what the answer must look like, None for free text.
     """
 
     prompt: str | None = None
@@ -240,6 +250,7 @@ class GenerateRequest:
     pad_id: int | None = None
     stream: bool = False
     count_pieces: bool = False
+    count_first: bool = False
     counts_input: bool = True
     counts_output: bool = True
     clamp_max_tokens: bool = False
@@ -247,6 +258,7 @@ class GenerateRequest:
     form: Form | None = None
     accumulate: bool | None = None
     echo: bool | None = None
+    lora_name: str | None = None
 
     def __post_init__(self) -> None:
         given = [n for n in ("prompt", "messages", "token_ids") if getattr(self, n) is not None]
@@ -270,9 +282,9 @@ class EngineRequest:
     `sampling.max_tokens` and `sampling.seed` are always set. `end_ids` end the answer and are not part of its text;
     so do the client's `stop_token_ids`. `stop_sequences` are the stop strings as this tokenizer encodes each alone: a
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
-    a slot before it is refused; None = no bound. `chunk_tokens`: the fewest tokens of a chunk between the first and the
-    last, 0 = there is none between them: of a whole answer nothing is needed sooner. An engine may send more chunks.
-    `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none.
+    a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest. `chunk_tokens`: the fewest tokens of
+    a chunk between the first and the last, 0 = there is none between them: of a whole answer nothing is needed sooner. An
+    engine may send more chunks. `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none.
     """
 
     token_ids: tuple[int, ...]
@@ -287,6 +299,18 @@ class EngineRequest:
     queue_timeout_s: float | None = None
     chunk_tokens: int = 1
     grammar: str = ""
+    lora_name: str | None = None
+
+
+class PromptLogProbs(NamedTuple):
+    """Log probs (natural log) of a prompt's tokens from the second one on: the first has none, nothing precedes it.
+
+    `log_probs[i]` belongs to token i + 1 of the prompt; `top_log_probs[i]` are the (id, log prob) pairs of the likeliest
+    tokens at its place, most likely first, empty unless requested.
+    """
+
+    log_probs: Sequence[float] = ()
+    top_log_probs: Sequence[Sequence[tuple[int, float]]] = ()
 
 
 class TokenChunk(NamedTuple):
@@ -295,7 +319,8 @@ class TokenChunk(NamedTuple):
     An end or stop id is in `stop_token`, not in `token_ids`. `log_probs[i]` belongs to `token_ids[i]` (natural log;
     empty unless requested), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is the beam.
     `error` is a message for the server's log, with finish = "error". `last` is False on the last chunk of every beam of
-    a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request.
+    a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request. `prompt`: those of
+    the prompt, on the first chunk of a sequence that requests them.
     """
 
     token_ids: Sequence[int] = ()
@@ -308,6 +333,7 @@ class TokenChunk(NamedTuple):
     cum_log_prob: float | None = None
     error: str = ""
     last: bool = True
+    prompt: PromptLogProbs | None = None
 
 
 @dataclass(frozen=True, slots=True)

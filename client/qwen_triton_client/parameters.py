@@ -64,6 +64,7 @@ PARAMETERS = (
     AnswerParameter("grammar", str, "the answer is of this grammar, in EBNF with a rule root", "form"),
     AnswerParameter("end_id", int, "end at this token id instead of the checkpoint's own", "request"),
     AnswerParameter("pad_id", int, "pad with this token id instead of the checkpoint's own", "request"),
+    AnswerParameter("lora_name", str, "the engine's adapter that answers", "request"),
     AnswerParameter("echo", bool, "put the prompt before the answer", "request"),
     AnswerParameter("clamp_max_tokens", bool, "cut a max_tokens beyond the context to what fits", "request"),
     AnswerParameter("accumulate", bool, "each piece of a stream is the whole text so far", "request"),

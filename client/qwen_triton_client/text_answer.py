@@ -18,6 +18,8 @@ from .transport.transport import ResponseStream
 class TextResult:
     """A finished answer. `finish_reason` and `usage` are None where the model does not have them (stock's do not).
 
+    `prompt_logprobs`: those of the prompt's tokens, of the first sequence only.
+
     A cancelled answer has finish_reason «cancelled» and the text that came before.
     """
 
@@ -26,6 +28,7 @@ class TextResult:
     usage: Usage | None = None
     stop_reason: str | int | None = None
     logprobs: tuple[Mapping[str, Any], ...] = ()
+    prompt_logprobs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class _Collected:
 
     texts: list[str] = field(default_factory=list)
     logprobs: list[Mapping[str, Any]] = field(default_factory=list)
+    prompt_logprobs: tuple[Mapping[str, Any], ...] = ()
     end: TextPiece | None = None
 
     def add(self, piece: TextPiece, accumulated: bool) -> None:
@@ -41,11 +45,14 @@ class _Collected:
             self.texts.clear()
         self.texts.append(piece.text)
         self.logprobs += piece.logprobs or ()
+        if piece.prompt_logprobs is not None:
+            self.prompt_logprobs = tuple(piece.prompt_logprobs)
         self.end = piece if piece.finish else self.end
 
     def result(self, cancelled: bool) -> TextResult:
         end = self.end or TextPiece("", finish="cancelled" if cancelled else None)
-        return TextResult("".join(self.texts), end.finish, end.usage, end.stop_reason, tuple(self.logprobs))
+        logprobs = tuple(self.logprobs)
+        return TextResult("".join(self.texts), end.finish, end.usage, end.stop_reason, logprobs, self.prompt_logprobs)
 
 
 class TextAnswer:

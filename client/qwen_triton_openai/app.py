@@ -3,7 +3,7 @@
 Keys of the ASGI scope that middleware sets for the endpoints:
     request_id        the id under which Triton logs the request
     triton_metadata   gRPC metadata for Triton, such as traceparent
-    observer          an observer.Observer of the answer
+    observer          an answers.observer.Observer of the answer
     add_sequences     counts the sequences of a request against the limits of its key
     admission         the request's slots, queue.SlotClaim
     send_body         the server's own `send`: a stream's chunks bypass the middleware, which only reads headers
@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from . import errors
 from .backend.triton import Backend, GrpcTriton
-from .endpoints import chat, completions, health, models, tokenization
+from .endpoints import chat, completions, health, messages, models, responses, server_info, tokenization
 from .endpoints.chat_page import add_chat_page
 from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
@@ -46,7 +46,7 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
 
     app = FastAPI(title="qwen-triton", summary="Qwen on Triton, as OpenAI's clients expect it.", lifespan=lifespan)
     errors.install(app)
-    for module in (chat, completions, models, tokenization, health):
+    for module in (chat, completions, responses, messages, models, tokenization, health, server_info):
         app.include_router(module.router)
     add_document(app)
     if settings.chat_page:

@@ -1,4 +1,5 @@
-"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}` with OpenAI's status codes.
+"""Errors in OpenAI's form, `{"error": {"message", "type", "param", "code"}}` with OpenAI's status codes; on the paths of
+Anthropic's API in that one's: `{"type": "error", "error": {"type", "message"}, "request_id"}`.
 
 Maps every error of the shim, whether the framework, a parameter check or the model raised it. Knows no endpoint.
 """
@@ -16,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from qwen_triton.errors import (
     CONTEXT_EXCEEDED,
@@ -48,7 +50,26 @@ _NAMES = {
 }
 """The model's name of a parameter → OpenAI's. All others have one name."""
 _FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
+_HEAD = re.compile(r"[a-z_]+")
 _CONTEXT = re.compile("the context of|the context is")
+
+
+_MESSAGES_PATH = "/v1/messages"
+_MESSAGES_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""By status, the `type` of an error in Anthropic's form; of others it is invalid_request_error or api_error."""
+
+
+def is_messages_path(path: str) -> bool:
+    """Whether a path belongs to Anthropic's API."""
+    return path == _MESSAGES_PATH or path.startswith(_MESSAGES_PATH + "/")
 
 
 class ApiError(Exception):
@@ -76,8 +97,25 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> Json:
-        return Json(self.body, self.status, self.headers)
+    def messages_body(self, request_id: str) -> dict[str, Any]:
+        """The same in the form of Anthropic's API, which has no place for the parameter: the message names it."""
+        other = "api_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        error = {"type": _MESSAGES_KINDS.get(self.status, other), "message": self.message}
+        return {"type": "error", "error": error, "request_id": request_id}
+
+    def response(self) -> ErrorResponse:
+        return ErrorResponse(self)
+
+    def renamed(self, names: Mapping[str, str]) -> ApiError:
+        """The same error in an endpoint's words: the name that `param` begins with by `names`, and so in the message."""
+        head = _HEAD.match(self.param or "")
+        if self.param is None or head is None or head[0] not in names:
+            return self
+        param = names[head[0]] + self.param[head.end() :]
+        message = self.message
+        if message.startswith(self.param):
+            message = param + message[len(self.param) :]
+        return ApiError(self.status, message, param=param, code=self.code, kind=self.kind, headers=self.headers)
 
 
 def _kind(status: int) -> str:
@@ -121,6 +159,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(RecursionError, _too_deep)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -153,6 +192,12 @@ async def _validation_error(_: Request, error: Exception) -> Json:
     return bad_request(fault["msg"], ".".join(map(str, fault["loc"][1:])) or None).response()
 
 
+async def _too_deep(_: Request, error: Exception) -> Json:
+    """A body that the parser took, but that is nested more deeply than its values can be written again."""
+    del error
+    return bad_request("the body is nested too deeply; send flatter values").response()
+
+
 async def _unexpected(request: Request, error: Exception) -> Json:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return ApiError(500, "internal error; the server's log has the cause", code="internal_error").response()
@@ -168,6 +213,20 @@ class Json(Response):
 
     def render(self, content: Any) -> bytes:
         return escaped_lines(orjson.dumps(content))
+
+
+class ErrorResponse(Json):
+    """An error in the form that the API of the request's path has."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.body, error.status, error.headers)
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_messages_path(scope["path"]):
+            self.body = self.render(self._error.messages_body(scope.get("request_id", "")))
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 _LINES = tuple((char.encode(), f"\\u{ord(char):04x}".encode()) for char in "\u2028\u2029\x85")

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qwen_triton.tensors.limits import too_many
 
-from .errors import ApiError
+from .errors import ApiError, Json, is_messages_path
 from .settings import ShimSettings
 
 _LINGER_S = 2.0
@@ -119,7 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete and cycle.response_started:
             self.transport.close()
             return
-        self.transport.write(_response(error))
+        self.transport.write(_response(error, self.url))
         if cycle is not None and not cycle.response_complete:  # its application waits for more of the body
             cycle.disconnected = True
             cycle.message_event.set()
@@ -164,8 +164,9 @@ def _refusal(status: int, message: str) -> ApiError:
     )
 
 
-def _response(error: ApiError) -> bytes:
-    body = error.response().body
+def _response(error: ApiError, url: bytes) -> bytes:
+    path = url.partition(b"?")[0].decode("ascii", "replace")
+    body = Json(error.messages_body("") if is_messages_path(path) else error.body).body
     head: dict[str, Any] = {"content-type": "application/json", "content-length": len(body), "connection": "close"}
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}", *(f"{k}: {v}" for k, v in head.items())]
     return "\r\n".join([*lines, "", ""]).encode() + bytes(body)

@@ -13,6 +13,7 @@ from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.limits import check_requests, sequences_of, too_many, utf8_bytes
 from qwen_triton.types import GenerateRequest
 
+from .answers.observer import Observer, Observers
 from .answers.response import AnswerReader
 from .backend.context_length import ContextLength
 from .backend.generation import Generation, PromptGenerations
@@ -20,7 +21,6 @@ from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
 from .errors import ApiError, bad_request, to_api_error
 from .middleware.drain import Drain
-from .observer import Observer, Observers
 from .settings import ShimSettings
 
 

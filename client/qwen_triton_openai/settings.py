@@ -42,7 +42,7 @@ NonNegative = Annotated[int, Field(ge=0)]
 File = Annotated[Path, Field(strict=False), PathCheck]
 """A path, also where the deployment has it as text."""
 
-FILES = ("api_keys_file", "tls_certificate", "tls_key")
+FILES = ("api_keys_file", "tls_certificate", "tls_key", "tokenizer_dir")
 """Names of the settings that are paths."""
 
 
@@ -95,6 +95,7 @@ class ShimSettings(MiddlewareSettings):
 
     `enabled`: `qwen-triton serve` starts a shim beside the server.
     `models`: served names, each with the Triton model that answers.
+    `tokenizer_dir`: the checkpoint's folder, for GET /tokenizer_info alone; the deployment's model, where it is a folder.
     `temperature`, `top_p`: defaults of a request, the same as OpenAI's.
     `unknown_parameters`: a parameter that is not known or not supported is refused, or taken, left out and named in the
     header X-Ignored-Parameters and the access log.
@@ -112,6 +113,7 @@ class ShimSettings(MiddlewareSettings):
     models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})
     preprocessing_model: str = PREPROCESSING
     postprocessing_model: str = POSTPROCESSING
+    tokenizer_dir: File | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     unknown_parameters: Literal["refuse", "ignore"] = "refuse"

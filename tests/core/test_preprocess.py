@@ -114,3 +114,46 @@ def test_chunks_of_a_whole_answer_wait_in_the_engine_s_process(
     """To the end, or as long as a stop string can wait to be looked for."""
     (request,) = preprocess.engine_requests(GenerateRequest(prompt="hello", **options))
     assert request.chunk_tokens == tokens
+
+
+def test_the_first_sequence_alone_has_the_log_probs_of_the_prompt(preprocess: Preprocessor) -> None:
+    request = GenerateRequest(prompt="hello", sampling=SamplingParams(prompt_logprobs=1, n=3))
+    found = preprocess.engine_requests(request, EngineInfo("vllm", 1000, 151_936))
+    assert [one.sampling.prompt_logprobs for one in found] == [1, None, None]
+
+
+@pytest.mark.parametrize(
+    ("engine", "more", "message"),
+    [
+        (ENGINE, {"lora_name": "a"}, "lora_name: the tensorrtllm engine does not support it; leave it out"),
+        (
+            ENGINE,
+            {"sampling": SamplingParams(priority=1)},
+            "priority: the tensorrtllm engine does not support it; leave it out",
+        ),
+        (
+            EngineInfo("vllm", 1000, 151_936),
+            {"lora_name": "a"},
+            "lora_name: this server has no adapters (engine.lora in the deployment); leave it out",
+        ),
+        (
+            EngineInfo("vllm", 1000, 151_936),
+            {"sampling": SamplingParams(priority=1)},
+            "priority: needs engine.scheduling_policy: priority in the deployment; leave it out",
+        ),
+        (
+            EngineInfo("vllm", 1000, 151_936, adapters=["pirate", "poet"]),
+            {"lora_name": "a"},
+            "lora_name: no adapter has this name; there are pirate, poet",
+        ),
+    ],
+)
+def test_what_depends_on_how_the_engine_is_loaded(
+    preprocess: Preprocessor, engine: EngineInfo, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        preprocess.engine_requests(GenerateRequest(prompt="hello", **more), engine)
+    assert str(refused.value) == message
+    able = replace(engine, name="vllm", honours=("priority",), adapters=("a",))
+    (found,) = preprocess.engine_requests(GenerateRequest(prompt="hello", **more), able)
+    assert (found.lora_name, found.sampling.priority) == (more.get("lora_name"), 1 if "sampling" in more else None)

@@ -1,20 +1,27 @@
-"""docs/openai.md says what the code does."""
+"""docs/openai.md and the page of Anthropic's API say what the code does."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from qwen_triton_openai.endpoints.parameters import PARAMETERS
+import pytest
+
+from qwen_triton_openai.bodies.parameters import PARAMETERS
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import shim_client
-from tests.tools.make_openai_doc import DOCUMENT, completed
+from tests.tools.make_openai_doc import DOCUMENT, PAGES, completed
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 
 
-def test_the_table_of_parameters_is_the_code_s() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_table_of_parameters_is_the_code_s(page: Path) -> None:
     """`python -m tests.tools.make_openai_doc` writes it."""
-    assert completed(TEXT) == TEXT
+    assert completed(page) == page.read_text(encoding="utf-8")
+
+
+def test_every_parameter_is_told() -> None:
     assert all(f"| `{p.name}` |" in TEXT for p in PARAMETERS)
 
 

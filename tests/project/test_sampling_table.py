@@ -38,10 +38,10 @@ from qwen_triton.types import EngineRequest, SamplingParams
 from qwen_triton_build.repository.overlay import PYTHON, lay_over, overlay_text
 from qwen_triton_client.parameters import build_request
 from qwen_triton_client.terminal.flags import add_parameter_flags, read_parameters
-from qwen_triton_openai.endpoints.body import check_parameters
-from qwen_triton_openai.endpoints.chat import plan_chat
+from qwen_triton_openai.bodies.body import check_parameters
+from qwen_triton_openai.bodies.chat_plan import plan_chat
 from qwen_triton_openai.endpoints.completions import plan_completion
-from qwen_triton_openai.endpoints.parameters import parameter_table
+from qwen_triton_openai.bodies.tables import parameter_table
 from qwen_triton_openai.settings import ShimSettings
 
 

@@ -10,7 +10,7 @@ import pytest
 from qwen_triton import types
 from qwen_triton.tensors import contract
 from qwen_triton_client.parameters import PARAMETERS
-from qwen_triton_openai.endpoints.parameters import PARAMETERS as OPENAI
+from qwen_triton_openai.bodies.parameters import PARAMETERS as OPENAI
 from tests.project.test_import_order import FILES, name
 
 CONTRACT = "qwen_triton/tensors/contract.py"

@@ -118,7 +118,23 @@ def events(body: str) -> list[Any]:
     return [one if one == "[DONE]" else json.loads(one) for one in data]
 
 
+def named_events(body: str) -> list[dict[str, Any]]:
+    """The data of server-sent events that have a name, which is their type; the end mark is left out."""
+    found = []
+    for block in body.removesuffix("data: [DONE]\n\n").split("\n\n"):
+        name, _, data = block.partition("\n")
+        if name.startswith("event: "):
+            found.append(json.loads(data.removeprefix("data: ")))
+            assert name == f"event: {found[-1]['type']}"
+    return found
+
+
 def deltas(body: str, index: int = 0) -> list[dict[str, Any]]:
     """The deltas of one choice."""
     chunks = [e for e in events(body) if e != "[DONE]"]
     return [c["delta"] for chunk in chunks for c in chunk["choices"] if c["index"] == index]
+
+
+def message_body(**more: Any) -> dict[str, Any]:
+    """Of Anthropic's API."""
+    return {"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "hi"}]} | more

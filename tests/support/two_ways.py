@@ -106,20 +106,23 @@ class TwoWays:
 
     def whole(self, case: AnswerCase) -> dict[str, Any]:
         """The choices and usage of the whole answer."""
-        encoder, opened = self._encoder(case, stream=False)
-        answers = [SequenceAnswer(index) for index in range(len(case.texts))]
-        for chunk, index in self._chunks(case, random.Random(case.seed)):
-            if not opened[index].done and (piece := opened[index].feed(chunk)) is not None:
-                answers[index].add(piece)
-        pieces = decode_text_outputs(_raw(encoder.whole({0: answers})))
+        pieces = self.whole_pieces(case)
         usage = UsageCount(len(case.texts))
         new_choice = self._new_choice(case)
         choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
         return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
 
+    def whole_pieces(self, case: AnswerCase) -> list[TextPiece]:
+        """What the shim gets of the whole answer."""
+        encoder, opened = self._encoder(case, stream=False)
+        answers = [SequenceAnswer(index) for index in range(len(case.texts))]
+        for chunk, index in self._chunks(case, random.Random(case.seed)):
+            if not opened[index].done and (piece := opened[index].feed(chunk)) is not None:
+                answers[index].add(piece)
+        return decode_text_outputs(_raw(encoder.whole({0: answers})))
+
     def streamed(self, case: AnswerCase) -> dict[str, Any]:
         """The same of the stream's events."""
-        draw = random.Random(case.seed + 1)
         frame = ChunkFrame("chat.completion.chunk" if self._chat else "text_completion", "id", 1, "qwen", usage=True)
         usage = UsageCount(len(case.texts))
         writer: ChatWriter | CompletionWriter
@@ -127,16 +130,24 @@ class TwoWays:
             writer = ChatWriter(frame, self._new_choice(case), usage, last=True, each=case.each)
         else:
             writer = CompletionWriter(frame, usage, last=True, each=case.each)
-        body, waiting = b"", list[TextPiece]()
-        for piece in self._pieces(case, draw):
-            waiting.append(piece)
-            if draw.random() < 0.6:
-                body += writer.write(merge_pieces(waiting) if draw.random() < 0.5 else waiting)
-                waiting = []
-        body += writer.write(waiting) + writer.end()
+        body = b"".join(map(writer.write, self.streamed_pieces(case))) + writer.end()
         *chunks, done = events(body.decode())
         assert done == "[DONE]"
         return _put_together(chunks) if self._chat else _joined(chunks)
+
+    def streamed_pieces(self, case: AnswerCase) -> Iterator[list[TextPiece]]:
+        """What the shim gets of the stream, read by read."""
+        draw, waiting = random.Random(case.seed + 1), list[TextPiece]()
+        for piece in self._pieces(case, draw):
+            waiting.append(piece)
+            if draw.random() < 0.6:
+                yield merge_pieces(waiting) if draw.random() < 0.5 else waiting
+                waiting = []
+        yield waiting
+
+    def new_choice(self, case: AnswerCase) -> ChatChoice:
+        """The decoder of a choice of the answer."""
+        return self._new_choice(case)()
 
     def by_client(self, case: AnswerCase) -> ChatResult:
         """What the client library makes of the stream; for one sequence."""
@@ -171,6 +182,7 @@ class TwoWays:
             stop=StopConditions(case.stop, include_in_output=case.stop_in_output),
             stream=stream,
             count_pieces=case.each,
+            count_first=stream,
             echo=not self._chat,
             parallel_tool_calls=case.parallel,
             tools=({"type": "function"},) if case.tools else (),

@@ -1,22 +1,32 @@
-"""Writes the shim's table of parameters into docs/openai.md; tests/project/test_openai_doc.py checks that it is current.
+"""Writes the shim's tables of parameters into their pages; tests/project/test_openai_doc.py checks that they are current.
 
 python -m tests.tools.make_openai_doc
 """
 
 from __future__ import annotations
 
-from qwen_triton_openai.endpoints.parameters import parameter_table
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from qwen_triton_openai.bodies.tables import messages_parameter_table, parameter_table, responses_parameter_table
 from tests.support.folders import ROOT
 
 DOCUMENT = ROOT / "docs" / "openai.md"
+PAGES: Mapping[Path, Callable[[], str]] = {
+    DOCUMENT: parameter_table,
+    ROOT / "docs" / "responses.md": responses_parameter_table,
+    ROOT / "docs" / "anthropic.md": messages_parameter_table,
+}
+"""{page: the table that stands between its marks}."""
 BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->"
 
 
-def completed(text: str) -> str:
-    """The document with the table that the code describes."""
-    before, rest = text.split(BEGIN)
-    return before + BEGIN + parameter_table() + END + rest.split(END)[1]
+def completed(page: Path) -> str:
+    """The page with the table that the code describes."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    return before + BEGIN + PAGES[page]() + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(completed(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in PAGES:
+        document.write_text(completed(document), encoding="utf-8")

@@ -63,6 +63,12 @@ class TokenizerFolder:
         return {**found, "additional_special_tokens": more} if more else found
 
     @property
+    def tokenizer_class(self) -> str | None:
+        """The name of transformers' class for this tokenizer."""
+        name = self._config.get("tokenizer_class")
+        return name if isinstance(name, str) else None
+
+    @property
     def generation_end_ids(self) -> tuple[int, ...]:
         """eos_token_id of generation_config.json, else of config.json; one or several.
 

@@ -23,11 +23,17 @@ their text; as a mark each (forms.marks); or it takes a grammar and does nothing
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Facts about a loaded engine that a request is checked against. Lengths in tokens. `forms`: see FormKeeping."""
+    """Facts about a loaded engine that a request is checked against. Lengths in tokens.
+
+    `honours`: parameters that it honours as it is loaded, beside those of its kind (capabilities.HONOURED). `adapters`: the
+    names that a request's `lora_name` may have. `forms`: see FormKeeping.
+    """
 
     name: str
     max_context: int
     vocab_size: int
+    honours: Sequence[str] = ()
+    adapters: Sequence[str] = ()
     forms: FormKeeping = ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..tensors.arrays import Array
-from ..types import EngineRequest, TextChunk, TokenChunk
+from ..types import EngineRequest, PromptLogProbs, TextChunk, TokenChunk
 
 
 @dataclass(slots=True)
@@ -68,6 +68,9 @@ class AnswerEncoder(Protocol):
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
         """A stream for sequence `sequence` of prompt `row`."""
 
+    def add_prompt(self, row: int, request: EngineRequest, prompt: PromptLogProbs) -> None:
+        """Takes the log probs of prompt `row`, before any of its first sequence's chunks is encoded."""
+
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         """A streamed chunk as arrays of shape [1, 1] or [1, 1, tokens]; a text is [1]."""
 
@@ -83,6 +86,11 @@ def fill_rows(rows: Iterable[Sequence[SequenceAnswer]]) -> list[list[SequenceAns
     given = list(rows)
     most = max(map(len, given))
     return [[*answers, *(SequenceAnswer(n) for n in range(len(answers), most))] for answers in given]
+
+
+def rows_with_first(rows: Mapping[int, Sequence[SequenceAnswer]]) -> list[int]:
+    """The rows of a response if it holds the first sequence of one: what is said of a prompt goes with that, once."""
+    return list(rows) if any(answers and answers[0].sequence == 0 for answers in rows.values()) else []
 
 
 def places_of(rows: Mapping[int, Sequence[SequenceAnswer]]) -> list[tuple[int, int]]:

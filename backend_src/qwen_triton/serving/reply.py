@@ -74,7 +74,7 @@ class Reply:
     def add_chunk(self, index: int, chunk: TokenChunk) -> bool:
         """Adds new tokens of sequence `index` and writes the response that is due. True: it needs no more tokens."""
         self.begun = True
-        stream, answer = self._streams.get((index, chunk.sequence)) or self._open_stream(index, chunk.sequence)
+        stream, answer = self._streams.get((index, chunk.sequence)) or self._open_stream(index, chunk)
         piece = stream.feed(chunk)
         done = stream.done and chunk.last
         if done:
@@ -105,10 +105,12 @@ class Reply:
         """Ends the request of a client that has disconnected."""
         self.fail(Cancelled("the request was cancelled"))
 
-    def _open_stream(self, index: int, beam: int) -> tuple[Stream, SequenceAnswer]:
-        row, number = self._indexes[index]
+    def _open_stream(self, index: int, chunk: TokenChunk) -> tuple[Stream, SequenceAnswer]:
+        (row, number), beam = self._indexes[index], chunk.sequence
         stream = self._encoder.open(row, self.requests[index], number + beam)
         answer = SequenceAnswer(number + beam)
+        if chunk.prompt is not None:
+            self._encoder.add_prompt(row, self.requests[index], chunk.prompt)
         self._answers[row].append(answer)
         self._streams[index, beam] = stream, answer
         return stream, answer

@@ -9,12 +9,13 @@ from ..chat.reader import ChatReader, opens_thinking
 from ..chat.tool_formats.hermes import HERMES
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
-from ..tensors.text_outputs import TokenLogprobs, encode_text_piece, encode_text_whole
+from ..tensors.engine_outputs import encode_prompt_log_probs
+from ..tensors.text_outputs import TokenLogprobs, encode_prompt_logprobs, encode_text_piece, encode_text_whole
 from ..text.text_stream import TextStream
 from ..text.thinking_tokens import ThinkingTokens
 from ..text.tokenizer import Tokenizer
-from ..types import EngineRequest, GenerateRequest, TextChunk
-from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of
+from ..types import EngineRequest, GenerateRequest, PromptLogProbs, TextChunk
+from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of, rows_with_first
 
 
 class TextEncoder:
@@ -32,6 +33,7 @@ class TextEncoder:
         self._streams: dict[tuple[int, int], TextStream] = {}
         self._thinking = [False] * len(rows)
         self._logprobs = [row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows]
+        self._prompts: dict[int, tuple[Sequence[int], PromptLogProbs]] = {}
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
         given = self._rows[row]
@@ -59,16 +61,22 @@ class TextEncoder:
             return None
         return ThinkingTokens(opening[0], closing[0], opened=self._thinking[row])
 
+    def add_prompt(self, row: int, request: EngineRequest, prompt: PromptLogProbs) -> None:
+        self._prompts[row] = (request.token_ids, prompt)
+
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]
+        counted = row.count_pieces or (choice.first and row.count_first)
         echo = self._echoes.get(choice.row, "") if choice.first or row.accumulate else ""
         arrays = encode_text_piece(
             piece._replace(text=echo + piece.text) if echo else piece,
             (choice.row, choice.sequence),
-            usage=self._streams[choice.row, choice.sequence].usage if row.count_pieces else None,
+            usage=self._streams[choice.row, choice.sequence].usage if counted else None,
             logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
         )
+        if self._prompts and choice.first and choice.sequence == 0 and choice.row in self._prompts:
+            arrays |= self._encode_prompts([choice.row])
         return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
@@ -79,7 +87,15 @@ class TextEncoder:
         told = any(self._logprobs[r] for r in rows)
         logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
         arrays = encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+        if self._prompts and (first := rows_with_first(rows)):
+            arrays |= self._encode_prompts(first)
         return _without_counts(arrays, [self._rows[r] for r in rows])
+
+    def _encode_prompts(self, rows: Sequence[int]) -> dict[str, Array]:
+        """The log probs of the prompts of these rows, as numbers and as JSON."""
+        found = [self._prompts.get(row, ((), PromptLogProbs())) for row in rows]
+        texts = [prompt_logprobs(ids, prompt, self._tokenizer) if ids else None for ids, prompt in found]
+        return encode_prompt_log_probs([prompt for _, prompt in found]) | encode_prompt_logprobs(texts)
 
 
 def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
@@ -124,6 +140,24 @@ def token_logprobs(chunk: TextChunk, tokenizer: Tokenizer) -> TokenLogprobs:
     ]
 
 
-def _token(token_id: int, log_prob: float, tokenizer: Tokenizer) -> dict[str, Any]:
+def prompt_logprobs(token_ids: Sequence[int], prompt: PromptLogProbs, tokenizer: Tokenizer) -> TokenLogprobs:
+    """The entries of `token_logprobs` for a prompt, with the ids; the first token has no log prob, which is null."""
+    tops = ((), *(prompt.top_log_probs or [()] * len(prompt.log_probs)))
+    return [
+        {
+            "id": i,
+            **_token(i, log_prob, tokenizer),
+            "top_logprobs": [{"id": t, **_token(t, p, tokenizer)} for t, p in top],
+        }
+        for i, log_prob, top in zip(token_ids, (None, *prompt.log_probs), tops, strict=False)
+    ]
+
+
+_LOWEST = -9999.0
+"""OpenAI's value for a token that is next to impossible; JSON has no infinity."""
+
+
+def _token(token_id: int, log_prob: float | None, tokenizer: Tokenizer) -> dict[str, Any]:
     data = tokenizer.token_bytes(token_id)
-    return {"token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": log_prob}
+    shown = None if log_prob is None else max(log_prob, _LOWEST)
+    return {"token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": shown}

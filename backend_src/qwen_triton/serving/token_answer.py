@@ -13,13 +13,21 @@ from ..errors import InvalidRequest
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS, STOP_WORDS, STOP_WORDS_LIST
 from ..tensors.engine_inputs import EngineRow
-from ..tensors.engine_outputs import encode_cum_log_probs, encode_log_probs, encode_token_ids, encode_token_piece
+from ..tensors.engine_outputs import (
+    encode_cum_log_probs,
+    encode_log_probs,
+    encode_prompt_log_probs,
+    encode_prompt_top_log_probs,
+    encode_token_ids,
+    encode_token_piece,
+    encode_top_log_probs,
+)
 from ..tensors.usage import encode_ends, encode_place, encode_places
 from ..text.text_stream import TextStream, refuse_control_token
 from ..text.text_stream import resolve_stops as resolve_strings
 from ..text.tokenizer import Tokenizer
-from ..types import EngineRequest, TextChunk, TokenChunk, Usage
-from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows, places_of
+from ..types import EngineRequest, PromptLogProbs, TextChunk, TokenChunk, Usage
+from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows, places_of, rows_with_first
 
 
 def resolve_stops(row: EngineRow, tokenizer: Tokenizer | None) -> EngineRow:
@@ -83,6 +91,8 @@ class TokenEncoder:
         self._rows = rows
         self._tokenizer = tokenizer
         self._logprobs = [r.request.sampling.logprobs is not None or r.request.sampling.beam_width > 1 for r in rows]
+        self._tops = [bool(r.request.sampling.logprobs) for r in rows]
+        self._prompts: dict[int, PromptLogProbs] = {}
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
         given = self._rows[row]
@@ -98,6 +108,9 @@ class TokenEncoder:
             sequence=sequence,
         )
 
+    def add_prompt(self, row: int, request: EngineRequest, prompt: PromptLogProbs) -> None:  # noqa: ARG002  as the protocol has it
+        self._prompts[row] = prompt
+
     def piece(self, piece: TextChunk, choice: ChoiceIndex) -> Mapping[str, Array]:
         row = self._rows[choice.row]
         ids = self._ids(row, piece.token_ids, piece.text)
@@ -107,6 +120,10 @@ class TokenEncoder:
         logprobs = self._logprobs[choice.row]
         if logprobs:
             arrays |= encode_log_probs([[piece.log_probs]])
+            if self._tops[choice.row]:
+                arrays |= encode_top_log_probs([[piece.top_log_probs]])
+        if self._prompts and choice.first and choice.sequence == 0 and choice.row in self._prompts:
+            arrays |= _encode_prompts([self._prompts[choice.row]])
         if piece.finish is not None:
             arrays |= self._ends(row, [[piece]])
             if logprobs:
@@ -124,6 +141,10 @@ class TokenEncoder:
         if any(self._logprobs[r] for r in rows):
             arrays |= encode_cum_log_probs([[a.cum_log_prob for a in row] for row in full])
             arrays |= encode_log_probs([[a.log_probs for a in row] for row in full])
+        if any(self._tops[r] for r in rows):
+            arrays |= encode_top_log_probs([[a.top_log_probs for a in row] for row in full])
+        if self._prompts and (told := rows_with_first(rows)):
+            arrays |= _encode_prompts([self._prompts.get(r, PromptLogProbs()) for r in told])
         return arrays
 
     def _ends(self, given: EngineRow, rows: Sequence[Sequence[TextChunk | None]]) -> dict[str, Array]:
@@ -143,3 +164,7 @@ class TokenEncoder:
             return ids
         data = b"".join(map(self._tokenizer.token_bytes, ids))
         return ids if data == text.encode() else self._tokenizer.encode(text, control_tokens=True)
+
+
+def _encode_prompts(prompts: Sequence[PromptLogProbs]) -> dict[str, Array]:
+    return encode_prompt_log_probs(prompts) | encode_prompt_top_log_probs(prompts)

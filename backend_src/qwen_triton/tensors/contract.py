@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..types import GUIDE, SAMPLING, SamplingParameter
+from ..types import GUIDED_DECODING_GUIDE, SAMPLING, SamplingParameter
 
 PREPROCESSING = "preprocessing"
 TENSORRT_LLM = "tensorrt_llm"
@@ -71,13 +71,15 @@ ACCUMULATE_TOKENS = "accumulate_tokens"
 CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
 GUIDED_DECODING_GUIDE_TYPE = "guided_decoding_guide_type"
-GUIDED_DECODING_GUIDE = GUIDE
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
+LORA_NAME = "lora_name"
 
 # Names of sampling parameters in types.SAMPLING that other modules need.
 MIN_LENGTH = "min_length"
 RANDOM_SEED = "random_seed"
 NUM_RETURN_SEQUENCES = "num_return_sequences"
+PROMPT_LOGPROBS = "prompt_logprobs"
+"""The BLS's output of this name is JSON, as `logprobs` is."""
 
 # Inputs of the engine model.
 INPUT_IDS = "input_ids"
@@ -104,6 +106,11 @@ NUM_REASONING_TOKENS = "num_reasoning_tokens"
 FINISH_REASON = "finish_reason"
 STOP_REASON = "stop_reason"
 LOGPROBS = "logprobs"
+OUTPUT_TOP_TOKEN_IDS = "output_top_token_ids"
+OUTPUT_TOP_LOG_PROBS = "output_top_log_probs"
+PROMPT_LOG_PROBS = "prompt_log_probs"
+PROMPT_TOP_TOKEN_IDS = "prompt_top_token_ids"
+PROMPT_TOP_LOG_PROBS = "prompt_top_log_probs"
 CONTEXT_PHASE_PARAMS = "context_phase_params"
 REASONING_OPENED = "reasoning_opened"
 
@@ -181,6 +188,7 @@ ADDED_INPUTS = (
     *_optional(STRING, PROMPT),
     *_ADDED_SAMPLING,
     *_optional(INT32, TOP_LOGPROBS),
+    *_optional(STRING, LORA_NAME),
     *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
     *_optional(BOOL, IGNORE_EOS, INCLUDE_STOP_STR_IN_OUTPUT, EXCLUDE_INPUT_IN_OUTPUT),
     *_optional(BOOL, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
@@ -210,14 +218,27 @@ USAGE_OUTPUTS = (
     Tensor(NUM_CACHED_TOKENS, INT32),
     Tensor(FINISH_REASON, STRING, (-1,)),
 )
+_PROMPT_LOG_PROBS = Tensor(PROMPT_LOG_PROBS, FP32, (-1,))
+TOP_OUTPUTS = (
+    Tensor(OUTPUT_TOP_TOKEN_IDS, INT32, (-1, -1, -1)),
+    Tensor(OUTPUT_TOP_LOG_PROBS, FP32, (-1, -1, -1)),
+    _PROMPT_LOG_PROBS,
+    Tensor(PROMPT_TOP_TOKEN_IDS, INT32, (-1, -1)),
+    Tensor(PROMPT_TOP_LOG_PROBS, FP32, (-1, -1)),
+)
+"""Log probs beyond those of the generated tokens, where a request asks for them: [sequences, tokens, N] and [tokens of the
+prompt, N]. The prompt's first token has none: 0, and -1 for an id. The BLS has its JSON instead."""
 BLS_ONLY_OUTPUTS = (
     Tensor(STOP_REASON, STRING, (-1,)),
     Tensor(NUM_REASONING_TOKENS, INT32, (-1,)),
     Tensor(LOGPROBS, STRING, (-1,)),
+    _PROMPT_LOG_PROBS,
+    Tensor(PROMPT_LOGPROBS, STRING),
     Tensor(REASONING_OPENED, BOOL),
 )
 """`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
-`logprobs.content`. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
+`logprobs.content`. `prompt_logprobs`: the same of the prompt, with ids; the first token's `logprob` is null; in a stream only
+the first piece has it. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
 the output, and only if it is true."""
 
 _TEXT_INPUTS = (
@@ -229,7 +250,7 @@ _TEXT_INPUTS = (
 )
 
 ENSEMBLE_INPUTS = (*_TEXT_INPUTS, *ADDED_INPUTS)
-ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS)
+ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS, *TOP_OUTPUTS)
 
 _BLS_RESHAPED = (RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", NUM_RETURN_SEQUENCES)
 
@@ -316,6 +337,7 @@ ENGINE_INPUTS = (
     *_scalars(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
     *GUIDE_INPUTS,
+    *_scalars(STRING, LORA_NAME),
 )
 ENGINE_OUTPUTS = (
     Tensor(OUTPUT_IDS, INT32, (-1, -1)),
@@ -328,6 +350,7 @@ ENGINE_OUTPUTS = (
     Tensor(SEQUENCE_INDEX, INT32),
     Tensor(CONTEXT_PHASE_PARAMS, "TYPE_UINT8", (-1,)),
     *USAGE_OUTPUTS,
+    *TOP_OUTPUTS,
 )
 
 INPUTS = {
@@ -379,9 +402,9 @@ REFUSED_ENGINE_INPUTS = {
     "prompt_embedding_table": "prompt tuning is not supported",
     "prompt_table_extra_ids": "prompt tuning is not supported",
     "prompt_vocab_size": "prompt tuning is not supported",
-    "lora_task_id": "LoRA is not supported by this engine",
-    "lora_weights": "LoRA is not supported by this engine",
-    "lora_config": "LoRA is not supported by this engine",
+    "lora_task_id": f"adapters are chosen by name here: {LORA_NAME}",
+    "lora_weights": f"adapters are chosen by name here: {LORA_NAME}",
+    "lora_config": f"adapters are chosen by name here: {LORA_NAME}",
     CONTEXT_PHASE_PARAMS: "disaggregated serving is not supported",
 }
 """Inputs of stock that nothing here honours, with the reason that their senders are given."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InvalidRequest
 from ..types import EngineRequest, Form, StopConditions
-from .arrays import NUMPY, Array, Arrays, decode_word_list, encode_word_list
+from .arrays import NUMPY, Array, Arrays, decode_word_list, encode_strings, encode_word_list
 from .contract import (
     BAD_WORDS_LIST,
     EMBEDDING_BIAS,
@@ -26,6 +26,7 @@ from .contract import (
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     INPUT_LENGTHS,
+    LORA_NAME,
     PAD_ID,
     REFUSED_ENGINE_INPUTS,
     REQUEST_OUTPUT_LEN,
@@ -76,6 +77,7 @@ def _decode_row(
         bad_words=bad_words,
         bias={i: w for i, w in enumerate(row.values(EMBEDDING_BIAS) or ()) if w},
         stream=row.flag(STREAMING) or False,
+        lora_name=row.text(LORA_NAME) or None,
     )
     return EngineRow(
         request=request,
@@ -121,6 +123,7 @@ def encode_engine_request(
         PAD_ID: request.pad_id,
         STREAMING: streaming,
         EXCLUDE_INPUT_IN_OUTPUT: True,
+        LORA_NAME: request.lora_name or None,
         **encode_engine_sampling(request.sampling),
     }
     if request.grammar:
@@ -144,6 +147,8 @@ def encode_stop_request() -> dict[str, Array]:
 
 
 def _row(name: str, value: Any) -> Array:
+    if isinstance(value, str):
+        return encode_strings([[value]])
     return np.array([[value]], dtype=_DTYPE[name])
 
 

@@ -10,9 +10,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..types import FinishReason, TokenChunk
+from ..types import FinishReason, PromptLogProbs, TokenChunk
 from .arrays import Array, encode_padded
-from .contract import CUM_LOG_PROBS, OUTPUT_IDS, OUTPUT_LOG_PROBS, SEQUENCE_LENGTH
+from .contract import (
+    CUM_LOG_PROBS,
+    OUTPUT_IDS,
+    OUTPUT_LOG_PROBS,
+    OUTPUT_TOP_LOG_PROBS,
+    OUTPUT_TOP_TOKEN_IDS,
+    PROMPT_LOG_PROBS,
+    PROMPT_TOP_LOG_PROBS,
+    PROMPT_TOP_TOKEN_IDS,
+    SEQUENCE_LENGTH,
+)
+
+Pairs = Sequence[tuple[int, float]]
+"""The likeliest tokens at one place, (id, log prob), most likely first."""
 
 OUTPUTS = (OUTPUT_IDS, SEQUENCE_LENGTH)
 """The outputs that a request must name: TensorRT-LLM's backend fails without either."""
@@ -40,6 +53,45 @@ def encode_log_probs(rows: Sequence[Sequence[Sequence[float]]]) -> dict[str, Arr
 def encode_cum_log_probs(rows: Sequence[Sequence[float]]) -> dict[str, Array]:
     """The log probs of whole sequences: [rows, sequences]."""
     return {CUM_LOG_PROBS: np.array(rows, np.float32)}
+
+
+def encode_top_log_probs(rows: Sequence[Sequence[Sequence[Pairs]]]) -> dict[str, Array]:
+    """The likeliest tokens at each place of rows of sequences: ids and log probs [rows, sequences, longest, N].
+
+    Padded with id -1 and log prob 0.
+    """
+    return _pairs(rows, OUTPUT_TOP_TOKEN_IDS, OUTPUT_TOP_LOG_PROBS)
+
+
+def encode_prompt_log_probs(prompts: Sequence[PromptLogProbs]) -> dict[str, Array]:
+    """Log probs of the tokens of each row's prompt [rows, longest]; 0 of the first token, and of what pads."""
+    values = encode_padded([[[0.0, *prompt.log_probs]] for prompt in prompts], np.float32, 0)
+    return {PROMPT_LOG_PROBS: values[:, 0]}
+
+
+def encode_prompt_top_log_probs(prompts: Sequence[PromptLogProbs]) -> dict[str, Array]:
+    """The likeliest tokens at each place of each row's prompt, ids and log probs [rows, longest, N], where one has them.
+
+    The first place, and what pads, has id -1 and log prob 0.
+    """
+    if not any(prompt.top_log_probs for prompt in prompts):
+        return {}
+    places: list[list[Sequence[Pairs]]] = [[[(), *prompt.top_log_probs]] for prompt in prompts]
+    pairs = _pairs(places, PROMPT_TOP_TOKEN_IDS, PROMPT_TOP_LOG_PROBS)
+    return {name: array[:, 0] for name, array in pairs.items()}
+
+
+def _pairs(rows: Sequence[Sequence[Sequence[Pairs]]], ids_name: str, log_probs_name: str) -> dict[str, Array]:
+    longest = max((len(places) for row in rows for places in row), default=0)
+    most = max((len(pairs) for row in rows for places in row for pairs in places), default=0)
+    shape = (len(rows), len(rows[0]) if rows else 0, longest, most)
+    ids, log_probs = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
+    for r, row in enumerate(rows):
+        for s, places in enumerate(row):
+            for p, pairs in enumerate(places):
+                if pairs:
+                    ids[r, s, p, : len(pairs)], log_probs[r, s, p, : len(pairs)] = zip(*pairs, strict=True)
+    return {ids_name: ids, log_probs_name: log_probs}
 
 
 def decode_token_ids(outputs: Mapping[str, bytes]) -> list[int]:

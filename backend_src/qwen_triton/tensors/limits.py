@@ -13,7 +13,7 @@ from typing import Any
 
 from ..chat.forms.compile import FormBounds
 from ..errors import ConfigurationError, InvalidRequest
-from ..types import GenerateRequest
+from ..types import EngineRequest, GenerateRequest
 from .arrays import Array, Arrays
 from .contract import (
     BAD_WORDS,
@@ -27,6 +27,7 @@ from .contract import (
     MESSAGES,
     NUM_RETURN_SEQUENCES,
     POST_TOKENS_BATCH,
+    PROMPT_LOGPROBS,
     STOP_TOKEN_IDS,
     STOP_WORDS,
     STOP_WORDS_LIST,
@@ -70,6 +71,9 @@ class Limits:
     form_states: int = _most(16_384, "states", "states of a form's automaton, broad ones counted as many")
     sequences: int = _most(1024, "sequences", "prompts times n (or best_of, or the beams)")
     tensor_values: int = _most(MIB, "values", "values of any other tensor in a row, or bytes of its text")
+    log_probs_of_prompts: int = _most(
+        128 * KIB, "values", "log probs of prompts in an answer: tokens of the prompts times (prompt_logprobs + 1)"
+    )
     answer_tokens: int = _most(4 * MIB, "token ids", "token ids that are to be decoded")
     outputs: int = _most(64, "outputs", "outputs that a request to a model names")
     request_id_bytes: int = _most(512, "bytes", "the id of a request to a model")
@@ -109,6 +113,19 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 LIMITS: Mapping[str, Field[int]] = {row.name: row for row in fields(Limits)}
 """{key: its row}; the row's metadata has `unit` and `help`."""
+
+
+def check_prompt_log_probs(rows: Iterable[EngineRequest], limits: Limits) -> None:
+    """Checks the size of the log probs of prompts that one request asks for; `rows`: a sequence of each prompt.
+
+    Raises InvalidRequest.
+    """
+    size = sum(
+        len(row.token_ids) * (row.sampling.prompt_logprobs + 1)
+        for row in rows
+        if row.sampling.prompt_logprobs is not None
+    )
+    limits.check("log_probs_of_prompts", size, PROMPT_LOGPROBS)
 
 
 def too_many(name: str, size: int, most: int) -> str:

@@ -21,6 +21,7 @@ from .contract import (
     EXCLUDE_INPUT_IN_OUTPUT,
     INPUTS,
     LOGPROBS,
+    LORA_NAME,
     POSTPROCESSING,
     PRE_PROMPT,
     PREPROCESSING,
@@ -42,6 +43,8 @@ _OF_TRITON = frozenset(
 """Keys that the server itself reads."""
 _OF_STOCKS_CLIENTS = frozenset((STREAMING.capitalize(),))
 """Sent with each request of stock's client of the engine model, and read by nobody."""
+_OF_HTTP = frozenset(("Priority",))
+"""A header (RFC 9218) that is spelt as an input of the models and means another thing."""
 _OWN = {
     PREPROCESSING: (ENSEMBLE, PREPROCESSING),
     TENSORRT_LLM: (TENSORRT_LLM,),
@@ -65,6 +68,7 @@ _MEANT = {
     **dict.fromkeys((LOGPROBS, "log_probs"), RETURN_LOG_PROBS),
     "repeat_penalty": "repetition_penalty",
     "num_beams": "beam_width",
+    **dict.fromkeys(("lora", "adapter", "adapter_name", "lora_adapter"), LORA_NAME),
     "echo": EXCLUDE_INPUT_IN_OUTPUT,
 }
 """What the engine model and other servers call an optional input of the text models. The prompt under another name is
@@ -87,7 +91,7 @@ def check_parameters(names: Iterable[str], model: str) -> None:
     `model`: the contract's name of the model that got the request, whatever the deployment calls it.
     """
     for name in names:
-        if name in _OF_TRITON or name in _OF_STOCKS_CLIENTS:
+        if name in _OF_TRITON or name in _OF_STOCKS_CLIENTS or name in _OF_HTTP:
             continue
         if len(name) <= _LONGEST_NAME and (fault := _fault(name, model)):
             raise InvalidRequest(fault, name)

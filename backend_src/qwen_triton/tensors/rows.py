@@ -89,7 +89,7 @@ class Row:
     def values(self, name: str) -> list[Any] | None:
         """All values of the row, flattened."""
         array = self._arrays.get(name)
-        return None if array is None else list(array[self._row].reshape(-1).tolist())
+        return None if array is None else list(array[self._row : self._row + 1].reshape(-1).tolist())
 
     def scalar(self, name: str) -> Any:
         """The only value. Raises InvalidRequest for several or none."""

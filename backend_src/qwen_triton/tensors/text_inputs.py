@@ -25,6 +25,7 @@ from .contract import (
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     LOGIT_BIAS,
+    LORA_NAME,
     MESSAGES,
     PAD_ID,
     PARALLEL_TOOL_CALLS,
@@ -86,6 +87,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         pad_id=row.scalar(PAD_ID),
         stream=row.flag(STREAM) or False,
         count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
+        count_first=row.flag(RETURN_NUM_INPUT_TOKENS) or False,
         counts_input=row.flag(RETURN_NUM_INPUT_TOKENS) is not False,
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
         clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
@@ -93,6 +95,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         form=decode_form(row),
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
+        lora_name=row.text(LORA_NAME) or None,
     )
 
 
@@ -119,13 +122,14 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         END_ID: request.end_id,
         PAD_ID: request.pad_id,
         STREAM: request.stream or None,
-        RETURN_NUM_INPUT_TOKENS: None if request.counts_input else False,
+        RETURN_NUM_INPUT_TOKENS: (request.count_first or None) if request.counts_input else False,
         RETURN_NUM_OUTPUT_TOKENS: (request.count_pieces or None) if request.counts_output else False,
         CLAMP_MAX_TOKENS: request.clamp_max_tokens or None,
         PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
         **encode_form(request.form),
+        LORA_NAME: request.lora_name or None,
         **encode_text_sampling(request.sampling),
     }
     return {name: array for name, value in values.items() if (array := encode_row(name, value)) is not None}

@@ -19,6 +19,7 @@ from .contract import (
     LOGPROBS,
     NUM_REASONING_TOKENS,
     OUTPUT_LOG_PROBS,
+    PROMPT_LOGPROBS,
     REASONING_OPENED,
     SEQUENCE_INDEX,
     STOP_REASON,
@@ -47,6 +48,8 @@ TokenLogprobs = Sequence[Mapping[str, Any]]
 def wanted_text_outputs(sampling: SamplingParams, logprobs: Sequence[str] = LOGPROB_OUTPUTS) -> tuple[str, ...]:
     """The outputs to ask a text model for; `logprobs`: those of log probs. What says nothing is not asked for: it costs."""
     outputs = TEXT_OUTPUTS if sampling.n > 1 else tuple(name for name in TEXT_OUTPUTS if name != SEQUENCE_INDEX)
+    if sampling.prompt_logprobs is not None:
+        outputs = (*outputs, PROMPT_LOGPROBS)
     return outputs if sampling.logprobs is None else (*outputs, *logprobs)
 
 
@@ -57,6 +60,8 @@ class TextPiece(NamedTuple):
     `logprobs` is OpenAI's `logprobs.content`, or {"logprob": x} alone for each token of a stock model.
     `stop_reason` is the stop string or token id that ended the answer, None for the model's own end.
     `reasoning_opened`: the prompt ended within a <think> block; only the first piece says so.
+    `prompt_logprobs`: {"id", "token", "bytes", "logprob", "top_logprobs"} of each token of the prompt, null as the first one's
+    log prob; only the first piece of the first sequence has it.
     `merged`: how many responses the piece was merged from.
     """
 
@@ -68,6 +73,7 @@ class TextPiece(NamedTuple):
     logprobs: list[dict[str, Any]] | None = None
     reasoning_opened: bool = False
     merged: int = 1
+    prompt_logprobs: list[dict[str, Any]] | None = None
 
 
 def encode_text_piece(
@@ -125,6 +131,11 @@ def encode_text_whole(
     return arrays
 
 
+def encode_prompt_logprobs(rows: Sequence[TokenLogprobs | None]) -> dict[str, Array]:
+    """The log probs of each row's prompt as JSON [rows, 1]; null for a prompt whose sequence never began."""
+    return {PROMPT_LOGPROBS: encode_strings([[_dump(tokens)] for tokens in rows])}
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -153,13 +164,17 @@ def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
     first = value_at(values, SEQUENCE_INDEX, 0, 0)
     opened = bool(value_at(values, REASONING_OPENED, 0, False))
     with_logprobs = not values.keys().isdisjoint(LOGPROB_OUTPUTS)
+    prompt = json.loads(value_at(values, PROMPT_LOGPROBS, 0, "null")) if PROMPT_LOGPROBS in values else None
     pieces = []
     for index, text in enumerate(texts):
         finish, usage = decode_end(values, index)
         reason = value_at(values, STOP_REASON, index, "")
         stop_reason = json.loads(reason) if reason else None
         logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
-        pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened))
+        of_prompt = None if index else prompt
+        pieces.append(
+            TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, prompt_logprobs=of_prompt)
+        )
     return pieces
 
 
@@ -173,7 +188,8 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
     return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
 
 
-_DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS)}
+_DECODED = (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS, PROMPT_LOGPROBS)
+_DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in _DECODED}
 _BESIDE_TEXT = frozenset(_DECODERS) - {TEXT_OUTPUT}
 
 
@@ -197,4 +213,5 @@ def _merge(first: TextPiece, second: TextPiece) -> TextPiece:
         None if untold else [*(first.logprobs or ()), *(second.logprobs or ())],
         first.reasoning_opened or second.reasoning_opened,
         first.merged + second.merged,
+        first.prompt_logprobs or second.prompt_logprobs,
     )

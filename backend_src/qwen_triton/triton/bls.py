@@ -22,7 +22,7 @@ from ..serving.request_metrics import RequestMetrics
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS
-from ..tensors.limits import check_requests
+from ..tensors.limits import check_prompt_log_probs, check_requests
 from ..tensors.rows import each_row
 from ..tensors.text_inputs import decode_generate
 from ..text.tokenizer import Tokenizer
@@ -98,6 +98,7 @@ class BlsModel:
         prompts = each_row(prompts, self._preprocessor.resolve_stops)
         engine = self._dispatcher.info()
         requests = each_row(prompts, partial(self._preprocessor.engine_requests, engine=engine))
+        check_prompt_log_probs([sequences[0] for sequences in requests], self._limits)
         rows = [
             RowPlan(sequences, prompt.stream, prompt.sampling.n)
             for sequences, prompt in zip(requests, prompts, strict=True)

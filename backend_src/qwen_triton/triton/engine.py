@@ -14,9 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..engines.capabilities import check_honoured
+from ..engines.capabilities import FormGrammars, check_request
 from ..engines.engine import EngineInfo
-from ..engines.form_grammars import FormGrammars
 from ..engines.process.client import EngineClient, read_counters
 from ..engines.process.supervisor import EngineSupervisor
 from ..ensemble.ack_ledger import AckLedger
@@ -33,6 +32,7 @@ from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
 from ..tensors.engine_inputs import EngineRow, decode_engine
+from ..tensors.limits import check_prompt_log_probs
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
@@ -142,6 +142,7 @@ class EngineModel:
         self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
         rows = each_row(decoded, partial(resolve_stops, tokenizer=self._tokenizer))
         requests = each_row(rows, partial(self._sequences, engine=engine))
+        check_prompt_log_probs([sequences[0] for sequences in requests], self._limits)
         plans = [
             RowPlan(sequences, row.request.stream, row.request.sampling.n)
             for sequences, row in zip(requests, rows, strict=True)
@@ -156,8 +157,8 @@ class EngineModel:
         return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, self._own.load.number, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
-        check_honoured(engine.name, row.request)
         request = row.request
+        check_request(engine, request)
         grammar = self._forms.grammar(row.form, request.token_ids, request.end_ids, request.sampling, engine)
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:

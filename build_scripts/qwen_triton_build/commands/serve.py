@@ -93,11 +93,12 @@ class _Serving:
         self._phases.begin("checking deployment and machine")
         self._examine()
         self._phases.begin("rendering the model repository")
-        values = placeholders(deployment, resolve_model(deployment))
+        checkpoint = resolve_model(deployment)
+        values = placeholders(deployment, checkpoint)
         repository = render(values, self._work / "repository")
         self._phases.begin("starting the server, the engine and the shim")
         server = TritonServer(settings, repository, self._work, ranks(deployment))
-        self._shim = self._make_shim()
+        self._shim = self._make_shim(checkpoint)
         return [ManagedTriton(server, self._log), *filter(None, [self._shim])]
 
     def _examine(self) -> None:
@@ -111,7 +112,7 @@ class _Serving:
         if errors:
             raise ConfigurationError("\n".join(errors))
 
-    def _make_shim(self) -> ManagedShim | None:
+    def _make_shim(self, checkpoint: Path) -> ManagedShim | None:
         openai = self._deployment.openai
         if not openai.enabled:
             return None
@@ -123,7 +124,7 @@ class _Serving:
         log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
         return ManagedShim(
-            self._file, triton, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log
+            self._file, triton, checkpoint, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log
         )
 
     def _announce(self) -> None:

@@ -146,6 +146,7 @@ class Deployment(Section):
             "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
             "models": {self.served_model_name: BLS},
             "limits": Limits(**self.limits.model_dump()),
+            "tokenizer_dir": Path(self.model) if Path(self.model).is_dir() else None,
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
         return self.openai.model_copy(update=unset)

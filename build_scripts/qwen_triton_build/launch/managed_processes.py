@@ -51,12 +51,18 @@ class ManagedTriton:
 
 
 class ManagedShim:
-    """The OpenAI shim in front of a tritonserver. `drain_s`: how long accepted requests may take after SIGTERM."""
+    """The OpenAI shim in front of a tritonserver.
+
+    `checkpoint`: the model's folder; `drain_s`: how long accepted requests may take after SIGTERM.
+    """
 
     name = "the OpenAI shim"
 
-    def __init__(self, deployment: Path, triton: str, url: str, drain_s: float, log: ServerLog) -> None:
-        command = [sys.executable, "-m", "qwen_triton_build.cli", "shim", str(deployment), "--triton-url", triton]
+    def __init__(
+        self, deployment: Path, triton: str, checkpoint: Path, url: str, drain_s: float, log: ServerLog
+    ) -> None:
+        shim = [sys.executable, "-m", "qwen_triton_build.cli", "shim", str(deployment)]
+        command = [*shim, "--triton-url", triton, "--tokenizer-dir", str(checkpoint)]
         self.url = url
         self._process = ChildProcess(command, os.environ)
         self._drain_s = drain_s

@@ -65,7 +65,12 @@ def read_json(text: str) -> dict[str, Any]:
 
 
 def read_json_file(name: str) -> dict[str, Any]:
-    """The JSON object in a file. Raises ArgumentTypeError for one that cannot be read, or holds something else."""
+    """The JSON object in a file, or in the text itself where it is one.
+
+    Raises ArgumentTypeError for a file that cannot be read, or holds something else.
+    """
+    if name.lstrip().startswith("{"):
+        return read_json(name)
     try:
         return read_json(Path(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -17,7 +17,7 @@ from .usage import UsageCount
 
 class ChatChoice:
     """Decoder of one choice. `tools`: the format of the tool calls in its text, None for none; `single`: it ends with its
-    first call. `begun`: the text that the prompt already ends with and the answer continues (see endpoints/tool_choice).
+    first call. `begun`: the text that the prompt already ends with and the answer continues (see bodies/tool_choice).
     `answered`: whether there was content or a call.
     """
 

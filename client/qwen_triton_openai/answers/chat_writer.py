@@ -11,7 +11,7 @@ from qwen_triton.chat.deltas import Content, Delta, ToolCallArguments, ToolCallS
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from .chat_message import ChatChoice, new_call_id
-from .chunks import DONE, ChunkFrame
+from .chunks import DONE, ChunkFrame, ChunkWriter
 from .usage import UsageCount
 
 _ROLE = b'{"role":"assistant","content":%b}'
@@ -32,7 +32,7 @@ def _delta(delta: Delta) -> bytes:
     return b'{"reasoning_content":' + orjson.dumps(delta.text) + b"}"
 
 
-class ChatWriter:
+class ChatWriter(ChunkWriter):
     """Encodes pieces as chunks. A choice's first chunk has its role, its last one its finish reason.
 
     The chunks of an answer, put together as OpenAI's package does, are the message of the whole answer. Therefore the

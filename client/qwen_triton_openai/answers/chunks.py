@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from ..errors import ApiError
+
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": waiting\n\n"
 
@@ -13,6 +15,16 @@ COMMENT = b": waiting\n\n"
 def event(value: Any) -> bytes:
     """A server-sent event with a JSON value."""
     return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+class ChunkWriter:
+    """What the writers of both completions share: a silent stream carries a comment, and an error is an event of its own."""
+
+    keep_alive = COMMENT
+
+    def fail(self, error: ApiError) -> bytes:
+        """The last event of a stream that failed."""
+        return event(error.body)
 
 
 class ChunkFrame:

@@ -10,11 +10,11 @@ import orjson
 
 from qwen_triton.tensors.text_outputs import TextPiece, merge_pieces
 
-from .chunks import DONE, ChunkFrame
+from .chunks import DONE, ChunkFrame, ChunkWriter
 from .usage import UsageCount
 
 
-class CompletionWriter:
+class CompletionWriter(ChunkWriter):
     """Encodes each piece as one chunk; a choice's last one has its finish reason.
 
     `last`: a final chunk has the usage; `each`: every chunk has the usage so far.

@@ -17,8 +17,7 @@ from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
 from ..errors import CLIENT_CLOSED_REQUEST, ApiError, Json, escaped_lines, to_api_error
-from ..observer import Observer
-from .chunks import COMMENT, event
+from .observer import Observer
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +25,18 @@ _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class Writer(Protocol):
-    """Encodes one kind of completion as server-sent events."""
+    """Encodes one kind of answer as server-sent events. `keep_alive`: what a stream that is silent carries."""
+
+    keep_alive: bytes
 
     def write(self, pieces: Sequence[TextPiece]) -> bytes:
         """The events of these pieces; may be empty."""
 
     def end(self) -> bytes:
         """The stream's last events."""
+
+    def fail(self, error: ApiError) -> bytes:
+        """The last events of a stream that failed after its response had started, in place of `end`."""
 
 
 class AnswerReader:
@@ -86,7 +90,7 @@ async def whole(request: Request, reader: AnswerReader, body: Callable[[list[Tex
 class EventStream(Response):
     """The answer as server-sent events. An error before the first piece is an ordinary error response.
 
-    `keep_alive_s`: a stream that is silent for so long carries a comment; 0 = none.
+    `keep_alive_s`: a stream that is silent for so long carries the writer's `keep_alive`; 0 = never.
     """
 
     media_type = "text/event-stream"
@@ -131,7 +135,7 @@ class EventStream(Response):
         try:
             while not (await asyncio.wait((reading,), timeout=self._keep_alive_s))[0]:
                 await self._start(send)
-                await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+                await send({"type": "http.response.body", "body": self._writer.keep_alive, "more_body": True})
         finally:
             reading.cancel()
         return reading.result()
@@ -143,7 +147,8 @@ class EventStream(Response):
 
     async def _send_error(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         if self._started:
-            await send({"type": "http.response.body", "body": escaped_lines(event(error.body)), "more_body": False})
+            body = escaped_lines(self._writer.fail(error))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
         else:
             await error.response()(scope, receive, send)
 

@@ -29,15 +29,31 @@ class UsageCount:
                 self._thinking[piece.sequence] = piece.usage.reasoning_tokens
             self.add_prompt(piece)
 
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(tokens for tokens, _ in self._prompts.values())
+
+    @property
+    def cached_tokens(self) -> int:
+        """Those of the prompt's that were found in a cache."""
+        return sum(cached for _, cached in self._prompts.values())
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(self._completions.values())
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """Those of the completion's that are thinking; None where the model does not count them."""
+        return sum(self._thinking.values()) if self._thinking else None
+
     def as_json(self) -> dict[str, Any]:
-        """OpenAI's usage object; tokens of thinking are in it where the model counts them."""
-        prompt = sum(tokens for tokens, _ in self._prompts.values())
-        completion = sum(self._completions.values())
-        thinking = {"completion_tokens_details": {"reasoning_tokens": sum(self._thinking.values())}}
+        """The usage object of completions; tokens of thinking are in it where the model counts them."""
+        prompt, completion, thinking = self.prompt_tokens, self.completion_tokens, self.reasoning_tokens
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": sum(cached for _, cached in self._prompts.values())},
-            **(thinking if self._thinking else {}),
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            **({} if thinking is None else {"completion_tokens_details": {"reasoning_tokens": thinking}}),
         }

@@ -1,4 +1,4 @@
-"""HTTP endpoints: request bodies checked and turned into requests to the model, the OpenAPI document, the chat page.
+"""HTTP endpoints: one module for each API, the OpenAPI document, the chat page.
 
-Knows no protocol to Triton. Imports from the core and from service, backend, answers and errors of this package.
+Knows no protocol to Triton. Imports from the core and from bodies, service, backend, answers and errors of this package.
 """

@@ -11,19 +11,19 @@ from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
-from qwen_triton.types import GUIDE, GenerateRequest
+from qwen_triton.types import GenerateRequest
 
 from ..answers.chunks import ChunkFrame
 from ..answers.completion_writer import CompletionWriter, completion_choices
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
+from ..bodies.body import read_given
+from ..bodies.body_parameter import COMPLETIONS
+from ..bodies.forms import with_form_name
+from ..bodies.plan import base_request, usage_options, with_prompt
 from ..errors import bad_request, to_api_error
 from ..service import service_of
 from ..settings import ShimSettings
-from .body import read_given
-from .forms import form_parameter
-from .parameters import COMPLETIONS
-from .plan import base_request, usage_options, with_prompt
 
 router = APIRouter()
 
@@ -35,7 +35,9 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
     """One request to the model for each prompt. Raises ApiError."""
     logprobs = given.get("logprobs")
     if given.get("echo") and logprobs is not None:
-        raise bad_request("echo: not with logprobs, no engine gives those of a prompt", "echo", "unsupported_parameter")
+        raise bad_request(
+            "echo: not with logprobs, those of a prompt are not sent here", "echo", "unsupported_parameter"
+        )
     if given.get("best_of", 0) > given.get("n", 1) and given.get("stream"):
         raise bad_request("best_of: not with stream; the best are known at the end", "best_of")
     prompts = _prompts(given["prompt"], settings.max_prompts)
@@ -66,7 +68,7 @@ async def create_completion(request: Request) -> Response:
     given = await read_given(request, COMPLETIONS)
     service.triton_model(given["model"])
     requests = plan_completion(given, service.settings)
-    reader = await service.answer(request, given["model"], requests, NAMES | {GUIDE: form_parameter(given)})
+    reader = await service.answer(request, given["model"], requests, with_form_name(NAMES, given))
     completion_id, created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
     usage = UsageCount(requests[0].sampling.n)
     if not requests[0].stream:

@@ -10,7 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import ApiError
 from .keys import KeyRing
 
-OPEN_PATHS = frozenset(("/", "/health", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
+OPEN_PATHS = frozenset(
+    ("/", "/health", "/health/ready", "/ping", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+)
 METRICS_PATH = "/metrics"
 KEY_HEADERS = ("x-api-key", "api-key")
 """Where clients of Anthropic's and of Azure's API send the key."""

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..answers.usage import UsageCount
-from ..errors import CLIENT_CLOSED_REQUEST, ApiError
+from ..errors import CLIENT_CLOSED_REQUEST, ApiError, is_messages_path
 
 _SLASHES = re.compile("//+")
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
@@ -74,7 +74,8 @@ class ObserveMiddleware:
 
 
 class _RecordedSend:
-    """`send` that records the status and adds the headers X-Request-Id and X-Ignored-Parameters."""
+    """`send` that records the status and adds the headers X-Request-Id (Anthropic's clients read Request-Id) and
+    X-Ignored-Parameters."""
 
     def __init__(self, send: Send, record: RequestRecord) -> None:
         self._send = send
@@ -85,6 +86,8 @@ class _RecordedSend:
             self._record.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._record.request_id
+            if is_messages_path(self._record.path):
+                headers["request-id"] = self._record.request_id
             if self._record.ignored:
                 headers["x-ignored-parameters"] = header_list(self._record.ignored)
         await self._send(message)
@@ -133,6 +136,7 @@ class RequestRecord:
 
     __slots__ = (
         "_count",
+        "_ended",
         "client",
         "first_at",
         "ignored",
@@ -169,6 +173,7 @@ class RequestRecord:
         self.on_model: Callable[[RequestRecord], None] | None = None
         self.on_gap: Callable[[float], None] | None = None
         self._count: UsageCount | None = None
+        self._ended = False
 
     def on_request(self, model: str, streamed: bool, n: int) -> None:
         self.model = model
@@ -188,21 +193,20 @@ class RequestRecord:
         self.last_at = now
         for piece in pieces:
             self.piece_count += piece.merged
+            self._ended = self._ended or piece.finish is not None
             if piece.usage is not None and self._count is not None:
                 self._count.add(piece)
 
     @property
     def prompt_tokens(self) -> int:
-        return self._usage("prompt_tokens")
+        return self._count.prompt_tokens if self._count else 0
 
     @property
     def completion_tokens(self) -> int:
         """The model's count. For an answer that was cut off, the engine's pieces received: each is at least one token."""
-        return self._usage("completion_tokens") or self.piece_count
+        counted = self._count.completion_tokens if self._count else 0
+        return counted if counted and self._ended else max(counted, self.piece_count)
 
     @property
     def cached_tokens(self) -> int:
-        return int(self._count.as_json()["prompt_tokens_details"]["cached_tokens"]) if self._count else 0
-
-    def _usage(self, name: str) -> int:
-        return int(self._count.as_json()[name]) if self._count else 0
+        return self._count.cached_tokens if self._count else 0

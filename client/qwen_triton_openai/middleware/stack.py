@@ -18,9 +18,20 @@ from .queue import GENERATING, QueueMiddleware, WaitQueue
 from .rate_limit import RateLimitMiddleware
 from .tracing import tracing
 
-_OTHER_PATHS = {METRICS_PATH, "/v1/models", "/tokenize", "/detokenize"}
+_OTHER_PATHS = {
+    METRICS_PATH,
+    "/v1/models",
+    "/v1/messages/count_tokens",
+    "/tokenize",
+    "/detokenize",
+    "/tokenizer_info",
+    "/version",
+    "/load",
+}
+_ANTHROPIC = ("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access")
+"""Headers of Anthropic's clients, which change no answer here."""
 _EXPOSED = [
-    "x-request-id", "x-ignored-parameters", "retry-after",
+    "x-request-id", "request-id", "x-ignored-parameters", "retry-after",
     *(f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in ("requests", "tokens")),
 ]  # fmt: skip
 
@@ -46,7 +57,7 @@ def install_middleware(app: FastAPI, settings: MiddlewareSettings, drain: Drain)
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", *KEY_HEADERS, "content-type", "x-request-id"],
+            allow_headers=["authorization", *KEY_HEADERS, "content-type", "x-request-id", *_ANTHROPIC],
             expose_headers=_EXPOSED,
         )
     app.add_middleware(OriginMiddleware, allowed=settings.cors_origins)

@@ -11,7 +11,7 @@ from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.reply import Reply, RowPlan
 from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.token_answer import TokenStream
-from qwen_triton.types import EngineRequest, SamplingParams, TextChunk, TokenChunk
+from qwen_triton.types import EngineRequest, PromptLogProbs, SamplingParams, TextChunk, TokenChunk
 
 ONE = EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))
 BEAMS = EngineRequest((1,), SamplingParams(max_tokens=9, seed=1, beam_width=2, n=2))
@@ -22,6 +22,13 @@ Told = list[tuple[int, list[tuple[int, list[int]]]]]
 
 class ListedAnswers:
     """An AnswerEncoder whose arrays are lists of what they hold."""
+
+    def __init__(self) -> None:
+        self.prompts: list[tuple[int, PromptLogProbs]] = []
+
+    def add_prompt(self, row: int, request: EngineRequest, prompt: PromptLogProbs) -> None:
+        assert request is ONE
+        self.prompts.append((row, prompt))
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TokenStream:
         return TokenStream(len(request.token_ids) + row, sequence)
@@ -76,6 +83,16 @@ def test_each_whole_answer_is_a_response_when_it_ends() -> None:
     sent.add_chunk(0, chunk(7, end=True))
     sent.add_chunk(1, chunk(8, end=True))
     assert written.told[1:] == [([(0, [(0, [7])])], False), ([(1, [(0, [8])])], True)]
+
+
+def test_log_probs_of_a_prompt_are_the_row_s() -> None:
+    encoder: Any = ListedAnswers()
+    found = PromptLogProbs([-0.5])
+    sent = Reply(Written(), [whole(2, 2), whole()], encoder, RequestMetrics().start(), at_once=False)
+    sent.add_chunk(1, chunk(5))
+    sent.add_chunk(2, chunk(5, prompt=found))
+    sent.add_chunk(2, chunk(5))
+    assert encoder.prompts == [(1, found)]
 
 
 def test_one_response_has_all_rows_in_order() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from qwen_triton.errors import InvalidRequest
-from qwen_triton.serving.answer import ChoiceIndex
+from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.token_answer import TokenEncoder, resolve_stops
 from qwen_triton.tensors.engine_inputs import EngineRow
 from qwen_triton.text.tokenizer import Tokenizer
-from qwen_triton.types import EngineRequest, SamplingParams, StopConditions, TextChunk
+from qwen_triton.types import EngineRequest, PromptLogProbs, SamplingParams, StopConditions, TextChunk
 
 IM_END = 151645
 
@@ -72,3 +72,40 @@ def test_a_piece_says_its_place_where_its_caller_reads_ids() -> None:
         TextChunk("", (5,)), ChoiceIndex(0, 1, only=False, first=True)
     )
     assert among_others["sequence_index"].tolist() == [[1]]
+
+
+def scored(logprobs: int | None) -> EngineRow:
+    request = EngineRequest((1, 2), SamplingParams(max_tokens=9, seed=1, logprobs=logprobs, prompt_logprobs=1, n=2))
+    return EngineRow(request, StopConditions(), for_text=False, echo=False)
+
+
+PROMPT = PromptLogProbs([-0.5], [[(2, -0.5)]])
+
+
+def test_log_probs_of_a_prompt_are_in_the_first_piece_of_its_first_sequence() -> None:
+    encoder = TokenEncoder([scored(None)], None)
+    encoder.add_prompt(0, scored(None).request, PROMPT)
+    pieces = [
+        encoder.piece(TextChunk("", (5,)), ChoiceIndex(0, sequence, only=False, first=first))
+        for sequence, first in ((1, True), (0, True), (0, False))
+    ]
+    assert ["prompt_log_probs" in piece for piece in pieces] == [False, True, False]
+    assert pieces[1]["prompt_log_probs"].tolist() == [[0.0, -0.5]]
+    assert pieces[1]["prompt_top_token_ids"].tolist() == [[[-1], [2]]]
+    assert "output_top_token_ids" not in pieces[1]
+
+
+def test_the_likeliest_tokens_are_sent_where_they_are_asked_for() -> None:
+    encoder = TokenEncoder([scored(1)], None)
+    piece = encoder.piece(TextChunk("", (5,), [-0.5], [[(5, -0.5)]]), ChoiceIndex(0, 0, only=True, first=True))
+    assert piece["output_top_token_ids"].tolist() == [[[[5]]]]
+    assert piece["output_top_log_probs"].tolist() == [[[[-0.5]]]]
+
+
+def test_a_whole_answer_has_them_where_it_has_the_first_sequence() -> None:
+    encoder = TokenEncoder([scored(1), scored(1)], None)
+    encoder.add_prompt(1, scored(1).request, PROMPT)
+    answers = [SequenceAnswer(n, token_ids=[5], log_probs=[-0.5], top_log_probs=[[(5, -0.5)]]) for n in (0, 1)]
+    assert encoder.whole({0: answers, 1: answers})["prompt_log_probs"].tolist() == [[0.0, 0.0], [0.0, -0.5]]
+    assert "prompt_log_probs" not in encoder.whole({1: answers[1:]})
+    assert encoder.whole({1: answers[1:]})["output_top_token_ids"].tolist() == [[[[5]]]]

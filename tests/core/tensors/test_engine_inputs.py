@@ -6,7 +6,7 @@ import pytest
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import ENGINE_INPUTS
-from qwen_triton.tensors.engine_inputs import encode_engine_request, encode_stop_request
+from qwen_triton.tensors.engine_inputs import decode_engine, encode_engine_request, encode_stop_request
 from qwen_triton.types import EngineRequest, SamplingParams
 
 DECLARED = frozenset(t.name for t in ENGINE_INPUTS) - {"seed", "min_tokens"}
@@ -53,3 +53,12 @@ def test_biases_are_a_row_of_the_vocabulary() -> None:
 
 def test_a_stop_request_says_stop() -> None:
     assert encode_stop_request()["stop"].tolist() == [[True]]
+
+
+def test_an_adapter_s_name_is_a_row_s_text() -> None:
+    """Triton takes the last dimension off, so the model gets texts of shape [rows]."""
+    assert encode(lora_name="pirate")["lora_name"] == [[b"pirate"]]
+    request = EngineRequest((5, 6), SamplingParams(max_tokens=9, seed=3), lora_name="pirate")
+    sent = encode_engine_request(request, DECLARED, True, 10)
+    flat = {name: array if name == "input_ids" else array[:, 0] for name, array in sent.items()}
+    assert decode_engine(flat, echo=False)[0].request.lora_name == "pirate"

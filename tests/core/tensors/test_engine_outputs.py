@@ -11,10 +11,14 @@ from qwen_triton.tensors.engine_outputs import (
     decode_token_ids,
     encode_cum_log_probs,
     encode_log_probs,
+    encode_prompt_log_probs,
+    encode_prompt_top_log_probs,
     encode_token_ids,
     encode_token_piece,
+    encode_top_log_probs,
     finish_reason,
 )
+from qwen_triton.types import PromptLogProbs
 
 
 def raw(values: object, dtype: type) -> bytes:
@@ -44,6 +48,22 @@ def test_sequences_are_decoded_as_they_were_encoded() -> None:
     assert [chunk.token_ids for chunk in chunks] == [[1, 2], [3]]
     assert [chunk.log_probs for chunk in chunks] == [[-0.5, -0.25], [-4.0]]
     assert [chunk.cum_log_prob for chunk in chunks] == [-1.0, -2.0]
+
+
+def test_the_likeliest_at_each_place_are_padded() -> None:
+    arrays = encode_top_log_probs([[[[(5, -0.5), (6, -1.0)], [(7, -0.25)]], [[(8, -2.0)]]]])
+    assert arrays["output_top_token_ids"].tolist() == [[[[5, 6], [7, -1]], [[8, -1], [-1, -1]]]]
+    assert arrays["output_top_log_probs"].tolist() == [[[[-0.5, -1.0], [-0.25, 0.0]], [[-2.0, 0.0], [0.0, 0.0]]]]
+    assert encode_top_log_probs([[[]]])["output_top_token_ids"].shape == (1, 1, 0, 0)
+
+
+def test_a_prompt_s_first_token_has_no_log_prob() -> None:
+    prompts = [PromptLogProbs([-0.5, -1.0], [[(4, -0.5)], [(9, -0.25)]]), PromptLogProbs()]
+    assert encode_prompt_log_probs(prompts)["prompt_log_probs"].tolist() == [[0.0, -0.5, -1.0], [0.0, 0.0, 0.0]]
+    arrays = encode_prompt_top_log_probs(prompts)
+    assert arrays["prompt_top_token_ids"].tolist() == [[[-1], [4], [9]], [[-1], [-1], [-1]]]
+    assert arrays["prompt_top_log_probs"].tolist() == [[[0.0], [-0.5], [-0.25]], [[0.0], [0.0], [0.0]]]
+    assert encode_prompt_top_log_probs([PromptLogProbs([-0.5])]) == {}
 
 
 def test_a_response_is_a_chunk_for_each_beam() -> None:

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from qwen_triton.errors import ConfigurationError, InvalidRequest
-from qwen_triton.tensors.limits import LIMITS, Limits, check_requests, check_sizes, utf8_bytes
-from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, TokenBias
+from qwen_triton.tensors.limits import (
+    LIMITS,
+    Limits,
+    check_prompt_log_probs,
+    check_requests,
+    check_sizes,
+    utf8_bytes,
+)
+from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions, TokenBias
 
 SMALL = Limits(
     **dict.fromkeys(LIMITS, 4) | {"sequences": 3, "stop_bytes": 6, "stop_ids": 5, "words_bytes": 7, "tensor_values": 9}
@@ -139,3 +146,11 @@ def test_what_is_not_set_has_its_default() -> None:
 
 def test_bytes_are_those_of_utf_8() -> None:
     assert utf8_bytes(("a", "é", "漢", "\ud800", "")) == 1 + 2 + 3 + 3
+
+
+def test_log_probs_of_prompts_are_counted_together() -> None:
+    """Two of two tokens: four values, with the likeliest ones twice as many."""
+    plain, tops = (EngineRequest((1, 2), SamplingParams(prompt_logprobs=count)) for count in (0, 1))
+    check_prompt_log_probs([plain, plain, EngineRequest((1,) * 9, SamplingParams())], SMALL)
+    with pytest.raises(InvalidRequest, match=r"^prompt_logprobs: 6 values are more than the 4 .*limits.log_probs_of"):
+        check_prompt_log_probs([plain, tops], SMALL)

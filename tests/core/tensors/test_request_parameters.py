@@ -54,6 +54,8 @@ def test_an_input_that_is_sent_as_a_parameter_is_told_where_it_belongs(model: st
     for tensor in INPUTS[model]:
         if tensor.name.lower() == "prompt":  # an input only to be refused: as a parameter it is another's key
             continue
+        if tensor.name == "priority":  # Triton's own parameter, and a header, have this name too
+            continue
         assert fault(model, tensor.name) == f"{tensor.name}: is an input, not a parameter: send it among the inputs"
 
 

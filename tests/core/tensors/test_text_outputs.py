@@ -16,6 +16,7 @@ from qwen_triton.tensors.arrays import encode_raw
 from qwen_triton.tensors.contract import BLS_OUTPUTS
 from qwen_triton.tensors.text_outputs import (
     LOGPROBS,
+    PROMPT_LOGPROBS,
     TEXT_OUTPUTS,
     TextPiece,
     decode_text_body,
@@ -26,14 +27,25 @@ from qwen_triton.tensors.text_outputs import (
     wanted_text_outputs,
 )
 from qwen_triton.text.tokenizer import Tokenizer
-from qwen_triton.types import EngineRequest, FinishReason, GenerateRequest, SamplingParams, TextChunk, TokenChunk, Usage
+from qwen_triton.types import (
+    EngineRequest,
+    FinishReason,
+    GenerateRequest,
+    PromptLogProbs,
+    SamplingParams,
+    TextChunk,
+    TokenChunk,
+    Usage,
+)
 
 USAGE = Usage(7, 3, 2)
 
 
 def raw(arrays: Mapping[str, Any]) -> dict[str, bytes]:
     """Arrays as Triton hands them out."""
-    return {name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, LOGPROBS)}
+    return {
+        name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, LOGPROBS, PROMPT_LOGPROBS)
+    }
 
 
 def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any) -> TextEncoder:
@@ -76,6 +88,19 @@ def test_pieces_with_counts(qwen3: Tokenizer) -> None:
     ]
 
 
+def test_counts_with_the_first_piece(qwen3: Tokenizer) -> None:
+    """Where the request asks for them there; the next piece has none."""
+    request = GenerateRequest(prompt="x", stream=True, count_first=True)
+    counting = TextEncoder([request], qwen3, skip_special_tokens=True, echo=False)
+    stream = counting.open(0, EngineRequest((1, 2, 3), request.sampling), 0)
+    found = []
+    for first in (True, False):
+        piece = stream.feed(TokenChunk((9707, 1879), cached_tokens=2))
+        assert piece is not None
+        found += decode_text_outputs(raw(counting.piece(piece, ChoiceIndex(0, 0, True, first))))
+    assert found == [TextPiece("Hello world", usage=Usage(3, 2, 2)), TextPiece("Hello world")]
+
+
 def test_whole_answers(qwen3: Tokenizer) -> None:
     """All sequences of a prompt in one response, with log probs."""
     rows = {0: [SequenceAnswer(0), SequenceAnswer(1)]}
@@ -91,18 +116,39 @@ def test_whole_answers(qwen3: Tokenizer) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_log_probs_of_a_prompt(qwen3: Tokenizer, streamed: bool) -> None:
+    """With ids, the first token's null; JSON has no infinity. A client asks for them by their own parameter."""
+    ids = tuple(qwen3.encode("Hello world"))
+    sampling = SamplingParams(prompt_logprobs=1)
+    found = encoder(qwen3, ids, sampling=sampling, stream=streamed)
+    found.add_prompt(0, EngineRequest(ids, sampling), PromptLogProbs([float("-inf")], [[(64, -0.5)]]))
+    answer = SequenceAnswer(0)
+    answer.add(TextChunk("x", finish="stop", usage=USAGE))
+    arrays = found.piece(TextChunk("x"), ChoiceIndex(0, 0, True, True)) if streamed else found.whole({0: [answer]})
+    assert arrays["prompt_log_probs"].tolist() == [[0.0, float("-inf")]]
+    assert arrays["prompt_logprobs"].shape == (1, 1)
+    assert decode_text_outputs(raw(arrays))[0].prompt_logprobs == [
+        {"id": ids[0], "token": "Hello", "bytes": [*b"Hello"], "logprob": None, "top_logprobs": []},
+        {"id": ids[1], "token": " world", "bytes": [*b" world"], "logprob": -9999.0, "top_logprobs": [
+            {"id": 64, "token": "a", "bytes": [97], "logprob": -0.5}]},
+    ]  # fmt: skip
+    assert "prompt_logprobs" in wanted_text_outputs(sampling)
+    assert "prompt_logprobs" not in wanted_text_outputs(SamplingParams(logprobs=1))
+
+
 def test_pieces_that_piled_up_become_one_for_each_sequence() -> None:
     """Nothing of them is lost: text and log probs in order, the first's thinking, the last's end and counts."""
     a, b = {"token": "a"}, {"token": "b"}
     piled = [
-        TextPiece("he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a]),
+        TextPiece("he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a], prompt_logprobs=[b]),
         TextPiece("x", 1),
         TextPiece("l", 0, usage=Usage(7, 2, 4), logprobs=[b]),
         TextPiece("lo", 0, "stop", "###"),
         TextPiece("", 1, "length", None, Usage(7, 9, 4)),
     ]
     assert merge_pieces(piled) == [
-        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3),
+        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b]),
         TextPiece("x", 1, "length", None, Usage(7, 9, 4), None, False, 2),
     ]
     assert merge_pieces(piled[:2]) == piled[:2]

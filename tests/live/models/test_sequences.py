@@ -105,6 +105,30 @@ def test_top_log_probs_are_aligned_with_the_text(accumulating: LiveServer, qwen2
     assert all(token["top_logprobs"][0]["bytes"] == token["bytes"] for token in content)
 
 
+@both_models
+def test_log_probs_of_the_prompt_and_the_likeliest_tokens(
+    accumulating: LiveServer, qwen25: Tokenizer, model: str
+) -> None:
+    """Once, with the first of two answers, whole and streamed; replay says that each token is the likeliest, at -0.5."""
+    ids = qwen25.encode(PROMPT)
+    sent = {"text_input": PROMPT, "max_tokens": 3, "prompt_logprobs": 1, "num_return_sequences": 2}
+    for more in ({"stream": False}, {"stream": True}):
+        told = [answer for answer in stream_grpc(accumulating, model, {**sent, **more}) if "prompt_log_probs" in answer]
+        assert len(told) == 1
+        assert told[0].get("sequence_index", 0) == 0
+        assert _flat(told[0]["prompt_log_probs"]) == [0.0, *[-0.5] * (len(ids) - 1)]
+        if model == BLS:
+            tokens = json.loads(told[0]["prompt_logprobs"])
+            assert [token["id"] for token in tokens] == ids
+            assert [top["id"] for token in tokens for top in token["top_logprobs"]] == ids[1:]
+        else:
+            assert _flat(told[0]["prompt_top_token_ids"]) == [-1, *ids[1:]]
+    if model == ENSEMBLE:
+        ask = {"text_input": "one two", "max_tokens": 2, "return_log_probs": True, "top_logprobs": 2}
+        (answer,) = stream_grpc(accumulating, model, ask)
+        assert _flat(answer["output_top_log_probs"]) == [-0.5, -1.5] * 2
+
+
 def test_top_log_probs_without_log_probs_are_refused(accumulating: LiveServer) -> None:
     with pytest.raises(Refused, match="top_logprobs: needs return_log_probs = true"):
         generate(accumulating, BLS, text_input="hello", top_logprobs=3)
@@ -124,7 +148,10 @@ def test_accumulated_text_and_deltas(accumulating: LiveServer) -> None:
 @both_models
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("beam_width", 2), ("repetition_penalty", 1.2), ("frequency_penalty", 0.5), ("presence_penalty", 0.5)],
+    [
+        *(("beam_width", 2), ("repetition_penalty", 1.2), ("frequency_penalty", 0.5), ("presence_penalty", 0.5)),
+        *(("priority", 1), ("lora_name", "pirate")),
+    ],
 )
 def test_what_the_engine_cannot_do_is_refused(accumulating: LiveServer, model: str, name: str, value: Any) -> None:
     with pytest.raises(Refused, match=f"{name}: the replay engine does not support it; leave it out"):

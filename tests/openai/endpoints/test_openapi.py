@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qwen_triton_openai.endpoints.body import BODIES
+from qwen_triton_openai.bodies.body import BODIES
 from tests.support.fake_triton import shim_client
 
 

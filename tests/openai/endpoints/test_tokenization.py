@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,26 @@ def test_the_tokenizer_s_refusal_is_passed_on() -> None:
     with shim_client(triton) as client:
         reply = client.post("/tokenize", json={"prompt": ""})
     assert (reply.status_code, reply.json()["error"]["message"]) == (400, "prompt: the prompt is empty")
+
+
+def test_the_tokenizer_s_facts_are_the_checkpoint_s(qwen_folder: Path) -> None:
+    """As vLLM names them; 404 for a shim that was not told a folder."""
+    with shim_client() as client:
+        assert client.get("/tokenizer_info").json()["error"]["code"] == "no_tokenizer"
+    with shim_client(tokenizer_dir=qwen_folder / "qwen2.5") as client:
+        found = client.get("/tokenizer_info").json()
+    assert (found["eos_token"], found["pad_token"], found["model_max_length"]) == (
+        "<|im_end|>",
+        "<|endoftext|>",
+        32_768,
+    )
+    assert (found["tokenizer_class"], found["add_bos_token"]) == ("Qwen2Tokenizer", False)
+    assert "<|im_start|>" in found["chat_template"]
+
+
+def test_special_tokens_are_a_hint() -> None:
+    """lm-eval sends the parameter with every text."""
+    triton = FakeTriton()
+    triton.infers = {"INPUT_ID": np.array([64], np.int32).tobytes()}
+    with shim_client(triton) as client:
+        assert client.post("/tokenize", json={"prompt": "a", "add_special_tokens": False}).json()["tokens"] == [64]

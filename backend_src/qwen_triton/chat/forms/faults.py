@@ -1,11 +1,11 @@
-"""How a form is refused: the place in it, what is wrong, and what to do."""
+"""Refusals of a form, with the place in it."""
 
 from __future__ import annotations
 
 from ...errors import InvalidRequest
-from ...types import GUIDE
+from ...types import GUIDED_DECODING_GUIDE
 
 
 def fault(place: str, text: str) -> InvalidRequest:
     """The refusal of a form; `place` is a JSON pointer with «#», or the name of a kind."""
-    return InvalidRequest(f"{place}: {text}", GUIDE)
+    return InvalidRequest(f"{place}: {text}", GUIDED_DECODING_GUIDE)

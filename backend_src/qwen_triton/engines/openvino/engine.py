@@ -20,7 +20,7 @@ from ...checkpoint.hub import resolve_model
 from ...checkpoint.json_file import read_json_object
 from ...checkpoint.weights import REMEDY
 from ...errors import ConfigurationError
-from ...types import EngineRequest, TokenChunk
+from ...types import EngineRequest, PromptLogProbs, TokenChunk
 from ..capabilities import check_honoured
 from ..engine import Counters, EngineInfo, FormKeeping, Key, Queue
 from .cache import BLOCK_TOKENS, ModelSizes, cache_blocks, scheduler
@@ -28,6 +28,7 @@ from .convert import convert_cached
 from .limits import EngineLimits
 from .options import OpenVinoOptions
 from .profiles import PROFILES, cpu_capabilities, plugin_properties
+from .prompt_scorer import PromptScorer
 from .sampling import generation_config
 from .sequence import RunningSequence
 from .vocabulary import has_vocabulary
@@ -56,6 +57,11 @@ class OpenVinoEngine:
         self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
         self._batch = options.max_num_seqs
+        self._new_scorer = partial(PromptScorer, folder / _IR, properties, sizes.vocab)
+        self._scorer = self._new_scorer()
+        self._scoring: dict[Key, tuple[EngineRequest, genai.GenerationConfig]] = {}
+        """Sequences that wait for the log probs of their prompts; they join the batch with these."""
+        self._prompts: dict[Key, PromptLogProbs] = {}
         self._ids = (
             itertools.count()
         )  # the pipeline breaks when an id is used twice; the process's keys start anew with it
@@ -66,7 +72,12 @@ class OpenVinoEngine:
     def add(self, key: Key, request: EngineRequest) -> None:
         """Queues a sequence (see StepEngine); it joins the batch at the first step with room for it."""
         check_honoured("openvino", request)
-        self._waiting[key] = (request, generation_config(request, self._limits.admit(request)))
+        entry = (request, generation_config(request, self._limits.admit(request)))
+        if request.sampling.prompt_logprobs is None:
+            self._waiting[key] = entry
+        else:
+            self._scoring[key] = entry
+            self._scorer.add(key, request.token_ids, request.sampling.prompt_logprobs)
         self._queue.arrive(key)
         self._count()
 
@@ -75,25 +86,32 @@ class OpenVinoEngine:
         running = self._running.pop(key, None)
         if running is not None:
             running.handle.cancel()
-        if running is not None or self._waiting.pop(key, None) is not None:
-            self.counters.cancelled += 1
-            self._queue.leave(key)
-            self._count()
+        self._prompts.pop(key, None)
+        if self._scoring.pop(key, None) is not None:
+            self._scorer.cancel(key)
+        elif running is None and self._waiting.pop(key, None) is None:
+            return
+        self.counters.cancelled += 1
+        self._queue.leave(key)
+        self._count()
 
     def waits(self, key: Key) -> bool:
         """Whether a sequence has not joined the batch yet."""
-        return key in self._waiting
+        return key in self._waiting or key in self._scoring
 
     def wait_s(self) -> float | None:
         """0 while sequences wait or are in the pipeline; a cancelled one is there until the next step."""
-        return 0.0 if self._waiting or self._busy() else None
+        return 0.0 if self._waiting or self._scoring or self._busy() else None
 
     def _busy(self) -> bool:
         return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
 
     def step(self) -> Sequence[tuple[Key, TokenChunk]]:
-        """Advances everything by one token; after a failure of the pipeline all its sequences end with an error."""
-        chunks = self._join()
+        """Advances everything by one token, and a prompt whose log probs are wanted by a part.
+
+        After a failure of the pipeline all its sequences end with an error.
+        """
+        chunks = self._score() + self._join()
         try:
             if self._pipeline is not None and self._busy():
                 self._pipeline.step()
@@ -105,6 +123,26 @@ class OpenVinoEngine:
             chunks += self._fail_all(error)
         self._count()
         return chunks
+
+    def _score(self) -> list[tuple[Key, TokenChunk]]:
+        """Goes on with the log probs of a prompt; returns the errors of those that wait for theirs after a failure."""
+        if not self._scoring:
+            return []
+        try:
+            found = self._scorer.step()
+        except (RuntimeError, MemoryError) as error:
+            _log.exception("the log probs of a prompt failed")
+            failed = [(key, TokenChunk(finish="error", error=str(error))) for key in self._scoring]
+            for key in self._scoring:
+                self._queue.leave(key)
+            self.counters.finished += len(failed)
+            self._scoring.clear()
+            self._scorer = self._new_scorer()
+            return failed
+        if found is not None:
+            key, self._prompts[found[0]] = found
+            self._waiting[key] = self._scoring.pop(key)
+        return []
 
     def _join(self) -> list[tuple[Key, TokenChunk]]:
         """Submits waiting sequences in order of arrival while the batch has room; returns the errors of rejected ones.
@@ -136,6 +174,8 @@ class OpenVinoEngine:
         running = self._running[key]
         before = running.tokens
         chunks = running.read_chunks()
+        if chunks and key in self._prompts:
+            chunks[0] = chunks[0]._replace(prompt=self._prompts.pop(key))
         self.counters.tokens += running.tokens - before
         if chunks and chunks[-1].finish:
             del self._running[key]
@@ -147,6 +187,8 @@ class OpenVinoEngine:
         failed = [(key, TokenChunk(finish="error", error=str(error))) for key in self._running]
         self.counters.extra["pipeline_failures"] = self.counters.extra.get("pipeline_failures", 0) + 1
         self.counters.finished += len(failed)
+        for key in self._running:
+            self._prompts.pop(key, None)
         self._running.clear()
         self._pipeline = None
         try:
@@ -156,7 +198,7 @@ class OpenVinoEngine:
         return failed
 
     def _count(self) -> None:
-        self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
+        self.counters.running, self.counters.waiting = len(self._running), len(self._waiting) + len(self._scoring)
         if self._pipeline is not None:
             metrics = self._pipeline.get_metrics()
             self.counters.extra["kv_cache_usage"] = metrics.cache_usage / 100 if self._running else 0.0
@@ -164,7 +206,7 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Frees the model's memory and threads; running sequences end without a last chunk."""
-        for key in [*self._waiting, *self._running]:
+        for key in [*self._scoring, *self._waiting, *self._running]:
             self.cancel(key)
         if self._busy():
             self.step()

@@ -53,15 +53,22 @@ class RunningSequence:
         ]
 
     def _chunk(self, output: genai.GenerationOutput) -> TokenChunk:
-        """One output of a sequence or beam as a chunk; the stop id that ended it is not among its tokens."""
+        """One output of a sequence or beam as a chunk; the stop id that ended it is not among its tokens.
+
+        The library has the log prob of the chosen token alone, which is the likeliest where capabilities lets `logprobs` be 1.
+        """
         ids, log_probs = list(output.generated_ids), list(output.generated_log_probs)
         finish = _FINISH.get(output.finish_reason)
         wanted = self.request.sampling.logprobs is not None
         stop = ids[-1] if finish == "stop" and ids and ids[-1] in stop_ids(self.request) else None
         kept = len(ids) - (stop is not None)
+        likeliest = (
+            [[pair] for pair in zip(ids[:kept], log_probs, strict=False)] if self.request.sampling.logprobs else ()
+        )
         return TokenChunk(
             token_ids=ids[:kept],
             log_probs=log_probs[:kept] if wanted else (),
+            top_log_probs=likeliest,
             finish=finish,
             stop_token=stop,
             cum_log_prob=output.score if finish and wanted else None,

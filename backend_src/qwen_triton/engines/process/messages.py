@@ -3,7 +3,8 @@
 To the engine: add, cancel, finish (cancel, and send what was kept), counters, leave (end once the clients are done).
 From it: hello (facts, whether it leaves), step (the new chunks of all this client's sequences), refused, expired (no
 slot within the queue timeout), leaving (it ends when this client has disconnected), counters. A chunk with nothing but
-token ids is [key, ids], any other one [key, ids, {field: value}].
+token ids is [key, ids], any other one [key, ids, {field: value}]; log probs of a prompt are the first chunk's field
+`prompt`, [log probs, pairs of the likeliest].
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from ...types import EngineRequest, SamplingParams, TokenChunk
+from ...types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
 
 _LENGTH = struct.Struct("<I")
 _EXTRAS = TokenChunk._fields[1:]
@@ -71,6 +72,7 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
         stream=data["stream"],
         queue_timeout_s=data["queue_timeout_s"],
         chunk_tokens=data["chunk_tokens"],
+        lora_name=data["lora_name"],
         token_ids=tuple(data["token_ids"]),
         end_ids=tuple(data["end_ids"]),
         stop_token_ids=tuple(data["stop_token_ids"]),
@@ -90,4 +92,7 @@ def decode_chunk(item: list[Any]) -> TokenChunk:
     """The inverse of encode_chunk, without the key. Hot: runs for every token of every request."""
     if len(item) == 2:
         return _new(TokenChunk, (item[1],) + _PLAIN)  # noqa: RUF005  (ids, *_PLAIN) is slower, TokenChunk(ids) too
-    return TokenChunk(item[1], **item[2])
+    fields = item[2]
+    if "prompt" in fields:
+        fields["prompt"] = PromptLogProbs(*fields["prompt"])
+    return TokenChunk(item[1], **fields)

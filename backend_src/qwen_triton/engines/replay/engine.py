@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Literal
 
-from ...types import EngineRequest, TokenChunk
+from ...types import EngineRequest, PromptLogProbs, TokenChunk
 from ..engine import Counters, EngineInfo, Key, Queue
 from .options import ReplayOptions
 from .prefix_cache import PrefixCache
@@ -150,10 +150,21 @@ class ReplayEngine:
         return self._options.scripts[(self._next_script - 1) % len(self._options.scripts)]
 
     def _next_chunk(self, sequence: _Sequence) -> TokenChunk:
-        """A sequence's next chunk; its first one carries the number of cached prompt tokens."""
+        """A sequence's next chunk; its first one carries the number of cached prompt tokens, and the prompt's log probs."""
         first = not sequence.done
         chunk = self._advance(sequence)
+        if first and sequence.request.sampling.prompt_logprobs is not None:
+            chunk = chunk._replace(prompt=self._prompt(sequence.request, sequence.request.sampling.prompt_logprobs))
         return chunk._replace(cached_tokens=sequence.cached) if first and sequence.cached else chunk
+
+    def _prompt(self, request: EngineRequest, tops: int) -> PromptLogProbs:
+        """Every token of a prompt is as likely as one of an answer, and the likeliest at its place."""
+        ids = request.token_ids[1:]
+        return PromptLogProbs([self._options.log_prob] * len(ids), self._top(ids, tops) if tops else ())
+
+    def _top(self, ids: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
+        """The `count` likeliest at the place of each id: the id itself and those that follow it, each less likely by 1."""
+        return [[(i + n, self._options.log_prob - n) for n in range(count)] for i in ids]
 
     def _advance(self, sequence: _Sequence) -> TokenChunk:
         done, request = sequence.done, sequence.request
@@ -176,5 +187,5 @@ class ReplayEngine:
         if request.sampling.logprobs is None:
             return TokenChunk(ids, finish=finish, stop_token=stop_token)
         log_probs = [self._options.log_prob] * len(ids)
-        top = [[(i + n, self._options.log_prob - n) for n in range(request.sampling.logprobs)] for i in ids]
-        return TokenChunk(ids, log_probs, top if request.sampling.logprobs else (), finish, stop_token)
+        top = self._top(ids, request.sampling.logprobs) if request.sampling.logprobs else ()
+        return TokenChunk(ids, log_probs, top, finish, stop_token)

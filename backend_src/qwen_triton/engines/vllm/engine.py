@@ -10,7 +10,7 @@ from ...types import EngineRequest, TokenChunk
 from ..engine import Counters, EngineInfo, FormKeeping, Key
 from .core import CoreDied, VllmCore
 from .options import VllmOptions
-from .outputs import token_chunk
+from .outputs import prompt_log_probs, token_chunk
 from .sampling import sampling_arguments
 from .statistics import add_events, add_step
 
@@ -22,6 +22,7 @@ _WAIT_S = 0.002
 class _Live:
     stop_ids: frozenset[int]
     logprobs: int | None
+    prompt_logprobs: int | None
     cached_tokens: int = 0
     begun: bool = False
 
@@ -48,7 +49,8 @@ class VllmEngine:
             self._core.add(str(key), request.token_ids, arguments)
         except CoreDied as error:
             raise SystemExit(str(error)) from error
-        self._live[key] = _Live(frozenset(arguments["stop_token_ids"]), request.sampling.logprobs)
+        sampling = request.sampling
+        self._live[key] = _Live(frozenset(arguments["stop_token_ids"]), sampling.logprobs, sampling.prompt_logprobs)
         self.counters.requests += 1
 
     def cancel(self, key: Key) -> None:
@@ -100,9 +102,13 @@ class VllmEngine:
             add_events(self.counters, output.events)
         if output.prefill_stats is not None:
             live.cached_tokens = output.prefill_stats.num_cached_tokens
-        live.begun = True
         self.counters.tokens += len(output.new_token_ids)
         chunk = token_chunk(output, live.stop_ids, live.logprobs, live.cached_tokens)
+        if not live.begun:
+            live.begun = True
+            if live.prompt_logprobs is not None:
+                found = prompt_log_probs(output.new_prompt_logprobs_tensors, live.prompt_logprobs)
+                chunk = chunk._replace(prompt=found)
         if chunk.finish is not None:
             del self._live[key]
             self.counters.finished += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...types import FinishReason, TokenChunk
+from ...types import FinishReason, PromptLogProbs, TokenChunk
 
 _FINISH: dict[int, FinishReason] = {0: "stop", 1: "length", 2: "cancelled"}
 """vLLM's FinishReason (0 stop, 1 length, 2 abort); everything else is an error."""
@@ -27,6 +27,18 @@ def token_chunk(output: Any, stop_ids: frozenset[int], logprobs: int | None, cac
         stop, token_ids, chosen, top = token_ids[-1], token_ids[:-1], chosen[:-1], top[:-1]
     error = _error(output) if finish == "error" else ""
     return TokenChunk(token_ids, chosen, top, finish, stop, cached_tokens=cached_tokens, error=error)
+
+
+def prompt_log_probs(tensors: Any, wanted: int) -> PromptLogProbs:
+    """Log probs of a prompt from its second token on, and those of the `wanted` likeliest at each place.
+
+    `tensors`: vLLM's LogprobsTensors of a sequence's first output, None for a prompt of one token. A row is as one of
+    `_log_probs`.
+    """
+    if tensors is None:
+        return PromptLogProbs()
+    chosen, top = _log_probs(tensors, len(tensors.logprobs), wanted)
+    return PromptLogProbs(chosen, top)
 
 
 def _log_probs(lists: Any, count: int, wanted: int | None) -> tuple[list[float], list[list[tuple[int, float]]]]:

@@ -35,8 +35,9 @@ def sampling_arguments(request: EngineRequest, max_context: int, vocab_size: int
     min_tokens = min(sampling.min_tokens, max_tokens)
     if min_tokens and len(stops) > _MOST_STOP_IDS:
         raise InvalidRequest(f"at most {_MOST_STOP_IDS} with min_tokens, got {len(stops)}", "stop_token_ids")
-    if sampling.logprobs is not None and sampling.logprobs > max_logprobs:
-        raise InvalidRequest(f"at most {max_logprobs} (engine.max_logprobs), got {sampling.logprobs}", "logprobs")
+    for name, count in (("logprobs", sampling.logprobs), ("prompt_logprobs", sampling.prompt_logprobs)):
+        if count is not None and count > max_logprobs:
+            raise InvalidRequest(f"at most {max_logprobs} (engine.max_logprobs), got {count}", name)
     return {
         **_choice(sampling),
         "repetition_penalty": _or(sampling.repetition_penalty, 1.0),
@@ -47,6 +48,7 @@ def sampling_arguments(request: EngineRequest, max_context: int, vocab_size: int
         "stop_token_ids": stops,
         "ignore_eos": True,
         "logprobs": sampling.logprobs,
+        "prompt_logprobs": sampling.prompt_logprobs,
         "logit_bias": _biases(request, vocab_size),
         "_bad_words_token_ids": _bad_words(request, vocab_size),
         "detokenize": False,

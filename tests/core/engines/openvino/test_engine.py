@@ -18,9 +18,10 @@ from qwen_triton.checkpoint.weights import Checkpoint
 from qwen_triton.engines.openvino.convert import convert
 from qwen_triton.engines.openvino.engine import OpenVinoEngine
 from qwen_triton.engines.openvino.options import OpenVinoOptions
+from qwen_triton.engines.openvino.prompt_scorer import PromptScorer
 from qwen_triton.engines.openvino.weight_nodes import quantise_rows
 from qwen_triton.errors import ConfigurationError, InvalidRequest
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from qwen_triton.types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
 from tests.support.checkpoints import CONFIGS, long_prompt, prompts, write_checkpoint, write_safetensors
 from tests.support.folders import DATA
 
@@ -131,6 +132,91 @@ def test_a_long_prompt_is_read_in_pieces(name: str, load: Load) -> None:
         assert answer.token_ids == row["ids"]
         assert answer.log_probs == pytest.approx(row["log_probs"], abs=1e-3)
         assert engine.counters.steps == pieces + 47
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_log_probs_of_a_prompt_equal_transformers(name: str, load: Load) -> None:
+    """Of 24 prompts with their answers behind them, alone and in company; the likeliest token is the one of the answer.
+
+    They come with the first chunk, though the prompts are in the pipeline's cache the second time.
+    """
+    engine, table = load(name), greedy(name)
+    requests = [ask([*prompt, *row["ids"]], 2, prompt_logprobs=2) for prompt, row in table]
+    others = [ask(prompt, 8) for prompt, _ in table]
+    for answers in (run(engine, *requests, *others), run(engine, *requests)):
+        for answer, request, (prompt, row) in zip(answers, requests, table, strict=False):
+            found = answer.chunks[0].prompt
+            assert found is not None
+            assert [chunk.prompt for chunk in answer.chunks[1:]] == [None] * (len(answer.chunks) - 1)
+            assert len(found.log_probs) == len(found.top_log_probs) == len(request.token_ids) - 1
+            assert found.log_probs[len(prompt) - 1 :] == pytest.approx(row["log_probs"], abs=1e-3)
+            tops = found.top_log_probs[len(prompt) - 1 :]
+            assert [(len(top), top[0][0]) for top in tops] == [(2, token) for token in row["ids"]]
+            assert all(top[0][1] >= top[1][1] for top in tops)
+            assert [top[0][1] for top in tops] == pytest.approx(row["log_probs"], abs=1e-3)
+
+
+def test_log_probs_of_a_long_prompt_are_computed_in_parts(load: Load) -> None:
+    """748 tokens; the other sequence goes on meanwhile, and a prompt of one token has none."""
+    engine, row = load(), TABLE[NAME]["long"]
+    prompt = [*long_prompt(row["prompt"]), *row["ids"]]
+    answers = {key: Answer() for key in (next(KEYS), next(KEYS), next(KEYS))}
+    scored, other, short = answers
+    engine.add(scored, ask(prompt, 1, prompt_logprobs=0))
+    engine.add(short, ask([5], 1, prompt_logprobs=3))
+    engine.add(other, ask(PROMPTS[0], 6))
+    assert engine.waits(scored)
+    for _ in range(6):
+        for key, chunk in engine.step():
+            answers[key].chunks.append(chunk)
+    assert (answers[other].last.finish, answers[scored].chunks) == ("length", [])
+    drain(engine, answers)
+    found, none = answers[scored].chunks[0].prompt, answers[short].chunks[0].prompt
+    assert found is not None
+    assert found.log_probs[-len(row["ids"]) :] == pytest.approx(row["log_probs"], abs=1e-3)
+    assert (found.top_log_probs, none) == ((), PromptLogProbs([], []))
+
+
+def test_a_sequence_that_waits_for_its_prompt_s_log_probs_can_be_cancelled(load: Load) -> None:
+    """The one that is computed and one behind it; the third is answered."""
+    engine, (prompt, row) = load(), greedy(NAME)[0]
+    keys = [next(KEYS) for _ in range(3)]
+    for key in keys:
+        engine.add(key, ask([*long_prompt(0), *prompt, *row["ids"]], 1, prompt_logprobs=0))
+    engine.step()
+    for key in keys[:2]:
+        engine.cancel(key)
+    assert (engine.counters.cancelled, engine.counters.waiting) == (2, 1)
+    answers = {keys[2]: Answer()}
+    drain(engine, answers)
+    assert answers[keys[2]].chunks[0].prompt is not None
+    assert engine.counters.finished == 1
+
+
+def test_a_failure_of_the_log_probs_is_an_error_of_who_waits_for_them(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are answered, and the next one that asks is too."""
+    engine = load()
+
+    def fails(_: PromptScorer) -> None:
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PromptScorer, "step", fails)
+        failed, other = run(engine, ask(PROMPTS[0], 2, prompt_logprobs=0), ask(PROMPTS[1], 2))
+    assert [(chunk.finish, chunk.error) for chunk in failed.chunks] == [("error", "no memory")]
+    assert other.last.finish == "length"
+    assert run(engine, ask(PROMPTS[0], 2, prompt_logprobs=0))[0].chunks[0].prompt is not None
+
+
+def test_the_likeliest_token_of_a_greedy_answer_is_the_chosen_one(engine: OpenVinoEngine) -> None:
+    """All that this engine can say of other tokens."""
+    prompt, row = greedy(NAME)[0]
+    [answer] = run(engine, ask(prompt, logprobs=1, temperature=0))
+    tops = [top for chunk in answer.chunks for top in chunk.top_log_probs]
+    assert [[token for token, _ in top] for top in tops] == [[token] for token in row["ids"]]
+    assert [top[0][1] for top in tops] == pytest.approx(row["log_probs"], abs=1e-3)
 
 
 def test_shards_answer_like_one_file(load: Load, folder: Path) -> None:
@@ -427,7 +513,18 @@ def test_a_shared_prefix_is_read_once_and_changes_no_answer(load: Load) -> None:
             ask([5], beam_width=4, min_tokens=2),
             "min_tokens: beam search takes no notice of it; leave it out, or beam_width",
         ),
-        (ask([5], logprobs=2), "top_logprobs: the openvino engine does not support it; leave it out"),
+        *(
+            (
+                ask([5], **sampling),
+                "top_logprobs: this engine knows the likeliest token only, and that with temperature = 0 and no penalties",
+            )
+            for sampling in (
+                {"logprobs": 2},
+                {"logprobs": 1, "temperature": 0.5},
+                {"logprobs": 1, "repetition_penalty": 1.3},
+                {"logprobs": 1, "beam_width": 2},
+            )
+        ),
         (
             replace(ask([5]), bad_words=((1,),)),
             "bad_words: the openvino engine does not support it; leave it out",

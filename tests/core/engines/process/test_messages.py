@@ -13,7 +13,7 @@ from qwen_triton.engines.process.messages import (
     encode_message,
     encode_request,
 )
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from qwen_triton.types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,15 @@ def test_a_request_comes_back_whole() -> None:
         bad_words=((4,),),
         bias={7: -1.5},
         queue_timeout_s=0.5,
+        lora_name="pirate",
     )
     assert decode_request(msgpack.unpackb(msgpack.packb(encode_request(request)), strict_map_key=False)) == request
+
+
+def test_log_probs_of_a_prompt_come_with_the_first_chunk() -> None:
+    chunk = TokenChunk([7], prompt=PromptLogProbs([-0.5, -1.0], [[[4, -0.5]], [[9, -0.25]]]))  # type: ignore[list-item]  # pairs are lists behind the socket
+    decoded = decode_chunk(msgpack.unpackb(msgpack.packb(encode_chunk(5, chunk))))
+    assert (decoded, type(decoded.prompt)) == (chunk, PromptLogProbs)
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

@@ -8,7 +8,7 @@ import pytest
 
 from qwen_triton.engines.replay.engine import ReplayEngine
 from qwen_triton.engines.replay.options import ReplayOptions
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from qwen_triton.types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
 
 
 def play(engine: ReplayEngine, request: EngineRequest) -> list[TokenChunk]:
@@ -61,3 +61,18 @@ def test_any_id_is_played(ids: tuple[int, ...]) -> None:
     request = EngineRequest(ids, SamplingParams(max_tokens=2, seed=0, logprobs=2))
     chunks = play(ReplayEngine(ReplayOptions(vocab_size=10)), request)
     assert tuple(i for chunk in chunks for i in chunk.token_ids) == ids
+
+
+@pytest.mark.parametrize(
+    ("tops", "expected"),
+    [
+        (None, None),
+        (0, PromptLogProbs([-0.5, -0.5])),
+        (2, PromptLogProbs([-0.5, -0.5], [[(6, -0.5), (7, -1.5)], [(9, -0.5), (10, -1.5)]])),
+    ],
+)
+def test_log_probs_of_a_prompt_come_once(tops: int | None, expected: PromptLogProbs | None) -> None:
+    request = EngineRequest((5, 6, 9), SamplingParams(max_tokens=3, seed=0, prompt_logprobs=tops))
+    first, *others = play(ReplayEngine(ReplayOptions()), request)
+    assert first.prompt == expected
+    assert [chunk.prompt for chunk in others] == [None, None]

@@ -10,20 +10,25 @@ from typing import Any
 import pytest
 from openai.resources.chat.completions import Completions as ChatCompletions
 from openai.resources.completions import Completions
+from openai.resources.responses import Responses
 from openai.types.chat import ChatCompletionStreamOptionsParam
 
 from qwen_triton.types import GenerateRequest
-from qwen_triton_openai.endpoints.body import check_parameters
-from qwen_triton_openai.endpoints.chat import plan_chat
+from qwen_triton_openai.bodies.body import check_parameters
+from qwen_triton_openai.bodies.body_parameter import CHAT, COMPLETIONS, RESPONSES, BodyParameter
+from qwen_triton_openai.bodies.chat_plan import plan_chat
+from qwen_triton_openai.bodies.plan import STREAM_OPTIONS
+from qwen_triton_openai.bodies.responses.plan import plan_response
+from qwen_triton_openai.bodies.tables import parameters_of
 from qwen_triton_openai.endpoints.completions import plan_completion
-from qwen_triton_openai.endpoints.parameters import CHAT, COMPLETIONS, PARAMETERS, BodyParameter
-from qwen_triton_openai.endpoints.plan import STREAM_OPTIONS
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
 
-ROWS = [(endpoint, p) for p in PARAMETERS for endpoint in p.endpoints]
-PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions"}
+ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES)
+"""Anthropic's are in test_messages_parameters."""
+ROWS = [(endpoint, p) for endpoint in ENDPOINTS for p in parameters_of(endpoint)]
+PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions", RESPONSES: "/v1/responses"}
 NEEDS: dict[str, dict[str, Any]] = {
     "top_logprobs": {"logprobs": True},
     "stream_options": {"stream": True},
@@ -37,8 +42,8 @@ EFFECTS: dict[str, dict[str, Any]] = {
     "parallel_tool_calls": {"parallel_tool_calls": False},
 }
 """What a row that needs another one changes in the request."""
-NOT_IN_THE_REQUEST = {"model", "stream_options"}
-"""Honoured by the shim itself (see test_chat)."""
+NOT_IN_THE_REQUEST = {"model", "stream_options", "response_format", "text", "include"}
+"""Honoured by the shim itself (see test_chat and test_responses)."""
 TRANSPORT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 """Arguments of the openai package's methods that are not sent in the body."""
 
@@ -48,6 +53,9 @@ def named(rows: list[tuple[str, BodyParameter]]) -> list[Any]:
 
 
 def body(endpoint: str, **more: Any) -> dict[str, Any]:
+    if endpoint == RESPONSES:
+        flat = [{"type": tool["type"], **tool["function"]} for tool in more.get("tools", ())]
+        return {"model": "qwen", "input": "你好"} | more | ({"tools": flat} if flat else {})
     return chat_body(**more) if endpoint == CHAT else completion_body(**more)
 
 
@@ -55,6 +63,8 @@ def planned(endpoint: str, given: dict[str, Any]) -> GenerateRequest:
     checked = check_parameters(given, endpoint)
     if endpoint == CHAT:
         return plan_chat(checked, ShimSettings())[0]
+    if endpoint == RESPONSES:
+        return plan_response(checked, ShimSettings())[0]
     return plan_completion(checked, ShimSettings())[0]
 
 
@@ -103,10 +113,13 @@ def test_a_refused_parameter_is_named(endpoint: str, row: BodyParameter) -> None
             assert planned(endpoint, body(endpoint) | {row.name: value}) == planned(endpoint, body(endpoint))
 
 
-@pytest.mark.parametrize(("endpoint", "create"), [(CHAT, ChatCompletions.create), (COMPLETIONS, Completions.create)])
+@pytest.mark.parametrize(
+    ("endpoint", "create"),
+    [(CHAT, ChatCompletions.create), (COMPLETIONS, Completions.create), (RESPONSES, Responses.create)],
+)
 def test_every_parameter_of_openai_s_package_has_a_class(endpoint: str, create: Any) -> None:
-    """A new version of the package may have a new one: give it a row in endpoints/parameters.py."""
-    known = {p.name for p in PARAMETERS if endpoint in p.endpoints}
+    """A new version of the package may have a new one: give it a row in its table (see bodies/tables.py)."""
+    known = {p.name for p in parameters_of(endpoint)}
     assert set(signature(create).parameters) - TRANSPORT - known == set()
 
 
@@ -120,7 +133,7 @@ def test_a_row_has_one_class_at_an_endpoint() -> None:
     assert len({(endpoint, p.name) for endpoint, p in ROWS}) == len(ROWS)
 
 
-REST = {"temprature": 0.5, "guided_xml": "a", "skip_special_tokens": False, "web_search_options": {}}
+REST = {"temprature": 0.5, "guided_json": {}, "skip_special_tokens": False, "web_search_options": {}}
 
 
 def test_what_is_left_is_ignored_where_the_operator_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +168,7 @@ def test_ignored_names_cannot_break_the_header() -> None:
     assert len(reply.headers["x-ignored-parameters"]) < 1100
 
 
-@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_an_unknown_null_asks_for_nothing(endpoint: str) -> None:
     """Clients send null for what they leave out, also for what we do not know."""
     assert planned(endpoint, body(endpoint, guided_json=None)) == planned(endpoint, body(endpoint))
@@ -205,7 +218,7 @@ def test_one_call_at_most_without_tools_asks_for_nothing() -> None:
     assert planned(CHAT, chat_body(parallel_tool_calls=False)) == planned(CHAT, chat_body())
 
 
-@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_an_unknown_parameter_is_named(endpoint: str) -> None:
     """With the one that was meant, if there is one like it."""
     with shim_client() as client:
@@ -239,23 +252,8 @@ def test_an_unknown_parameter_is_named(endpoint: str) -> None:
         (CHAT, {"reasoning_effort": "huge"}, "reasoning_effort"),
         (CHAT, {"continue_final_message": True, "chat_template_kwargs": {"continue_final_message": False}},
          "continue_final_message"),
-        (CHAT, {"response_format": {"type": "xml"}}, "response_format.type"),
-        (CHAT, {"response_format": {}}, "response_format.type"),
-        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True}}},
-         "response_format.json_schema.schema"),
-        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"schema": [1]}}},
-         "response_format.json_schema.schema"),
-        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "kind": 1}}},
-         "response_format.json_schema.kind"),
-        (CHAT, {"response_format": {"type": "json_object"}, "guided_regex": "a"}, "guided_regex"),
-        (CHAT, {"structured_outputs": {}}, "structured_outputs"),
-        (CHAT, {"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
-        (CHAT, {"structured_outputs": {"xml": "a"}}, "structured_outputs.xml"),
-        (CHAT, {"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
-        (COMPLETIONS, {"structured_outputs": {"regex": 1}}, "structured_outputs.regex"),
-        (COMPLETIONS, {"guided_choice": [""]}, "guided_choice"),
-        (COMPLETIONS, {"guided_grammar": ""}, "guided_grammar"),
+        (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
+        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "response_format"),
         (CHAT, {"n": 0}, "n"),
         (CHAT, {"n": 129}, "n"),
         (CHAT, {"temperature": -0.1}, "temperature"),

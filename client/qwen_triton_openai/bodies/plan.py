@@ -13,8 +13,8 @@ from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, T
 
 from ..errors import bad_request
 from ..settings import ShimSettings
+from .body_parameter import HIGHEST, SAMPLED
 from .forms import answer_form
-from .parameters import HIGHEST, SAMPLED
 
 Given = Mapping[str, Any]
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qwen_triton.tensors.contract import GUIDED_DECODING_GUIDE, GUIDED_DECODING_GUIDE_TYPE
 from qwen_triton.types import Form
 
 from ..errors import ApiError, bad_request
@@ -20,9 +21,14 @@ _OPTIONS = ("disable_fallback", "disable_any_whitespace", "disable_additional_pr
 """Options of vLLM's structured_outputs beside the form. Blanks are bounded here, and nothing falls back."""
 
 
-def form_parameter(given: Mapping[str, Any]) -> str:
-    """The name of the parameter by which a body asks for a form, response_format where it asks for none."""
-    return next((name for name in FORM_PARAMETERS if name in given), FORM_PARAMETERS[0])
+def with_form_name(names: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, str]:
+    """`names` (the model's name of a parameter → this endpoint's) with the parameter by which a body asks for a form."""
+    asked = next((name for name in FORM_PARAMETERS if name in given), FORM_PARAMETERS[0])
+    return {
+        **names,
+        GUIDED_DECODING_GUIDE: names.get(asked, asked),
+        GUIDED_DECODING_GUIDE_TYPE: names.get(asked, asked),
+    }
 
 
 def answer_form(given: Mapping[str, Any]) -> Form | None:
@@ -50,10 +56,10 @@ def _response_format(value: Any, name: str) -> Form | None:
 
 
 def _json_schema(given: Any, place: str) -> Form:
-    """OpenAI's wrapper of a schema. `strict` changes nothing: a schema is always kept, or refused."""
+    """OpenAI's wrapper of a schema, and Anthropic's. `strict` changes nothing: a schema is always kept, or refused."""
     if not isinstance(given, dict):
         raise _fault(place, "expected an object with name and schema")
-    kinds = {"name": str, "description": str, "strict": bool, "schema": (dict, bool)}
+    kinds = {"name": str, "description": str, "strict": bool, "schema": (dict, bool), "type": str}
     for key, value in given.items():
         if key not in kinds:
             raise _fault(f"{place}.{key[:100]}", f"unknown; there are {', '.join(kinds)}")

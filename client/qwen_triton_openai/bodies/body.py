@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 
 from ..errors import ApiError, bad_request
 from ..service import note_caller, service_of
-from .parameters import CHAT, COMPLETIONS, BodyParameter, parameters_of
+from .body_parameter import CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES, BodyParameter
+from .tables import parameters_of
 
 
 def _model(name: str, endpoint: str) -> type[BaseModel]:
@@ -27,7 +28,13 @@ def _model(name: str, endpoint: str) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
-BODIES = {CHAT: _model("ChatCompletionRequest", CHAT), COMPLETIONS: _model("CompletionRequest", COMPLETIONS)}
+BODIES = {
+    CHAT: _model("ChatCompletionRequest", CHAT),
+    COMPLETIONS: _model("CompletionRequest", COMPLETIONS),
+    RESPONSES: _model("ResponseRequest", RESPONSES),
+    MESSAGES: _model("MessageRequest", MESSAGES),
+    COUNT_TOKENS: _model("CountTokensRequest", COUNT_TOKENS),
+}
 
 
 async def read_json(request: Request) -> Any:
