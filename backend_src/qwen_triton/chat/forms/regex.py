@@ -27,7 +27,8 @@ from .grammar import (
 )
 
 _DEEPEST = 64
-_ASCII = chars((0, 127))
+_ASCII = chars((0x20, 0x7E))
+"""Printable: validators count more of the others as blanks than ECMA does."""
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
 _SHORTHANDS = {
     "d": chars((ord("0"), ord("9"))),

@@ -37,7 +37,7 @@ class VllmEngine:
         self._core = VllmCore(str(resolve_model(options.model, options.hub, options.revision)), options.arguments())
         self._max_logprobs = options.max_logprobs
         forms: FormKeeping = "text" if self._core.has_tokenizer else ""
-        self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size, forms)
+        self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size, forms=forms)
         self.counters = Counters()
         self._live: dict[Key, _Live] = {}
 
