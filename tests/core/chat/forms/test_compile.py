@@ -112,7 +112,8 @@ TAG = {"begin": "<f>", "schema": {"type": "integer", "minimum": 1, "maximum": 9}
           "end": "!"}]}}, "<f>x+!"),
         ({"type": "structural_tag", "format": {"type": "sequence", "elements": [
           {"type": "tag", "begin": "<t>", "content": {"type": "any_text"}, "end": "</t>"},
-          {"type": "or", "elements": [{"type": "const_string", "value": "a"}, {"type": "grammar", "grammar": 'root ::= "b"'}]},
+          {"type": "or", "elements": [{"type": "const_string", "value": "a"},
+          {"type": "grammar", "grammar": 'root ::= "b"'}]},
           {"type": "tags_with_separator", "separator": ";", "tags": [{"type": "tag", "begin": "<", "content":
           {"type": "json_schema", "json_schema": {"type": "null"}}, "end": ">"}]}]}}, r"(?s)<t>.*</t>[ab](?:<null>(?:;<null>)*)?"),
     ],
