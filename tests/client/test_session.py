@@ -50,6 +50,7 @@ SAMPLES: Mapping[str, Any] = {
     "lora_name": "pirate", "json_schema": {"type": "integer"}, "regex": "[a-z]+", "choice": ["yes", "no"],
     "grammar": "root ::= [a-z]",
     "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True, "parallel_tool_calls": False,
+    "return_token_ids": True,
     "clamp_max_tokens": True,
 }  # fmt: skip
 

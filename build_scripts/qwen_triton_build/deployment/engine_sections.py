@@ -81,6 +81,16 @@ def _as_yaml(value: Any) -> Any:
     return [_as_yaml(item) for item in value] if isinstance(value, tuple) else value
 
 
+Choices = Annotated[list[Annotated[list[NotNegative], Field(min_length=1)]], Field(min_length=1)]
+"""A tree of draft tokens: the path to each node, by the rank of the token at each level."""
+_DRAFTS = {
+    "medusa": ("medusa_choices",),
+    "eagle": ("eagle_choices",),
+    "lookahead": ("lookahead_window_size", "lookahead_ngram_size", "lookahead_verification_set_size"),
+}
+"""Speculative decoding modes and the keys that each needs."""
+
+
 class TensorRtLlmSection(Section):
     """NVIDIA's C++ backend with an engine folder. Keys are the backend's parameters; what is left out is its default."""
 
@@ -96,7 +106,24 @@ class TensorRtLlmSection(Section):
     enable_kv_cache_reuse: bool | None = None
     enable_chunked_context: bool | None = None
     normalize_log_probs: bool | None = None
-    decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa"] | None = None
+    decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa", "eagle", "lookahead"] | None = None
+    medusa_choices: Choices | None = None
+    eagle_choices: Choices | None = None
+    lookahead_window_size: Positive | None = None
+    lookahead_ngram_size: Positive | None = None
+    lookahead_verification_set_size: Positive | None = None
+    speculative_decoding_fast_logits: bool | None = None
+    lora_cache_optimal_adapter_size: Positive | None = None
+    lora_cache_max_adapter_size: Positive | None = None
+    lora_cache_gpu_memory_fraction: Fraction | None = None
+    lora_cache_host_memory_bytes: Positive | None = None
+    lora_prefetch_dir: FilePath | None = None
+    cuda_graph_mode: bool | None = None
+    cuda_graph_cache_size: NotNegative | None = None
+    stats_check_period_ms: Positive | None = None
+    iter_stats_max_iterations: Positive | None = None
+    request_stats_max_iterations: NotNegative | None = None
+    cross_kv_cache_fraction: Fraction | None = None
     gpu_device_ids: str | None = None
     participant_ids: str | None = None
     num_nodes: Positive | None = None
@@ -108,6 +135,18 @@ class TensorRtLlmSection(Section):
     cancellation_check_period_ms: Positive | None = None
     guided_decoding_backend: Literal["xgrammar"] | None = None
     xgrammar_tokenizer_info_path: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _check_drafts(self) -> TensorRtLlmSection:
+        """A speculative mode without its keys ends the backend at its first request; keys without their mode do nothing."""
+        for mode, keys in _DRAFTS.items():
+            for key in keys:
+                value = getattr(self, key)
+                if self.decoding_mode == mode and value is None:
+                    raise fault_at(("decoding_mode",), f"{mode} needs engine.{key}", mode)
+                if self.decoding_mode != mode and value is not None:
+                    raise fault_at((key,), f"is for decoding_mode {mode}; give that too, or leave it out", value)
+        return self
 
 
 PROCESS_ENGINES = {kind: engine_section(kind, engine.options) for kind, engine in ENGINES.items()}

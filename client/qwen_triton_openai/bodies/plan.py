@@ -119,6 +119,7 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
         prompt_format="raw",
         echo=given.get("echo", False),
         form=answer_form(given),
+        return_token_ids=given.get("return_token_ids", False),
         accumulate=False,
     )
 

@@ -35,7 +35,8 @@ def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
         file.write_text(f"from vllm._library import {names}\n")
     for parent in ("", "engine", "usage", "v1", "v1/structured_output"):
         (package / parent / "__init__.py").touch()
-    shutil.copy(Path(__file__).with_name("library.py"), package / "_library.py")
+    for module in ("library", "startup"):
+        shutil.copy(Path(__file__).with_name(f"{module}.py"), package / f"_{module}.py")
     shutil.copy(DATA / "vllm" / f"{version if version in VERSIONS else VERSIONS[0]}.json", package / "names.json")
     metadata = folder / f"vllm-{version}.dist-info"
     metadata.mkdir()

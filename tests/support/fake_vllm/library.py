@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import json
 import queue
 import threading
@@ -20,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from vllm._startup import print_start
 
 NAMES = json.loads(Path(__file__).with_name("names.json").read_text())
 FAIL, DIE, KILLED = 150_900, 150_902, 150_903
@@ -106,7 +108,14 @@ class EngineArgs:
             raise ValueError("Unknown quantization method: none such")
         context = self.arguments.get("max_model_len") or CONTEXT
         model = SimpleNamespace(max_model_len=context, get_vocab_size=lambda: VOCABULARY)
-        return SimpleNamespace(model_config=model, most=self.arguments.get("max_num_seqs") or 256)
+        return SimpleNamespace(
+            model_config=model, most=self.arguments.get("max_num_seqs") or 256, arguments=self.arguments
+        )
+
+
+EngineArgs.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as of the dataclass that it is in vLLM
+    [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in NAMES["vllm.engine.arg_utils.EngineArgs"]]
+)
 
 
 class Executor:
@@ -122,6 +131,7 @@ class EngineCoreClient:
     ) -> _Core:
         assert (multiprocess_mode, asyncio_mode, log_stats) == (True, False, True)
         assert executor_class is Executor
+        print_start(vllm_config.arguments)
         return _Core(vllm_config.most)
 
 
