@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..types import GUIDED_DECODING_GUIDE, SAMPLING, SamplingParameter
+from ..types import GUIDED_DECODING_GUIDE as GUIDED_DECODING_GUIDE
+from ..types import SAMPLING, SamplingParameter
 
 PREPROCESSING = "preprocessing"
 TENSORRT_LLM = "tensorrt_llm"

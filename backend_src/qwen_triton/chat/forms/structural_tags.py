@@ -63,7 +63,7 @@ class _Tags:
 
     def part(self, given: Any, place: str) -> Node:
         kind = given.get("type") if isinstance(given, Mapping) else None
-        if kind not in self._kinds:
+        if not isinstance(kind, str) or kind not in self._kinds:
             raise fault(f"{place}/type", f"expected one of {', '.join(self._kinds)}, got {str(kind)[:100]!r}")
         return self._kinds[kind](given, place)
 
