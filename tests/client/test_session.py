@@ -332,7 +332,7 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
     """Where the model says so with its first piece; the answer then begins within it."""
     for opened, reasoning, content in ((True, "hm", "ok"), (False, "", "hm</think>\n\nok")):
         first = piece("hm</think>") | ({"reasoning_opened": np.array([[True]])} if opened else {})
-        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=None).finish()
+        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), GenerateRequest(messages=())).finish()
         assert (result.reasoning, result.content) == (reasoning, content)
 
 

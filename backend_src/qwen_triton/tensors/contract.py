@@ -50,6 +50,7 @@ TEXT_INPUT = "text_input"
 PROMPT = "prompt"
 MESSAGES = "messages"
 TOOLS = "tools"
+TOOL_CHOICE = "tool_choice"
 CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
 PROMPT_FORMAT = "prompt_format"
 STOP_WORDS = "stop_words"
@@ -117,6 +118,7 @@ CONTEXT_PHASE_PARAMS = "context_phase_params"
 REASONING_OPENED = "reasoning_opened"
 PROMPT_IDS = "prompt_ids"
 ANSWER_IDS = "answer_ids"
+TOOL_FORMAT = "tool_format"
 
 # Preprocessing and postprocessing.
 PRE_QUERY = "QUERY"
@@ -124,6 +126,7 @@ PRE_REQUEST_OUTPUT_LEN = "REQUEST_OUTPUT_LEN"
 PRE_PROMPT = "PROMPT"
 PRE_MESSAGES = "MESSAGES"
 PRE_TOOLS = "TOOLS"
+PRE_TOOL_CHOICE = "TOOL_CHOICE"
 PRE_CHAT_TEMPLATE_KWARGS = "CHAT_TEMPLATE_KWARGS"
 PRE_PROMPT_FORMAT = "PROMPT_FORMAT"
 PRE_INPUT_ID = "INPUT_ID"
@@ -181,8 +184,8 @@ PROMPT_TABLE_INPUTS = (
     *_optional(INT32, "prompt_vocab_size"),
     *_optional(UINT64, "prompt_table_extra_id"),
 )
-CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
-"""Texts of JSON, except `prompt_format`, which is «raw» or «chat»."""
+CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, TOOL_CHOICE, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
+"""Texts of JSON, except `prompt_format`, which is «raw» or «chat», and `tool_choice` where it is a word."""
 
 GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
 """The form of an answer; stock's since tensorrtllm_backend v0.19."""
@@ -241,11 +244,13 @@ BLS_ONLY_OUTPUTS = (
     Tensor(REASONING_OPENED, BOOL),
     Tensor(PROMPT_IDS, STRING),
     Tensor(ANSWER_IDS, STRING, (-1,)),
+    Tensor(TOOL_FORMAT, STRING),
 )
 """`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
 `logprobs.content`. `prompt_logprobs`: the same of the prompt, with ids; the first token's `logprob` is null; in a stream only
 the first piece has it. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
-the output, and only if it is true. `prompt_ids` and `answer_ids`: JSON lists of token ids; of a prompt as its log probs."""
+the output, and only if it is true. `prompt_ids` and `answer_ids`: JSON lists of token ids; of a prompt as its log probs.
+`tool_format`: the name of the format of the answer's tool calls; only of a chat with tools, in a stream of the first piece."""
 
 _TEXT_INPUTS = (
     Tensor(TEXT_INPUT, STRING, optional=True),
@@ -284,7 +289,9 @@ PREPROCESSING_INPUTS = (
     *_optional(FP32, "EMBEDDING_BIAS_WEIGHTS", dims=(-1,)),
     *_optional(INT32, "END_ID", "PAD_ID"),
     *_optional(UINT64, "PROMPT_TABLE_EXTRA_ID"),
-    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT),
+    *_optional(
+        STRING, PRE_MESSAGES, PRE_TOOLS, PRE_TOOL_CHOICE, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT
+    ),
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )

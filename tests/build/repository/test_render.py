@@ -50,6 +50,15 @@ def test_the_deployment_s_settings_arrive(tmp_path: Path) -> None:
     assert bls["engine_door"].string_value == "grpc"
 
 
+def test_the_format_of_tool_calls_is_the_models_setting(tmp_path: Path) -> None:
+    """Of both that render chats."""
+    engine = OpenVinoSection(kind="openvino")
+    given = {"model": str(CHECKPOINT), "engine": engine, "openai": {"tool_format": "qwen3_coder"}}
+    folder = render(placeholders(Deployment(**given), CHECKPOINT), tmp_path / "repository")
+    for model in ("preprocessing", "tensorrt_llm_bls"):
+        assert check_config(config(folder, model), model).parameters["tool_format"].string_value == "qwen3_coder"
+
+
 def test_the_openvino_engine_is_told_its_checkpoint() -> None:
     engine = OpenVinoSection(kind="openvino", profile="int8")
     filled = placeholders(Deployment(model=str(CHECKPOINT), engine=engine), CHECKPOINT)
