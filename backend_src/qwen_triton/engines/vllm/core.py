@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...errors import ConfigurationError, InvalidRequest
+from .startup import explained_start
 
 OLDEST, NEWEST = (0, 26), (0, 33)
 _QUIET = {
@@ -54,6 +55,7 @@ class VllmCore:
     Raises ConfigurationError for arguments that vLLM refuses and for a core that does not start.
     """
 
+    @explained_start()
     def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)

@@ -12,7 +12,6 @@ from .core import CoreDied, VllmCore
 from .options import VllmOptions
 from .outputs import prompt_log_probs, token_chunk
 from .sampling import sampling_arguments
-from .startup import explained_start
 from .statistics import add_events, add_step
 
 _WAIT_S = 0.002
@@ -35,9 +34,7 @@ class VllmEngine:
     """
 
     def __init__(self, options: VllmOptions) -> None:
-        model = str(resolve_model(options.model, options.hub, options.revision))
-        with explained_start():
-            self._core = VllmCore(model, options.arguments())
+        self._core = VllmCore(str(resolve_model(options.model, options.hub, options.revision)), options.arguments())
         self._max_logprobs = options.max_logprobs
         self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size)
         self.counters = Counters()
