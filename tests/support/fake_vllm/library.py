@@ -78,6 +78,10 @@ class SamplingParams(_Sampling):  # type: ignore[misc,valid-type]  # a class mad
 
 
 class EngineArgs:
+    __signature__ = inspect.Signature(  # as of the dataclass that it is in vLLM
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in NAMES["vllm.engine.arg_utils.EngineArgs"]]
+    )
+
     def __init__(self, **arguments: Any) -> None:
         unknown = sorted(set(arguments) - set(NAMES["vllm.engine.arg_utils.EngineArgs"]))
         if unknown:
@@ -87,16 +91,10 @@ class EngineArgs:
     def create_engine_config(self, usage_context: Any = None, headless: bool = False) -> Any:  # noqa: ARG002  as the real one
         if self.arguments.get("quantization") == "none such":
             raise ValueError("Unknown quantization method: none such")
+        print_start(self.arguments)
         context = self.arguments.get("max_model_len") or CONTEXT
         model = SimpleNamespace(max_model_len=context, get_vocab_size=lambda: VOCABULARY)
-        return SimpleNamespace(
-            model_config=model, most=self.arguments.get("max_num_seqs") or 256, arguments=self.arguments
-        )
-
-
-EngineArgs.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as of the dataclass that it is in vLLM
-    [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in NAMES["vllm.engine.arg_utils.EngineArgs"]]
-)
+        return SimpleNamespace(model_config=model, arguments=self.arguments)
 
 
 class Executor:
@@ -112,17 +110,16 @@ class EngineCoreClient:
     ) -> _Core:
         assert (multiprocess_mode, asyncio_mode, log_stats) == (True, False, True)
         assert executor_class is Executor
-        print_start(vllm_config.arguments)
-        return _Core(vllm_config.most)
+        return _Core(vllm_config.arguments)
 
 
 class _Core:
-    """Steps on a thread of its own: each running sequence gains a token a step, at most `most` run."""
+    """Steps on a thread of its own: each running sequence gains a token a step, at most `max_num_seqs` run."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, arguments: dict[str, Any]) -> None:
         self.outputs_queue: queue.Queue[Any] = queue.Queue()
         self.resources = SimpleNamespace(engine_dead=False)
-        self._most = most
+        self._most = arguments.get("max_num_seqs") or 256
         self._lock = threading.Lock()
         self._requests: dict[str, Any] = {}
         self._done: dict[str, int] = {}
