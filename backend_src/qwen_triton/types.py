@@ -214,6 +214,7 @@ class GenerateRequest:
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
     `count_pieces`: each piece of a stream has the token counts so far, not only the last; `count_first`: so has the first
     one. `counts_input` and `counts_output`: whether the answer has the count of its prompt's tokens, and of its own.
+    `return_token_ids`: the answer has the token ids of its prompt and its own.
     `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
     `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
     engine's adapter that answers; None = the model as it is.
@@ -237,6 +238,7 @@ class GenerateRequest:
     counts_output: bool = True
     clamp_max_tokens: bool = False
     parallel_tool_calls: bool = True
+    return_token_ids: bool = False
     accumulate: bool | None = None
     echo: bool | None = None
     lora_name: str | None = None

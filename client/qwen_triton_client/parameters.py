@@ -61,6 +61,7 @@ PARAMETERS = (
     AnswerParameter("clamp_max_tokens", bool, "cut a max_tokens beyond the context to what fits", "request"),
     AnswerParameter("accumulate", bool, "each piece of a stream is the whole text so far", "request"),
     AnswerParameter("parallel_tool_calls", bool, "false: the answer ends with its first tool call", "request"),
+    AnswerParameter("return_token_ids", bool, "pieces have the token ids of the prompt and the answer", "request"),
     AnswerParameter("prompt_format", str, "chat: a text is one user turn; raw: it stands as it is", "request"),
     AnswerParameter(
         "chat_template_kwargs", dict, "options of the chat template, as JSON", "request", "template_options"

@@ -113,7 +113,7 @@ class Session:
         model = self.model
         arrays = fit_arrays(encode_generate(request), model)
         sampling = request.sampling
-        outputs = wanted_outputs(wanted_text_outputs(sampling), model)
+        outputs = wanted_outputs(wanted_text_outputs(sampling, token_ids=request.return_token_ids), model)
         several = request.stream or (sampling.n > 1 and model.decoupled)  # whole answers are a response each
         request_id = request_id or uuid.uuid4().hex
         responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, several)

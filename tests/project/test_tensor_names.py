@@ -31,6 +31,7 @@ OTHER_THINGS: dict[str, set[str]] = {
     "qwen_triton/text/tokenizer.py": {"text_input"},  # what callers call a prompt; text/ may not import tensors/
     "qwen_triton/engines/capabilities.py": {"embedding_bias"},  # a word of the table of capabilities
     "qwen_triton/engines/openvino/graph.py": {"input_ids"},  # OpenVINO's port
+    "qwen_triton/engines/openvino/prompt_scorer.py": {"input_ids"},  # the same
     "qwen_triton/engines/replay/engine.py": {"input_ids"},
     "qwen_triton/engines/vllm/sampling.py": {"input_ids"},
     "qwen_triton/triton/settings.py": {"accumulate_tokens", "exclude_input_in_output"},  # parameters of a model

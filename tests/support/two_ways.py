@@ -38,6 +38,7 @@ from qwen_triton_openai.answers.chat_message import ChatChoice, whole_choices
 from qwen_triton_openai.answers.chat_writer import ChatWriter
 from qwen_triton_openai.answers.chunks import ChunkFrame
 from qwen_triton_openai.answers.completion_writer import CompletionWriter, completion_choices
+from qwen_triton_openai.answers.response import Writer
 from qwen_triton_openai.answers.usage import UsageCount
 from tests.support.fake_triton import events
 
@@ -106,14 +107,13 @@ class TwoWays:
 
     def whole(self, case: AnswerCase) -> dict[str, Any]:
         """The choices and usage of the whole answer."""
-        pieces = self.whole_pieces(case)
-        usage = UsageCount(len(case.texts))
-        new_choice = self._new_choice(case)
+        pieces, usage = self.whole_pieces(case), UsageCount(len(case.texts))
+        new_choice = self.new_choice(case)
         choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
         return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
 
     def whole_pieces(self, case: AnswerCase) -> list[TextPiece]:
-        """What the shim gets of the whole answer."""
+        """The pieces of an answer that is not streamed."""
         encoder, opened = self._encoder(case, stream=False)
         answers = [SequenceAnswer(index) for index in range(len(case.texts))]
         for chunk, index in self._chunks(case, random.Random(case.seed)):
@@ -127,27 +127,23 @@ class TwoWays:
         usage = UsageCount(len(case.texts))
         writer: ChatWriter | CompletionWriter
         if self._chat:
-            writer = ChatWriter(frame, self._new_choice(case), usage, last=True, each=case.each)
+            writer = ChatWriter(frame, self.new_choice(case), usage, last=True, each=case.each)
         else:
             writer = CompletionWriter(frame, usage, last=True, each=case.each)
-        body = b"".join(map(writer.write, self.streamed_pieces(case))) + writer.end()
-        *chunks, done = events(body.decode())
+        *chunks, done = events(self.written(case, writer))
         assert done == "[DONE]"
         return _put_together(chunks) if self._chat else _joined(chunks)
 
-    def streamed_pieces(self, case: AnswerCase) -> Iterator[list[TextPiece]]:
-        """What the shim gets of the stream, read by read."""
-        draw, waiting = random.Random(case.seed + 1), list[TextPiece]()
+    def written(self, case: AnswerCase, writer: Writer) -> str:
+        """What a writer makes of the streamed answer, its pieces merged at random as a busy server's are."""
+        draw = random.Random(case.seed + 1)
+        body, waiting = b"", list[TextPiece]()
         for piece in self._pieces(case, draw):
             waiting.append(piece)
             if draw.random() < 0.6:
-                yield merge_pieces(waiting) if draw.random() < 0.5 else waiting
+                body += writer.write(merge_pieces(waiting) if draw.random() < 0.5 else waiting)
                 waiting = []
-        yield waiting
-
-    def new_choice(self, case: AnswerCase) -> ChatChoice:
-        """The decoder of a choice of the answer."""
-        return self._new_choice(case)()
+        return (body + writer.write(waiting) + writer.end()).decode()
 
     def by_client(self, case: AnswerCase) -> ChatResult:
         """What the client library makes of the stream; for one sequence."""
@@ -165,7 +161,8 @@ class TwoWays:
             begun.add(index)
             yield from decode_text_outputs(_raw(encoder.piece(piece, place)))
 
-    def _new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
+    def new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
+        """Makes decoders of the answer's choices."""
         single = case.tools and not case.parallel
         return partial(ChatChoice, tools=HERMES if case.tools else None, single=single, begun=case.begun)
 

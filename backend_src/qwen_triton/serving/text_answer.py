@@ -10,7 +10,14 @@ from ..chat.tool_formats.hermes import HERMES
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.engine_outputs import encode_prompt_log_probs
-from ..tensors.text_outputs import TokenLogprobs, encode_prompt_logprobs, encode_text_piece, encode_text_whole
+from ..tensors.text_outputs import (
+    TokenLogprobs,
+    encode_answer_ids,
+    encode_prompt_ids,
+    encode_prompt_logprobs,
+    encode_text_piece,
+    encode_text_whole,
+)
 from ..text.text_stream import TextStream
 from ..text.thinking_tokens import ThinkingTokens
 from ..text.tokenizer import Tokenizer
@@ -34,9 +41,13 @@ class TextEncoder:
         self._thinking = [False] * len(rows)
         self._logprobs = [row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows]
         self._prompts: dict[int, tuple[Sequence[int], PromptLogProbs]] = {}
+        self._prompt_ids: dict[int, Sequence[int]] = {}
+        """Of the rows whose answers have token ids."""
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
         given = self._rows[row]
+        if given.return_token_ids:
+            self._prompt_ids[row] = request.token_ids
         if row in self._echoes:
             self._echoes[row] = given.prompt or self._tokenizer.decode(request.token_ids, self._skip_special_tokens)
         self._thinking[row] = given.messages is not None and opens_thinking(request.token_ids, self._tokenizer)
@@ -77,6 +88,10 @@ class TextEncoder:
         )
         if self._prompts and choice.first and choice.sequence == 0 and choice.row in self._prompts:
             arrays |= self._encode_prompts([choice.row])
+        if row.return_token_ids:
+            arrays |= encode_answer_ids([[piece]])
+            if choice.first and choice.sequence == 0:
+                arrays |= encode_prompt_ids([self._prompt_ids[choice.row]])
         return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
@@ -89,6 +104,10 @@ class TextEncoder:
         arrays = encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
         if self._prompts and (first := rows_with_first(rows)):
             arrays |= self._encode_prompts(first)
+        if any(self._rows[r].return_token_ids for r in rows):
+            arrays |= encode_answer_ids(chunks)
+            if first := rows_with_first(rows):
+                arrays |= encode_prompt_ids([self._prompt_ids.get(r, ()) for r in first])
         return _without_counts(arrays, [self._rows[r] for r in rows])
 
     def _encode_prompts(self, rows: Sequence[int]) -> dict[str, Array]:

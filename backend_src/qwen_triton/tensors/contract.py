@@ -70,6 +70,7 @@ RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
 ACCUMULATE_TOKENS = "accumulate_tokens"
 CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
+RETURN_TOKEN_IDS = "return_token_ids"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 LORA_NAME = "lora_name"
 
@@ -112,6 +113,8 @@ PROMPT_TOP_TOKEN_IDS = "prompt_top_token_ids"
 PROMPT_TOP_LOG_PROBS = "prompt_top_log_probs"
 CONTEXT_PHASE_PARAMS = "context_phase_params"
 REASONING_OPENED = "reasoning_opened"
+PROMPT_IDS = "prompt_ids"
+ANSWER_IDS = "answer_ids"
 
 # Preprocessing and postprocessing.
 PRE_QUERY = "QUERY"
@@ -192,7 +195,7 @@ ADDED_INPUTS = (
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
     *_BLS_ONLY_SAMPLING,
-    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS),
+    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, RETURN_TOKEN_IDS, CLAMP_MAX_TOKENS),
     *_optional(STRING, LOGIT_BIAS),
 )
 """Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text, the
@@ -230,11 +233,13 @@ BLS_ONLY_OUTPUTS = (
     _PROMPT_LOG_PROBS,
     Tensor(PROMPT_LOGPROBS, STRING),
     Tensor(REASONING_OPENED, BOOL),
+    Tensor(PROMPT_IDS, STRING),
+    Tensor(ANSWER_IDS, STRING, (-1,)),
 )
 """`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
 `logprobs.content`. `prompt_logprobs`: the same of the prompt, with ids; the first token's `logprob` is null; in a stream only
 the first piece has it. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
-the output, and only if it is true."""
+the output, and only if it is true. `prompt_ids` and `answer_ids`: JSON lists of token ids; of a prompt as its log probs."""
 
 _TEXT_INPUTS = (
     Tensor(TEXT_INPUT, STRING, optional=True),

@@ -14,11 +14,13 @@ import numpy as np
 from ..types import FinishReason, SamplingParams, TextChunk, Usage
 from .arrays import RAW_DECODERS, Array, encode_flat_strings, encode_padded, encode_strings
 from .contract import (
+    ANSWER_IDS,
     BLS_OUTPUTS,
     CUM_LOG_PROBS,
     LOGPROBS,
     NUM_REASONING_TOKENS,
     OUTPUT_LOG_PROBS,
+    PROMPT_IDS,
     PROMPT_LOGPROBS,
     REASONING_OPENED,
     SEQUENCE_INDEX,
@@ -45,9 +47,13 @@ TokenLogprobs = Sequence[Mapping[str, Any]]
 """OpenAI's `logprobs.content`: token, bytes, logprob and top_logprobs of each token."""
 
 
-def wanted_text_outputs(sampling: SamplingParams, logprobs: Sequence[str] = LOGPROB_OUTPUTS) -> tuple[str, ...]:
+def wanted_text_outputs(
+    sampling: SamplingParams, logprobs: Sequence[str] = LOGPROB_OUTPUTS, *, token_ids: bool = False
+) -> tuple[str, ...]:
     """The outputs to ask a text model for; `logprobs`: those of log probs. What says nothing is not asked for: it costs."""
     outputs = TEXT_OUTPUTS if sampling.n > 1 else tuple(name for name in TEXT_OUTPUTS if name != SEQUENCE_INDEX)
+    if token_ids:
+        outputs = (*outputs, PROMPT_IDS, ANSWER_IDS)
     if sampling.prompt_logprobs is not None:
         outputs = (*outputs, PROMPT_LOGPROBS)
     return outputs if sampling.logprobs is None else (*outputs, *logprobs)
@@ -61,7 +67,8 @@ class TextPiece(NamedTuple):
     `stop_reason` is the stop string or token id that ended the answer, None for the model's own end.
     `reasoning_opened`: the prompt ended within a <think> block; only the first piece says so.
     `prompt_logprobs`: {"id", "token", "bytes", "logprob", "top_logprobs"} of each token of the prompt, null as the first one's
-    log prob; only the first piece of the first sequence has it.
+    log prob; only the first piece of the first sequence has it, and `prompt_ids`, the prompt's token ids.
+    `token_ids`: those of this piece's tokens, without an end token; None where they were not asked for, as `prompt_ids`.
     `merged`: how many responses the piece was merged from.
     """
 
@@ -74,6 +81,8 @@ class TextPiece(NamedTuple):
     reasoning_opened: bool = False
     merged: int = 1
     prompt_logprobs: list[dict[str, Any]] | None = None
+    prompt_ids: list[int] | None = None
+    token_ids: list[int] | None = None
 
 
 def encode_text_piece(
@@ -136,6 +145,16 @@ def encode_prompt_logprobs(rows: Sequence[TokenLogprobs | None]) -> dict[str, Ar
     return {PROMPT_LOGPROBS: encode_strings([[_dump(tokens)] for tokens in rows])}
 
 
+def encode_answer_ids(rows: Sequence[Sequence[TextChunk]]) -> dict[str, Array]:
+    """The token ids of each chunk as JSON [rows, n], as many chunks in every row."""
+    return {ANSWER_IDS: encode_strings([[_dump(list(chunk.token_ids)) for chunk in row] for row in rows])}
+
+
+def encode_prompt_ids(rows: Sequence[Sequence[int]]) -> dict[str, Array]:
+    """The token ids of each row's prompt as JSON [rows, 1]."""
+    return {PROMPT_IDS: encode_strings([[_dump(list(ids))] for ids in rows])}
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -165,16 +184,16 @@ def _pieces(values: Mapping[str, Sequence[Any]]) -> list[TextPiece]:
     opened = bool(value_at(values, REASONING_OPENED, 0, False))
     with_logprobs = not values.keys().isdisjoint(LOGPROB_OUTPUTS)
     prompt = json.loads(value_at(values, PROMPT_LOGPROBS, 0, "null")) if PROMPT_LOGPROBS in values else None
+    prompt_ids = json.loads(value_at(values, PROMPT_IDS, 0, "null")) if PROMPT_IDS in values else None
     pieces = []
     for index, text in enumerate(texts):
         finish, usage = decode_end(values, index)
         reason = value_at(values, STOP_REASON, index, "")
         stop_reason = json.loads(reason) if reason else None
         logprobs = _logprobs(values, index, len(texts)) if with_logprobs else None
-        of_prompt = None if index else prompt
-        pieces.append(
-            TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, prompt_logprobs=of_prompt)
-        )
+        ids = json.loads(value_at(values, ANSWER_IDS, index, "[]")) if ANSWER_IDS in values else None
+        of_prompt = (None, None) if index else (prompt, prompt_ids)
+        pieces.append(TextPiece(text, first + index, finish, stop_reason, usage, logprobs, opened, 1, *of_prompt, ids))
     return pieces
 
 
@@ -188,7 +207,7 @@ def _logprobs(values: Mapping[str, Sequence[Any]], index: int, sequences: int) -
     return [{"logprob": float(value)} for value in flat[index * size : (index + 1) * size]]
 
 
-_DECODED = (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS, PROMPT_LOGPROBS)
+_DECODED = (*TEXT_OUTPUTS, *LOGPROB_OUTPUTS, PROMPT_LOGPROBS, PROMPT_IDS, ANSWER_IDS)
 _DECODERS = {t.name: RAW_DECODERS[t.dtype] for t in BLS_OUTPUTS if t.name in _DECODED}
 _BESIDE_TEXT = frozenset(_DECODERS) - {TEXT_OUTPUT}
 
@@ -214,4 +233,6 @@ def _merge(first: TextPiece, second: TextPiece) -> TextPiece:
         first.reasoning_opened or second.reasoning_opened,
         first.merged + second.merged,
         first.prompt_logprobs or second.prompt_logprobs,
+        first.prompt_ids or second.prompt_ids,
+        first.token_ids if second.token_ids is None else [*(first.token_ids or ()), *second.token_ids],
     )

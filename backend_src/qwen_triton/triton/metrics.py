@@ -35,18 +35,23 @@ _STATES = {
     "queue_seconds_sum": ("Seconds that sequences waited for a slot of the engine", "COUNTER"),
     "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
     "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
+    "prefix_cache_queries_total": ("Tokens of prompts that were looked for in the prefix cache", "COUNTER"),
+    "prefix_cache_hits_total": ("Tokens of prompts that were found in the prefix cache", "COUNTER"),
+    "preemptions_total": ("Sequences that lost their place in the cache to others and were computed again", "COUNTER"),
 }
 """Metrics of the dispatcher and the engine; a model publishes those that its `states()` returns."""
 
 
 class _Counter:
-    """A counter that takes totals and sends increments."""
+    """A counter that takes totals and sends increments. A total that falls is one of an engine that has started anew."""
 
     def __init__(self, family: Any, labels: dict[str, str]) -> None:
         self._metric = family.Metric(labels=labels)
         self._sent = 0.0
 
     def update(self, total: float) -> None:
+        if total < self._sent:
+            self._sent = 0.0
         if total > self._sent:
             self._metric.increment(total - self._sent)
             self._sent = total

@@ -70,6 +70,8 @@ def _key_type(kind: Any, limits: dict[str, Any]) -> Any:
         return Annotated[kind, Field(**limits)] if limits else kind
     if kind is Path:
         return FilePath
+    if get_origin(kind) is dict and Path in get_args(kind):
+        return dict[str, FilePath]
     if get_origin(kind) is not tuple:
         return kind
     items = [_key_type(item, {}) for item in get_args(kind) if item is not ...]
@@ -159,7 +161,18 @@ else:
     EngineSection = Annotated[Union[_SECTIONS], Field(discriminator="kind")]  # noqa: UP007  a union made at run time
 
 
+def adapters_of(engine: EngineSection) -> tuple[str, ...]:
+    """The names of the engine's adapters."""
+    return tuple(getattr(engine, "lora", ()))
+
+
 def with_engine_paths(engine: EngineSection, base: Path) -> EngineSection:
-    """Relative paths of the section taken from `base`, the folder of the deployment's file."""
-    paths = {name: value for name in type(engine).model_fields if isinstance(value := getattr(engine, name), Path)}
-    return engine.model_copy(update={name: (base / path).resolve() for name, path in paths.items()})
+    """Relative paths of the section, also those of a mapping, taken from `base`, the folder of the deployment's file."""
+    changes: dict[str, Any] = {}
+    for name in type(engine).model_fields:
+        value = getattr(engine, name)
+        if isinstance(value, Path):
+            changes[name] = (base / value).resolve()
+        elif isinstance(value, dict) and value and all(isinstance(path, Path) for path in value.values()):
+            changes[name] = {key: (base / path).resolve() for key, path in value.items()}
+    return engine.model_copy(update=changes)

@@ -53,6 +53,7 @@ def whole_choices(
     decoders: dict[int, ChatChoice] = {}
     deltas: dict[int, list[Delta]] = {}
     logprobs: dict[int, list[Any]] = {}
+    token_ids: dict[int, list[int]] = {}
     last: dict[int, TextPiece] = {}
     for piece in pieces:
         usage.add(piece)
@@ -62,6 +63,8 @@ def whole_choices(
         deltas[index] += decoders[index].feed(piece)
         if piece.logprobs:
             logprobs.setdefault(index, []).extend(piece.logprobs)
+        if piece.token_ids is not None:
+            token_ids.setdefault(index, []).extend(piece.token_ids)
         last[index] = piece
     return [
         {
@@ -70,9 +73,16 @@ def whole_choices(
             "logprobs": {"content": logprobs[index], "refusal": None} if index in logprobs else None,
             "finish_reason": decoders[index].finish_reason(last[index].finish or "stop"),
             "stop_reason": last[index].stop_reason,
+            **({"token_ids": token_ids[index]} if index in token_ids else {}),
         }
         for index in sorted(decoders)
     ]
+
+
+def prompt_ids_of(pieces: Sequence[TextPiece]) -> dict[str, Any]:
+    """The field of a chat completion with the token ids of its prompt, if they were asked for."""
+    ids = next((piece.prompt_ids for piece in pieces if piece.prompt_ids is not None), None)
+    return {} if ids is None else {"prompt_token_ids": ids}
 
 
 def new_call_id() -> str:

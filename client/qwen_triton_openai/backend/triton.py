@@ -55,7 +55,7 @@ class GrpcTriton:
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
-        outputs = wanted_text_outputs(request.sampling, (LOGPROBS,))
+        outputs = wanted_text_outputs(request.sampling, (LOGPROBS,), token_ids=request.return_token_ids)
         call = secrets.token_hex(16)
         message = encode_infer_request(model, encode_generate(request), outputs, request_id, {CALL: call})
         generation = GrpcGeneration()

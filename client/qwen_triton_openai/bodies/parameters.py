@@ -78,7 +78,27 @@ PARAMETERS = (
         {"sampling.logprobs": 2},
     ),
     _chat("top_logprobs", _Tops, 3, "up to 20 of the likeliest at each place; needs logprobs"),
-    _completions("echo", bool, True, "puts the prompt before the answer; not with logprobs", {"echo": True}),
+    _completions(
+        "echo",
+        bool,
+        True,
+        "puts the prompt before the answer; with logprobs also those of the prompt before those of the answer",
+        {"echo": True},
+    ),
+    _completions(
+        "prompt_logprobs",
+        int,
+        2,
+        "as many of the likeliest at each place of the prompt, up to 20, as vLLM has them",
+        {"sampling.prompt_logprobs": 2},
+    ),
+    BodyParameter(
+        "return_token_ids",
+        bool,
+        True,
+        "token_ids of each choice, without an end token, and prompt_token_ids, where vLLM has them",
+        {"return_token_ids": True},
+    ),
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
     BodyParameter(
         "stream_options",
@@ -157,9 +177,8 @@ PARAMETERS = (
     neutral("length_penalty", float, 0.5, "no beams are searched here", 1.0),
     neutral("use_beam_search", bool, True, "no beams are searched here", False),
     neutral("bad_words", Strings, ["a"], "only Triton's own API has it; use logit_bias", []),
-    neutral("prompt_logprobs", int, 1, "no engine gives log probs of a prompt", 0),
+    neutral("prompt_logprobs", int, 1, "only /v1/completions has it", 0, only=CHAT),
     neutral("allowed_token_ids", TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
-    neutral("return_token_ids", bool, True, "tokens are not sent; use logprobs", False),
     neutral("return_tokens_as_token_ids", bool, True, "tokens are sent as text", False),
     neutral(
         "include_reasoning", bool, False, "thinking is always sent; turn it off by enable_thinking", True, only=CHAT

@@ -117,6 +117,7 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
         clamp_max_tokens=True,
         prompt_format="raw",
         echo=given.get("echo", False),
+        return_token_ids=given.get("return_token_ids", False),
         accumulate=False,
     )
 

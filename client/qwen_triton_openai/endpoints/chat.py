@@ -7,7 +7,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from ..answers.chat_message import whole_choices
+from ..answers.chat_message import prompt_ids_of, whole_choices
 from ..answers.chat_writer import ChatWriter
 from ..answers.chunks import ChunkFrame
 from ..answers.response import EventStream, whole
@@ -35,7 +35,9 @@ async def create_chat_completion(request: Request) -> Response:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
         return await whole(
             request, reader,
-            lambda pieces: head | {"choices": whole_choices(pieces, plan.new_choice, usage), "usage": usage.as_json()},
+            lambda pieces: head
+            | {"choices": whole_choices(pieces, plan.new_choice, usage), "usage": usage.as_json()}
+            | prompt_ids_of(pieces),
         )  # fmt: skip
     last, each = usage_options(given)
     frame = ChunkFrame("chat.completion.chunk", completion_id, created, given["model"], usage=last or each)

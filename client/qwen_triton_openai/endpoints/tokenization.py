@@ -50,7 +50,7 @@ class TokenizeRequest(BaseModel):
     tools: Objects | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool = True
-    add_special_tokens: bool = True
+    add_special_tokens: bool | None = None
 
 
 class DetokenizeRequest(BaseModel):

@@ -13,7 +13,7 @@ from qwen_triton.chat.reader import opens_thinking
 from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import encode_raw
-from qwen_triton.tensors.contract import BLS_OUTPUTS
+from qwen_triton.tensors.contract import ANSWER_IDS, BLS_OUTPUTS, PROMPT_IDS
 from qwen_triton.tensors.text_outputs import (
     LOGPROBS,
     PROMPT_LOGPROBS,
@@ -43,9 +43,8 @@ USAGE = Usage(7, 3, 2)
 
 def raw(arrays: Mapping[str, Any]) -> dict[str, bytes]:
     """Arrays as Triton hands them out."""
-    return {
-        name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, LOGPROBS, PROMPT_LOGPROBS)
-    }
+    wanted = (*TEXT_OUTPUTS, LOGPROBS, PROMPT_LOGPROBS, PROMPT_IDS, ANSWER_IDS)
+    return {name: encode_raw(array) for name, array in arrays.items() if name in wanted}
 
 
 def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any) -> TextEncoder:
@@ -114,6 +113,34 @@ def test_whole_answers(qwen3: Tokenizer) -> None:
         {"token": "a", "bytes": [97], "logprob": -0.5, "top_logprobs": [
             {"token": "a", "bytes": [97], "logprob": -0.5}, {"token": "b", "bytes": [98], "logprob": -1.5}]}
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_token_ids(qwen3: Tokenizer, streamed: bool) -> None:
+    """Of the prompt with the first piece of its first sequence, of the answer with each; only where they are asked for."""
+    found = encoder(qwen3, (5, 6), return_token_ids=True, stream=streamed)
+    parts = [TextChunk("ab", (64, 65)), TextChunk("c", (66,), finish="stop", usage=USAGE)]
+    answer = SequenceAnswer(0)
+    for part in parts:
+        answer.add(part)
+    if streamed:
+        first, second = (
+            decode_text_outputs(raw(found.piece(part, ChoiceIndex(0, 0, True, not n))))[0]
+            for n, part in enumerate(parts)
+        )
+        assert (first.prompt_ids, first.token_ids, second.prompt_ids, second.token_ids) == (
+            [5, 6],
+            [64, 65],
+            None,
+            [66],
+        )
+        [merged] = merge_pieces([first, second])
+    else:
+        [merged] = decode_text_outputs(raw(found.whole({0: [answer]})))
+    assert (merged.text, merged.prompt_ids, merged.token_ids) == ("abc", [5, 6], [64, 65, 66])
+    assert {"prompt_ids", "answer_ids"} <= {*wanted_text_outputs(SamplingParams(), token_ids=True)}
+    [plain] = decode_text_outputs(raw(encoder(qwen3).whole({0: [answer]})))
+    assert (plain.prompt_ids, plain.token_ids) == (None, None)
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -87,12 +87,11 @@ def put_together(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def check(two_ways: TwoWays, case: AnswerCase) -> None:
     case = replace(case, texts=case.texts[:1], logprobs=False)
     usage = UsageCount(1)
-    writer = ResponseWriter(response_of(two_ways.new_choice(case), usage), usage)
-    body = b"".join(map(writer.write, two_ways.streamed_pieces(case))) + writer.end()
-    streamed = named_events(body.decode())
+    writer = ResponseWriter(response_of(two_ways.new_choice(case)(), usage), usage)
+    streamed = named_events(two_ways.written(case, writer))
     final = streamed[-1]["response"]
     assert put_together(streamed) == final["output"]
-    whole = response_of(two_ways.new_choice(case), counted := UsageCount(1)).whole(two_ways.whole_pieces(case))
+    whole = response_of(two_ways.new_choice(case)(), counted := UsageCount(1)).whole(two_ways.whole_pieces(case))
     assert counted.completion_tokens == whole["usage"]["output_tokens"]
     assert plain(final) == plain(whole), case
     assert streamed[-1]["type"] == f"response.{whole['status']}"

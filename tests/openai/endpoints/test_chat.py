@@ -55,6 +55,26 @@ def finish_reasons(body: str) -> list[str]:
     return [c["finish_reason"] for e in events(body)[:-1] for c in e["choices"] if c["finish_reason"]]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_token_ids_are_those_of_prompt_and_choices(streamed: bool) -> None:
+    """As vLLM has them: in a stream with each chunk, those of the prompt with the first; also of tokens without a delta."""
+    said = [
+        TextPiece("<think>", token_ids=[7], prompt_ids=[1, 2]),
+        TextPiece("\n</think>\n\nhel", token_ids=[8, 9]),
+        answer("lo", token_ids=[10]),
+    ]
+    triton = FakeTriton(said)
+    if not streamed:
+        found = ask(triton, return_token_ids=True)
+        assert (found["prompt_token_ids"], found["choices"][0]["token_ids"]) == ([1, 2], [7, 8, 9, 10])
+        return
+    chunks = events(stream(triton, return_token_ids=True))[:-1]
+    assert [c["prompt_token_ids"] for c in chunks if "prompt_token_ids" in c] == [[1, 2]]
+    assert "prompt_token_ids" in chunks[0]
+    assert [c["choices"][0]["token_ids"] for c in chunks if "token_ids" in c["choices"][0]] == [[7], [8, 9], [10]]
+    assert triton.sent[0].return_token_ids
+
+
 def test_a_whole_answer() -> None:
     """OpenAI's shape, to the key."""
     found = ask(FakeTriton([answer("hello")]))

@@ -139,6 +139,16 @@ def test_a_streamed_call() -> None:
     assert item == events[-1]["response"]["output"][0]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_of_a_namespace(streamed: bool) -> None:
+    """Its item has the namespace and the function's own name."""
+    space = {"type": "namespace", "name": "weather", "description": "d", "tools": [{"strict": None, **TOOL}]}
+    triton = FakeTriton([answer(CALL.replace("get_weather", "weather__get_weather"))])
+    found = stream(triton, tools=[space])[-1]["response"] if streamed else ask(triton, tools=[space])
+    [call] = found["output"]
+    assert (call["namespace"], call["name"]) == ("weather", "get_weather")
+
+
 @pytest.mark.parametrize("phase", [{}, {"phase": "commentary"}, {"phase": "final_answer"}])
 def test_several_turns(phase: dict[str, str]) -> None:
     """An assistant's message of the history, with and without its phase."""

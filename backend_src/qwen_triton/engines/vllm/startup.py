@@ -1,7 +1,7 @@
 """The start of vLLM's processes, which say only in their log why one of them failed.
 
-    @explained_start()
-    def start() -> None: …      # an error of it names the cause and the remedy
+    with explained_start():
+        core = VllmCore(…)      # an error of it names the cause and the remedy
 
 Their output is passed on to this process's own; while the start lasts, so is this process's. Imports no vllm.
 """

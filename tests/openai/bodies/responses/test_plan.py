@@ -10,7 +10,7 @@ from qwen_triton.types import ANSWER_PREFIX
 from qwen_triton_openai.bodies.body import check_parameters
 from qwen_triton_openai.bodies.body_parameter import RESPONSES
 from qwen_triton_openai.bodies.chat_plan import ChatPlan
-from qwen_triton_openai.bodies.responses.plan import plan_response, request_fields, without_hosted_tools
+from qwen_triton_openai.bodies.responses.plan import namespaces_of, plan_response, request_fields, without_hosted_tools
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 
@@ -41,10 +41,22 @@ def test_of_allowed_tools_the_model_sees_these_alone() -> None:
     assert required.request.answer_prefix == '<tool_call>\n{"name": "f", "arguments":'
 
 
+def test_functions_of_a_namespace_are_functions_with_its_name() -> None:
+    """As Codex sends those of its sub-agents; a call has both names again."""
+    space = {"type": "namespace", "name": "agents", "description": "d", "tools": [OTHER, TOOL]}
+    plan = planned(tools=[TOOL, space])
+    assert [tool["function"]["name"] for tool in plan.request.tools] == ["f", "agents__g", "agents__f"]
+    assert namespaces_of({"tools": [TOOL, space]}) == {"agents__g": ("agents", "g"), "agents__f": ("agents", "f")}
+    assert request_fields({"model": "qwen", "tools": [space]}, ShimSettings())["tools"] == [space]
+
+
 @pytest.mark.parametrize(
     ("given", "param", "message"),
     [
         ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type", "no hosted tools here, got 'web_search'; give a"),
+        ({"tools": [{"type": "namespace"}]}, "tools[0].name", "must be the namespace's name"),
+        ({"tools": [{"type": "namespace", "name": "a", "tools": ["x"]}]}, "tools[0].tools", "must be a list of functions"),
+        ({"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0].type", "only"),
         ({"tools": [{"type": "custom", "name": "x"}]}, "tools[0].type", "only 'function'"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools[0].name", "must be the function's name"),
         ({"tools": [TOOL], "tool_choice": {"type": "file_search"}}, "tool_choice", "expected none, auto, required"),
