@@ -47,6 +47,8 @@ class Preprocessor:
         of an ensemble.
         """
         self._check_options(request.template_options)
+        if request.tool_choice.forced and request.messages is None and self._format_of(request) == "raw":
+            raise InvalidRequest("only with messages, or a prompt in the format chat", "tool_choice")
         context = self.context(engine)
         ids = self._prompt_ids(request, context)
         self._check_ids(request.stop.token_ids, "stop_token_ids")
@@ -97,7 +99,7 @@ class Preprocessor:
             if len(ids) < context:
                 self._check_ids(ids)
         elif request.messages is not None:
-            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options, context))
+            ids = tuple(self._chat_ids(request.messages, request, context))
         else:
             ids = self._encode_text(request.prompt or "", request, context)
         if not ids:
@@ -107,11 +109,18 @@ class Preprocessor:
     def _encode_text(self, text: str, request: GenerateRequest, context: int) -> tuple[int, ...]:
         if not text:
             raise InvalidRequest("the prompt is empty", TEXT_INPUT)
-        if (request.prompt_format or self.prompt_format) == "chat":
+        if self._format_of(request) == "chat":
             message = {"role": "user", "content": text}
-            return tuple(self.template.encode((message,), request.tools, request.template_options, context))
+            return tuple(self._chat_ids((message,), request, context))
         self.tokenizer.check_length(text, context)
         return tuple(self.tokenizer.encode(text, control_tokens=True))
+
+    def _format_of(self, request: GenerateRequest) -> PromptFormat:
+        """Of a prompt that is a text; token ids stand as they are."""
+        return "raw" if request.token_ids is not None else request.prompt_format or self.prompt_format
+
+    def _chat_ids(self, messages: tuple[Mapping[str, Any], ...], request: GenerateRequest, context: int) -> list[int]:
+        return self.template.encode(messages, request.tools, request.template_options, context, request.tool_choice)
 
     def _end_ids(self, end_id: int | None, ignore_eos: bool) -> tuple[int, ...]:
         """The ids that end an answer: the checkpoint's (Qwen has two), the client's one, or none."""

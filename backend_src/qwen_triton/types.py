@@ -16,6 +16,7 @@ from .errors import InvalidRequest
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 PromptFormat = Literal["raw", "chat"]
+ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 MAX_SEQUENCES = 128
 """The most sequences (n, best_of, beam width) that one request may have."""
@@ -202,6 +203,38 @@ class TokenBias:
         return bool(self.bad_words or self.words or self.token_ids)
 
 
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether an answer calls tools: `auto` = as the model likes, `none`, `required` = at least one, `named` = `name`."""
+
+    mode: ToolChoiceMode = "auto"
+    name: str = ""
+
+    @classmethod
+    def read(cls, value: object) -> ToolChoice:
+        """Of OpenAI's value: a word, or an object that names a function. Raises InvalidRequest for any other."""
+        if value == "auto" or value == "none" or value == "required":
+            return cls(value)
+        named = value if isinstance(value, Mapping) and value.get("type", "function") == "function" else {}
+        function = named.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest(f"expected {_TOOL_CHOICES}", "tool_choice")
+        return cls("named", name)
+
+    @property
+    def forced(self) -> bool:
+        """Whether the answer must be a call."""
+        return self.mode in ("required", "named")
+
+    @property
+    def value(self) -> str | dict[str, Any]:
+        """OpenAI's value, the inverse of `read`."""
+        return {"type": "function", "function": {"name": self.name}} if self.mode == "named" else self.mode
+
+
+_TOOL_CHOICES = 'none, auto, required or {"type": "function", "function": {"name": …}}'
+
 ANSWER_PREFIX = "answer_prefix"
 """Template option: the beginning of the answer, as part of the prompt."""
 
@@ -224,6 +257,7 @@ class GenerateRequest:
     messages: tuple[Mapping[str, Any], ...] | None = None
     token_ids: tuple[int, ...] | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
     template_options: Mapping[str, Any] = field(default_factory=dict)
     prompt_format: PromptFormat | None = None
     sampling: SamplingParams = SamplingParams()

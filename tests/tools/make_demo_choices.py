@@ -3,7 +3,8 @@
     pip install torch==2.13.0 transformers && python -m tests.tools.make_demo_choices
 
 A question is a held-out prompt as the chat template renders it; its choices are the right answer and those of three other
-held-out prompts of its task. A choice's tokens are what a prompt with the choice has more than the prompt alone, blanks at
+held-out prompts of its task. Every other question ends with the first half of its answer, so that the rest of it is what
+the model would say. A choice's tokens are what a prompt with the choice has more than the prompt alone, blanks at
 the prompt's end counted to the choice, as lm-eval cuts them.
 """
 
@@ -17,12 +18,16 @@ from typing import Any
 import torch  # type: ignore[import-not-found, unused-ignore]  # only whoever makes the table needs it
 import transformers  # type: ignore[import-not-found, unused-ignore]  # likewise
 
-from demo.make_data import EXAMINED, LANGUAGES, questions
+from demo.make_data import LANGUAGES, questions
 from tests.support.folders import DATA, ROOT
 
 CHECKPOINT = ROOT / "demo" / "checkpoint"
 TABLE = DATA / "demo_choices.json"
 COUNT, CHOICES, SEED, MOST_TRIES = 100, 4, 7, 200
+TASKS = (
+    "repeat", "reverse", "count_words", "add", "sort", "spell_number", "continue_list", "json_form", "call_tool", "use_answer",
+)  # fmt: skip
+"""Those whose answers differ from question to question."""
 LONGEST = 160
 """Characters of a choice: the table is for log probs, not for long texts."""
 
@@ -42,7 +47,7 @@ def main() -> None:
 def items(tokenizer: Any) -> Iterator[dict[str, Any]]:
     """COUNT questions, task by task in turn."""
     rng = random.Random(SEED)
-    kinds = [(task, language) for task in EXAMINED if task != "think" for language in LANGUAGES]
+    kinds = [(task, language) for task in TASKS for language in LANGUAGES]
     asked = {kind: questions(*kind, SEED) for kind in kinds}
     for number in range(COUNT):
         kind = kinds[number % len(kinds)]
@@ -52,7 +57,16 @@ def items(tokenizer: Any) -> Iterator[dict[str, Any]]:
         query = tokenizer.apply_chat_template(
             first.messages, tools=first.tools or None, add_generation_prompt=True, tokenize=False
         )
+        begun = _beginning(answers[0]) if number % 2 else 0
+        rests = [answer[begun:] for answer in answers]
+        if begun and len({*rests} - {""}) == CHOICES:
+            query, answers = query + answers[0][:begun], rests
         yield {"query": query, "choices": [answers[place] for place in order], "gold": order.index(0)}
+
+
+def _beginning(answer: str) -> int:
+    """Where a half of an answer ends that does not end with a blank; 0 where there is none."""
+    return next((at for at in range(len(answer) // 2, 0, -1) if not answer[at - 1].isspace()), 0)
 
 
 def _different(asked: Any) -> list[Any]:
@@ -68,15 +82,15 @@ def _different(asked: Any) -> list[Any]:
 
 def score(model: Any, tokenizer: Any, item: dict[str, Any]) -> dict[str, Any]:
     """The item with the log prob of each choice, and whether each of its tokens is the likeliest one."""
+    before = len(tokenizer.encode(item["query"].rstrip(), add_special_tokens=False))
+    rows = [tokenizer.encode(item["query"] + choice, add_special_tokens=False) for choice in item["choices"]]
+    longest = max(map(len, rows))
+    with torch.no_grad():  # padded behind, which a causal model does not look at
+        every = model(torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in rows])).logits
     log_probs, greedy = [], []
-    query = item["query"].rstrip()
-    before = len(tokenizer.encode(query, add_special_tokens=False))
-    for choice in item["choices"]:
-        ids = tokenizer.encode(item["query"] + choice, add_special_tokens=False)
-        with torch.no_grad():
-            scores = model(torch.tensor([ids])).logits[0, before - 1 : -1].log_softmax(-1)
-        own = scores.gather(1, torch.tensor(ids[before:])[:, None])
-        log_probs.append(round(float(own.sum()), 5))
+    for logits, ids in zip(every, rows, strict=True):
+        scores = logits[before - 1 : len(ids) - 1].log_softmax(-1)
+        log_probs.append(round(float(scores.gather(1, torch.tensor(ids[before:])[:, None]).sum()), 5))
         greedy.append(scores.argmax(1).tolist() == ids[before:])
     return {**item, "log_probs": log_probs, "greedy": greedy}
 

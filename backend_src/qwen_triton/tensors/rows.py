@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal, TypeVar
 
 from ..errors import InvalidRequest
-from ..types import PromptFormat
+from ..types import PromptFormat, ToolChoice
 from .arrays import Arrays
 from .contract import (
     BEAM_WIDTH,
@@ -29,6 +29,7 @@ from .contract import (
     STREAM,
     STREAMING,
     TEXT_INPUT,
+    TOOL_CHOICE,
 )
 
 _Item = TypeVar("_Item")
@@ -147,6 +148,14 @@ def decode_prompt_format(row: Row) -> PromptFormat | None:
     if value not in (None, "", "raw", "chat"):
         raise InvalidRequest(f"expected raw or chat, got {value!r}", PROMPT_FORMAT)
     return value or None  # type: ignore[return-value]  # the line above leaves the two literals
+
+
+def decode_tool_choice(row: Row) -> ToolChoice:
+    """`tool_choice`: a word, or an object as JSON; auto for an absent or empty one. Raises InvalidRequest for any other."""
+    text = row.text(TOOL_CHOICE)
+    if not text:
+        return ToolChoice()
+    return ToolChoice.read(row.json(TOOL_CHOICE, dict) if text.lstrip().startswith("{") else text)
 
 
 def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:

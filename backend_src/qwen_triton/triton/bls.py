@@ -50,7 +50,8 @@ class BlsModel:
         self._skip_special_tokens = text.skip_special_tokens
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
         self._tokenizer.prepare_decoding(text.skip_special_tokens)
-        template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
+        template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer, text.tool_format)
+        self._tool_format = template.tool_format.name if template.tool_format else ""
         self._limits = read_limits(args)
         self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
         if fault := self._preprocessor.context_fault:
@@ -102,7 +103,11 @@ class BlsModel:
             for sequences, prompt in zip(requests, prompts, strict=True)
         ]
         encoder = TextEncoder(
-            prompts, self._tokenizer, skip_special_tokens=self._skip_special_tokens, echo=self._settings.echo
+            prompts,
+            self._tokenizer,
+            skip_special_tokens=self._skip_special_tokens,
+            echo=self._settings.echo,
+            tool_format=self._tool_format,
         )
         return DecodedRequest(rows, encoder)
 

@@ -45,6 +45,12 @@ from .responses import AckedResponder
 from .settings import EngineSettings
 
 _log = logging.getLogger(__name__)
+_EXTRA = {
+    "prefix_cache_queries": "prefix_cache_queries_total",
+    "prefix_cache_hits": "prefix_cache_hits_total",
+    "preemptions": "preemptions_total",
+}
+"""Counters of some engines and the metric of each."""
 _NO_ID = ("", "0")
 """Ids of requests that have none, by stock's rule."""
 
@@ -120,10 +126,11 @@ class EngineModel:
         return supervisor
 
     def _states(self) -> dict[str, float]:
-        """The engine's own state, for all of its clients; nothing while it is being restarted."""
+        """The engine's own state, for all of its clients, with what only some engines have; nothing while it is restarted."""
         with contextlib.suppress(EngineError):
             counters = read_counters(self._own.load.engine_socket)
-            return {
+            extra = {family: counters["extra"][name] for name, family in _EXTRA.items() if name in counters["extra"]}
+            return extra | {
                 "requests_running": counters["running"],
                 "requests_waiting": counters["waiting"],
                 "queue_seconds_sum": counters["queue_s"],
