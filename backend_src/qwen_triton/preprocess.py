@@ -8,10 +8,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from .chat.forms.compile import DEFAULT_BOUNDS, FormBounds
 from .chat.template import ChatTemplate
-from .engines.capabilities import check_request
+from .engines.capabilities import FormGrammars, check_request
 from .engines.engine import EngineInfo
 from .errors import CONTEXT_EXCEEDED, InvalidRequest
 from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
@@ -39,6 +41,7 @@ class Preprocessor:
     template: ChatTemplate
     prompt_format: PromptFormat = "raw"
     max_context: int | None = None
+    form_bounds: FormBounds = DEFAULT_BOUNDS
 
     def engine_requests(self, request: GenerateRequest, engine: EngineInfo | None = None) -> tuple[EngineRequest, ...]:
         """One EngineRequest a sequence (one for a beam search) of a request with resolved stops. Raises InvalidRequest.
@@ -68,7 +71,16 @@ class Preprocessor:
         )
         if engine is not None:
             check_request(engine, base)
+            base = replace(base, grammar=self._grammar(request, base, engine))
         return split_sequences(base)
+
+    def _grammar(self, request: GenerateRequest, base: EngineRequest, engine: EngineInfo) -> str:
+        return self.forms.grammar(request.form, base.token_ids, base.end_ids, base.sampling, engine)
+
+    @cached_property
+    def forms(self) -> FormGrammars:
+        """The grammars of forms, with what was compiled before."""
+        return FormGrammars(self.tokenizer, self.form_bounds)
 
     def resolve_stops(self, request: GenerateRequest) -> GenerateRequest:
         """`request` with the ids of stop strings that are control tokens (text_stream.resolve_stops). Raises InvalidRequest."""

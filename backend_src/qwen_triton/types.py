@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import InvalidRequest
 
@@ -203,6 +203,24 @@ class TokenBias:
         return bool(self.bad_words or self.words or self.token_ids)
 
 
+FormKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "structural_tag"]
+FORM_KINDS: tuple[FormKind, ...] = get_args(FormKind)
+GUIDED_DECODING_GUIDE = "guided_decoding_guide"
+"""The name by which refusals of a form's text call it: its tensor, as stock's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must look like, from behind its thinking to its end.
+
+    `spec` is the schema as JSON, the regex, the choices as a JSON list of texts, the grammar in EBNF, or the structural tag
+    as JSON; "" for json_object.
+    """
+
+    kind: FormKind
+    spec: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
     """Whether an answer calls tools: `auto` = as the model likes, `none`, `required` = at least one, `named` = `name`."""
@@ -250,7 +268,7 @@ class GenerateRequest:
     `return_token_ids`: the answer has the token ids of its prompt and its own.
     `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
     `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
-    engine's adapter that answers; None = the model as it is.
+    engine's adapter that answers; None = the model as it is. `form`: what the answer must look like, None for free text.
     """
 
     prompt: str | None = None
@@ -272,6 +290,7 @@ class GenerateRequest:
     counts_output: bool = True
     clamp_max_tokens: bool = False
     parallel_tool_calls: bool = True
+    form: Form | None = None
     return_token_ids: bool = False
     accumulate: bool | None = None
     echo: bool | None = None
@@ -301,7 +320,7 @@ class EngineRequest:
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
     a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest. `chunk_tokens`: the fewest tokens of
     a chunk between the first and the last, 0 = there is none between them: of a whole answer nothing is needed sooner. An
-    engine may send more chunks.
+    engine may send more chunks. `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none.
     """
 
     token_ids: tuple[int, ...]
@@ -315,6 +334,7 @@ class EngineRequest:
     stream: bool = True
     queue_timeout_s: float | None = None
     chunk_tokens: int = 1
+    grammar: str = ""
     lora_name: str | None = None
 
 

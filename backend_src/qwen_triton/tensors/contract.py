@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..types import GUIDED_DECODING_GUIDE as GUIDED_DECODING_GUIDE
 from ..types import SAMPLING, SamplingParameter
 
 PREPROCESSING = "preprocessing"
@@ -62,6 +63,7 @@ RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
 ACCUMULATE_TOKENS = "accumulate_tokens"
 CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
+GUIDED_DECODING_GUIDE_TYPE = "guided_decoding_guide_type"
 RETURN_TOKEN_IDS = "return_token_ids"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 LORA_NAME = "lora_name"
@@ -176,6 +178,9 @@ PROMPT_TABLE_INPUTS = (
 CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, TOOL_CHOICE, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
 """Texts of JSON, except `prompt_format`, which is «raw» or «chat», and `tool_choice` where it is a word."""
 
+GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
+"""The form of an answer; stock's since tensorrtllm_backend v0.19."""
+
 ADDED_INPUTS = (
     *CHAT_INPUTS,
     *_optional(STRING, PROMPT),
@@ -185,6 +190,7 @@ ADDED_INPUTS = (
     *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
     *_optional(BOOL, IGNORE_EOS, INCLUDE_STOP_STR_IN_OUTPUT, EXCLUDE_INPUT_IN_OUTPUT),
     *_optional(BOOL, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
+    *GUIDE_INPUTS,
 )
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
@@ -326,6 +332,7 @@ ENGINE_INPUTS = (
     *_optional(INT32, TOP_LOGPROBS),
     *_optional(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
+    *GUIDE_INPUTS,
     *_optional(STRING, LORA_NAME),
 )
 ENGINE_OUTPUTS = (

@@ -41,7 +41,16 @@ from .contract import (
     TOOL_CHOICE,
     TOOLS,
 )
-from .rows import Row, decode_prompt_format, decode_rows, decode_tool_choice, pair_words, refuse_unsupported
+from .rows import (
+    Row,
+    decode_form,
+    decode_prompt_format,
+    decode_rows,
+    decode_tool_choice,
+    encode_form,
+    pair_words,
+    refuse_unsupported,
+)
 from .sampling import decode_text_sampling, encode_text_sampling
 
 
@@ -95,6 +104,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
         clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
         parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
+        form=decode_form(row),
         return_token_ids=row.flag(RETURN_TOKEN_IDS) or False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
@@ -133,6 +143,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         RETURN_TOKEN_IDS: request.return_token_ids or None,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
+        **encode_form(request.form),
         LORA_NAME: request.lora_name or None,
         **encode_text_sampling(request.sampling),
     }

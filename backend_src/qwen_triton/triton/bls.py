@@ -53,7 +53,9 @@ class BlsModel:
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer, text.tool_format)
         self._tool_format = template.tool_format.name if template.tool_format else ""
         self._limits = read_limits(args)
-        self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
+        self._preprocessor = Preprocessor(
+            self._tokenizer, template, text.prompt_format, text.max_context, self._limits.form_bounds()
+        )
         if fault := self._preprocessor.context_fault:
             _log.warning("max_context: %s", fault)
         self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight)

@@ -44,12 +44,6 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings, names: Mapping[s
 
 
 def _plan(given: Mapping[str, Any], settings: ShimSettings) -> ChatPlan:
-    if given.get("response_format", {"type": "text"}) != {"type": "text"}:
-        raise bad_request(
-            'response_format: only {"type": "text"}; no engine of this server constrains what a model says',
-            "response_format",
-            "unsupported_value",
-        )
     if len(given["messages"]) > settings.max_messages:
         message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
         raise bad_request(message, "messages", "too_many_messages")
