@@ -47,7 +47,8 @@ SAMPLES: Mapping[str, Any] = {
     "frequency_penalty": -1.0, "length_penalty": 2.0, "n": 1, "beam_width": 1, "best_of": 4,
     "stop": ["a", "b"], "stop_token_ids": [5, 6], "bad_words": ["no"], "logit_bias": {5: -2.0},
     "bias_words": {"maybe": 3.0}, "prompt_format": "chat", "chat_template_kwargs": {"enable_thinking": False},
-    "lora_name": "pirate",
+    "lora_name": "pirate", "json_schema": {"type": "integer"}, "regex": "[a-z]+", "choice": ["yes", "no"],
+    "grammar": "root ::= [a-z]",
     "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True, "parallel_tool_calls": False,
     "return_token_ids": True,
     "clamp_max_tokens": True,
@@ -331,7 +332,7 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
     """Where the model says so with its first piece; the answer then begins within it."""
     for opened, reasoning, content in ((True, "hm", "ok"), (False, "", "hm</think>\n\nok")):
         first = piece("hm</think>") | ({"reasoning_opened": np.array([[True]])} if opened else {})
-        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=None).finish()
+        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), GenerateRequest(messages=())).finish()
         assert (result.reasoning, result.content) == (reasoning, content)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..chat.reader import ChatReader, opens_thinking
-from ..chat.tool_formats.hermes import HERMES
+from ..chat.reader import opens_thinking, reader_of
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.engine_outputs import encode_prompt_log_probs
@@ -27,10 +26,17 @@ from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of, rows_with
 
 class TextEncoder:
     """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes a whole answer where a row does not
-    say; a stream has it only where its row asks for it, as stock's engine has it."""
+    say; a stream has it only where its row asks for it, as stock's engine has it. `tool_format`: the name of the format of
+    the checkpoint's tool calls, which chats with tools are told."""
 
     def __init__(
-        self, rows: Sequence[GenerateRequest], tokenizer: Tokenizer, *, skip_special_tokens: bool, echo: bool
+        self,
+        rows: Sequence[GenerateRequest],
+        tokenizer: Tokenizer,
+        *,
+        skip_special_tokens: bool,
+        echo: bool,
+        tool_format: str = "",
     ) -> None:
         self._rows = rows
         self._tokenizer = tokenizer
@@ -39,6 +45,7 @@ class TextEncoder:
         self._echoes = {r: "" for r, told in enumerate(echoed) if told}
         self._streams: dict[tuple[int, int], TextStream] = {}
         self._thinking = [False] * len(rows)
+        self._tool_formats = [tool_format if row.tools and row.messages is not None else "" for row in rows]
         self._logprobs = [row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows]
         self._prompts: dict[int, tuple[Sequence[int], PromptLogProbs]] = {}
         self._prompt_ids: dict[int, Sequence[int]] = {}
@@ -60,7 +67,7 @@ class TextEncoder:
             accumulate=bool(given.accumulate) and given.stream,
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
-            ends=_first_call_closed(given, self._thinking[row]),
+            ends=_first_call_closed(given, self._thinking[row], self._tool_formats[row]),
             thinking=self._thinking_tokens(row) if given.messages is not None else None,
         )
         return stream
@@ -85,6 +92,7 @@ class TextEncoder:
             usage=self._streams[choice.row, choice.sequence].usage if counted else None,
             logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
+            tool_format=self._tool_formats[choice.row] if choice.first else "",
         )
         if self._prompts and choice.first and choice.sequence == 0 and choice.row in self._prompts:
             arrays |= self._encode_prompts([choice.row])
@@ -101,7 +109,8 @@ class TextEncoder:
         ]
         told = any(self._logprobs[r] for r in rows)
         logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
-        arrays = encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+        thinking, tool_formats = [self._thinking[r] for r in rows], [self._tool_formats[r] for r in rows]
+        arrays = encode_text_whole(chunks, places_of(rows), thinking, logprobs, tool_formats)
         if self._prompts and (first := rows_with_first(rows)):
             arrays |= self._encode_prompts(first)
         if any(self._rows[r].return_token_ids for r in rows):
@@ -117,11 +126,13 @@ class TextEncoder:
         return encode_prompt_log_probs([prompt for _, prompt in found]) | encode_prompt_logprobs(texts)
 
 
-def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
+def _first_call_closed(
+    request: GenerateRequest, thinking_opened: bool, tool_format: str
+) -> Callable[[str], bool] | None:
     """Says after each text of an answer whether its first tool call is closed; None where that does not end it."""
     if request.parallel_tool_calls or not request.tools or request.messages is None:
         return None
-    reader = ChatReader(thinking_opened, HERMES, single=True, begun=request.answer_prefix)
+    reader = reader_of(request, thinking_opened, tool_format)
 
     def closed(text: str) -> bool:
         reader.feed(text)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..engines.capabilities import check_request
+from ..engines.capabilities import FormGrammars, check_request
 from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
 from ..engines.process.supervisor import EngineSupervisor
@@ -69,6 +69,7 @@ class EngineModel:
         settings = EngineSettings.read(parameters)
         self._echo = settings.echo
         self._limits = read_limits(args)
+        self._forms = FormGrammars(self._tokenizer, self._limits.form_bounds())
         options = _engine_options(parameters)
         _check_one_instance(args)
         self._own = instance.new_load()
@@ -163,13 +164,15 @@ class EngineModel:
         return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, self._own.load.number, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
-        check_request(engine, row.request)
+        request = row.request
+        check_request(engine, request)
+        grammar = self._forms.grammar(row.form, request.token_ids, request.end_ids, request.sampling, engine)
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
             raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
-        watched = bool(row.stop.strings)
-        return split_sequences(replace(row.request, chunk_tokens=chunk_tokens(row.request.stream, watched=watched)))
+        fewest = chunk_tokens(request.stream, watched=bool(row.stop.strings))
+        return split_sequences(replace(request, grammar=grammar, chunk_tokens=fewest))
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""

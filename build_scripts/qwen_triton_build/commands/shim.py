@@ -106,7 +106,7 @@ def _of_deployment(file: Path) -> dict[str, Any]:
     if key is not None:
         os.environ[server_key.VARIABLE] = key  # as for every client of a Triton that needs one
     loaded = deployment.shim_settings()
-    return {**loaded.model_dump(), "limits": loaded.limits}
+    return {**loaded.model_dump(include=set(ShimSettings.model_fields)), "limits": loaded.limits}
 
 
 def _port_of_environment() -> int | None:

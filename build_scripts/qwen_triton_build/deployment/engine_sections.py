@@ -135,6 +135,8 @@ class TensorRtLlmSection(Section):
     multi_block_mode: bool | None = None
     enable_context_fmha_fp32_acc: bool | None = None
     cancellation_check_period_ms: Positive | None = None
+    guided_decoding_backend: Literal["xgrammar"] | None = None
+    xgrammar_tokenizer_info_path: FilePath | None = None
 
     @model_validator(mode="after")
     def _check_drafts(self) -> TensorRtLlmSection:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
+from qwen_triton.chat.tool_formats.formats import ToolFormatSetting
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.tensors.limits import LIMITS, Limits
@@ -115,6 +116,15 @@ class Server(Section):
         return self.host if port in self.expose else LOOPBACK
 
 
+class OpenAiSection(ShimSettings):
+    """The section `openai:`: the shim's settings, and what its chats need of the models.
+
+    `tool_format`: the format of the checkpoint's tool calls; auto: found in its chat template.
+    """
+
+    tool_format: ToolFormatSetting = "auto"
+
+
 class Deployment(Section):
     """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope.
 
@@ -130,7 +140,7 @@ class Deployment(Section):
     repository: Repository = Repository()
     limits: LimitsSection = LimitsSection()
     server: Server = Server()
-    openai: ShimSettings = ShimSettings()
+    openai: OpenAiSection = OpenAiSection()
 
     @model_validator(mode="after")
     def _check_link(self) -> Deployment:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from qwen_triton.types import Form
+
 from .body_parameter import BOTH, CHAT, COMPLETIONS, SAMPLED, BodyParameter, hint, neutral, sampled
 from .kinds import Objects, Strings, TokenIds, list_of, object_of
 
@@ -115,11 +117,35 @@ PARAMETERS = (
         "auto; none (the model does not see the tools); required and a named function: the answer begins as a call",
     ),
     _chat("parallel_tool_calls", bool, False, "false: the answer ends when its first call is closed"),
-    _chat(
+    BodyParameter(
         "response_format",
         dict[str, Any],
-        {"type": "text"},
-        "text; json_object and json_schema are refused, no engine constrains what a model says",
+        {"type": "json_object"},
+        "text, json_object, json_schema (kept with and without strict) or structural_tag; see structured-output.md",
+        {"form": Form("json_object")},
+    ),
+    BodyParameter(
+        "structured_outputs",
+        dict[str, Any],
+        {"choice": ["yes", "no"]},
+        "vLLM's: one of json, json_object, regex, choice, grammar, structural_tag",
+        {"form": Form("choice", '["yes", "no"]')},
+    ),
+    BodyParameter(
+        "guided_json",
+        dict[str, Any] | str,
+        {"type": "null"},
+        "as structured_outputs.json",
+        {"form": Form("json_schema", '{"type": "null"}')},
+    ),
+    BodyParameter("guided_regex", str, "[a-z]+", "as structured_outputs.regex", {"form": Form("regex", "[a-z]+")}),
+    BodyParameter("guided_choice", Strings, ["a"], "as structured_outputs.choice", {"form": Form("choice", '["a"]')}),
+    BodyParameter(
+        "guided_grammar",
+        str,
+        'root ::= "a"',
+        "as structured_outputs.grammar",
+        {"form": Form("grammar", 'root ::= "a"')},
     ),
     _chat(
         "chat_template_kwargs",
@@ -168,6 +194,7 @@ PARAMETERS = (
     hint("service_tier", str, "flex", "there is one tier"),
     hint("verbosity", Literal["low", "medium", "high"], "low", "for models trained to follow it; Qwen is not", CHAT),
     hint("prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT),
+    hint("guided_decoding_backend", str, "xgrammar", "there is one way to keep a form"),
     hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
     hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
     neutral("suffix", str, "end", "these models do not fill in between two texts", ""),

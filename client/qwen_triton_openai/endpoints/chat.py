@@ -15,6 +15,7 @@ from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import CHAT
 from ..bodies.chat_plan import CHAT_NAMES, plan_chat
+from ..bodies.forms import with_form_name
 from ..bodies.plan import usage_options
 from ..service import service_of
 
@@ -28,7 +29,7 @@ async def create_chat_completion(request: Request) -> Response:
     given = await read_given(request, CHAT)
     service.triton_model(given["model"])
     plan = plan_chat(given, service.settings)
-    reader = await service.answer(request, given["model"], [plan.request], CHAT_NAMES)
+    reader = await service.answer(request, given["model"], [plan.request], with_form_name(CHAT_NAMES, given))
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
     usage = UsageCount(plan.request.sampling.n)
     if not plan.request.stream:

@@ -22,6 +22,7 @@ from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import COMPLETIONS
+from ..bodies.forms import with_form_name
 from ..bodies.plan import base_request, usage_options, with_prompt
 from ..errors import bad_request, to_api_error
 from ..service import service_of
@@ -107,7 +108,7 @@ async def create_completion(request: Request) -> Response:
     given = await read_given(request, COMPLETIONS)
     service.triton_model(given["model"])
     requests = plan_completion(given, service.settings)
-    reader = await service.answer(request, given["model"], requests, names_of(given))
+    reader = await service.answer(request, given["model"], requests, with_form_name(names_of(given), given))
     completion_id, created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
     n, prompts = requests[0].sampling.n, prompt_logprobs_form(given)
     usage = UsageCount(n)

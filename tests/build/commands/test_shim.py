@@ -52,9 +52,8 @@ def test_a_deployment_says_all(deployment: str) -> None:
 
 def test_a_deployment_s_own_words_come_first(deployment: str) -> None:
     """The key `openai` over what is derived."""
-    Path(deployment).write_text(
-        DEPLOYMENT + "openai: {port: 9100, triton_url: 'gpu:1', models: {a: b}, drain_s: 5.0}\n"
-    )
+    own = "openai: {port: 9100, triton_url: 'gpu:1', models: {a: b}, drain_s: 5.0, tool_format: hermes}\n"
+    Path(deployment).write_text(DEPLOYMENT + own)
     found = read(deployment)
     assert (found.triton_url, found.models, found.port, found.drain_s) == ("gpu:1", {"a": "b"}, 9100, 5.0)
 

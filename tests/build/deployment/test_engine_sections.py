@@ -25,7 +25,7 @@ FIELDS = [
 ]
 VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 1 << 20, 1 << 21, -0.5, 0.0, 0.5, 1.0, 1e9, float("nan"), "", "1", "x",
-    "exact", "bf16", "int8-fast", "echo", "random", "scripts", "auto", "fcfs", "balanced",
+    "exact", "bf16", "int8-fast", "echo", "random", "scripts", "auto", "fcfs", "balanced", "play",
     [], [1], [1, 2], [2, 1], [1, 2, 3], [-1, 2], [1.5, 2],
     ["1", 2], [[]], [[1]], [[1, 2], [3]], [["a"]], [[True]], {}, {"a": 1},
 ]  # fmt: skip

@@ -133,7 +133,7 @@ def test_a_row_has_one_class_at_an_endpoint() -> None:
     assert len({(endpoint, p.name) for endpoint, p in ROWS}) == len(ROWS)
 
 
-REST = {"temprature": 0.5, "guided_json": {}, "skip_special_tokens": False, "web_search_options": {}}
+REST = {"temprature": 0.5, "guided_xml": {}, "skip_special_tokens": False, "web_search_options": {}}
 
 
 def test_what_is_left_is_ignored_where_the_operator_says_so(capsys: pytest.CaptureFixture[str]) -> None:

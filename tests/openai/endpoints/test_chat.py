@@ -8,7 +8,7 @@ import pytest
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.tensors.text_outputs import TextPiece
-from qwen_triton.types import Usage
+from qwen_triton.types import ToolChoice, Usage
 from tests.support.fake_triton import FakeTriton, answer, chat_body, cut, deltas, events, shim_client
 from tests.support.shim_requests import CHAT, error
 
@@ -263,7 +263,7 @@ def test_a_call_that_must_come_is_begun(choice: Any, tools: list[Any], begun: st
     """The prompt ends with the call's beginning, and what the model adds to it is read as the call."""
     triton = FakeTriton(cut(CALL.removeprefix(begun), size))
     body = stream(triton, tools=tools, tool_choice=choice)
-    assert triton.sent[0].template_options == {"answer_prefix": begun, "enable_thinking": False}
+    assert triton.sent[0].tool_choice == ToolChoice.read(choice)
     assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
     assert finish_reasons(body) == ["tool_calls"]
 

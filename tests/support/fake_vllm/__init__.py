@@ -16,12 +16,14 @@ from tests.support.folders import DATA
 VERSIONS = ("0.26.0", "0.33.0")
 _MODULES = {
     "engine/arg_utils.py": "EngineArgs",
+    "config/__init__.py": "StructuredOutputsConfig",
     "lora/request.py": "LoRARequest",
-    "sampling_params.py": "SamplingParams",
+    "sampling_params.py": "SamplingParams, StructuredOutputsParams",
     "usage/usage_lib.py": "UsageContext",
     "v1/engine/__init__.py": "EngineCoreRequest",
     "v1/engine/core_client.py": "EngineCoreClient",
     "v1/executor/__init__.py": "Executor",
+    "v1/structured_output/backend_xgrammar.py": "validate_xgrammar_grammar",
 }
 
 
@@ -31,8 +33,9 @@ def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
     for module, name in _MODULES.items():
         file = package / module
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"from vllm._library import {name} as {name}\n")
-    for parent in ("", "engine", "lora", "usage", "v1"):
+        names = ", ".join(f"{one} as {one}" for one in name.split(", "))
+        file.write_text(f"from vllm._library import {names}\n")
+    for parent in ("", "engine", "lora", "usage", "v1", "v1/structured_output"):
         (package / parent / "__init__.py").touch()
     for module in ("library", "startup"):
         shutil.copy(Path(__file__).with_name(f"{module}.py"), package / f"_{module}.py")

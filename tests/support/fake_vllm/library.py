@@ -83,6 +83,25 @@ class SamplingParams(_Sampling):  # type: ignore[misc,valid-type]  # a class mad
             raise VLLMValidationError(f"top_p must be in (0, 1], got {self.top_p}")
 
 
+@dataclasses.dataclass
+class StructuredOutputsParams:
+    grammar: str | None = None
+    _backend: str | None = None
+
+
+@dataclasses.dataclass
+class StructuredOutputsConfig:
+    backend: str = "auto"
+
+
+def validate_xgrammar_grammar(sampling_params: Any) -> None:
+    """As the real one: for the core's only backend, and a grammar that has a rule root."""
+    wanted = sampling_params.structured_outputs
+    assert wanted._backend == "xgrammar"
+    if "root ::=" not in wanted.grammar:
+        raise ValueError("Invalid grammar specification.")
+
+
 class EngineArgs:
     def __init__(self, **arguments: Any) -> None:
         unknown = sorted(set(arguments) - set(NAMES["vllm.engine.arg_utils.EngineArgs"]))

@@ -69,7 +69,9 @@ class ReplayEngine:
 
     def __init__(self, options: ReplayOptions) -> None:
         self._options = options
-        self.info = EngineInfo("replay", options.max_context, options.vocab_size)
+        self.info = EngineInfo(
+            "replay", options.max_context, options.vocab_size, forms="play" if options.forms == "play" else ""
+        )
         self.counters = Counters()
         self._queue = Queue(self.counters)
         self._cache = PrefixCache() if options.prefix_caching else None

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigurationError, InvalidRequest
@@ -30,6 +31,29 @@ _QUIET = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has threads; a fork could copy a lock that one of them holds
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+
+_BACKEND = "xgrammar"
+"""An engine core has one backend of grammars for all requests."""
+
+
+def _structured(grammar: str | None) -> Any:
+    if not grammar:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(grammar=grammar)
+
+
+def _check_grammar(parameters: Any) -> None:
+    """What vLLM's own front end does with a grammar before its core gets it. Raises what vLLM raises for a wrong one."""
+    wanted = parameters.structured_outputs
+    if wanted is None:
+        return
+    from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+
+    wanted._backend = _BACKEND  # the core reads it; the public way to set it needs a tokenizer here
+    validate_xgrammar_grammar(parameters)
 
 
 class CoreDied(SystemExit):
@@ -72,9 +96,10 @@ class VllmCore:
         from vllm.v1.executor import Executor
 
         self._request, self._sampling = EngineCoreRequest, SamplingParams
+        self.has_tokenizer = (Path(model) / "tokenizer.json").is_file()
         self._adapters: dict[str | None, Any] = {None: None}
         try:
-            config = EngineArgs(model=model, skip_tokenizer_init=True, **arguments).create_engine_config(
+            config = EngineArgs(model=model, **self._tokenizer_arguments(), **arguments).create_engine_config(
                 UsageContext.OPENAI_API_SERVER
             )
             self._client = EngineCoreClient.make_client(
@@ -135,7 +160,9 @@ class VllmCore:
         Raises InvalidRequest for what vLLM refuses, CoreDied.
         """
         try:
-            parameters = self._sampling(**sampling)
+            grammar = sampling.get("structured_outputs")
+            parameters = self._sampling(**{**sampling, "structured_outputs": _structured(grammar)})
+            _check_grammar(parameters)
         except Exception as error:  # ValueError, or a class of its own in newer versions
             raise InvalidRequest(str(error), getattr(error, "parameter", None) or "sampling") from error
         request = self._request(
@@ -152,6 +179,14 @@ class VllmCore:
         )
         with self._alive():
             self._client.add_request(request)
+
+    def _tokenizer_arguments(self) -> dict[str, Any]:
+        """With a tokenizer only the core loads it, to keep grammars; ids stay ids. Without one no grammar is kept."""
+        if not self.has_tokenizer:
+            return {"skip_tokenizer_init": True}
+        from vllm.config import StructuredOutputsConfig
+
+        return {"structured_outputs_config": StructuredOutputsConfig(backend=_BACKEND)}
 
     def cancel(self, name: str) -> None:
         """Ends a sequence; outputs that are under way may still come."""

@@ -8,7 +8,7 @@ from typing import Any
 from ...checkpoint.hub import resolve_model
 from ...types import EngineRequest, TokenChunk
 from ..capabilities import check_request
-from ..engine import Counters, EngineInfo, Key
+from ..engine import Counters, EngineInfo, FormKeeping, Key
 from .adapters import adapter_arguments, read_adapters
 from .core import VllmCore
 from .options import VllmOptions
@@ -51,12 +51,14 @@ class VllmEngine:
         self._bounds = CoreBounds(
             self._core.max_context, self._core.vocab_size, options.max_logprobs, options.speculative_config is not None
         )
+        forms: FormKeeping = "text" if self._core.has_tokenizer else ""
         self.info = EngineInfo(
             "vllm",
             self._core.max_context,
             self._core.vocab_size,
             honours=("priority",) if options.scheduling_policy == "priority" else (),
             adapters=tuple(options.lora),
+            forms=forms,
         )
         self.counters = Counters()
         self._live: dict[Key, _Live] = {}

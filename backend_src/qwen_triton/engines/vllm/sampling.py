@@ -70,6 +70,7 @@ def sampling_arguments(request: EngineRequest, bounds: CoreBounds) -> dict[str, 
         "logit_bias": _biases(request, vocab_size),
         "_bad_words_token_ids": _bad_words(request, vocab_size),
         "detokenize": False,
+        "structured_outputs": request.grammar or None,
     }
 
 
