@@ -55,8 +55,7 @@ class ConsoleProgress:
         self._reported_s = 0.0
 
     def waiting(self, names: Sequence[str], seconds: float) -> None:
-        for item in self._news():
-            self._show(item)
+        self.catch_up()
         if seconds < self._reported_s:
             self._reported_s = 0.0
         if seconds - self._reported_s >= self._REPORT_EVERY_S:
@@ -65,6 +64,11 @@ class ConsoleProgress:
 
     def report(self, line: str) -> None:
         self._phases.report(line)
+
+    def catch_up(self) -> None:
+        """Shows what the engine has said since the last look, which may be long ago where a server answers slowly."""
+        for item in self._news():
+            self._show(item)
 
     def _show(self, item: Stage | LoadFact) -> None:
         if isinstance(item, LoadFact):

@@ -81,9 +81,9 @@ class _Serving:
         settings = self._deployment.server
         try:
             processes = self._prepare()
-            progress = ConsoleProgress(self._phases, self._log.last_line, EngineProgress(self._log.path).news)
+            self._progress = ConsoleProgress(self._phases, self._log.last_line, EngineProgress(self._log.path).news)
             restarts = settings.max_restarts if self._restart else 0
-            return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
+            return Launcher(processes, restarts, settings.ready_timeout_s, self._progress).run(self._announce)
         except ConfigurationError:
             self._phases.end()
             raise
@@ -130,6 +130,7 @@ class _Serving:
         )
 
     def _announce(self) -> None:
+        self._progress.catch_up()
         self._phases.end()
         url = None if self._shim is None else self._shim.url
         print(ready_message(self._deployment, self._phases.total_s(), url, self._log.path), flush=True)
