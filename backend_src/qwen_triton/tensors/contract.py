@@ -21,25 +21,16 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt.
-
-    `reshape`: the dimensions that the model gets instead of `dims`, as Triton's reshape has it; None = the same.
-    """
+    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt."""
 
     name: str
     dtype: str
     dims: tuple[int, ...] = (1,)
     optional: bool = False
-    reshape: tuple[int, ...] | None = None
 
 
 def _optional(dtype: str, *names: str, dims: tuple[int, ...] = (1,)) -> tuple[Tensor, ...]:
     return tuple(Tensor(n, dtype, dims, True) for n in names)
-
-
-def _scalars(dtype: str, *names: str) -> tuple[Tensor, ...]:
-    """Optional inputs of one value, which the engine model gets without their last dimension (reshape: [])."""
-    return tuple(Tensor(n, dtype, (1,), True, ()) for n in names)
 
 
 # Names that codecs read or write. The constant of a tensor is its name in capitals; those of preprocessing and postprocessing,
@@ -166,7 +157,7 @@ _STOCK_SAMPLING = tuple(t for p in _SHARED if p.stock for t in _optional(_dtype(
 _ADDED_SAMPLING = tuple(t for p in _SHARED for t in _optional(_dtype(p), *_added_names(p)))
 _BLS_ONLY_SAMPLING = tuple(t for p in SAMPLING if p not in _SHARED for t in _optional(_dtype(p), *p.tensors))
 _ENGINE_SAMPLING = tuple(
-    t for p in _SHARED for t in _scalars(_dtype(p), *p.engine_tensors) if t.name != REQUEST_OUTPUT_LEN
+    t for p in _SHARED for t in _optional(_dtype(p), *p.engine_tensors) if t.name != REQUEST_OUTPUT_LEN
 )
 """Without the length, which the engine model requires."""
 
@@ -263,19 +254,11 @@ _TEXT_INPUTS = (
 ENSEMBLE_INPUTS = (*_TEXT_INPUTS, *ADDED_INPUTS)
 ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS, *TOP_OUTPUTS)
 
-_BLS_RESHAPED = (RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", NUM_RETURN_SEQUENCES)
-
-
-def _bls(tensor: Tensor) -> Tensor:
-    reshape = () if tensor.name in _BLS_RESHAPED else None
-    return Tensor(tensor.name, tensor.dtype, tensor.dims, tensor.optional, reshape)
-
-
 BLS_INPUTS = (
-    *(_bls(t) for t in _TEXT_INPUTS),
+    *_TEXT_INPUTS,
     Tensor("image_input", FP16, (3, -1, -1), True),
     *_optional(INT32, "num_draft_tokens"),
-    *_scalars(BOOL, "use_draft_logits"),
+    *_optional(BOOL, "use_draft_logits"),
     *ADDED_INPUTS,
     *BLS_ONLY_INPUTS,
 )
@@ -324,33 +307,33 @@ POSTPROCESSING_OUTPUTS = (Tensor(POST_OUTPUT, STRING, (-1,)),)
 
 ENGINE_INPUTS = (
     Tensor(INPUT_IDS, INT32, (-1,)),
-    Tensor(INPUT_LENGTHS, INT32, reshape=()),
-    Tensor(REQUEST_OUTPUT_LEN, INT32, reshape=()),
+    Tensor(INPUT_LENGTHS, INT32),
+    Tensor(REQUEST_OUTPUT_LEN, INT32),
     *_ENGINE_SAMPLING,
     *_optional(INT32, "draft_input_ids", "decoder_input_ids", dims=(-1,)),
-    *_scalars(INT32, "decoder_input_lengths"),
+    *_optional(INT32, "decoder_input_lengths"),
     *_optional(FP32, "draft_logits", dims=(-1, -1)),
-    *_scalars(FP32, "draft_acceptance_threshold"),
-    *_scalars(INT32, END_ID, PAD_ID),
+    *_optional(FP32, "draft_acceptance_threshold"),
+    *_optional(INT32, END_ID, PAD_ID),
     *_optional(INT32, STOP_WORDS_LIST, BAD_WORDS_LIST, dims=(2, -1)),
     *_optional(FP32, EMBEDDING_BIAS, dims=(-1,)),
-    *_scalars(FP32, "runtime_top_p_min", "runtime_top_p_decay", "beam_search_diversity_rate"),
-    *_scalars(INT32, "runtime_top_p_reset_ids"),
-    *_scalars(BOOL, "early_stopping"),
-    *_scalars(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits"),
-    *_scalars(BOOL, EXCLUDE_INPUT_IN_OUTPUT, STOP, STREAMING),
+    *_optional(FP32, "runtime_top_p_min", "runtime_top_p_decay", "beam_search_diversity_rate"),
+    *_optional(INT32, "runtime_top_p_reset_ids"),
+    *_optional(BOOL, "early_stopping"),
+    *_optional(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits"),
+    *_optional(BOOL, EXCLUDE_INPUT_IN_OUTPUT, STOP, STREAMING),
     *_optional(FP16, "prompt_embedding_table", dims=(-1, -1)),
     *_optional(UINT64, "prompt_table_extra_ids", dims=(-1,)),
-    *_scalars(INT32, "prompt_vocab_size"),
-    *_scalars(UINT64, "lora_task_id"),
+    *_optional(INT32, "prompt_vocab_size"),
+    *_optional(UINT64, "lora_task_id"),
     *_optional(FP16, "lora_weights", dims=(-1, -1)),
     *_optional(INT32, "lora_config", dims=(-1, 3)),
     *_optional("TYPE_UINT8", CONTEXT_PHASE_PARAMS, dims=(-1,)),
-    *_scalars(INT32, TOP_LOGPROBS),
-    *_scalars(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
+    *_optional(INT32, TOP_LOGPROBS),
+    *_optional(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
     *GUIDE_INPUTS,
-    *_scalars(STRING, LORA_NAME),
+    *_optional(STRING, LORA_NAME),
 )
 ENGINE_OUTPUTS = (
     Tensor(OUTPUT_IDS, INT32, (-1, -1)),

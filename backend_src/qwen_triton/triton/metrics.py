@@ -6,13 +6,13 @@ Processes with the same labels, as two loads of a model while it is reloaded, sh
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
 import triton_python_backend_utils as pb
 
+from ..serving.background_thread import BackgroundThread
 from ..serving.request_metrics import SECONDS, LatencyHistogram, RequestMetrics
 
 PREFIX = "qwen_triton_"
@@ -70,31 +70,23 @@ class _Gauge:
             self._sent = value
 
 
-class MetricsPublisher:
+class MetricsPublisher(BackgroundThread):
     """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels` are on every metric.
 
-    `states` None: a step of an ensemble without an engine, of which only failed requests are counted.
+    `states` None: a step of an ensemble without an engine, of which only failed requests are counted. `stop()` publishes a
+    last time.
     """
 
     def __init__(
         self, labels: Mapping[str, str], metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None
     ) -> None:
+        super().__init__("metrics")
         self._labels = labels
         self._metrics = metrics
         self._states = states
         self._counters: dict[tuple[str, str], _Counter] = {}
         self._families = self._declare()
         self._gauges: dict[str, _Gauge] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Publishes a last time and ends the thread."""
-        self._stopping.set()
-        self._thread.join()
 
     def _declare(self) -> dict[str, Any]:
         counter = pb.MetricFamily.COUNTER

@@ -30,10 +30,11 @@ async def create_response(request: Request) -> Response:
         record = request.scope["record"]
         record.ignored = [*record.ignored, *left_out]
     plan = plan_response(given, service.settings)
+    fields = request_fields(given, service.settings)
     reader = await service.answer(request, given["model"], [plan.request], with_form_name(NAMES, given))
     usage = UsageCount(1)
     blocks = BlockReader(plan.new_choice(), always_text=True)
-    response = ResponseObject(request_fields(given, service.settings), blocks, usage, namespaces_of(given))
+    response = ResponseObject(fields, blocks, usage, namespaces_of(given))
     if not plan.request.stream:
         return await whole(request, reader, response.whole)
     return EventStream(reader, ResponseWriter(response, usage), service.settings.keep_alive_s)

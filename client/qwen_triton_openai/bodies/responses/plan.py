@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import orjson
+
 from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 
 from ...errors import ApiError, bad_request
@@ -71,10 +73,13 @@ def namespaces_of(given: Given) -> dict[str, tuple[str, str]]:
 
 
 def request_fields(given: Given, settings: ShimSettings) -> dict[str, Any]:
-    """The part of a response that repeats its request: what was given, or what holds without it."""
+    """The part of a response that repeats its request: what was given, or what holds without it.
+
+    Raises ApiError for values that are nested too deeply to be written again, which would end the response in its middle.
+    """
     reasoning, text = given.get("reasoning", {}), given.get("text", {})
     defaults = {"type": "function", "name": None, "description": None, "parameters": None, "strict": None}
-    return {
+    fields = {
         "model": given["model"],
         "instructions": given.get("instructions"),
         "max_output_tokens": given.get("max_output_tokens"),
@@ -99,6 +104,11 @@ def request_fields(given: Given, settings: ShimSettings) -> dict[str, Any]:
         "safety_identifier": given.get("safety_identifier"),
         "prompt_cache_key": given.get("prompt_cache_key"),
     }
+    try:
+        orjson.dumps([[[[fields]]]])  # as deep as in an event, and one more
+    except TypeError:
+        raise bad_request("the body is nested too deeply; send flatter values", None) from None
+    return fields
 
 
 def _format(text: Given) -> dict[str, Any]:
