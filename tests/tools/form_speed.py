@@ -31,7 +31,7 @@ _SCHEMA = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.form_speed", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", nargs="?", type=Path, default=Path("demo/checkpoint"))
     parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
