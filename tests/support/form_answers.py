@@ -45,7 +45,7 @@ class FormEngine:
             self._key += 1
             self.engine.add(self._key, replace(free, grammar=self._forms.grammar(form, free, self.engine.info)))
             ids[self._key] = []
-        while self.engine.wait_s() == 0:
+        while self.engine.wait_s() is not None:
             for key, chunk in self.engine.step():
                 ids[key] += chunk.token_ids
                 finish[key] = chunk.finish or finish.get(key)

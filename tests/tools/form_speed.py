@@ -31,7 +31,7 @@ _SCHEMA = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.form_speed", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", nargs="?", type=Path, default=Path("demo/checkpoint"))
     parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> None:
             for _ in range(AT_ONCE):
                 key += 1
                 engine.add(key, one)
-            while engine.wait_s() == 0:
+            while engine.wait_s() is not None:
                 tokens += sum(len(chunk.token_ids) for _, chunk in engine.step())
             if turn:  # the first compiles and warms up
                 rates[name].append(tokens / (time.monotonic() - started))

@@ -21,7 +21,7 @@ QUESTION = "Answer in JSON. name Anna, age 31, city Paris"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.form_table", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", nargs="*", choices=SCHEMAS, default=list(SCHEMAS), metavar="NAME")
     options = parser.parse_args()

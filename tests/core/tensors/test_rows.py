@@ -9,9 +9,9 @@ import pytest
 
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import BLS_INPUTS, ENGINE_INPUTS, ENSEMBLE_INPUTS
-from qwen_triton.tensors.rows import ROW_RULES, check_one_response
+from qwen_triton.tensors.rows import ROW_RULES, Row, check_one_response, decode_form, encode_form
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
-from qwen_triton.types import GenerateRequest, ToolChoice
+from qwen_triton.types import Form, GenerateRequest, ToolChoice
 
 
 def test_every_input_has_a_rule() -> None:
@@ -60,3 +60,37 @@ def test_a_choice_of_tools_that_is_none(text: str) -> None:
 
 def test_other_settings_may_differ() -> None:
     check_one_response({"temperature": np.array([[0.5], [1.0]]), "text_input": np.array([[b"a"], [b"b"]], object)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "guide", "form"),
+    [
+        ("json", None, Form("json_object")), ("json", "", Form("json_object")), ("json_object", None, Form("json_object")),
+        ("json_schema", "{}", Form("json_schema", "{}")), ("regex", "a+", Form("regex", "a+")),
+        ("choice", '["a"]', Form("choice", '["a"]')), ("ebnf_grammar", 'root ::= "a"', Form("grammar", 'root ::= "a"')),
+        ("grammar", 'root ::= "a"', Form("grammar", 'root ::= "a"')), ("structural_tag", "{}", Form("structural_tag", "{}")),
+        (None, None, None), ("", "", None),
+    ],
+)  # fmt: skip
+def test_a_form_is_a_kind_and_a_text(kind: str | None, guide: str | None, form: Form | None) -> None:
+    """Stock's names, and two of other servers."""
+    given = {"guided_decoding_guide_type": kind, "guided_decoding_guide": guide}
+    arrays = {name: np.array([[text.encode()]], object) for name, text in given.items() if text is not None}
+    assert decode_form(Row(arrays, 0)) == form
+    sent = {name: value for name, value in encode_form(form).items() if value is not None}
+    assert decode_form(Row({name: np.array([[text.encode()]], object) for name, text in sent.items()}, 0)) == form
+
+
+@pytest.mark.parametrize(
+    ("kind", "guide", "message"),
+    [
+        (None, "{}", "guided_decoding_guide_type: is missing"),
+        ("xml", "a", "guided_decoding_guide_type: expected one of json"),
+        ("json", "{}", "guided_decoding_guide: json takes none"), ("regex", "", "guided_decoding_guide: is missing or empty"),
+    ],
+)  # fmt: skip
+def test_half_a_form_is_refused(kind: str | None, guide: str, message: str) -> None:
+    given = {"guided_decoding_guide_type": kind, "guided_decoding_guide": guide}
+    arrays = {name: np.array([[text.encode()]], object) for name, text in given.items() if text is not None}
+    with pytest.raises(InvalidRequest, match=message):
+        decode_form(Row(arrays, 0))

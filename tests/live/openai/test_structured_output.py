@@ -88,7 +88,12 @@ def test_parse_of_the_openai_package(client: OpenAI) -> None:
 def test_what_the_model_would_not_say_is_said_in_the_form(client: OpenAI) -> None:
     """Without the form the demo greets back. Its thinking stands before the form."""
     found = client.chat.completions.parse(
-        model=MODEL, messages=[{"role": "user", "content": "hi"}], response_format=Mood, n=3
+        model=MODEL,
+        messages=[{"role": "user", "content": "hi"}],
+        response_format=Mood,
+        n=3,
+        seed=7,
+        extra_body={"enable_thinking": True},
     )
     assert all(
         choice.message.parsed and choice.message.parsed.mood in ("glad", "sad", "平静") for choice in found.choices

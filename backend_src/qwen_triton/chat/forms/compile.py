@@ -94,7 +94,7 @@ def form_grammar(form: Form, bounds: FormBounds, thinking: Thinking = "none") ->
 
 
 def _thinking(thinking: Thinking) -> Node:
-    opened = seq(without((_CLOSE,), "#"), Lit(_CLOSE), Rep(Lit("\n"), 0, 4))
+    opened = seq(without((_CLOSE,), "#"), Lit(_CLOSE), Rep(Lit("\n"), 0, 2))
     if thinking == "open":
         return opened
     return optional(seq(Lit("<think>"), opened)) if thinking == "may" else Lit("")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -30,12 +31,16 @@ from .profiles import PROFILES, cpu_capabilities, plugin_properties
 from .prompt_scorer import PromptScorer
 from .sampling import EngineLimits, generation_config
 from .sequence import RunningSequence
-from .vocabulary import has_vocabulary
+from .vocabulary import GrammarCompiler, has_vocabulary
 
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
 BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
 """Makes a pipeline from (folder, scheduler, device, properties)."""
+
+
+_COMPILING_S = 0.005
+_MOST_GRAMMARS = 256
 
 
 class OpenVinoEngine:
@@ -49,12 +54,14 @@ class OpenVinoEngine:
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
+        self._tokenizer: genai.Tokenizer | None = None
         forms: FormKeeping = "marks" if has_vocabulary(folder) else ""
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab, forms=forms)
         self.counters = Counters()
         self._queue = Queue(self.counters)
         self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
-        self._build = partial(build, folder, scheduler(options, blocks), "CPU", properties)
+        self._folder, self._grammars = folder, None if not forms else self._new_compiler(folder)
+        self._new_pipeline = partial(_pipeline, build, folder, scheduler(options, blocks), properties)
         self._batch = options.max_num_seqs
         self._new_scorer = partial(PromptScorer, folder / _IR, properties, sizes.vocab)
         self._scorer = self._new_scorer()
@@ -68,10 +75,19 @@ class OpenVinoEngine:
         self._running: dict[Key, RunningSequence] = {}
         self._pipeline: genai.ContinuousBatchingPipeline | None = self._build()
 
+    def _build(self) -> genai.ContinuousBatchingPipeline:
+        return self._new_pipeline(self._tokenizer)
+
+    def _new_compiler(self, folder: Path) -> GrammarCompiler:
+        self._tokenizer = genai.Tokenizer(folder)
+        return GrammarCompiler(folder, self._tokenizer, self.info.vocab_size - 1)
+
     def add(self, key: Key, request: EngineRequest) -> None:
         """Queues a sequence (see StepEngine); it joins the batch at the first step with room for it."""
         check_honoured("openvino", request)
         entry = (request, generation_config(request, self._limits.admit(request)))
+        if self._grammars is not None and request.grammar:
+            self._grammars.add(request.grammar)
         if request.sampling.prompt_logprobs is None:
             self._waiting[key] = entry
         else:
@@ -99,8 +115,17 @@ class OpenVinoEngine:
         return key in self._waiting or key in self._scoring
 
     def wait_s(self) -> float | None:
-        """0 while sequences wait or are in the pipeline; a cancelled one is there until the next step."""
-        return 0.0 if self._waiting or self._scoring or self._busy() else None
+        """0 while sequences wait or are in the pipeline; a cancelled one is there until the next step.
+
+        A moment while all that wait do so for their grammar.
+        """
+        if self._scoring or self._busy() or any(self._compiled(r) is not None for r, _ in self._waiting.values()):
+            return 0.0
+        return _COMPILING_S if self._waiting else None
+
+    def _compiled(self, request: EngineRequest) -> str | None:
+        """ "" when a sequence can join, None while its grammar is being compiled, or why that failed."""
+        return "" if self._grammars is None else self._grammars.result(request.grammar)
 
     def _busy(self) -> bool:
         return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
@@ -110,6 +135,7 @@ class OpenVinoEngine:
 
         After a failure of the pipeline all its sequences end with an error.
         """
+        self._forget_grammars()
         chunks = self._score() + self._join()
         try:
             if self._pipeline is not None and self._busy():
@@ -122,6 +148,18 @@ class OpenVinoEngine:
             chunks += self._fail_all(error)
         self._count()
         return chunks
+
+    def _forget_grammars(self) -> None:
+        """A new pipeline for many grammars: the library keeps each it has compiled, without a bound. Only when nothing runs."""
+        if self._grammars is None or len(self._grammars) <= _MOST_GRAMMARS or self._running or self._busy():
+            return
+        self._grammars.close()
+        self._pipeline = None
+        self._grammars = self._new_compiler(self._folder)
+        for request, _ in (*self._waiting.values(), *self._scoring.values()):
+            if request.grammar:
+                self._grammars.add(request.grammar)
+        self._pipeline = self._build()
 
     def _score(self) -> list[tuple[Key, TokenChunk]]:
         """Goes on with the log probs of a prompt; returns the errors of those that wait for theirs after a failure."""
@@ -151,12 +189,17 @@ class OpenVinoEngine:
         errors = []
         taken = sum(running.request.sampling.beam_width for running in self._running.values())
         for key, (request, config) in list(self._waiting.items()):
+            compiled = self._compiled(request)
+            if compiled is None:
+                continue
             taken += request.sampling.beam_width
             if taken > self._batch:
                 break
             del self._waiting[key]
             self._queue.start(key)
             try:
+                if compiled:
+                    raise RuntimeError(compiled)
                 self._running[key] = RunningSequence(request, self._submit(request, config))
             except RuntimeError as error:
                 self.counters.finished += 1
@@ -210,6 +253,20 @@ class OpenVinoEngine:
         if self._busy():
             self.step()
         self._pipeline = None
+        if self._grammars is not None:
+            self._grammars.close()
+
+
+def _pipeline(
+    build: BuildPipeline,
+    folder: Path,
+    batches: genai.SchedulerConfig,
+    properties: Mapping[str, Any],
+    tokenizer: genai.Tokenizer | None,
+) -> genai.ContinuousBatchingPipeline:
+    if tokenizer is None:
+        return build(folder, batches, "CPU", properties)
+    return build(folder, tokenizer, batches, "CPU", **properties)
 
 
 def _model_folder(options: OpenVinoOptions) -> Path:

@@ -41,18 +41,29 @@ def generation_config(request: EngineRequest, max_tokens: int) -> genai.Generati
     config.max_new_tokens = max_tokens
     config.logprobs = 0 if sampling.logprobs is None else 1
     _set_end(config, request)
-    if request.grammar:
-        config.structured_output_config = genai.StructuredOutputConfig(grammar=request.grammar)
     if sampling.beam_width > 1:
         _set_beams(config, sampling)
     else:
         _set_penalties(config, sampling)
         _set_choice(config, sampling)
+    if request.grammar:
+        _set_grammar(config, request.grammar)
     try:
         config.validate()
     except RuntimeError as error:
         raise InvalidRequest(f"openvino-genai refuses it: {str(error).strip().splitlines()[-1]}", "sampling") from error
     return config
+
+
+_LEAST_SHARE = 1e-6
+
+
+def _set_grammar(config: genai.GenerationConfig, grammar: str) -> None:
+    """Keeps a form. Tokens that it forbids have probability 0, and must leave the choice: the library draws by a running sum
+    of rounded numbers, and where that ends below 1 it takes the last token of all, once in some 100,000."""
+    config.structured_output_config = genai.StructuredOutputConfig(grammar=grammar)
+    if config.do_sample and not config.min_p:
+        config.min_p = _LEAST_SHARE
 
 
 def _set_end(config: genai.GenerationConfig, request: EngineRequest) -> None:

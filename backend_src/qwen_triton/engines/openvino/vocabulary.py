@@ -9,22 +9,33 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import queue
+import shutil
+import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 import openvino.opset15 as op
+import openvino_genai as genai
 from openvino.utils.node_factory import NodeFactory
 
 from ...chat.forms.marks import token_marks
 from ...checkpoint.text_files import TokenizerFolder
 from ...errors import ConfigurationError
 from ...text.tokenizer import Tokenizer
+from .architecture import DenseQwen
+from .graph import GraphBuilder
 
 _FILE = "openvino_detokenizer.xml"
+_COMPILER = "grammars"
+"""Folder of the model by which grammars are compiled: one small layer with the same vocabulary."""
 _SOURCE = "openvino_detokenizer.sha256"
-VERSION = "1"
+_WIDTH = 32
+_ONES = ("layers", "heads", "kv_heads")
+VERSION = "2"
 """Part of what the vocabulary is known by; raise it with every change of what is written."""
 
 
@@ -52,6 +63,9 @@ def ensure_vocabulary(checkpoint: Path, folder: Path, vocab_size: int) -> None:
     try:
         (folder / _SOURCE).unlink(missing_ok=True)
         ov.save_model(detokenizer(tokenizer, vocab_size), folder / _FILE, compress_to_fp16=False)
+        (folder / _COMPILER).mkdir(exist_ok=True)
+        ov.save_model(_small_model(vocab_size), folder / _COMPILER / "openvino_model.xml", compress_to_fp16=True)
+        shutil.copyfile(checkpoint / "config.json", folder / _COMPILER / "config.json")
         partial = folder / f"{_SOURCE}.partial"
         partial.write_text(source)
         os.replace(partial, folder / _SOURCE)
@@ -86,6 +100,77 @@ def detokenizer(tokenizer: Tokenizer, vocab_size: int) -> ov.Model:
     model.set_rt_info(str(tokenizer.end_ids[0] if tokenizer.end_ids else tokenizer.pad_id), "eos_token_id")
     model.set_rt_info(VERSION, "openvino_tokenizers_version")
     return model
+
+
+def _small_model(vocab_size: int) -> ov.Model:
+    """A model of the vocabulary that computes next to nothing."""
+    sizes: dict[str, Any] = dict.fromkeys(("hidden", "intermediate", "head_dim"), _WIDTH) | dict.fromkeys(_ONES, 1)
+    model = DenseQwen(
+        **sizes, vocab=vocab_size, max_positions=_WIDTH, rope_theta=10_000.0, norm_eps=1e-6,
+        tied=True, qk_norm=False, qkv_bias=False, output_bias=False,
+    )  # fmt: skip
+    shapes = model.tensor_shapes()
+    return GraphBuilder(model, lambda name: op.constant(np.zeros(shapes[name], np.float32))).build()
+
+
+class GrammarCompiler:
+    """Compiles grammars on a thread of its own, so that running sequences go on; the pipeline then finds them compiled.
+
+    The library compiles where a sequence begins, within the step of all. What is compiled is kept by the `Tokenizer`,
+    which a second pipeline shares, and whose `generate` releases Python's lock. Grammars are compiled one at a time.
+    """
+
+    def __init__(self, folder: Path, tokenizer: genai.Tokenizer, end_id: int) -> None:
+        self._folder = folder / _COMPILER
+        self._tokenizer = tokenizer
+        self._end_id = end_id
+        self._results: dict[str, str | None] = {}
+        """By grammar: "" when it is compiled, the error when it cannot be, None while it waits."""
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def add(self, grammar: str) -> None:
+        """Has a grammar compiled, unless it is or will be."""
+        if grammar in self._results:
+            return
+        self._results[grammar] = None
+        self._queue.put(grammar)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="grammars", daemon=True)
+            self._thread.start()
+
+    def result(self, grammar: str) -> str | None:
+        """ "" when a grammar is compiled (or there is none), why it cannot be, or None while it waits."""
+        return self._results.get(grammar) if grammar else ""
+
+    def close(self) -> None:
+        """Ends the thread once it has compiled what it is at."""
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        scheduler = genai.SchedulerConfig()
+        scheduler.num_kv_blocks = 4
+        pipeline = None
+        while (grammar := self._queue.get()) is not None:
+            try:
+                if pipeline is None:
+                    pipeline = genai.ContinuousBatchingPipeline(self._folder, self._tokenizer, scheduler, "CPU")
+                pipeline.generate([ov.Tensor(np.zeros((1, 1), np.int64))], [self._config(grammar)])
+                self._results[grammar] = ""
+            except RuntimeError as error:
+                pipeline = None
+                self._results[grammar] = str(error).strip().splitlines()[-1]
+
+    def _config(self, grammar: str) -> genai.GenerationConfig:
+        config = genai.GenerationConfig()
+        config.max_new_tokens = 1
+        config.set_eos_token_id(self._end_id)
+        config.stop_token_ids = {self._end_id}
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=grammar)
+        return config
 
 
 @cache

@@ -77,7 +77,7 @@ MESSAGES_PARAMETERS = (
         Objects,
         [_TOOL],
         "tools of the client: name, description, input_schema, input_examples; those of Anthropic's servers and models "
-        "are refused by their type, and so is strict: true",
+        "are refused by their type; strict: its input keeps the schema",
         {"tools": (_CHAT_TOOL,)},
     ),
     _both(
@@ -99,8 +99,8 @@ MESSAGES_PARAMETERS = (
         "output_config",
         _Object,
         {"effort": "low"},
-        "effort: with thinking, for a chat template that reads the word; format is refused, no engine constrains what a "
-        "model says",
+        "effort: with thinking, for a chat template that reads the word; format: JSON of a schema, see "
+        "structured-output.md",
     ),
     _both(
         "context_management",

@@ -70,8 +70,7 @@ RESPONSES_PARAMETERS = (
         "text",
         dict[str, Any],
         {"format": {"type": "text"}},
-        "format: text (json_object and json_schema are refused, no engine constrains what a model says); verbosity is a "
-        "hint",
+        "format: text, json_object or json_schema, see structured-output.md; verbosity is a hint",
     ),
     _responses(
         "reasoning",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qwen_triton.chat.forms.compile import FormBounds
+from qwen_triton.engines.capabilities import FormGrammars
 from qwen_triton.engines.openvino.vocabulary import ensure_vocabulary, has_vocabulary, token_texts
-from qwen_triton.types import Form
+from qwen_triton.types import EngineRequest, Form, SamplingParams
 from tests.support.folders import ROOT
 from tests.support.form_answers import FormEngine, fault_of, without_thinking
 from tests.support.form_schemas import SCHEMAS
@@ -89,3 +92,26 @@ def test_control_tokens_have_no_text_and_tags_a_mark(engine: FormEngine) -> None
     assert (texts[special], texts[4031]) == (b"", b"")
     assert len(texts[thinking].decode()) == 1
     assert ord(texts[thinking].decode()) > 0x10EFFF
+
+
+def test_running_sequences_go_on_while_a_grammar_is_compiled(engine: FormEngine) -> None:
+    """A grammar that takes long joins later; one that is known joins at once."""
+    prompt = tuple(engine.tokenizer.encode("hi"))
+    free = EngineRequest(prompt, SamplingParams(max_tokens=60))
+    slow = Form("regex", "(?:[a-z]{1,60} ?){1,4}")
+    kept = replace(free, end_ids=engine.tokenizer.end_ids)
+    kept = replace(kept, grammar=FormGrammars(engine.tokenizer, FormBounds()).grammar(slow, kept, engine.engine.info))
+    engine.engine.add(1_000_001, kept)
+    engine.engine.add(1_000_002, free)
+    assert engine.engine.waits(1_000_001)
+    order = [key for key in iter(lambda: first_of(engine), None) if key is not None]
+    assert order[0] == 1_000_002
+    assert set(order) == {1_000_001, 1_000_002}
+
+
+def first_of(engine: FormEngine) -> int | None:
+    """The key of the next chunk, None when nothing is left."""
+    while engine.engine.wait_s() is not None:
+        for key, _ in engine.engine.step():
+            return key
+    return None

@@ -298,3 +298,21 @@ def test_what_speculative_decoding_does_not_take(tmp_path: Path, field: str, ask
     with pytest.raises(InvalidRequest, match=f"^{field}: not with speculative decoding"):
         engine.add(1, wrong)
     engine.close()
+
+
+def test_a_grammar_goes_to_the_core_where_the_model_has_a_tokenizer(vllm: None, tmp_path: Path) -> None:  # noqa: ARG001  first
+    """By xgrammar, checked before the core sees it."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "tokenizer.json").touch()
+    engine = VllmEngine(VllmOptions(str(model)))
+    assert engine.info.forms == "text"
+    engine.add(1, replace(request((5,)), grammar='root ::= "a"\n'))
+    assert ids(run(engine)[1]) == [5] * 8
+    with pytest.raises(InvalidRequest, match="Invalid grammar specification"):
+        engine.add(2, replace(request((5,)), grammar="a ::= b"))
+    engine.close()
+
+
+def test_without_a_tokenizer_no_grammar_is_kept(engine: VllmEngine) -> None:
+    assert engine.info.forms == ""

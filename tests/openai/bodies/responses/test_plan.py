@@ -67,7 +67,7 @@ def test_functions_of_a_namespace_are_functions_with_its_name() -> None:
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "z"}]}},
          "tool_choice.tools", "'z' is not in tools"),
         ({"tool_choice": "required"}, "tool_choice", "only with tools"),
-        ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {}}}}, "text.format", "no engine of this server"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "expected text, json_object, json_schema"),
         ({"text": {"format": "text"}}, "text.format", "must be an object"),
         ({"text": {"fromat": {}}}, "text.fromat", "unknown; there are format, verbosity"),
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "must be one of none, minimal"),

@@ -21,7 +21,7 @@ from .keywords import TYPES, check_keywords, constraints, is_kind, kinds_of
 from .merge import merged
 from .numbers import MOST_MULTIPLES, NumberBounds, endless_multiples, integer, multiples, number
 from .objects import object_schema
-from .strings import string_schema
+from .strings import FORMAT_RULES, string_schema
 
 Schema = Mapping[str, Any] | bool
 
@@ -57,7 +57,7 @@ class SchemaCompiler:
         self._place = "#"
         self._named: dict[str, str] = {}
         self._depth = 0
-        for name, node in json_text.RULES.items():
+        for name, node in (*json_text.RULES.items(), *FORMAT_RULES.items()):
             grammar.rules.setdefault(name, node)
 
     def root(self, schema: object, place: str = "#") -> Node:
@@ -174,7 +174,7 @@ class SchemaCompiler:
             where = f"{place}/{name}/{i}"
             if isinstance(part, Mapping):
                 check_keywords(part, where)
-            whole = base if part is True else merged(base, self.flat(part, where), where)  # type: ignore[arg-type]  # a mapping then
+            whole = base if part is True else merged(base, self.flat(part, where), where)
             found.append(self.value(whole, where))
         return alt(*found)
 

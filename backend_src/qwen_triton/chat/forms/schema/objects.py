@@ -53,7 +53,7 @@ def _members(compiler: PartCompiler, pairs: list[tuple[Node, str]], required: fr
 
     `tail`: a further pair with its comma, any number of times.
     """
-    after = EMPTY if tail == NEVER else Rep(tail)
+    after: Node = EMPTY if tail == NEVER else Rep(tail)
     first: Node = NEVER if tail == NEVER else seq(_without_comma(tail), after)
     for pair, name in reversed(pairs):
         if len(pairs) > 1 and not isinstance(pair, Ref):

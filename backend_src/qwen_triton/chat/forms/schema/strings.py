@@ -34,8 +34,9 @@ _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?"
 _ZONE = "(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
-_WORD = "[A-Za-z0-9]+(?:[_+-]+[A-Za-z0-9]+)*"
-_HOST = "[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*"
+_WORD = "[A-Za-z0-9][A-Za-z0-9_+-]{0,15}"
+_SHORT = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,14}[A-Za-z0-9])?"
+_HOST = f"{_SHORT}(?:\\.{_SHORT})?\\.[A-Za-z]{{2,8}}"
 _HEX = "[0-9a-fA-F]"
 _PATH = "[A-Za-z0-9._~!$&'()*+,;=:@/-]"
 FORMATS: Mapping[str, str] = {
@@ -44,14 +45,18 @@ FORMATS: Mapping[str, str] = {
     "date-time": f"{_DATE}T{_CLOCK}{_ZONE}",
     "duration": "P(?:[0-9]{1,4}W|(?:[0-9]{1,4}Y)?(?:[0-9]{1,4}M)?[0-9]{1,4}D(?:T[0-9]{1,4}H)?|T[0-9]{1,4}[HMS]"
     "|T[0-9]{1,4}H[0-9]{1,4}M(?:[0-9]{1,4}S)?|[0-9]{1,4}Y(?:[0-9]{1,4}M)?|[0-9]{1,4}M)",
-    "email": f"{_WORD}(?:\\.{_WORD})*@{_HOST}\\.[A-Za-z]{{2,8}}",
+    "email": f"{_WORD}(?:\\.{_WORD})?@{_HOST}",
     "hostname": f"{_LABEL}(?:\\.{_LABEL}){{0,3}}",
     "ipv4": f"{_BYTE}(?:\\.{_BYTE}){{3}}",
     "ipv6": f"(?:{_HEX}{{1,4}}:){{7}}{_HEX}{{1,4}}|::1|::",
     "uuid": f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}",
-    "uri": f"https?://{_HOST}(?::[1-9][0-9]{{0,3}})?(?:/{_PATH}*)?(?:\\?{_PATH}*)?",
+    "uri": f"https?://{_HOST}(?::[1-9][0-9]{{0,3}})?(?:/{_PATH}{{0,96}})?(?:\\?{_PATH}{{0,32}})?",
 }
 """Formats as patterns of the whole text. They are narrower than the standards where those allow what nobody writes."""
+FORMAT_RULES: Mapping[str, Node] = {
+    f"format_{name}": string(whole_match(pattern, f"format {name}")) for name, pattern in FORMATS.items()
+}
+"""A rule for each format, so that a grammar has it once however often a schema names it."""
 FREE_FORMATS = frozenset(
     {"password", "binary", "path", "file-path", "directory-path", "text", "multi-line", "markdown"}
 )
@@ -72,6 +77,8 @@ def string_schema(schema: Mapping[str, Any], place: str) -> Node:
         raise fault(f"{place}/pattern", "is not kept together with format; leave one of them out")
     if most is not None and most < least:
         raise fault(f"{place}/maxLength", f"{most} is less than minLength ({least}); no text fits")
+    if form is not None and least == 0 and most is None:
+        return Ref(f"format_{form}")
     if form is not None:
         return string(_within(whole_match(FORMATS[form], f"{place}/format"), least, most, f"{place}/format"))
     if pattern is not None:
