@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from qwen_triton_openai.server import serve
+    from qwen_triton_openai.processes.server import serve
 
     raise_descriptor_limit()
     return serve(settings(arguments))
