@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from typing import Any
 
-from qwen_triton.errors import Unavailable
-
 from ..errors import ApiError
 from ..middleware.keys import KeyLimits, KeyRing
 from ..middleware.queue import QueueFull, WaitQueue
@@ -68,7 +66,8 @@ class Questions:
         """The main process is gone: there will be no answers."""
         for answer in self._open.values():
             if not answer.done():
-                answer.set_exception(Unavailable("this server is shutting down; try again"))
+                answer.set_exception(ApiError(503, "this server is shutting down; try again", code="shutting_down"))
+                answer.exception()  # its request may have ended, and nobody awaits it
         self._open.clear()
 
 

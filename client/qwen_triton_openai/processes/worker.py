@@ -10,11 +10,13 @@ import mmap
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from qwen_triton.errors import ConfigurationError
 
 from ..app import create_app
+from ..backend.triton import Backend, GrpcTriton
 from ..middleware.drain import Drain
 from ..middleware.stack import AllWorkers
 from .link import Link, Message
@@ -28,13 +30,13 @@ _PR_SET_PDEATHSIG = 1
 class _WorkerServer(DrainingServer):
     """A server that drains and stops when the main process says so, and stops when that one is gone."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, connect: Callable[[str], Backend]) -> None:
         self._job = job
         self._link = Link(self._on_message, self._on_lost)
         self._questions = Questions(self._link.send)
         shared = AllWorkers(RemoteQueue(self._questions), RemoteAccounts(self._questions), Path(job.metrics_dir))
         counts = memoryview(mmap.mmap(job.counts, 0)).cast("q")
-        super().__init__(create_app(job.settings, drain=Drain(counts, job.place), shared=shared), job.settings)
+        super().__init__(create_app(job.settings, connect, Drain(counts, job.place), shared), job.settings)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._link.open(socket.socket(fileno=self._job.link))
@@ -54,14 +56,14 @@ class _WorkerServer(DrainingServer):
         self.stop_now()
 
 
-def main() -> int:
-    """Serves until the main process says otherwise. Returns the exit code."""
+def main(connect: Callable[[str], Backend] = GrpcTriton) -> int:
+    """Serves until the main process says otherwise; `connect` as for `create_app`. Returns the exit code."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = Job.model_validate_json(sys.stdin.buffer.read())
     try:
-        server = _WorkerServer(job)
+        server = _WorkerServer(job, connect)
     except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"qwen-triton: {error}", file=sys.stderr)
         return WRONG_SETTINGS
     tune_garbage_collector()
     server.run(sockets=[socket.socket(fileno=number) for number in job.sockets])
