@@ -61,7 +61,7 @@ def running(
     folder: Path, command: Sequence[str] = (*WORKER,), **settings: Any
 ) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
     """The main process, its URL and its log; it is not waited for. Killed at the end if it still runs."""
-    (port,) = free_ports(1)
+    port = settings.pop("port", None) or free_ports(1)[0]
     log = folder / "shim.log"
     given = ShimSettings(port=port, **settings).model_dump_json()
     environment = {**os.environ, "SHIM_WORKER": "\n".join(command)}

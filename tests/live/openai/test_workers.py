@@ -201,8 +201,9 @@ def test_metrics_and_the_drain_are_those_of_all_workers(encrypted: LiveShim) -> 
         caller.join()
     total = sum(outcomes, Counter[str]())
     print(total)
-    assert total.keys() <= {"whole", "refused", "closed"}
+    assert total.keys() == {"whole", "refused"}
     assert total["whole"] >= len(callers)
+    assert encrypted.process.wait(SOON_S) == 0
 
 
 def ask_until_refused(shim: LiveShim) -> Counter[str]:
