@@ -60,13 +60,15 @@ ARG BAKE=deploy/image/nothing-baked
 LABEL org.opencontainers.image.title="qwen-triton-vllm" \
       org.opencontainers.image.description="Qwen on NVIDIA Triton with vLLM as the engine: exact streams, OpenAI API" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin qwen
+RUN useradd --uid 10001 --no-create-home --home-dir /cache --shell /usr/sbin/nologin qwen && install -d -o qwen /cache
 COPY --from=vllm-environment /opt/qwen-triton /opt/qwen-triton
 COPY deploy/image/vllm.yaml /etc/qwen-triton/deployment.yaml
 COPY ${BAKE}/ /
-# Compiled kernels and graphs are kept in HOME; an image with vLLM is no reason to report its use to anybody.
-ENV PATH=/opt/qwen-triton/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 VLLM_NO_USAGE_STATS=1
-WORKDIR /tmp
+# Compiled kernels and graphs are kept in /cache: a volume, because code is loaded from it and it is worth keeping.
+ENV PATH=/opt/qwen-triton/bin:${PATH} HOME=/cache TORCHINDUCTOR_CACHE_DIR=/cache/torchinductor TRITON_CACHE_DIR=/cache/triton \
+    PYTHONDONTWRITEBYTECODE=1 VLLM_NO_USAGE_STATS=1
+VOLUME /cache
+WORKDIR /cache
 USER 10001
 EXPOSE 8000 8001 8002 9000
 STOPSIGNAL SIGTERM

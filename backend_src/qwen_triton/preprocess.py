@@ -8,10 +8,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from .chat.forms.compile import DEFAULT_BOUNDS, FormBounds
 from .chat.template import ChatTemplate
-from .engines.capabilities import check_request
+from .engines.capabilities import FormGrammars, check_request
 from .engines.engine import EngineInfo
 from .errors import CONTEXT_EXCEEDED, InvalidRequest
 from .tensors.contract import EMBEDDING_BIAS_WORDS, INPUT_IDS, NUM_RETURN_SEQUENCES, STOP_WORDS, TEXT_INPUT
@@ -39,6 +41,7 @@ class Preprocessor:
     template: ChatTemplate
     prompt_format: PromptFormat = "raw"
     max_context: int | None = None
+    form_bounds: FormBounds = DEFAULT_BOUNDS
 
     def engine_requests(self, request: GenerateRequest, engine: EngineInfo | None = None) -> tuple[EngineRequest, ...]:
         """One EngineRequest a sequence (one for a beam search) of a request with resolved stops. Raises InvalidRequest.
@@ -47,6 +50,8 @@ class Preprocessor:
         of an ensemble.
         """
         self._check_options(request.template_options)
+        if request.tool_choice.forced and request.messages is None and self._format_of(request) == "raw":
+            raise InvalidRequest("only with messages, or a prompt in the format chat", "tool_choice")
         context = self.context(engine)
         ids = self._prompt_ids(request, context)
         self._check_ids(request.stop.token_ids, "stop_token_ids")
@@ -66,7 +71,16 @@ class Preprocessor:
         )
         if engine is not None:
             check_request(engine, base)
+            base = replace(base, grammar=self._grammar(request, base, engine))
         return split_sequences(base)
+
+    def _grammar(self, request: GenerateRequest, base: EngineRequest, engine: EngineInfo) -> str:
+        return self.forms.grammar(request.form, base.token_ids, base.end_ids, base.sampling, engine)
+
+    @cached_property
+    def forms(self) -> FormGrammars:
+        """The grammars of forms, with what was compiled before."""
+        return FormGrammars(self.tokenizer, self.form_bounds)
 
     def resolve_stops(self, request: GenerateRequest) -> GenerateRequest:
         """`request` with the ids of stop strings that are control tokens (text_stream.resolve_stops). Raises InvalidRequest."""
@@ -97,7 +111,7 @@ class Preprocessor:
             if len(ids) < context:
                 self._check_ids(ids)
         elif request.messages is not None:
-            ids = tuple(self.template.encode(request.messages, request.tools, request.template_options, context))
+            ids = tuple(self._chat_ids(request.messages, request, context))
         else:
             ids = self._encode_text(request.prompt or "", request, context)
         if not ids:
@@ -107,11 +121,18 @@ class Preprocessor:
     def _encode_text(self, text: str, request: GenerateRequest, context: int) -> tuple[int, ...]:
         if not text:
             raise InvalidRequest("the prompt is empty", TEXT_INPUT)
-        if (request.prompt_format or self.prompt_format) == "chat":
+        if self._format_of(request) == "chat":
             message = {"role": "user", "content": text}
-            return tuple(self.template.encode((message,), request.tools, request.template_options, context))
+            return tuple(self._chat_ids((message,), request, context))
         self.tokenizer.check_length(text, context)
         return tuple(self.tokenizer.encode(text, control_tokens=True))
+
+    def _format_of(self, request: GenerateRequest) -> PromptFormat:
+        """Of a prompt that is a text; token ids stand as they are."""
+        return "raw" if request.token_ids is not None else request.prompt_format or self.prompt_format
+
+    def _chat_ids(self, messages: tuple[Mapping[str, Any], ...], request: GenerateRequest, context: int) -> list[int]:
+        return self.template.encode(messages, request.tools, request.template_options, context, request.tool_choice)
 
     def _end_ids(self, end_id: int | None, ignore_eos: bool) -> tuple[int, ...]:
         """The ids that end an answer: the checkpoint's (Qwen has two), the client's one, or none."""

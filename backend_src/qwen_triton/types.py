@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import InvalidRequest
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 PromptFormat = Literal["raw", "chat"]
+ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 MAX_SEQUENCES = 128
 """The most sequences (n, best_of, beam width) that one request may have."""
@@ -202,6 +203,56 @@ class TokenBias:
         return bool(self.bad_words or self.words or self.token_ids)
 
 
+FormKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "structural_tag"]
+FORM_KINDS: tuple[FormKind, ...] = get_args(FormKind)
+GUIDED_DECODING_GUIDE = "guided_decoding_guide"
+"""The name by which refusals of a form's text call it: its tensor, as stock's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must look like, from behind its thinking to its end.
+
+    `spec` is the schema as JSON, the regex, the choices as a JSON list of texts, the grammar in EBNF, or the structural tag
+    as JSON; "" for json_object.
+    """
+
+    kind: FormKind
+    spec: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether an answer calls tools: `auto` = as the model likes, `none`, `required` = at least one, `named` = `name`."""
+
+    mode: ToolChoiceMode = "auto"
+    name: str = ""
+
+    @classmethod
+    def read(cls, value: object) -> ToolChoice:
+        """Of OpenAI's value: a word, or an object that names a function. Raises InvalidRequest for any other."""
+        if value == "auto" or value == "none" or value == "required":
+            return cls(value)
+        named = value if isinstance(value, Mapping) and value.get("type", "function") == "function" else {}
+        function = named.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest(f"expected {_TOOL_CHOICES}", "tool_choice")
+        return cls("named", name)
+
+    @property
+    def forced(self) -> bool:
+        """Whether the answer must be a call."""
+        return self.mode in ("required", "named")
+
+    @property
+    def value(self) -> str | dict[str, Any]:
+        """OpenAI's value, the inverse of `read`."""
+        return {"type": "function", "function": {"name": self.name}} if self.mode == "named" else self.mode
+
+
+_TOOL_CHOICES = 'none, auto, required or {"type": "function", "function": {"name": …}}'
+
 ANSWER_PREFIX = "answer_prefix"
 """Template option: the beginning of the answer, as part of the prompt."""
 
@@ -214,15 +265,17 @@ class GenerateRequest:
     far; `echo` puts the prompt before the answer (stock: exclude_input_in_output = false). None = the deployment's.
     `count_pieces`: each piece of a stream has the token counts so far, not only the last; `count_first`: so has the first
     one. `counts_input` and `counts_output`: whether the answer has the count of its prompt's tokens, and of its own.
+    `return_token_ids`: the answer has the token ids of its prompt and its own.
     `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
     `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
-    engine's adapter that answers; None = the model as it is.
+    engine's adapter that answers; None = the model as it is. `form`: what the answer must look like, None for free text.
     """
 
     prompt: str | None = None
     messages: tuple[Mapping[str, Any], ...] | None = None
     token_ids: tuple[int, ...] | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
     template_options: Mapping[str, Any] = field(default_factory=dict)
     prompt_format: PromptFormat | None = None
     sampling: SamplingParams = SamplingParams()
@@ -237,6 +290,8 @@ class GenerateRequest:
     counts_output: bool = True
     clamp_max_tokens: bool = False
     parallel_tool_calls: bool = True
+    form: Form | None = None
+    return_token_ids: bool = False
     accumulate: bool | None = None
     echo: bool | None = None
     lora_name: str | None = None
@@ -265,7 +320,7 @@ class EngineRequest:
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
     a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest. `chunk_tokens`: the fewest tokens of
     a chunk between the first and the last, 0 = there is none between them: of a whole answer nothing is needed sooner. An
-    engine may send more chunks.
+    engine may send more chunks. `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none.
     """
 
     token_ids: tuple[int, ...]
@@ -279,6 +334,7 @@ class EngineRequest:
     stream: bool = True
     queue_timeout_s: float | None = None
     chunk_tokens: int = 1
+    grammar: str = ""
     lora_name: str | None = None
 
 

@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
-from qwen_triton.chat.reader import ChatReader
-from qwen_triton.chat.tool_formats.tool_format import ToolFormat
-from qwen_triton.types import FinishReason, Usage
+from qwen_triton.chat.reader import ChatReader, reader_of
+from qwen_triton.types import FinishReason, GenerateRequest, Usage
 
 from .text_answer import TextAnswer
 
@@ -49,19 +48,9 @@ class ChatResult:
 class ChatAnswer:
     """Iterate for deltas (qwen_triton.chat.deltas); `result` is there at the end. `cancel()` works as TextAnswer's does."""
 
-    def __init__(
-        self,
-        answer: TextAnswer,
-        *,
-        tools: ToolFormat | None = None,
-        thinking_opened: bool = False,
-        single: bool = False,
-        begun: str = "",
-    ) -> None:
+    def __init__(self, answer: TextAnswer, request: GenerateRequest, *, thinking_opened: bool = False) -> None:
         self._answer = answer
-        self._tools = tools
-        self._single = single
-        self._begun = begun
+        self._request = request
         self._reader: ChatReader | None = None
         self._thinking_opened = thinking_opened
         self._content: list[str] = []
@@ -73,8 +62,7 @@ class ChatAnswer:
             reader = self._reader
             if reader is None:
                 opened = self._thinking_opened or piece.reasoning_opened
-                reader = ChatReader(opened, self._tools, single=self._single, begun=self._begun)
-                self._reader = reader
+                reader = self._reader = reader_of(self._request, opened, piece.tool_format)
             yield from self._kept(reader.feed(piece.text))
         if self._reader is not None:
             yield from self._kept(self._reader.end(self._answer.result.finish_reason or "stop"))

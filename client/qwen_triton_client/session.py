@@ -18,13 +18,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from qwen_triton.chat.tool_formats.hermes import HERMES
+from qwen_triton.chat.tool_choice import check_tool_choice
 from qwen_triton.errors import ConfigurationError, InvalidRequest, Unavailable
 from qwen_triton.kserve.declared_model import DeclaredModel
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import wanted_text_outputs
-from qwen_triton.types import GenerateRequest
+from qwen_triton.types import GenerateRequest, ToolChoice
 
 from .chat_answer import ChatAnswer, ChatResult
 from .parameters import build_request
@@ -83,6 +83,7 @@ class Session:
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatAnswer:
         """The answer to a conversation as it is generated; `tools` as OpenAI writes them, parameters as for generate.
 
+        `tool_choice`: "auto", "none", "required", or a function as OpenAI's API names it.
         `thinking_opened`: the chat template opens the thinking itself, as those of Qwen's thinking-only models do; our
         BLS tells when it is so, other models do not.
         """
@@ -94,26 +95,25 @@ class Session:
         *,
         stream: bool,
         tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
         thinking_opened: bool = False,
         **parameters: Any,
     ) -> ChatAnswer:
         if parameters.get("n") not in (None, 1):
             raise InvalidRequest("a chat has one answer; use generate_all or several chats", "n")
-        request = build_request(parameters, messages=tuple(messages), tools=tuple(tools), stream=stream)
-        return ChatAnswer(
-            self.send(request),
-            tools=HERMES if tools else None,
-            thinking_opened=thinking_opened,
-            single=not request.parallel_tool_calls,
-            begun=request.answer_prefix,
+        choice = ToolChoice.read(tool_choice)
+        check_tool_choice(choice, tools)
+        request = build_request(
+            parameters, messages=tuple(messages), tools=tuple(tools), tool_choice=choice, stream=stream
         )
+        return ChatAnswer(self.send(request), request, thinking_opened=thinking_opened)
 
     def send(self, request: GenerateRequest, request_id: str = "") -> TextAnswer:
         """Any request. Raises InvalidRequest for what the model cannot take; the server's errors come while iterating."""
         model = self.model
         arrays = fit_arrays(encode_generate(request), model)
         sampling = request.sampling
-        outputs = wanted_outputs(wanted_text_outputs(sampling), model)
+        outputs = wanted_outputs(wanted_text_outputs(request), model)
         several = request.stream or (sampling.n > 1 and model.decoupled)  # whole answers are a response each
         request_id = request_id or uuid.uuid4().hex
         responses: ResponseStream = self._transport.send(model, arrays, outputs, request_id, several)

@@ -49,7 +49,7 @@ _NAMES = {
     RETURN_LOG_PROBS: "logprobs",
 }
 """The model's name of a parameter → OpenAI's. All others have one name."""
-_FIELD = re.compile(r"^([a-z_]+)((?:[.\[][^:]*)?): ", re.DOTALL)
+_FIELD = re.compile(r"^([a-z_]+)((?:[.\[].*?)?): ", re.DOTALL)
 _HEAD = re.compile(r"[a-z_]+")
 _CONTEXT = re.compile("the context of|the context is")
 

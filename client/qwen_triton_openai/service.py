@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 
 from qwen_triton.errors import QwenTritonError
+from qwen_triton.tensors.contract import LORA_NAME
 from qwen_triton.tensors.limits import check_requests, sequences_of, too_many, utf8_bytes
 from qwen_triton.types import GenerateRequest
 
@@ -38,10 +40,11 @@ class Service:
         }
 
     def triton_model(self, name: str) -> str:
-        """The Triton model served as `name`. Raises ApiError (404, as OpenAI) for a name that is not served."""
-        model = self.settings.models.get(name)
+        """The Triton model served as `name`, a model's or an adapter's. Raises ApiError (404, as OpenAI) for any other name."""
+        settings = self.settings
+        model = settings.models.get(settings.adapters.get(name, name))
         if model is None:
-            served = ", ".join(self.settings.models)
+            served = ", ".join((*settings.models, *settings.adapters))
             raise ApiError(
                 404,
                 f"The model '{name[:200]}' does not exist; served here: {served}",
@@ -55,9 +58,11 @@ class Service:
     ) -> AnswerReader:
         """Sends the requests of one HTTP request, one for each prompt, and returns the reader of their answer.
 
-        `name`: the served model; `names`: the model's name of a parameter → the endpoint's. Raises ApiError.
+        `name`: the served model or adapter; `names`: the model's name of a parameter → the endpoint's. Raises ApiError.
         """
         model = self.triton_model(name)
+        if name in self.settings.adapters:
+            requests, names = [replace(one, lora_name=name) for one in requests], {**names, LORA_NAME: "model"}
         await self._admit(request, requests, names)
         observer: Observer = self.readiness[model]
         if record := request.scope.get("observer"):

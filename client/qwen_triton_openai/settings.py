@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
@@ -101,6 +101,7 @@ class ShimSettings(MiddlewareSettings):
     `workers`: processes that serve the port; auto: one for every four cores, at most 4, and one where the deployment's
     engine computes on the CPU.
     `models`: served names, each with the Triton model that answers.
+    `adapters`: LoRA adapters of the engine, served under their own names, each with the one of `models` that it belongs to.
     `tokenizer_dir`: the checkpoint's folder, for GET /tokenizer_info alone; the deployment's model, where it is a folder.
     `temperature`, `top_p`: defaults of a request, the same as OpenAI's.
     `unknown_parameters`: a parameter that is not known or not supported is refused, or taken, left out and named in the
@@ -118,6 +119,7 @@ class ShimSettings(MiddlewareSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
     models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})
+    adapters: dict[str, str] = {}
     preprocessing_model: str = PREPROCESSING
     postprocessing_model: str = POSTPROCESSING
     tokenizer_dir: File | None = None
@@ -130,6 +132,17 @@ class ShimSettings(MiddlewareSettings):
     drain_s: Seconds = 60.0
     probe_every_s: Seconds = 30.0
     probe_timeout_s: Seconds = 5.0
+
+    @field_validator("adapters")
+    @classmethod
+    def _check_adapters(cls, adapters: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        models = info.data.get("models", {})
+        for name, model in adapters.items():
+            if name in models:
+                raise ValueError(f"{name} is the name of a model; give the adapter another one")
+            if model not in models:
+                raise ValueError(f"{name} belongs to {model}, which is none of the models ({', '.join(models)})")
+        return adapters
 
     @property
     def worker_count(self) -> int:

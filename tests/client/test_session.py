@@ -18,7 +18,7 @@ from qwen_triton.kserve.status import error_of
 from qwen_triton.tensors import contract
 from qwen_triton.tensors.arrays import NUMPY, Array, Arrays, encode_raw, encode_strings
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
-from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body, decode_text_outputs
+from qwen_triton.tensors.text_outputs import TextPiece, decode_text_body, decode_text_outputs, encode_prompt_logprobs
 from qwen_triton.types import GenerateRequest, SamplingParams, Usage
 from qwen_triton_client import Session
 from qwen_triton_client.chat_answer import ChatAnswer
@@ -47,8 +47,10 @@ SAMPLES: Mapping[str, Any] = {
     "frequency_penalty": -1.0, "length_penalty": 2.0, "n": 1, "beam_width": 1, "best_of": 4,
     "stop": ["a", "b"], "stop_token_ids": [5, 6], "bad_words": ["no"], "logit_bias": {5: -2.0},
     "bias_words": {"maybe": 3.0}, "prompt_format": "chat", "chat_template_kwargs": {"enable_thinking": False},
-    "lora_name": "pirate",
+    "lora_name": "pirate", "json_schema": {"type": "integer"}, "regex": "[a-z]+", "choice": ["yes", "no"],
+    "grammar": "root ::= [a-z]",
     "include_stop_str_in_output": True, "ignore_eos": True, "echo": True, "accumulate": True, "parallel_tool_calls": False,
+    "return_token_ids": True,
     "clamp_max_tokens": True,
 }  # fmt: skip
 
@@ -330,7 +332,7 @@ def test_thinking_that_the_template_opened_is_thinking() -> None:
     """Where the model says so with its first piece; the answer then begins within it."""
     for opened, reasoning, content in ((True, "hm", "ok"), (False, "", "hm</think>\n\nok")):
         first = piece("hm</think>") | ({"reasoning_opened": np.array([[True]])} if opened else {})
-        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), tools=None).finish()
+        result = ChatAnswer(TextAnswer(Played(first, piece("\n\nok", "stop"))), GenerateRequest(messages=())).finish()
         assert (result.reasoning, result.content) == (reasoning, content)
 
 
@@ -358,3 +360,12 @@ def test_an_ensemble_is_stopped_before_its_stream_is_cancelled() -> None:
     transport: Any = StopsFirst()
     EnsembleResponses(transport, transport, "7").cancel()
     assert transport.sent == ["tensorrt_llm 7 stop=True", "cancel"]
+
+
+def test_log_probs_of_a_prompt_are_in_the_first_sequence_s_result() -> None:
+    content = [{"id": 5, "token": "a", "bytes": [97], "logprob": None, "top_logprobs": []}]
+    told = piece("y", sequence=0) | encode_prompt_logprobs([content])
+    responses = Played(piece("x", sequence=1), told, piece("z", sequence=0))
+    first, second = TextAnswer(responses, 2).finish()
+    assert (first.text, first.prompt_logprobs) == ("yz", tuple(content))
+    assert (second.text, second.prompt_logprobs) == ("x", ())

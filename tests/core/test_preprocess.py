@@ -13,7 +13,7 @@ from qwen_triton.engines.engine import EngineInfo
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.preprocess import Preprocessor
 from qwen_triton.text.tokenizer import Tokenizer
-from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions, TokenBias
+from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions, TokenBias, ToolChoice
 
 ENGINE = EngineInfo("tensorrtllm", 1000, 151_936)
 
@@ -31,6 +31,22 @@ def test_a_seed_is_fresh_unless_it_is_given(preprocess: Preprocessor) -> None:
     """A hundred requests without one have a hundred seeds; sequences of one request have seeds that follow."""
     assert len({sampled(preprocess)[0].sampling.seed for _ in range(100)}) == 100
     assert [r.sampling.seed for r in sampled(preprocess, seed=7, n=3)] == [7, 8, 9]
+
+
+def test_a_forced_call_needs_a_chat(preprocess: Preprocessor) -> None:
+    """A prompt that stands as it is has no template to begin one."""
+    tools = ({"name": "f"},)
+    for prompt in ({"prompt": "hi"}, {"token_ids": (1, 2)}):
+        request = GenerateRequest(**prompt, tools=tools, tool_choice=ToolChoice("required"))  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match="tool_choice: only with messages, or a prompt in the format chat"):
+            preprocess.engine_requests(request, ENGINE)
+    for chat in (
+        GenerateRequest(prompt="hi", prompt_format="chat"),
+        GenerateRequest(messages=({"role": "user", "content": "hi"},)),
+    ):
+        asked = replace(chat, tools=tools, tool_choice=ToolChoice("required"))
+        text = preprocess.tokenizer.decode(preprocess.engine_requests(asked, ENGINE)[0].token_ids, False)
+        assert text.endswith('<tool_call>\n{"name": "f", "arguments":')
 
 
 def test_the_length_is_what_is_asked_or_what_the_context_leaves(preprocess: Preprocessor) -> None:

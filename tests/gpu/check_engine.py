@@ -1,9 +1,10 @@
 """Checks the vLLM engine on a real GPU and a real vLLM: python -m tests.gpu.check_engine CHECKPOINT
 
 Greedy ids are compared with transformers' on the same GPU, in bf16; where the two best logits are closer than bf16 can
-tell, either id is right, and such places are counted. Further: cancelling frees the cache, prefixes are found, seeds
-repeat, log probs belong to their tokens, and what would end the core is refused. Prints a line for each; exit code 1
-when one fails.
+tell, either id is right, and such places are counted. So are those with a LoRA adapter of random numbers, against the model
+with the adapter's product added to its weights. Further: cancelling frees the cache, prefixes are found, seeds repeat, log
+probs belong to their tokens, those of a prompt are transformers', and what would end the core is refused. Prints a line for
+each; exit code 1 when one fails.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 _TIE = 0.06
 """Logits closer than this are a tie in bf16 (8 bits of precision at values around 8)."""
 _LENGTH = 32
+ADAPTER = "random"
 
 
 def request(ids: list[int], **sampling: Any) -> EngineRequest:
@@ -32,8 +36,9 @@ def request(ids: list[int], **sampling: Any) -> EngineRequest:
 class Run:
     """Sequences of one engine, collected until all have ended."""
 
-    def __init__(self, engine: VllmEngine) -> None:
+    def __init__(self, engine: VllmEngine, adapter: Path) -> None:
         self.engine = engine
+        self.adapter = adapter
         self.next = 0
 
     def __call__(self, *requests: EngineRequest, within_s: float = 120.0) -> list[list[TokenChunk]]:
@@ -83,12 +88,54 @@ def prompts(checkpoint: Path, count: int) -> list[list[int]]:
     return [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
 
 
-def compare(checkpoint: Path, sent: list[list[int]], answers: list[list[int]]) -> str:
-    """«32 of 32 equal, 0 parted at a tie», or why not. Follows each answer token by token through transformers."""
+_RANK, _SCALE = 4, 2.0
+_ADAPTED = ("q_proj", "v_proj", "down_proj")
+
+
+def write_adapter(checkpoint: Path, folder: Path) -> None:
+    """An adapter of random numbers for a checkpoint of one file, large enough to change its answers."""
     import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    tensors = {}
+    with safe_open(checkpoint / "model.safetensors", "pt") as file:
+        for name in file.keys():  # noqa: SIM118  no mapping
+            if name.endswith(tuple(f"{part}.weight" for part in _ADAPTED)):
+                outputs, inputs = file.get_slice(name).get_shape()
+                layer = f"base_model.model.{name.removesuffix('.weight')}"
+                tensors[f"{layer}.lora_A.weight"] = torch.randn(_RANK, inputs) / inputs**0.5
+                tensors[f"{layer}.lora_B.weight"] = torch.randn(outputs, _RANK) * 0.1
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": _RANK, "lora_alpha": _RANK * _SCALE, "target_modules": list(_ADAPTED)}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+
+def reference(checkpoint: Path, adapter: Path | None = None) -> Any:
+    """transformers' model on the GPU in bf16, with an adapter's products added to its weights."""
+    import torch
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16).cuda().eval()
+    if adapter is not None:
+        tensors = load_file(adapter / "adapter_model.safetensors")
+        weights = dict(model.named_parameters())
+        for name in (name for name in tensors if name.endswith(".lora_A.weight")):
+            layer = name.removesuffix(".lora_A.weight")
+            product = _SCALE * tensors[f"{layer}.lora_B.weight"] @ tensors[name]
+            weight = weights[f"{layer.removeprefix('base_model.model.')}.weight"]
+            weight.data = (weight.data.float() + product.cuda()).to(torch.bfloat16)
+    return model
+
+
+def compare(checkpoint: Path, sent: list[list[int]], answers: list[list[int]], adapter: Path | None = None) -> str:
+    """«32 of 32 equal, 0 parted at a tie», or why not. Follows each answer token by token through transformers."""
+    import torch
+
+    model = reference(checkpoint, adapter)
     equal = ties = 0
     for prompt, answer in zip(sent, answers, strict=True):
         with torch.inference_mode():
@@ -119,10 +166,18 @@ def main() -> int:
     parser.add_argument("--options", type=json.loads, default={}, help="options of the engine, as JSON")
     arguments = parser.parse_args()
     began = time.monotonic()
-    options = {"dtype": "bfloat16", "gpu_memory_utilization": 0.3, "max_num_seqs": 64, **arguments.options}
+    adapter = Path(tempfile.mkdtemp()) / ADAPTER
+    write_adapter(arguments.checkpoint, adapter)
+    options = {
+        "dtype": "bfloat16",
+        "gpu_memory_utilization": 0.3,
+        "max_num_seqs": 64,
+        "lora": {ADAPTER: adapter},
+        **arguments.options,
+    }
     engine = VllmEngine(VllmOptions(str(arguments.checkpoint), **options))
     print(f"loaded in {time.monotonic() - began:.1f} s: {engine.info}", flush=True)
-    failed, run = 0, Run(engine)
+    failed, run = 0, Run(engine, adapter)
     for name, check in CHECKS.items():
         try:
             print(f"ok    {name}: {check(run, arguments.checkpoint)}", flush=True)
@@ -178,6 +233,40 @@ def log_probs(run: Run, checkpoint: Path) -> str:
     assert all(len(top) == 1 for chunk in narrow for top in chunk.top_log_probs)
     assert not any(chunk.log_probs for chunk in none)
     return "5, 1 and none beside each other"
+
+
+def prompt_log_probs(run: Run, checkpoint: Path) -> str:
+    import torch
+
+    sent = prompts(checkpoint, 4)
+    answers = run(*(request(prompt, prompt_logprobs=n, max_tokens=2) for n, prompt in enumerate(sent)))
+    model, furthest = reference(checkpoint), 0.0
+    for n, (prompt, chunks) in enumerate(zip(sent, answers, strict=True)):
+        found = chunks[0].prompt
+        with torch.inference_mode():
+            expected = model(torch.tensor([prompt]).cuda()).logits[0, :-1].float().log_softmax(-1)
+        assert found is not None
+        assert len(found.log_probs) == len(prompt) - 1
+        assert [len(tops) for tops in found.top_log_probs] == ([n] * (len(prompt) - 1) if n else [])
+        given = expected.gather(1, torch.tensor(prompt[1:]).cuda()[:, None])[:, 0].tolist()
+        likely = [log_prob > -5 for log_prob in given]  # bf16 tells unlikely ones no better than to some tenths
+        furthest = max(
+            [furthest, *(abs(a - b) for a, b, told in zip(found.log_probs, given, likely, strict=True) if told)]
+        )
+        assert all(chunk.prompt is None for chunk in chunks[1:])
+    assert furthest < 0.15, furthest
+    return f"those of likely tokens are transformers' to {furthest:.3f}"
+
+
+def adapters(run: Run, checkpoint: Path) -> str:
+    sent = prompts(checkpoint, 16)
+    mixed = run(
+        *(one for prompt in sent for one in (request(prompt), replace(request(prompt), lora_name=ADAPTER))),
+    )
+    plain, adapted = [ids(chunks) for chunks in mixed[::2]], [ids(chunks) for chunks in mixed[1::2]]
+    differ = sum(a != b for a, b in zip(plain, adapted, strict=True))
+    assert differ > len(sent) // 2, differ
+    return f"{differ} of {len(sent)} differ; {compare(checkpoint, sent, adapted, run.adapter)}"
 
 
 def words_and_biases(run: Run, checkpoint: Path) -> str:
@@ -237,7 +326,8 @@ def refusals(run: Run, checkpoint: Path) -> str:
 
 CHECKS = {
     "greedy": greedy, "alone": same_alone, "ends": ends, "seeds": seeds, "log probs": log_probs,
-    "words": words_and_biases, "prefix": prefixes, "cancel": cancelled, "refusals": refusals,
+    "prompt log probs": prompt_log_probs, "adapters": adapters, "words": words_and_biases, "prefix": prefixes,
+    "cancel": cancelled, "refusals": refusals,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# tests/gpu/run.sh [PYTHON [SITE]]: checks the vLLM engine on this machine's GPU, on the demo checkpoint and on a small
-# random Qwen3, and on two GPUs where there are two. Prints a line for each check; exit code 1 when one fails.
+# tests/gpu/run.sh [PYTHON [SITE [VENV]]]: checks the vLLM engine on this machine's GPU, on the demo checkpoint and on a
+# small random Qwen3, on two GPUs where there are two, and the whole server. A line for each check; exit code 1 when one fails.
 #
-# PYTHON (default python3) is an interpreter that has vLLM, torch, transformers and msgpack; SITE is a folder for its path.
+# PYTHON (default python3) is an interpreter that has vLLM, torch, transformers and msgpack; SITE is a folder for its path;
+# VENV (default .venv) is the server's environment.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-python=${1:-python3}
-export PYTHONPATH="${2:+$2:}$PWD/backend_src:$PWD" HF_HUB_OFFLINE=1 VLLM_HOST_IP=127.0.0.1 GLOO_SOCKET_IFNAME=lo
+python=${1:-python3} site=${2:-} venv=${3:-.venv}
+export PYTHONPATH="${site:+$site:}$PWD/backend_src:$PWD" HF_HUB_OFFLINE=1 VLLM_HOST_IP=127.0.0.1 GLOO_SOCKET_IFNAME=lo
 export VLLM_USE_FLASHINFER_SAMPLER="${VLLM_USE_FLASHINFER_SAMPLER:-0}" VLLM_USE_DEEP_GEMM="${VLLM_USE_DEEP_GEMM:-0}"
 "$python" -c 'import vllm' || {
   echo "run.sh: $python cannot import vllm; give an interpreter that can, or the folder where vllm is" >&2
@@ -30,5 +31,12 @@ if [ "$(nvidia-smi --list-gpus 2>/dev/null | wc -l)" -ge 2 ]; then
   check "demo checkpoint on two GPUs" demo/checkpoint '{"tensor_parallel_size": 2}'
 else
   echo "== one GPU: tensor_parallel_size 2 is not checked"
+fi
+if [ -x "$venv/bin/python" ]; then
+  echo "== the whole server"
+  env -u PYTHONPATH "$venv/bin/python" -m tests.gpu.check_server demo/checkpoint --python "$python" ${site:+--site "$site"} \
+    || failed=1
+else
+  echo "== no environment $venv: the whole server is not checked"
 fi
 exit "$failed"

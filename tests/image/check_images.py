@@ -143,7 +143,7 @@ def running(image: str, *mounts: str) -> Iterator[Container]:
     try:
         yield container
     finally:
-        podman("rm", "-f", container.id, check=False)
+        podman("rm", "-f", "-v", container.id, check=False)
 
 
 def check_container(container: Container) -> None:
@@ -216,6 +216,7 @@ def check_vllm(tokenizer: Path) -> None:
         numpy = ["-c", "import numpy; print(numpy.__version__.split('.')[0])"]
         versions = [container.execute(python, *numpy).stdout.strip() for python in ("python3", "vllm-python")]
         holds("Triton's stub and vLLM have each their own numpy", versions == ["1", "2"], versions)
+        holds("what is compiled can be kept", container.execute("touch", "/cache/x").returncode == 0)
         reply = container.chat("qwen", "hello")
         answer = reply["choices"][0]["message"]["content"]  # the stand-in repeats the prompt
         holds("OpenAI's API answers from vLLM", answer.startswith("system\nYou are Qwen"), repr(answer[:40]))

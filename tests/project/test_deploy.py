@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
+from pathlib import Path
 from typing import Any, get_args
 
+import kubernetes_validate
 import pytest
 import yaml
 
-from qwen_triton_build.deployment.schema import ClosedApi, load_deployment
+from qwen_triton_build.deployment.schema import ClosedApi, Deployment, load_deployment
 from tests.support.folders import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -130,3 +133,102 @@ def test_the_build_context_holds_what_the_dockerfile_copies() -> None:
     copied += re.findall(r"^ARG (?:DEMO|BAKE)=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     for path in copied:
         assert any(path == a or path.startswith(f"{a}/") for a in allowed), path
+
+
+POD_KEYS = {"leaderTemplate", "workerTemplate"}
+GROUP_KEYS = POD_KEYS | {"size", "restartPolicy", "resizePolicy", "subGroupPolicy", "volumeClaimTemplates"}
+SET_KEYS = {"replicas", "leaderWorkerTemplate", "rolloutStrategy", "startupPolicy", "networkConfig"}
+"""Keys of a LeaderWorkerSet, as its controller's v1 has them; a pod in it is Kubernetes' own."""
+
+
+def resources() -> list[Any]:
+    files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    return [pytest.param(part, id=f"{f.name}-{part['kind']}") for f in files for part in manifest(f.name)]
+
+
+@pytest.mark.parametrize("resource", resources())
+def test_a_manifest_is_what_kubernetes_takes(resource: dict[str, Any]) -> None:
+    """By the schemas of Kubernetes 1.31, unknown keys refused; a LeaderWorkerSet has no schema there, its pods have."""
+    if resource["kind"] != "LeaderWorkerSet":
+        kubernetes_validate.validate(resource, "1.31", strict=True)
+        return
+    spec = resource["spec"]
+    group = spec["leaderWorkerTemplate"]
+    assert (resource["apiVersion"], set(spec) - SET_KEYS, set(group) - GROUP_KEYS) == (
+        "leaderworkerset.x-k8s.io/v1",
+        set(),
+        set(),
+    )
+    assert group["restartPolicy"] in ("None", "RecreateGroupOnPodRestart")
+    for name in POD_KEYS:
+        pod = {"apiVersion": "v1", "kind": "Pod", **group[name]}
+        pod["metadata"] = {"name": "any", **pod["metadata"]}
+        kubernetes_validate.validate(pod, "1.31", strict=True)
+
+
+def test_a_wrong_manifest_is_found() -> None:
+    (pod, _) = manifest("single-node.yaml")
+    pod["spec"]["template"]["spec"]["containers"][0]["resource"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(pod, "1.31", strict=True)
+
+
+def embedded(text: str, folder: Path) -> Deployment:
+    """The deployment in a ConfigMap."""
+    (folder / "deployment.yaml").write_text(text)
+    return load_deployment(folder / "deployment.yaml", environment={})
+
+
+def test_the_vllm_manifest_asks_for_the_gpus_that_the_engine_takes(tmp_path: Path) -> None:
+    (config, pod, service) = manifest("vllm.yaml")
+    deployment = embedded(config["data"]["deployment.yaml"], tmp_path)
+    template = pod["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == engine_keys(deployment)["tensor_parallel_size"]
+    assert (deployment.server.host, deployment.openai.host) == ("0.0.0.0", "0.0.0.0")
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= deployment.server.ready_timeout_s
+    assert service["spec"]["selector"] == template["metadata"]["labels"] == pod["spec"]["selector"]["matchLabels"]
+    (everybody,) = manifest("network-policy.yaml")
+    assert everybody["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert {"mountPath": "/cache", "name": "cache"} in container["volumeMounts"]
+
+
+def engine_keys(deployment: Deployment) -> dict[str, Any]:
+    return deployment.engine.model_dump(exclude_unset=True)
+
+
+def test_all_nodes_of_a_vllm_engine_are_given_the_same(tmp_path: Path) -> None:
+    """The worker's flags are the leader's keys, but the rank; both name the leader; the GPUs are the product."""
+    (config, group, _) = manifest("vllm-multi-node.yaml")
+    leader = embedded(config["data"]["deployment.yaml"], tmp_path)
+    keys = engine_keys(leader)
+    templates = group["spec"]["leaderWorkerTemplate"]
+    (server,) = templates["leaderTemplate"]["spec"]["containers"]
+    (worker,) = templates["workerTemplate"]["spec"]["containers"]
+    words = shlex.split(worker["args"][0].replace("\\\n", " "))
+    first = words.index("serve") + 2
+    found = dict(re.findall(r"--(\S+) ([^-]\S*)", " ".join(words[first:])))
+    given = {**keys, **keys.pop("extra")}
+    del given["kind"], given["python"], given["extra"]
+    assert (words[first - 1], found.pop("node-rank"), given.pop("node_rank")) == (leader.model, "$LWS_WORKER_INDEX", 0)
+    assert (found.pop("master-addr"), given.pop("master_addr")) == ("$LWS_LEADER_ADDRESS", "LEADER")
+    assert "s/LEADER/$LWS_LEADER_ADDRESS/" in server["args"][0]
+    assert found == {name.replace("_", "-"): str(value) for name, value in given.items()}
+    assert {"--headless", "--skip-tokenizer-init"} <= set(words)
+    gpus = server["resources"]["limits"]["nvidia.com/gpu"]
+    assert gpus == worker["resources"]["limits"]["nvidia.com/gpu"]
+    assert gpus * templates["size"] == keys["tensor_parallel_size"] * keys["pipeline_parallel_size"]
+    assert templates["size"] == given["nnodes"]
+
+
+def test_compose_for_vllm_keeps_what_it_compiles_in_the_image_s_volume() -> None:
+    added = yaml.safe_load((DEPLOY / "docker-compose.vllm.yml").read_text())
+    server = added["services"]["server"]
+    assert server["build"]["target"] == "vllm"
+    (volume,) = added["volumes"]
+    assert f"{volume}:/cache" in server["volumes"]
+    assert "VOLUME /cache" in (ROOT / "Dockerfile").read_text()
+    deployment = load_deployment(DEPLOY / "image" / "vllm.yaml", environment={})
+    assert any(mount.endswith(f":{deployment.model}:ro") for mount in server["volumes"])
+    assert server["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]

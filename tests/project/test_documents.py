@@ -27,8 +27,8 @@ ELSEWHERE = {
     "deployment.yaml", "bake/NAME", "engines/qwen/", "models/qwen/", "etc/qwen-triton/deployment.yaml", "ENGINE.build/",
     "logs/", "perfetto.json", "manifest.json", "qwen-triton.json", "build/demo-checkpoint",
     # files of a Hugging Face checkpoint or of an engine folder
-    "config.json", "generation_config.json", "vocab.json", "merges.txt",
-    "tokenizer.json", "tokenizer_config.json", "model.safetensors",
+    "config.json", "generation_config.json", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+    "model.safetensors", "adapter_model.safetensors",
     "rank*.safetensors", "rank*.engine",
     # scripts and folders of TensorRT-LLM and of the stock repository
     "convert_checkpoint.py", "quantize.py", "run.py", "examples/", "qwen/", "models/core/qwen/", "fill_template.py",

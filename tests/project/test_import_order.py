@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "qwen_triton_bench": {"qwen_triton", "qwen_triton_client", "qwen_triton_openai", "qwen_triton_build"},
 }
 CORE = [
-    "errors", "types", "checkpoint", "text", "chat", "tensors", "kserve", "model_config", "engines",
+    "errors", "types", "forms", "checkpoint", "text", "chat", "tensors", "kserve", "model_config", "engines",
     "preprocess", "serving", "ensemble", "triton",
 ]  # fmt: skip
 """The packages and modules of qwen_triton, left to right; each may import from those before it."""

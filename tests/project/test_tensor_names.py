@@ -31,10 +31,15 @@ OTHER_THINGS: dict[str, set[str]] = {
     "qwen_triton/text/tokenizer.py": {"text_input"},  # what callers call a prompt; text/ may not import tensors/
     "qwen_triton/engines/capabilities.py": {"embedding_bias"},  # a word of the table of capabilities
     "qwen_triton/engines/openvino/graph.py": {"input_ids"},  # OpenVINO's port
+    "qwen_triton/engines/openvino/prompt_scorer.py": {"input_ids"},  # the same
     "qwen_triton/engines/replay/engine.py": {"input_ids"},
     "qwen_triton/engines/vllm/sampling.py": {"input_ids"},
-    "qwen_triton/triton/settings.py": {"accumulate_tokens", "exclude_input_in_output"},  # parameters of a model
-    "qwen_triton_build/repository/placeholders.py": {"accumulate_tokens", "exclude_input_in_output"},
+    "qwen_triton/triton/settings.py": {
+        "accumulate_tokens",
+        "exclude_input_in_output",
+        "tool_format",
+    },  # parameters of a model
+    "qwen_triton_build/repository/placeholders.py": {"accumulate_tokens", "exclude_input_in_output", "tool_format"},
     "qwen_triton_build/repository/overlay.py": {"min_length", "random_seed"},  # inputs that TensorRT-LLM 0.20 dropped
     "qwen_triton_build/doctor/repository_checks.py": {"streaming"},  # a check's name
 }

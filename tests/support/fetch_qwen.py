@@ -1,10 +1,13 @@
 """Builds Qwen's real tokenizers and chat templates in `.cache/qwen/` from packages of the package index.
 
+With them comes `bfcl/`: questions, tools and the calls that are right, of the Berkeley function-calling leaderboard.
+
     python -m tests.support.fetch_qwen [--output DIR]
 
-The vocabulary is `qwen.tiktoken` of the package dashscope, the chat templates are those of the package trl (both
-Apache-2.0; the vocabulary is by the Qwen team, Alibaba Group). The files of the published checkpoints are rebuilt from
-them and checked against their known sha256. Nothing of it is committed. A complete folder is left unchanged.
+The vocabulary is `qwen.tiktoken` of the package dashscope, the chat templates are those of the package trl, the function
+calls those of bfcl-eval (all Apache-2.0; the vocabulary is by the Qwen team, Alibaba Group). The files of the published
+checkpoints are rebuilt from them and checked against their known sha256. Nothing of it is committed. A complete folder is
+left unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import Any
 from tests.support.folders import ROOT
 
 CACHE = ROOT / ".cache" / "qwen"
-PACKAGES = ("dashscope==2.0.2", "trl==1.16.0")
+PACKAGES = ("dashscope==2.0.2", "trl==1.16.0", "bfcl-eval==2026.3.23")
 SPLIT_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -71,7 +74,14 @@ FAMILIES = (
     Family("qwen2.5", "qwen2", "qwen2_5.jinja", ADDED, False, 131072, 32768),
     Family("qwen3", "qwen3", "qwen3.jinja", (*ADDED, *ADDED_QWEN3), True, 131072, 40960),
 )
-OTHER_TEMPLATES = ("qwen3_instruct_2507.jinja",)
+OTHER_TEMPLATES = (
+    "qwen3_instruct_2507.jinja", "qwen3_5_think.jinja", "qwen3_5_nothink.jinja", "qwen3_6.jinja", "qwen3_8.jinja",
+)  # fmt: skip
+CALL_SETS = _words(
+    "simple_python simple_java simple_javascript multiple parallel parallel_multiple live_simple live_multiple "
+    "live_parallel live_parallel_multiple"
+)
+CALL_FILES = tuple(f"{folder}BFCL_v4_{name}.json" for name in CALL_SETS for folder in ("data/", "possible_answer/"))
 
 
 def fetch(output: Path = CACHE) -> Path:
@@ -121,6 +131,10 @@ def _build(scratch: Path, output: Path) -> None:
         _write(folder / "config.json", {"model_type": family.model_type, **lengths})
     for name in OTHER_TEMPLATES:
         (output / name).write_bytes(files[name])
+    for name in CALL_FILES:
+        file = output / "bfcl" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(files[name])
 
 
 def _download(scratch: Path) -> dict[str, bytes]:
@@ -128,12 +142,14 @@ def _download(scratch: Path) -> dict[str, bytes]:
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if result.returncode:
         raise SystemExit(f"pip could not download {' '.join(PACKAGES)}: {result.stderr.strip()}")
-    wanted = {"qwen.tiktoken", *(f.template for f in FAMILIES), *OTHER_TEMPLATES}
+    wanted = {"qwen.tiktoken", *(f.template for f in FAMILIES), *OTHER_TEMPLATES, *CALL_FILES}
     files: dict[str, bytes] = {}
     for wheel in scratch.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.namelist():
-                if (name := member.rsplit("/", 1)[-1]) in wanted:
+                name = member.rsplit("/", 1)[-1]
+                name = "/".join(member.split("/")[-2:]) if name.startswith("BFCL") else name
+                if name in wanted:
                     files[name] = archive.read(member)
     return files
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from qwen_triton.chat.tool_formats.hermes import HERMES
 from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors import contract
@@ -31,6 +30,7 @@ from qwen_triton.types import (
     SamplingParams,
     StopConditions,
     TokenChunk,
+    ToolChoice,
 )
 from qwen_triton_client.chat_answer import ChatAnswer, ChatResult
 from qwen_triton_client.text_answer import TextAnswer
@@ -38,20 +38,37 @@ from qwen_triton_openai.answers.chat_message import ChatChoice, whole_choices
 from qwen_triton_openai.answers.chat_writer import ChatWriter
 from qwen_triton_openai.answers.chunks import ChunkFrame
 from qwen_triton_openai.answers.completion_writer import CompletionWriter, completion_choices
+from qwen_triton_openai.answers.response import Writer
 from qwen_triton_openai.answers.usage import UsageCount
 from tests.support.fake_triton import events
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "北京 🌆"}}\n</tool_call>'
+XML_CALL = "<tool_call>\n<function=get_weather>\n<parameter=city>\n北京 🌆\n</parameter>\n</function>\n</tool_call>"
 FRAGMENTS = (
     CALL, f"\n{CALL}", "<tool_call>", "</tool_call>", "<think>", "</think>", "\n</think>\n\n", "\n", " ", "a", "Paris ",
     "你好🙂", "\u2028", "Observation", "<|im_start|>", "<|endoftext|>", "<", "</", "{", "}", '"', ",", ":", "\\u00", "null",
     '<tool_call>\n{"name": "f", "arguments": {"a": "', '<tool_call>\n{"name": "f", "arguments": {oops',
     '<tool_call>{"name":"write","arguments":{"text":"close with </tool_call> ok"}}</tool_call>',
     '<tool_call>\n{"name": "f", "arguments": "{\\"a\\": 1}"}\n</tool_call>', '<tool_call>\n{"name": "g"}\n</tool_call>',
+    XML_CALL, XML_CALL.removeprefix("<tool_call>\n"), "<function=", "<parameter=", "</parameter>\n", "</function>\n",
+    "<tool_call>\n<function=f>\n<parameter=a>\n", "<parameter=n>\n007\n</parameter>\n", "\n</parameter>\n</function>\n",
+    "<tool_call>\n<function=write>\n<parameter=text>\nclose with </parameter> ok\n</parameter>\n</function>\n</tool_call>",
+    "<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>", "=get_weather>\n", "</function>\n</tool_call>",
+    "<parameter=n>\n[1, 2", "<parameter=o>\n{'a': True}\n</parameter>", "<tool_call>\n<function=g>\n</function>\n</tool_call>",
     ' {"city": "Oslo"}}\n</tool_call>', ' "get_weather", "arguments": {}}\n</tool_call>', '"\\ud83d\\ude00\\ud83d"}}',
 )  # fmt: skip
 STOPS = ("Observation", "</tool_call>", "</think>", '"', "a", "\n\n", "好🙂")
-BEGUN = ("", "", "", HERMES.beginning(None), HERMES.beginning("get_weather"), "Sure: ")
+AUTO = ToolChoice()
+CHOICES = (*[AUTO] * 4, ToolChoice("required"), ToolChoice("named", "get_weather"))
+TOOLS: tuple[dict[str, Any], ...] = tuple(
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
+    for name, properties in {
+        "get_weather": {"city": {"type": "string"}},
+        "f": {"a": {"type": "string"}, "n": {"type": ["integer", "null"]}, "o": {"type": "object"}},
+        "g": {},
+        "write": {"text": {"type": "string"}},
+    }.items()
+)
 PARTIAL = ("partial",)
 """In place of a text: one token with bytes of no whole character."""
 IM_END, IM_START, THINK = "<|im_end|>", "<|im_start|>", "<think>"
@@ -63,6 +80,8 @@ class AnswerCase:
 
     texts: list[list[str]]
     tools: bool = False
+    tool_format: str = "hermes"
+    choice: ToolChoice = AUTO
     opened: bool = False
     begun: str = ""
     parallel: bool = True
@@ -75,12 +94,24 @@ class AnswerCase:
     each: bool = False
     seed: int = 0
 
+    @property
+    def request(self) -> dict[str, Any]:
+        """What of it is in the request to the model: tools, choice and prefix."""
+        forced = self.tools and self.choice.forced
+        return {
+            "tools": TOOLS if self.tools else (),
+            "tool_choice": self.choice if forced else AUTO,
+            "template_options": {ANSWER_PREFIX: self.begun} if self.begun and not forced else {},
+        }
+
 
 def answer_cases() -> st.SearchStrategy[AnswerCase]:
     """Any of them."""
     text = st.lists(st.sampled_from((*FRAGMENTS, *PARTIAL)), max_size=7)
     return st.builds(
-        AnswerCase, st.lists(text, min_size=1, max_size=3), st.booleans(), st.booleans(), st.sampled_from(BEGUN), st.booleans(),
+        AnswerCase, st.lists(text, min_size=1, max_size=3), st.booleans(),
+        st.sampled_from(("hermes", "qwen3_coder")), st.sampled_from(CHOICES), st.booleans(),
+        st.sampled_from(("", "", "Sure: ")), st.booleans(),
         st.none() | st.integers(1, 30), st.lists(st.sampled_from(STOPS), max_size=2, unique=True).map(tuple),
         st.booleans(), st.sampled_from((0, 0, 5)), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 2**32),
     )  # fmt: skip
@@ -106,14 +137,13 @@ class TwoWays:
 
     def whole(self, case: AnswerCase) -> dict[str, Any]:
         """The choices and usage of the whole answer."""
-        pieces = self.whole_pieces(case)
-        usage = UsageCount(len(case.texts))
-        new_choice = self._new_choice(case)
+        pieces, usage = self.whole_pieces(case), UsageCount(len(case.texts))
+        new_choice = self.new_choice(case)
         choices = whole_choices(pieces, new_choice, usage) if self._chat else completion_choices(pieces, usage)
         return json.loads(json.dumps({"choices": choices, "usage": usage.as_json()}))  # type: ignore[no-any-return]
 
     def whole_pieces(self, case: AnswerCase) -> list[TextPiece]:
-        """What the shim gets of the whole answer."""
+        """The pieces of an answer that is not streamed."""
         encoder, opened = self._encoder(case, stream=False)
         answers = [SequenceAnswer(index) for index in range(len(case.texts))]
         for chunk, index in self._chunks(case, random.Random(case.seed)):
@@ -127,33 +157,28 @@ class TwoWays:
         usage = UsageCount(len(case.texts))
         writer: ChatWriter | CompletionWriter
         if self._chat:
-            writer = ChatWriter(frame, self._new_choice(case), usage, last=True, each=case.each)
+            writer = ChatWriter(frame, self.new_choice(case), usage, last=True, each=case.each)
         else:
             writer = CompletionWriter(frame, usage, last=True, each=case.each)
-        body = b"".join(map(writer.write, self.streamed_pieces(case))) + writer.end()
-        *chunks, done = events(body.decode())
+        *chunks, done = events(self.written(case, writer))
         assert done == "[DONE]"
         return _put_together(chunks) if self._chat else _joined(chunks)
 
-    def streamed_pieces(self, case: AnswerCase) -> Iterator[list[TextPiece]]:
-        """What the shim gets of the stream, read by read."""
-        draw, waiting = random.Random(case.seed + 1), list[TextPiece]()
+    def written(self, case: AnswerCase, writer: Writer) -> str:
+        """What a writer makes of the streamed answer, its pieces merged at random as a busy server's are."""
+        draw = random.Random(case.seed + 1)
+        body, waiting = b"", list[TextPiece]()
         for piece in self._pieces(case, draw):
             waiting.append(piece)
             if draw.random() < 0.6:
-                yield merge_pieces(waiting) if draw.random() < 0.5 else waiting
+                body += writer.write(merge_pieces(waiting) if draw.random() < 0.5 else waiting)
                 waiting = []
-        yield waiting
-
-    def new_choice(self, case: AnswerCase) -> ChatChoice:
-        """The decoder of a choice of the answer."""
-        return self._new_choice(case)()
+        return (body + writer.write(waiting) + writer.end()).decode()
 
     def by_client(self, case: AnswerCase) -> ChatResult:
         """What the client library makes of the stream; for one sequence."""
-        single = case.tools and not case.parallel
         answer = TextAnswer(_Played(list(self._pieces(case, random.Random(case.seed + 2)))))
-        return ChatAnswer(answer, tools=HERMES if case.tools else None, single=single, begun=case.begun).finish()
+        return ChatAnswer(answer, self._request(case, stream=True)).finish()
 
     def _pieces(self, case: AnswerCase, draw: random.Random) -> Iterator[TextPiece]:
         encoder, opened = self._encoder(case, stream=True)
@@ -165,11 +190,11 @@ class TwoWays:
             begun.add(index)
             yield from decode_text_outputs(_raw(encoder.piece(piece, place)))
 
-    def _new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
-        single = case.tools and not case.parallel
-        return partial(ChatChoice, tools=HERMES if case.tools else None, single=single, begun=case.begun)
+    def new_choice(self, case: AnswerCase) -> Callable[[], ChatChoice]:
+        """Makes decoders of the answer's choices."""
+        return partial(ChatChoice, self._request(case, stream=True))
 
-    def _encoder(self, case: AnswerCase, stream: bool) -> tuple[TextEncoder, list[Any]]:
+    def _request(self, case: AnswerCase, stream: bool) -> GenerateRequest:
         sampling = SamplingParams(
             n=len(case.texts),
             min_tokens=case.min_tokens,
@@ -177,7 +202,7 @@ class TwoWays:
             seed=1,
             logprobs=0 if case.logprobs else None,
         )
-        request = GenerateRequest(
+        return GenerateRequest(
             sampling=sampling,
             stop=StopConditions(case.stop, include_in_output=case.stop_in_output),
             stream=stream,
@@ -185,14 +210,18 @@ class TwoWays:
             count_first=stream,
             echo=not self._chat,
             parallel_tool_calls=case.parallel,
-            tools=({"type": "function"},) if case.tools else (),
-            template_options={ANSWER_PREFIX: case.begun} if case.begun else {},
+            **case.request,
             **({"messages": ({"role": "user"},)} if self._chat else {"prompt": "Hi"}),
         )
+
+    def _encoder(self, case: AnswerCase, stream: bool) -> tuple[TextEncoder, list[Any]]:
+        request = self._request(case, stream)
         special = {**self._tokenizer.special_tokens, THINK: self._tokenizer.encode(THINK, control_tokens=True)[0]}
-        opening = [special[THINK]] if case.opened and not case.begun else []
-        prompt = EngineRequest((special[IM_START], *opening), sampling, end_ids=(special[IM_END],))
-        encoder = TextEncoder([request], self._tokenizer, skip_special_tokens=True, echo=False)
+        opening = [special[THINK]] if case.opened and not (case.begun or request.tool_choice.forced) else []
+        prompt = EngineRequest((special[IM_START], *opening), request.sampling, end_ids=(special[IM_END],))
+        encoder = TextEncoder(
+            [request], self._tokenizer, skip_special_tokens=True, echo=False, tool_format=case.tool_format
+        )
         return encoder, [encoder.open(0, prompt, index) for index in range(len(case.texts))]
 
     def _chunks(self, case: AnswerCase, draw: random.Random) -> Iterator[tuple[TokenChunk, int]]:

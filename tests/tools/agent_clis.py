@@ -5,7 +5,8 @@
 An agent is asked for a word in a file. The replay engine, with a context of 128k tokens, plays the model: it calls the
 agent's own tool that reads files, and then gives its last answer. An agent passes if it ends with 0, every request of it
 was answered with 200, the file's word came back to the model as the tool's result, and it printed the last answer.
-Agents are installed from npm in the versions given here, into .cache/. A new agent is one more row of AGENTS.
+Agents are installed from npm in the versions given here, into .cache/; one in the style of Anthropic's clients is
+tests/tools/messages_agent.py. A new agent is one more row of AGENTS.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Run:
 @dataclass(frozen=True)
 class AgentCli:
     """An agent. `program`: its name in npm's folder of programs. `tool`, `path_argument`: how its model reads a file.
+    `package`: its name in npm; without one its program is this Python.
 
     `prepare` writes its settings into its home and gives its command line; it gets the home, the URL that ends with /v1,
     and the question.
@@ -61,10 +63,12 @@ class AgentCli:
     tool: str
     path_argument: str
     prepare: Callable[[Path, str, str], Run]
+    argument: str = "{file}"
+    """What the tool gets for the file: its path, or a command that prints it."""
 
     def says(self, file: Path) -> list[str]:
         """The model's answers, one for each request."""
-        call = {"name": self.tool, "arguments": {self.path_argument: str(file)}}
+        call = {"name": self.tool, "arguments": {self.path_argument: self.argument.format(file=file)}}
         return [f"I read it.\n<tool_call>\n{json.dumps(call)}\n</tool_call>", LAST_ANSWER]
 
 
@@ -96,6 +100,24 @@ def _opencode(home: Path, url: str, question: str) -> Run:
     )  # else it asks for a title
 
 
+def _codex(home: Path, url: str, question: str) -> Run:
+    settings = (
+        f'model = "{MODEL}"\nmodel_provider = "shim"\nmodel_context_window = {CONTEXT}\nweb_search = "disabled"\n'
+        f'[model_providers.shim]\nname = "shim"\nbase_url = "{url}"\nwire_api = "responses"\nenv_key = "SHIM_KEY"\n'
+    )
+    folder = home / ".codex"
+    folder.mkdir()
+    (folder / "config.toml").write_text(settings)
+    return Run(
+        ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", question], {"SHIM_KEY": "none"}
+    )  # its sandbox needs rights that containers do not have
+
+
+def _messages_agent(home: Path, url: str, question: str) -> Run:
+    environment = {"ANTHROPIC_BASE_URL": url.removesuffix("/v1"), "ANTHROPIC_API_KEY": "none", "PYTHONPATH": str(ROOT)}
+    return Run(["-m", "tests.tools.messages_agent", MODEL, question], {"HOME": str(home), **environment})
+
+
 def _write(file: Path, settings: Any) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(settings))
@@ -103,12 +125,16 @@ def _write(file: Path, settings: Any) -> None:
 
 AGENTS = (
     AgentCli("qwen-code", "@qwen-code/qwen-code@0.24.4", "qwen", "read_file", "file_path", _qwen_code),
+    AgentCli("codex", "@openai/codex@0.171.0", "codex", "exec_command", "cmd", _codex, "cat {file}"),
+    AgentCli("messages-agent", "", "python", "read_file", "path", _messages_agent),
     AgentCli("opencode", "opencode-ai@1.18.33", "opencode", "read", "filePath", _opencode),
 )
 
 
 def installed(agent: AgentCli) -> Path:
     """The agent's program, installed where it is not yet. Raises RuntimeError with npm's words."""
+    if not agent.package:
+        return Path(sys.executable)
     home = ROOT / ".cache" / "agents" / agent.package.replace("/", "-")
     program = home / "node_modules" / ".bin" / agent.program
     if not (home / "complete").exists():
@@ -170,9 +196,15 @@ def run(agent: AgentCli, tokenizer: Tokenizer, checkpoint: Path) -> bool:
             wrong = fault(file, exchanges, ended, printed)
     print(*(f"  {shown(exchange)}" for exchange in exchanges), sep="\n")
     if wrong:
-        print(f"{agent.name} ({agent.package}): FAILED, {wrong}; its output:\n{printed[-SHOWN:]}", flush=True)
+        print(
+            f"{agent.name} ({agent.package or agent.program}): FAILED, {wrong}; its output:\n{printed[-SHOWN:]}",
+            flush=True,
+        )
     else:
-        print(f"{agent.name} ({agent.package}): called {agent.tool}, sent its result, printed the answer", flush=True)
+        print(
+            f"{agent.name} ({agent.package or agent.program}): called {agent.tool}, sent its result, printed the answer",
+            flush=True,
+        )
     return not wrong
 
 

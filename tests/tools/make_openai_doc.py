@@ -6,16 +6,18 @@ python -m tests.tools.make_openai_doc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from qwen_triton_openai.bodies.tables import messages_parameter_table, parameter_table, responses_parameter_table
+from qwen_triton_openai.bodies.body_parameter import COUNT_TOKENS, MESSAGES, RESPONSES
+from qwen_triton_openai.bodies.tables import parameter_table
 from tests.support.folders import ROOT
 
 DOCUMENT = ROOT / "docs" / "openai.md"
 PAGES: Mapping[Path, Callable[[], str]] = {
     DOCUMENT: parameter_table,
-    ROOT / "docs" / "responses.md": responses_parameter_table,
-    ROOT / "docs" / "anthropic.md": messages_parameter_table,
+    ROOT / "docs" / "responses.md": partial(parameter_table, (RESPONSES,)),
+    ROOT / "docs" / "anthropic.md": partial(parameter_table, (MESSAGES, COUNT_TOKENS)),
 }
 """{page: the table that stands between its marks}."""
 BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->"

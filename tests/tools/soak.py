@@ -1,9 +1,9 @@
 """Mixed traffic against a real server for as long as asked: python -m tests.tools.soak --minutes 10
 
-A tritonserver with the replay engine answers rounds of clients: both models, gRPC and HTTP, with and without stop
-strings; some leave in mid-answer, some send what is refused, some have a short queue timeout. gRPC clients of the
-ensemble leave by stock's `stop` request, as a Session does, because tritonserver 2.51 can abort when such a stream is
-cancelled (docs/exact-text.md). Every answer's text is compared with its script.
+A tritonserver with the replay engine and an OpenAI shim answer rounds of clients: both models, gRPC, HTTP and the shim,
+with and without stop strings; some leave in mid-answer, some send what is refused, some have a short queue timeout. gRPC
+clients of the ensemble leave by stock's `stop` request, as a Session does, because tritonserver 2.51 can abort when such a
+stream is cancelled (docs/exact-text.md). Every answer's text is compared with its script.
 Prints each process's resident memory over time; at the end requests, mismatches, errors by kind, the engine's slots, and
 each process's growth per 10,000 requests in the second half of the time, when caches and arenas are full. Exits 1 on a
 mismatch, an error that is not expected, or a slot that is not free at the end.
@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -31,6 +32,8 @@ from tests.core.text.test_stop_scanner import naive
 from tests.support.fetch_qwen import fetch
 from tests.support.live.crowd import Caller, Grpc, Http, Received, together
 from tests.support.live.servers import LiveServer, serving
+from tests.support.live.shims import MODEL, LiveShim, shimming
+from tests.support.live.six_ways import OpenAi
 from tests.support.live.texts import random_texts
 from tests.support.live.waiting import becomes
 
@@ -41,8 +44,8 @@ FREE_S = 5.0
 class MemoryOverTime:
     """Resident memory of each process in MiB, read every `every_s` seconds and printed as a row of a table."""
 
-    def __init__(self, server: LiveServer, every_s: float) -> None:
-        self._server = server
+    def __init__(self, pids: Sequence[int], every_s: float) -> None:
+        self._pids = pids
         self._every_s = every_s
         self._began = time.monotonic()
         self._next = self._began
@@ -53,7 +56,7 @@ class MemoryOverTime:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._every_s
-        memory = memory_mib(self._server)
+        memory = memory_mib(self._pids)
         if not self._rows:
             print(f"resident memory, MiB\n{'minutes':>8}{'requests':>10}" + "".join(f"{n:>18}" for n in sorted(memory)))
         self._rows.append((requests, memory))
@@ -102,11 +105,26 @@ class Question:
         return self.script if received.finish == "cancelled" else self.text
 
 
-def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, http: float) -> Iterator[Question]:
-    """Endless questions of every kind; a share `http` of them, 0 to 1, comes over HTTP."""
+@dataclass(frozen=True)
+class Traffic:
+    """Rounds of `callers` at once, `pause_s` seconds apart, for `seconds`."""
+
+    source: Iterator[Question]
+    seconds: float
+    callers: int
+    pause_s: float
+
+
+def questions(
+    server: LiveServer, shim: LiveShim, tokenizer: Tokenizer, draw: random.Random, http: float
+) -> Iterator[Question]:
+    """Endless questions of every kind; a share `http` of them, 0 to 1, comes over HTTP.
+
+    Half of the callers who neither leave nor are hasty come over the shim.
+    """
     for text in random_texts(tokenizer, draw.getrandbits(32), longest=120):
         kind, model = draw.random(), draw.choice([BLS, BLS, ENSEMBLE])
-        inputs = {"text_input": text, "max_tokens": 500, "stream": True}
+        inputs: dict[str, Any] = {"text_input": text, "max_tokens": 500, "stream": True}
         expected = text
         if draw.random() < 0.3:
             start = draw.randrange(len(text))
@@ -117,6 +135,9 @@ def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, htt
             continue
         leaves = draw.randint(0, 20) if kind < 0.25 else None
         hasty = 0.25 < kind < 0.35
+        if kind >= 0.35 and draw.random() < 0.5:
+            yield Question(_through(shim, inputs), expected, text)
+            continue
         timeout = {"timeout": draw.randint(1, 20_000)} if hasty else {}
         if draw.random() >= http:
             name = secrets.token_hex(8)
@@ -128,28 +149,37 @@ def questions(server: LiveServer, tokenizer: Tokenizer, draw: random.Random, htt
         yield Question(caller, expected, text, leaves is not None, hasty=hasty)
 
 
-def memory_mib(server: LiveServer) -> dict[str, float]:
-    """Resident memory in MiB of the server, of each model's stubs and of the engine."""
-    parent, memory = psutil.Process(server.pid), Counter[str]()
-    for process in (parent, *parent.children(recursive=True)):
-        memory[_name(process.cmdline())] += process.memory_info().rss
+def _through(shim: LiveShim, inputs: dict[str, Any]) -> Caller:
+    """The same request to the shim's completions."""
+    stop = {"stop": inputs["stop_words"]} if "stop_words" in inputs else {}
+    body = {"prompt": inputs["text_input"], "max_tokens": inputs["max_tokens"], "stream": True, **stop}
+    return OpenAi(int(shim.url.rpartition(":")[2]), body, MODEL)
+
+
+def memory_mib(pids: Sequence[int]) -> dict[str, float]:
+    """Resident memory in MiB of these processes and their children: the server, each model's stubs, the engine, the shim."""
+    memory = Counter[str]()
+    for parent in map(psutil.Process, pids):
+        for process in (parent, *parent.children(recursive=True)):
+            memory[_name(process.cmdline())] += process.memory_info().rss
     return {name: size / 2**20 for name, size in memory.items()}
 
 
 def _name(command: list[str]) -> str:
     if "triton_python_backend_stub" in command[0]:
         return Path(command[1]).parents[1].name
+    if "shim" in command:
+        return "shim"
     return "engine" if "qwen_triton.engines.process.main" in command else Path(command[0]).name
 
 
-def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers: int, every_s: float) -> int:
-    """Runs rounds for `seconds` and prints the result; returns the exit code."""
+def soak(server: LiveServer, traffic: Traffic, memory: MemoryOverTime) -> int:
+    """Runs the rounds and prints the result; returns the exit code."""
     faults: Counter[str] = Counter()
     sent, late, rounds = 0, 0, 0
-    memory = MemoryOverTime(server, every_s)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + traffic.seconds
     while time.monotonic() < end or rounds <= WARM_UP_ROUNDS:
-        batch = list(islice(source, callers))
+        batch = list(islice(traffic.source, traffic.callers))
         for question, received in zip(batch, together([q.caller for q in batch]), strict=True):
             late += question.hasty and bool(received.error)
             if fault := question.fault(received):
@@ -159,6 +189,7 @@ def soak(server: LiveServer, source: Iterator[Question], seconds: float, callers
         if rounds >= WARM_UP_ROUNDS:
             memory.read(sent)
         print(f"\r{sent} requests, {sum(faults.values())} faults", end="", file=sys.stderr, flush=True)
+        time.sleep(traffic.pause_s)
     free = becomes(server.is_free, FREE_S)
     _print_result(sent, late, faults, memory.growth(), free)
     return 1 if faults or not free else 0
@@ -182,6 +213,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--every", type=float, default=30.0, metavar="S", help="seconds between two readings of memory")
     parser.add_argument("--callers", type=int, default=64, help="requests of one round, all at once")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="seconds between two rounds")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     parser.add_argument("--http", type=float, default=0.5, help="share of the clients that come over HTTP, 0 to 1")
     parser.add_argument("--folder", type=Path, help="an empty folder that keeps the server's log")
@@ -194,11 +226,14 @@ def main() -> int:
         serving(
             {"model": str(folder), "engine": engine, "repository": repository}, options.folder or Path(work)
         ) as server,
+        tempfile.TemporaryDirectory() as logs,
+        shimming(server, Path(logs)) as shim,
     ):
         print(f"seed {options.seed}, {options.callers} callers at once, {options.minutes:g} minutes")
         draw = random.Random(options.seed)
-        source = questions(server, Tokenizer.from_folder(folder), draw, options.http)
-        return soak(server, source, options.minutes * 60, options.callers, options.every)
+        source = questions(server, shim, Tokenizer.from_folder(folder), draw, options.http)
+        traffic = Traffic(source, options.minutes * 60, options.callers, options.pause)
+        return soak(server, traffic, MemoryOverTime((server.pid, shim.process.pid), options.every))
 
 
 if __name__ == "__main__":

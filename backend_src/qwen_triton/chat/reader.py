@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ..types import FinishReason
+from ..types import FinishReason, GenerateRequest
 from .deltas import Content, Delta
 from .reasoning import ReasoningParser
 from .tool_calls import ToolCallParser
+from .tool_choice import forced_beginning, format_of_forced
+from .tool_formats.formats import format_named
 from .tool_formats.tool_format import ToolFormat
 
 if TYPE_CHECKING:  # readers of answers need no tokenizer, and not all of them have its library
@@ -23,6 +25,19 @@ def opens_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
     deciding = {opening[0], *tokenizer.encode("</think>"), tokenizer.special_tokens.get("<|im_start|>")}
     last = next((token for token in reversed(prompt_ids) if token in deciding), None)
     return last == opening[0]
+
+
+def reader_of(request: GenerateRequest, thinking_opened: bool, tool_format: str) -> ChatReader:
+    """A reader of one answer to a chat request.
+
+    `thinking_opened`: see `opens_thinking`. `tool_format`: the name of the format of its calls, "" if it is not known.
+    """
+    tools, choice = request.tools, request.tool_choice
+    if not tools or choice.mode == "none":
+        return ChatReader(thinking_opened, begun=request.answer_prefix)
+    known = format_of_forced(choice, tools, format_named(tool_format).for_tools(tools))
+    begun = forced_beginning(choice, tools, known) or request.answer_prefix
+    return ChatReader(thinking_opened, known, single=not request.parallel_tool_calls, begun=begun)
 
 
 class ChatReader:
@@ -64,7 +79,7 @@ class ChatReader:
     def end(self, finish: FinishReason | None) -> list[Delta]:
         """The deltas that were held back, at the end of the answer."""
         deltas = self._read(self._reasoning.flush(cut=finish != "stop")) if self._reasoning else []
-        return deltas + self._calls.flush() if self._calls else deltas
+        return deltas + self._calls.flush(cut=finish != "stop") if self._calls else deltas
 
     def finish_reason(self, finish: FinishReason) -> FinishReason | Literal["tool_calls"]:
         """OpenAI's finish reason, after `end`: `tool_calls` if the answer ended by itself and all its calls are complete."""

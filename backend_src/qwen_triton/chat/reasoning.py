@@ -111,7 +111,7 @@ class ReasoningParser:
         assert block is not None
         text, self._pending = self._pending, ""
         self._raw.append(text)
-        block.feed(text, self._end)
+        block.feed(text, self._end, self._cut)
         if block.state in (BlockState.UNDECIDED, BlockState.BEGUN):
             return False
         if block.state is BlockState.CLOSED and block.complete:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from .deltas import Content, Delta, ToolCallStart
 from .tags import first_tag, held_back
-from .tool_formats.hermes import HERMES
 from .tool_formats.tool_format import BLANK, BlockState, CallBlock, ToolFormat
 
 
@@ -26,15 +25,15 @@ class ToolCallParser:
     """
 
     __slots__ = (
-        "_after_call", "_block", "_end", "_format", "_opening", "_out", "_pending", "_plain", "_raw", "_read", "_single",
-        "calls", "complete", "over",
+        "_after_call", "_block", "_cut", "_end", "_format", "_opening", "_out", "_pending", "_plain", "_raw", "_read",
+        "_single", "calls", "complete", "over",
     )  # fmt: skip
 
-    def __init__(self, tool_format: ToolFormat = HERMES, *, single: bool = False, begun: str = "") -> None:
+    def __init__(self, tool_format: ToolFormat, *, single: bool = False, begun: str = "") -> None:
         self._format = tool_format
         self._single = single
         self._pending = ""
-        self._end = False
+        self._end = self._cut = False
         self._out: list[Delta] = []
         self._read: Callable[[], bool] = self._read_text
         self._after_call = False
@@ -61,9 +60,9 @@ class ToolCallParser:
         out, self._out = self._out, []
         return out
 
-    def flush(self) -> list[Delta]:
-        """The deltas that were held back, at the end of the answer."""
-        self._end, self._plain = True, False
+    def flush(self, cut: bool = False) -> list[Delta]:
+        """The deltas that were held back, at the end of the answer. `cut`: it did not end by itself."""
+        self._end, self._cut, self._plain = True, cut, False
         return self.feed("")
 
     def _begin_with(self, begun: str) -> None:
@@ -101,7 +100,7 @@ class ToolCallParser:
         text, self._pending = self._pending, ""
         if block.state is BlockState.UNDECIDED:
             self._raw.append(text)
-        deltas = block.feed(text, self._end)
+        deltas = block.feed(text, self._end, self._cut)
         self._out += deltas
         if block.state is BlockState.REJECTED:
             self._reject()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..types import EngineRequest, TokenChunk
 
@@ -16,12 +16,17 @@ Key = int
 """Names one sequence for as long as the engine's process lives; never used twice."""
 
 
+FormKeeping = Literal["", "text", "marks", "play"]
+"""Whether an engine keeps the grammar of a request, and how its vocabulary has tokens such as <tool_call>: not at all; as
+their text; as a mark each (forms.marks); or it takes a grammar and does nothing with it, for tests."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """Facts about a loaded engine that a request is checked against. Lengths in tokens.
 
     `honours`: parameters that it honours as it is loaded, beside those of its kind (capabilities.HONOURED). `adapters`: the
-    names that a request's `lora_name` may have.
+    names that a request's `lora_name` may have. `forms`: see FormKeeping.
     """
 
     name: str
@@ -29,6 +34,7 @@ class EngineInfo:
     vocab_size: int
     honours: Sequence[str] = ()
     adapters: Sequence[str] = ()
+    forms: FormKeeping = ""
 
 
 @dataclass(slots=True)

@@ -166,6 +166,8 @@ def _phrase(rule: Option) -> str:
 
 def _from_json(value: Any, kind: Any) -> Any:
     kinds = alternatives(kind)
+    if isinstance(value, dict) and any(get_origin(each) is dict and Path in get_args(each) for each in kinds):
+        return {key: Path(path) if isinstance(path, str) else path for key, path in value.items()}
     if isinstance(value, list) and any(get_origin(each) is tuple for each in kinds):
         return _frozen(value)
     return Path(value) if isinstance(value, str) and Path in kinds and str not in kinds else value

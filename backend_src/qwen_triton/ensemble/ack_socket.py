@@ -17,11 +17,12 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import NamedTuple
 
 from ..engines.process.loads import EngineLoad
 from ..engines.process.socket import connect_to, listen, same_user
+from ..serving.background_thread import BackgroundThread
 from .ack_ledger import AckLedger
 from .ack_tag import AckTag
 
@@ -38,8 +39,6 @@ _ACK = struct.Struct("<iq")
 _NAME_BYTES = 16
 
 _MOST_BYTES = 1 << 18
-_POLL_S = 0.5
-"""Seconds between two looks whether to stop."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,13 +65,14 @@ def decode_report(data: bytes) -> Report | None:
     return Report(at_ns, newest_ns, list(_ACK.iter_unpack(data[_HEAD.size :])))
 
 
-class AckSender:
+class AckSender(BackgroundThread):
     """Sends the acknowledgements of this process to the loads that `find()` returns, until stopped.
 
     `model` names the postprocessing model within the server: its processes share one queue.
     """
 
     def __init__(self, find: Callable[[], Iterable[EngineLoad]], model: str) -> None:
+        super().__init__("acks")
         self._find = find
         self._name = blake2b(model.encode(), digest_size=_NAME_BYTES).digest()
         self._peers: dict[int, socket.socket] = {}
@@ -81,15 +81,9 @@ class AckSender:
         self._unsent: dict[int, dict[int, int]] = {}
         self._newest_ns = 0
         self._works = self._has_worked = False
-        self._stopping = Event()
-        self._thread = Thread(target=self._run, name="acks", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
+        super().stop()
         self.close()
 
     def close(self) -> None:
@@ -163,32 +157,28 @@ class AckSender:
         self._peers.pop(load).close()
 
 
-class AckListener:
+class AckListener(BackgroundThread):
     """Enters in `ledger` what processes of the same user report at `address`, until stopped.
 
     Raises OSError where `address` is in no folder.
     """
 
     def __init__(self, ledger: AckLedger, address: str) -> None:
+        super().__init__("acks")
         self._ledger = ledger
         self._listener = listen(address, socket.SOCK_SEQPACKET)
         self._selector = selectors.DefaultSelector()
         self._unnamed: set[socket.socket] = set()
-        self._stopping = Event()
-        self._thread = Thread(target=self._run, name="acks", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        super().stop()
 
     def _run(self) -> None:
         self._selector.register(self._listener, selectors.EVENT_READ)
         with self._selector:
             while not self._stopping.is_set():
-                for key, _ in self._selector.select(_POLL_S):
+                for key, _ in self._selector.select():
                     if key.fileobj is self._listener:
                         self._accept()
                     elif isinstance(key.fileobj, socket.socket):

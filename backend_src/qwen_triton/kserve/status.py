@@ -57,7 +57,8 @@ _OF_RESET = {
 }
 """As in gRPC's HTTP/2 mapping; any other reset is INTERNAL, any other HTTP status UNKNOWN."""
 _ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
-_FIELD = re.compile(r"[A-Za-z_][\w.\[\]]*: ")
+_FIELD = re.compile(r"[A-Za-z_]\w*(?:[.\[].*?)?: ", re.DOTALL)
+"""The parameter at fault, with the path into it, whose keys the caller has chosen: they may have any characters and words."""
 _UNAVAILABLE = ("try again", "shutting down", "maximum queue size", "timeout expired", "not ready", "unavailable")
 _INVALID = ("Request for unknown model", "inference input", "inference request", "expected ", "unexpected ")
 _CANCELLED = "request was cancelled"
@@ -108,10 +109,12 @@ def error_of(text: str) -> QwenTritonError:
     reason = _ENSEMBLE.sub("", text)
     if reason.startswith(_INTERNAL):
         return EngineError(text)
+    if _FIELD.match(reason):
+        return InvalidRequest(text)
     if _CANCELLED in reason:
         return Cancelled(text)
     if any(words in reason for words in _UNAVAILABLE):
         return Unavailable(text)
-    if _FIELD.match(reason) or any(words in reason for words in _INVALID):
+    if any(words in reason for words in _INVALID):
         return InvalidRequest(text)
     return EngineError(text)

@@ -10,11 +10,12 @@ and aborts («double free», «prior > 0»). Knows neither replies nor Triton: q
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from .background_thread import BackgroundThread
 
 CHECK_S = 0.14
 """Seconds between two questions about one client; with the server's own delay an abandoned slot is free in 0.2 s."""
@@ -35,24 +36,18 @@ class _Watched:
     alive: Callable[[], bool]
 
 
-class DisconnectWatcher:
+class DisconnectWatcher(BackgroundThread):
     """Asks `gone()` of each request while it is `alive()`; calls `on_gone()` once, on the watcher's thread."""
 
     def __init__(self) -> None:
+        super().__init__("disconnects")
         self._watched: deque[_Watched] = deque()
         self._delayed: deque[tuple[float, Callable[[], None]]] = deque()
         self._early_checks = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="disconnects", daemon=True)
-
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread; final responses that were still delayed are sent now."""
-        self._stopping.set()
-        self._thread.join()
+        super().stop()
         self._send_delayed(float("inf"))
 
     def watch(self, gone: Callable[[], bool], on_gone: Callable[[], None], alive: Callable[[], bool]) -> None:

@@ -19,6 +19,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 
 from ..engines.process.socket import listen, same_user
@@ -89,7 +90,7 @@ class WatchedModel:
         self.peer = peer
         self.name = ""
         self.idle = False
-        self._leaving = False
+        self.leaving = False
         self._unread = b""
 
     def read(self) -> bool:
@@ -108,7 +109,7 @@ class WatchedModel:
     @property
     def died(self) -> bool:
         """Whether its end, if it has ended, was unexpected."""
-        return bool(self.name) and not self._leaving
+        return bool(self.name) and not self.leaving
 
     def _hear(self, line: str) -> None:
         word, _, rest = line.partition(" ")
@@ -117,7 +118,7 @@ class WatchedModel:
         elif word == "idle":
             self.idle = True
         elif word == "leaving":
-            self._leaving = True
+            self.leaving = True
 
 
 class LifelineServer:
@@ -138,6 +139,16 @@ class LifelineServer:
         """The models that are loaded."""
         self._hear()
         return {model.name for model in self._models}
+
+    def leaving(self) -> set[str]:
+        """The models that are being unloaded and have a process that has not ended."""
+        self._hear()
+        return {model.name for model in self._models if model.leaving}
+
+    def most_processes(self) -> int:
+        """The number of processes of the model that has the most; 0 where none is loaded."""
+        self._hear()
+        return max(Counter(model.name for model in self._models).values(), default=0)
 
     def drain(self, names: Collection[str], timeout_s: float, over: Callable[[], bool]) -> bool:
         """Makes these models refuse new requests; True once they have answered all others, or are gone.

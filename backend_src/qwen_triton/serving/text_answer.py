@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..chat.reader import ChatReader, opens_thinking
-from ..chat.tool_formats.hermes import HERMES
+from ..chat.reader import opens_thinking, reader_of
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
 from ..tensors.engine_outputs import encode_prompt_log_probs
-from ..tensors.text_outputs import TokenLogprobs, encode_prompt_logprobs, encode_text_piece, encode_text_whole
+from ..tensors.text_outputs import (
+    TokenLogprobs,
+    encode_answer_ids,
+    encode_prompt_ids,
+    encode_prompt_logprobs,
+    encode_text_piece,
+    encode_text_whole,
+)
 from ..text.text_stream import TextStream
 from ..text.thinking_tokens import ThinkingTokens
 from ..text.tokenizer import Tokenizer
@@ -20,10 +26,17 @@ from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of, rows_with
 
 class TextEncoder:
     """An AnswerEncoder for the rows of one request. `echo`: whether the prompt precedes a whole answer where a row does not
-    say; a stream has it only where its row asks for it, as stock's engine has it."""
+    say; a stream has it only where its row asks for it, as stock's engine has it. `tool_format`: the name of the format of
+    the checkpoint's tool calls, which chats with tools are told."""
 
     def __init__(
-        self, rows: Sequence[GenerateRequest], tokenizer: Tokenizer, *, skip_special_tokens: bool, echo: bool
+        self,
+        rows: Sequence[GenerateRequest],
+        tokenizer: Tokenizer,
+        *,
+        skip_special_tokens: bool,
+        echo: bool,
+        tool_format: str = "",
     ) -> None:
         self._rows = rows
         self._tokenizer = tokenizer
@@ -32,11 +45,16 @@ class TextEncoder:
         self._echoes = {r: "" for r, told in enumerate(echoed) if told}
         self._streams: dict[tuple[int, int], TextStream] = {}
         self._thinking = [False] * len(rows)
+        self._tool_formats = [tool_format if row.tools and row.messages is not None else "" for row in rows]
         self._logprobs = [row.sampling.logprobs is not None or row.sampling.beam_width > 1 for row in rows]
         self._prompts: dict[int, tuple[Sequence[int], PromptLogProbs]] = {}
+        self._prompt_ids: dict[int, Sequence[int]] = {}
+        """Of the rows whose answers have token ids."""
 
     def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
         given = self._rows[row]
+        if given.return_token_ids:
+            self._prompt_ids[row] = request.token_ids
         if row in self._echoes:
             self._echoes[row] = given.prompt or self._tokenizer.decode(request.token_ids, self._skip_special_tokens)
         self._thinking[row] = given.messages is not None and opens_thinking(request.token_ids, self._tokenizer)
@@ -49,7 +67,7 @@ class TextEncoder:
             accumulate=bool(given.accumulate) and given.stream,
             prompt_tokens=len(request.token_ids),
             sequence=sequence,
-            ends=_first_call_closed(given, self._thinking[row]),
+            ends=_first_call_closed(given, self._thinking[row], self._tool_formats[row]),
             thinking=self._thinking_tokens(row) if given.messages is not None else None,
         )
         return stream
@@ -74,9 +92,14 @@ class TextEncoder:
             usage=self._streams[choice.row, choice.sequence].usage if counted else None,
             logprobs=token_logprobs(piece, self._tokenizer) if self._logprobs[choice.row] else None,
             reasoning_opened=choice.first and self._thinking[choice.row],
+            tool_format=self._tool_formats[choice.row] if choice.first else "",
         )
         if self._prompts and choice.first and choice.sequence == 0 and choice.row in self._prompts:
             arrays |= self._encode_prompts([choice.row])
+        if row.return_token_ids:
+            arrays |= encode_answer_ids([[piece]])
+            if choice.first and choice.sequence == 0:
+                arrays |= encode_prompt_ids([self._prompt_ids[choice.row]])
         return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
@@ -86,9 +109,14 @@ class TextEncoder:
         ]
         told = any(self._logprobs[r] for r in rows)
         logprobs = [[token_logprobs(chunk, self._tokenizer) for chunk in row] for row in chunks] if told else None
-        arrays = encode_text_whole(chunks, places_of(rows), [self._thinking[r] for r in rows], logprobs)
+        thinking, tool_formats = [self._thinking[r] for r in rows], [self._tool_formats[r] for r in rows]
+        arrays = encode_text_whole(chunks, places_of(rows), thinking, logprobs, tool_formats)
         if self._prompts and (first := rows_with_first(rows)):
             arrays |= self._encode_prompts(first)
+        if any(self._rows[r].return_token_ids for r in rows):
+            arrays |= encode_answer_ids(chunks)
+            if first := rows_with_first(rows):
+                arrays |= encode_prompt_ids([self._prompt_ids.get(r, ()) for r in first])
         return _without_counts(arrays, [self._rows[r] for r in rows])
 
     def _encode_prompts(self, rows: Sequence[int]) -> dict[str, Array]:
@@ -98,11 +126,13 @@ class TextEncoder:
         return encode_prompt_log_probs([prompt for _, prompt in found]) | encode_prompt_logprobs(texts)
 
 
-def _first_call_closed(request: GenerateRequest, thinking_opened: bool) -> Callable[[str], bool] | None:
+def _first_call_closed(
+    request: GenerateRequest, thinking_opened: bool, tool_format: str
+) -> Callable[[str], bool] | None:
     """Says after each text of an answer whether its first tool call is closed; None where that does not end it."""
     if request.parallel_tool_calls or not request.tools or request.messages is None:
         return None
-    reader = ChatReader(thinking_opened, HERMES, single=True, begun=request.answer_prefix)
+    reader = reader_of(request, thinking_opened, tool_format)
 
     def closed(text: str) -> bool:
         reader.feed(text)

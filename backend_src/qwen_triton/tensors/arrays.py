@@ -126,8 +126,9 @@ RAW_DECODERS: Mapping[str, Callable[[bytes], Sequence[Any]]] = {
 def check_input(tensor: Tensor, array: Array) -> None:
     """Raises InvalidRequest when an array is not of shape [rows, …] with the tensor's dimensions after the rows.
 
-    Only their number is compared: Triton has checked types and fixed dimensions.
+    Only their number is compared: Triton has checked types and fixed dimensions. One number a row may come without its last
+    dimension, as from a model whose config.pbtxt reshapes it as stock's does.
     """
-    rank = 1 + len(tensor.dims if tensor.reshape is None else tensor.reshape)
-    if array.ndim != rank:
+    rank = 1 + len(tensor.dims)
+    if array.ndim != rank and not (array.ndim == 1 and tensor.dims == (1,) and array.dtype != np.object_):
         raise InvalidRequest(f"expected {rank} dimensions with the batch, got {array.ndim}", tensor.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..types import GUIDED_DECODING_GUIDE as GUIDED_DECODING_GUIDE
 from ..types import SAMPLING, SamplingParameter
 
 PREPROCESSING = "preprocessing"
@@ -20,25 +21,16 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt.
-
-    `reshape`: the dimensions that the model gets instead of `dims`, as Triton's reshape has it; None = the same.
-    """
+    """One tensor of a model: `dims` without the batch dimension, -1 for any length; `dtype` as in config.pbtxt."""
 
     name: str
     dtype: str
     dims: tuple[int, ...] = (1,)
     optional: bool = False
-    reshape: tuple[int, ...] | None = None
 
 
 def _optional(dtype: str, *names: str, dims: tuple[int, ...] = (1,)) -> tuple[Tensor, ...]:
     return tuple(Tensor(n, dtype, dims, True) for n in names)
-
-
-def _scalars(dtype: str, *names: str) -> tuple[Tensor, ...]:
-    """Optional inputs of one value, which the engine model gets without their last dimension (reshape: [])."""
-    return tuple(Tensor(n, dtype, (1,), True, ()) for n in names)
 
 
 # Names that codecs read or write. The constant of a tensor is its name in capitals; those of preprocessing and postprocessing,
@@ -49,6 +41,7 @@ TEXT_INPUT = "text_input"
 PROMPT = "prompt"
 MESSAGES = "messages"
 TOOLS = "tools"
+TOOL_CHOICE = "tool_choice"
 CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
 PROMPT_FORMAT = "prompt_format"
 STOP_WORDS = "stop_words"
@@ -70,6 +63,8 @@ RETURN_NUM_OUTPUT_TOKENS = "return_num_output_tokens"
 ACCUMULATE_TOKENS = "accumulate_tokens"
 CLAMP_MAX_TOKENS = "clamp_max_tokens"
 PARALLEL_TOOL_CALLS = "parallel_tool_calls"
+GUIDED_DECODING_GUIDE_TYPE = "guided_decoding_guide_type"
+RETURN_TOKEN_IDS = "return_token_ids"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 LORA_NAME = "lora_name"
 
@@ -112,6 +107,9 @@ PROMPT_TOP_TOKEN_IDS = "prompt_top_token_ids"
 PROMPT_TOP_LOG_PROBS = "prompt_top_log_probs"
 CONTEXT_PHASE_PARAMS = "context_phase_params"
 REASONING_OPENED = "reasoning_opened"
+PROMPT_IDS = "prompt_ids"
+ANSWER_IDS = "answer_ids"
+TOOL_FORMAT = "tool_format"
 
 # Preprocessing and postprocessing.
 PRE_QUERY = "QUERY"
@@ -119,6 +117,7 @@ PRE_REQUEST_OUTPUT_LEN = "REQUEST_OUTPUT_LEN"
 PRE_PROMPT = "PROMPT"
 PRE_MESSAGES = "MESSAGES"
 PRE_TOOLS = "TOOLS"
+PRE_TOOL_CHOICE = "TOOL_CHOICE"
 PRE_CHAT_TEMPLATE_KWARGS = "CHAT_TEMPLATE_KWARGS"
 PRE_PROMPT_FORMAT = "PROMPT_FORMAT"
 PRE_INPUT_ID = "INPUT_ID"
@@ -158,7 +157,7 @@ _STOCK_SAMPLING = tuple(t for p in _SHARED if p.stock for t in _optional(_dtype(
 _ADDED_SAMPLING = tuple(t for p in _SHARED for t in _optional(_dtype(p), *_added_names(p)))
 _BLS_ONLY_SAMPLING = tuple(t for p in SAMPLING if p not in _SHARED for t in _optional(_dtype(p), *p.tensors))
 _ENGINE_SAMPLING = tuple(
-    t for p in _SHARED for t in _scalars(_dtype(p), *p.engine_tensors) if t.name != REQUEST_OUTPUT_LEN
+    t for p in _SHARED for t in _optional(_dtype(p), *p.engine_tensors) if t.name != REQUEST_OUTPUT_LEN
 )
 """Without the length, which the engine model requires."""
 
@@ -176,8 +175,11 @@ PROMPT_TABLE_INPUTS = (
     *_optional(INT32, "prompt_vocab_size"),
     *_optional(UINT64, "prompt_table_extra_id"),
 )
-CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
-"""Texts of JSON, except `prompt_format`, which is «raw» or «chat»."""
+CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, TOOL_CHOICE, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
+"""Texts of JSON, except `prompt_format`, which is «raw» or «chat», and `tool_choice` where it is a word."""
+
+GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
+"""The form of an answer; stock's since tensorrtllm_backend v0.19."""
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
@@ -188,11 +190,12 @@ ADDED_INPUTS = (
     *_optional(INT32, STOP_TOKEN_IDS, dims=(-1,)),
     *_optional(BOOL, IGNORE_EOS, INCLUDE_STOP_STR_IN_OUTPUT, EXCLUDE_INPUT_IN_OUTPUT),
     *_optional(BOOL, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
+    *GUIDE_INPUTS,
 )
 BLS_ONLY_INPUTS = (
     *_optional(INT32, INPUT_IDS, dims=(-1,)),
     *_BLS_ONLY_SAMPLING,
-    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, CLAMP_MAX_TOKENS),
+    *_optional(BOOL, ACCUMULATE_TOKENS, PARALLEL_TOOL_CALLS, RETURN_TOKEN_IDS, CLAMP_MAX_TOKENS),
     *_optional(STRING, LOGIT_BIAS),
 )
 """Inputs that need a model that sees a request from end to end: a prompt of ids, the best of several, accumulated text, the
@@ -230,11 +233,15 @@ BLS_ONLY_OUTPUTS = (
     _PROMPT_LOG_PROBS,
     Tensor(PROMPT_LOGPROBS, STRING),
     Tensor(REASONING_OPENED, BOOL),
+    Tensor(PROMPT_IDS, STRING),
+    Tensor(ANSWER_IDS, STRING, (-1,)),
+    Tensor(TOOL_FORMAT, STRING),
 )
 """`stop_reason`: JSON of the stop string or token id that matched, null for none. `logprobs`: JSON of OpenAI's
 `logprobs.content`. `prompt_logprobs`: the same of the prompt, with ids; the first token's `logprob` is null; in a stream only
 the first piece has it. `reasoning_opened`: the chat prompt ended within a <think> block; in a stream only the first piece has
-the output, and only if it is true."""
+the output, and only if it is true. `prompt_ids` and `answer_ids`: JSON lists of token ids; of a prompt as its log probs.
+`tool_format`: the name of the format of the answer's tool calls; only of a chat with tools, in a stream of the first piece."""
 
 _TEXT_INPUTS = (
     Tensor(TEXT_INPUT, STRING, optional=True),
@@ -247,19 +254,11 @@ _TEXT_INPUTS = (
 ENSEMBLE_INPUTS = (*_TEXT_INPUTS, *ADDED_INPUTS)
 ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS, *TOP_OUTPUTS)
 
-_BLS_RESHAPED = (RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits", NUM_RETURN_SEQUENCES)
-
-
-def _bls(tensor: Tensor) -> Tensor:
-    reshape = () if tensor.name in _BLS_RESHAPED else None
-    return Tensor(tensor.name, tensor.dtype, tensor.dims, tensor.optional, reshape)
-
-
 BLS_INPUTS = (
-    *(_bls(t) for t in _TEXT_INPUTS),
+    *_TEXT_INPUTS,
     Tensor("image_input", FP16, (3, -1, -1), True),
     *_optional(INT32, "num_draft_tokens"),
-    *_scalars(BOOL, "use_draft_logits"),
+    *_optional(BOOL, "use_draft_logits"),
     *ADDED_INPUTS,
     *BLS_ONLY_INPUTS,
 )
@@ -273,7 +272,9 @@ PREPROCESSING_INPUTS = (
     *_optional(FP32, "EMBEDDING_BIAS_WEIGHTS", dims=(-1,)),
     *_optional(INT32, "END_ID", "PAD_ID"),
     *_optional(UINT64, "PROMPT_TABLE_EXTRA_ID"),
-    *_optional(STRING, PRE_MESSAGES, PRE_TOOLS, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT),
+    *_optional(
+        STRING, PRE_MESSAGES, PRE_TOOLS, PRE_TOOL_CHOICE, PRE_CHAT_TEMPLATE_KWARGS, PRE_PROMPT_FORMAT, PRE_PROMPT
+    ),
     *_optional(INT32, "STOP_TOKEN_IDS", dims=(-1,)),
     *_optional(BOOL, "IGNORE_EOS"),
 )
@@ -306,32 +307,33 @@ POSTPROCESSING_OUTPUTS = (Tensor(POST_OUTPUT, STRING, (-1,)),)
 
 ENGINE_INPUTS = (
     Tensor(INPUT_IDS, INT32, (-1,)),
-    Tensor(INPUT_LENGTHS, INT32, reshape=()),
-    Tensor(REQUEST_OUTPUT_LEN, INT32, reshape=()),
+    Tensor(INPUT_LENGTHS, INT32),
+    Tensor(REQUEST_OUTPUT_LEN, INT32),
     *_ENGINE_SAMPLING,
     *_optional(INT32, "draft_input_ids", "decoder_input_ids", dims=(-1,)),
-    *_scalars(INT32, "decoder_input_lengths"),
+    *_optional(INT32, "decoder_input_lengths"),
     *_optional(FP32, "draft_logits", dims=(-1, -1)),
-    *_scalars(FP32, "draft_acceptance_threshold"),
-    *_scalars(INT32, END_ID, PAD_ID),
+    *_optional(FP32, "draft_acceptance_threshold"),
+    *_optional(INT32, END_ID, PAD_ID),
     *_optional(INT32, STOP_WORDS_LIST, BAD_WORDS_LIST, dims=(2, -1)),
     *_optional(FP32, EMBEDDING_BIAS, dims=(-1,)),
-    *_scalars(FP32, "runtime_top_p_min", "runtime_top_p_decay", "beam_search_diversity_rate"),
-    *_scalars(INT32, "runtime_top_p_reset_ids"),
-    *_scalars(BOOL, "early_stopping"),
-    *_scalars(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits"),
-    *_scalars(BOOL, EXCLUDE_INPUT_IN_OUTPUT, STOP, STREAMING),
+    *_optional(FP32, "runtime_top_p_min", "runtime_top_p_decay", "beam_search_diversity_rate"),
+    *_optional(INT32, "runtime_top_p_reset_ids"),
+    *_optional(BOOL, "early_stopping"),
+    *_optional(BOOL, RETURN_LOG_PROBS, "return_context_logits", "return_generation_logits"),
+    *_optional(BOOL, EXCLUDE_INPUT_IN_OUTPUT, STOP, STREAMING),
     *_optional(FP16, "prompt_embedding_table", dims=(-1, -1)),
     *_optional(UINT64, "prompt_table_extra_ids", dims=(-1,)),
-    *_scalars(INT32, "prompt_vocab_size"),
-    *_scalars(UINT64, "lora_task_id"),
+    *_optional(INT32, "prompt_vocab_size"),
+    *_optional(UINT64, "lora_task_id"),
     *_optional(FP16, "lora_weights", dims=(-1, -1)),
     *_optional(INT32, "lora_config", dims=(-1, 3)),
     *_optional("TYPE_UINT8", CONTEXT_PHASE_PARAMS, dims=(-1,)),
-    *_scalars(INT32, TOP_LOGPROBS),
-    *_scalars(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
+    *_optional(INT32, TOP_LOGPROBS),
+    *_optional(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
-    *_scalars(STRING, LORA_NAME),
+    *GUIDE_INPUTS,
+    *_optional(STRING, LORA_NAME),
 )
 ENGINE_OUTPUTS = (
     Tensor(OUTPUT_IDS, INT32, (-1, -1)),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..types import EngineRequest, StopConditions
+from ..types import EngineRequest, Form, StopConditions
 from .arrays import NUMPY, Array, Arrays, decode_word_list, encode_strings, encode_word_list
 from .contract import (
     BAD_WORDS_LIST,
@@ -21,6 +21,8 @@ from .contract import (
     ENGINE_ALIASES,
     ENGINE_INPUTS,
     EXCLUDE_INPUT_IN_OUTPUT,
+    GUIDED_DECODING_GUIDE,
+    GUIDED_DECODING_GUIDE_TYPE,
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     INPUT_LENGTHS,
@@ -35,7 +37,7 @@ from .contract import (
     STOP_WORDS_LIST,
     STREAMING,
 )
-from .rows import Row, count_rows, each_row, refuse_unsupported
+from .rows import EBNF, Row, count_rows, decode_form, each_row, refuse_unsupported
 from .sampling import decode_engine_sampling, encode_engine_sampling
 
 _DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
@@ -84,6 +86,7 @@ def _decode_row(
         echo=(echo if exclude is None else not exclude) and not request.stream,
         counts_input=row.flag(RETURN_NUM_INPUT_TOKENS) is not False,
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
+        form=decode_form(row),
     )
 
 
@@ -92,6 +95,7 @@ class EngineRow:
     """One row of a request to the engine model. `for_text`: the ids go to postprocessing, not to the caller.
 
     `echo`: the answer begins with the prompt's ids. `counts_input`, `counts_output`: whether the answer has token counts.
+    `form`: what the answer must look like, which is not yet in `request`.
     """
 
     request: EngineRequest
@@ -100,6 +104,7 @@ class EngineRow:
     echo: bool
     counts_input: bool = True
     counts_output: bool = True
+    form: Form | None = None
 
 
 def encode_engine_request(
@@ -121,6 +126,8 @@ def encode_engine_request(
         LORA_NAME: request.lora_name or None,
         **encode_engine_sampling(request.sampling),
     }
+    if request.grammar:
+        values |= {GUIDED_DECODING_GUIDE_TYPE: EBNF.encode(), GUIDED_DECODING_GUIDE: request.grammar.encode()}
     arrays |= {name: _row(name, value) for name, value in values.items() if value is not None}
     arrays |= {STOP_WORDS_LIST: encode_word_list([words])} if words else {}
     arrays |= {BAD_WORDS_LIST: encode_word_list([request.bad_words])} if request.bad_words else {}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from ..chat.forms.compile import FormBounds
 from ..errors import ConfigurationError, InvalidRequest
 from ..types import EngineRequest, GenerateRequest
 from .arrays import Array, Arrays
@@ -20,6 +21,7 @@ from .contract import (
     CHAT_TEMPLATE_KWARGS,
     EMBEDDING_BIAS_WEIGHTS,
     EMBEDDING_BIAS_WORDS,
+    GUIDED_DECODING_GUIDE,
     INPUT_IDS,
     LOGIT_BIAS,
     MESSAGES,
@@ -63,6 +65,10 @@ class Limits:
     bad_words: int = _most(1024, "words", "bad words")
     words_bytes: int = _most(64 * KIB, "bytes", "all bad words together, and all biased words together, in UTF-8")
     biases: int = _most(4096, "biases", "biased token ids, and biased words")
+    form_bytes: int = _most(128 * KIB, "bytes", "a form of the answer: its schema, regex, choices or grammar")
+    form_depth: int = _most(64, "levels", "levels of a JSON schema")
+    form_alternatives: int = _most(4096, "alternatives", "values of an enum, branches of anyOf, choices")
+    form_states: int = _most(16_384, "states", "states of a form's automaton, broad ones counted as many")
     sequences: int = _most(1024, "sequences", "prompts times n (or best_of, or the beams)")
     tensor_values: int = _most(MIB, "values", "values of any other tensor in a row, or bytes of its text")
     log_probs_of_prompts: int = _most(
@@ -90,6 +96,10 @@ class Limits:
         most = getattr(self, name)
         if size > most:
             raise InvalidRequest(too_many(name, size, most), field)
+
+    def form_bounds(self) -> FormBounds:
+        """The limits of a form, as its compiler has them."""
+        return FormBounds(self.form_depth, self.form_alternatives, self.form_bytes, self.form_states)
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None) -> Limits:
@@ -177,6 +187,7 @@ _BYTES = {
     STOP_WORDS: "stop_bytes",
     BAD_WORDS: "words_bytes",
     EMBEDDING_BIAS_WORDS: "words_bytes",
+    GUIDED_DECODING_GUIDE: "form_bytes",
 }
 """By tensor of texts, the limit of the bytes of a row. Of any other: `tensor_values`."""
 _END_IDS = 16

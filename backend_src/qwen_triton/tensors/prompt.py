@@ -36,7 +36,7 @@ from .contract import (
     TOOLS,
 )
 from .engine_inputs import stop_words
-from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
+from .rows import Row, decode_prompt_format, decode_rows, decode_tool_choice, pair_words, refuse_unsupported
 
 
 def decode_prompts(arrays: Arrays) -> list[GenerateRequest]:
@@ -55,6 +55,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         prompt=text if text or messages is None else None,
         messages=None if messages is None else tuple(messages),
         tools=tuple(row.json(TOOLS, list) or ()),
+        tool_choice=decode_tool_choice(row),
         template_options=row.json(CHAT_TEMPLATE_KWARGS, dict) or {},
         prompt_format=decode_prompt_format(row),
         sampling=SamplingParams(max_tokens=row.scalar("max_tokens")),

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal, TypeVar
 
 from ..errors import InvalidRequest
-from ..types import PromptFormat
+from ..types import Form, FormKind, PromptFormat, ToolChoice
 from .arrays import Arrays
 from .contract import (
     BEAM_WIDTH,
     BLS_INPUTS,
     ENGINE_INPUTS,
     ENSEMBLE_INPUTS,
+    GUIDED_DECODING_GUIDE,
+    GUIDED_DECODING_GUIDE_TYPE,
     NUM_RETURN_SEQUENCES,
     PROMPT_FORMAT,
     RETURN_LOG_PROBS,
@@ -29,6 +31,7 @@ from .contract import (
     STREAM,
     STREAMING,
     TEXT_INPUT,
+    TOOL_CHOICE,
 )
 
 _Item = TypeVar("_Item")
@@ -149,6 +152,14 @@ def decode_prompt_format(row: Row) -> PromptFormat | None:
     return value or None  # type: ignore[return-value]  # the line above leaves the two literals
 
 
+def decode_tool_choice(row: Row) -> ToolChoice:
+    """`tool_choice`: a word, or an object as JSON; auto for an absent or empty one. Raises InvalidRequest for any other."""
+    text = row.text(TOOL_CHOICE)
+    if not text:
+        return ToolChoice()
+    return ToolChoice.read(row.json(TOOL_CHOICE, dict) if text.lstrip().startswith("{") else text)
+
+
 def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
     """Raises InvalidRequest for an input that stock declares and nothing here honours, unless all its values are false.
 
@@ -192,3 +203,49 @@ def check_one_response(arrays: Arrays) -> None:
         if rule == "alike" and (array != array[:1]).any():
             reason = "has rows that differ, and this server puts all rows into one response"
             raise InvalidRequest(f"{reason}; give one value, or serve with repository.decoupled: true", name)
+
+
+GUIDE_TYPES: Mapping[str, FormKind] = {
+    "json": "json_object",
+    "json_schema": "json_schema",
+    "regex": "regex",
+    "choice": "choice",
+    "ebnf_grammar": "grammar",
+    "structural_tag": "structural_tag",
+}
+"""`guided_decoding_guide_type` → a form's kind. All but `choice` are stock's."""
+_ALIASES: Mapping[str, FormKind] = {"json_object": "json_object", "grammar": "grammar"}
+_TYPES = {kind: name for name, kind in GUIDE_TYPES.items()}
+EBNF = _TYPES["grammar"]
+"""The kind by which a compiled grammar goes to an engine model."""
+
+
+def decode_form(row: Row) -> Form | None:
+    """The form of a row's answer, None for none. Raises InvalidRequest for one input without the other, or no such kind."""
+    name, guide = row.text(GUIDED_DECODING_GUIDE_TYPE), row.text(GUIDED_DECODING_GUIDE)
+    if not name:
+        if guide:
+            raise InvalidRequest(f"is missing; it is one of {', '.join(GUIDE_TYPES)}", GUIDED_DECODING_GUIDE_TYPE)
+        return None
+    kind = GUIDE_TYPES.get(name) or _ALIASES.get(name)
+    if kind is None:
+        raise InvalidRequest(
+            f"expected one of {', '.join(GUIDE_TYPES)}, got {name[:100]!r}", GUIDED_DECODING_GUIDE_TYPE
+        )
+    if kind == "json_object":
+        if guide:
+            raise InvalidRequest("json takes none; json_schema takes a schema", GUIDED_DECODING_GUIDE)
+        guide = ""
+    elif not guide:
+        raise InvalidRequest(f"is missing or empty; {name} needs it", GUIDED_DECODING_GUIDE)
+    return Form(kind, guide)
+
+
+def encode_form(form: Form | None) -> dict[str, Any]:
+    """The inverse of decode_form: values by tensor."""
+    if form is None:
+        return {}
+    return {
+        GUIDED_DECODING_GUIDE_TYPE: _TYPES[form.kind],
+        GUIDED_DECODING_GUIDE: form.spec or None,
+    }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..types import GenerateRequest, StopConditions, TokenBias
+from ..types import GenerateRequest, StopConditions, TokenBias, ToolChoice
 from .arrays import NUMPY, Array, Arrays
 from .contract import (
     ACCUMULATE_TOKENS,
@@ -33,13 +33,24 @@ from .contract import (
     REFUSED_TEXT_INPUTS,
     RETURN_NUM_INPUT_TOKENS,
     RETURN_NUM_OUTPUT_TOKENS,
+    RETURN_TOKEN_IDS,
     STOP_TOKEN_IDS,
     STOP_WORDS,
     STREAM,
     TEXT_INPUT,
+    TOOL_CHOICE,
     TOOLS,
 )
-from .rows import Row, decode_prompt_format, decode_rows, pair_words, refuse_unsupported
+from .rows import (
+    Row,
+    decode_form,
+    decode_prompt_format,
+    decode_rows,
+    decode_tool_choice,
+    encode_form,
+    pair_words,
+    refuse_unsupported,
+)
 from .sampling import decode_text_sampling, encode_text_sampling
 
 
@@ -73,6 +84,7 @@ def _decode_row(row: Row) -> GenerateRequest:
         messages=None if messages is None else tuple(messages),
         token_ids=None if ids is None else tuple(ids),
         tools=tuple(row.json(TOOLS, list) or ()),
+        tool_choice=decode_tool_choice(row),
         template_options=row.json(CHAT_TEMPLATE_KWARGS, dict) or {},
         prompt_format=decode_prompt_format(row),
         sampling=decode_text_sampling(row),
@@ -92,6 +104,8 @@ def _decode_row(row: Row) -> GenerateRequest:
         counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
         clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
         parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
+        form=decode_form(row),
+        return_token_ids=row.flag(RETURN_TOKEN_IDS) or False,
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
         lora_name=row.text(LORA_NAME) or None,
@@ -108,6 +122,7 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         MESSAGES: _dump(request.messages),
         INPUT_IDS: request.token_ids,
         TOOLS: _dump(request.tools),
+        TOOL_CHOICE: tool_choice_text(request.tool_choice),
         CHAT_TEMPLATE_KWARGS: _dump(request.template_options),
         PROMPT_FORMAT: request.prompt_format,
         STOP_WORDS: request.stop.strings,
@@ -125,8 +140,10 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         RETURN_NUM_OUTPUT_TOKENS: (request.count_pieces or None) if request.counts_output else False,
         CLAMP_MAX_TOKENS: request.clamp_max_tokens or None,
         PARALLEL_TOOL_CALLS: None if request.parallel_tool_calls else False,
+        RETURN_TOKEN_IDS: request.return_token_ids or None,
         ACCUMULATE_TOKENS: request.accumulate,
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
+        **encode_form(request.form),
         LORA_NAME: request.lora_name or None,
         **encode_text_sampling(request.sampling),
     }
@@ -135,6 +152,13 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
 
 def _dump(value: Sequence[Any] | Mapping[Any, Any] | None) -> str | None:
     return json.dumps(value, ensure_ascii=False) if value else None
+
+
+def tool_choice_text(choice: ToolChoice) -> str | None:
+    """`tool_choice` as the models take it: a word, or JSON; None for auto, which is the same as none sent."""
+    if choice.mode == "auto":
+        return None
+    return choice.value if isinstance(choice.value, str) else json.dumps(choice.value, ensure_ascii=False)
 
 
 _DTYPES = {tensor.name: tensor.dtype for tensor in BLS_INPUTS}

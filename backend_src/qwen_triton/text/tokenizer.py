@@ -35,7 +35,8 @@ class Tokenizer:
 
     `vocab_size` counts ids that have a text, `model_vocab_size` those that a model may generate.
     `end_ids` end an answer: those of generation_config.json, then the tokenizer's own. `context_length` is in tokens,
-    None where the folder has none. `special_tokens` maps the text of each control token to its id; `special_pattern`
+    None where the folder has none. `special_tokens` maps the text of each control token to its id; `added_tokens` has the
+    texts of the other added tokens, such as <tool_call>, by id; `special_pattern`
     matches them, and splits a text into pieces of which every second one is a control token. Raises ConfigurationError
     for a folder whose tokenizer cannot be read or is not byte-level.
     """
@@ -50,6 +51,9 @@ class Tokenizer:
             )
         special = {i: t for i, t in self._backend.get_added_tokens_decoder().items() if t.special}
         self.special_tokens = {token.content: i for i, token in special.items()}
+        self.added_tokens = {
+            i: t.content for i, t in sorted(self._backend.get_added_tokens_decoder().items()) if not t.special
+        }
         self._special_ids = frozenset(special)
         self.special_pattern = _any_of(self.special_tokens)
         self._takes_more = any(t.lstrip or t.rstrip or t.single_word or t.normalized for t in special.values())

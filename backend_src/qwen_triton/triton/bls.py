@@ -50,9 +50,12 @@ class BlsModel:
         self._skip_special_tokens = text.skip_special_tokens
         self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
         self._tokenizer.prepare_decoding(text.skip_special_tokens)
-        template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer)
+        template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer, text.tool_format)
+        self._tool_format = template.tool_format.name if template.tool_format else ""
         self._limits = read_limits(args)
-        self._preprocessor = Preprocessor(self._tokenizer, template, text.prompt_format, text.max_context)
+        self._preprocessor = Preprocessor(
+            self._tokenizer, template, text.prompt_format, text.max_context, self._limits.form_bounds()
+        )
         if fault := self._preprocessor.context_fault:
             _log.warning("max_context: %s", fault)
         self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight)
@@ -102,7 +105,11 @@ class BlsModel:
             for sequences, prompt in zip(requests, prompts, strict=True)
         ]
         encoder = TextEncoder(
-            prompts, self._tokenizer, skip_special_tokens=self._skip_special_tokens, echo=self._settings.echo
+            prompts,
+            self._tokenizer,
+            skip_special_tokens=self._skip_special_tokens,
+            echo=self._settings.echo,
+            tool_format=self._tool_format,
         )
         return DecodedRequest(rows, encoder)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..engines.capabilities import check_request
+from ..engines.capabilities import FormGrammars, check_request
 from ..engines.engine import EngineInfo
 from ..engines.process.client import EngineClient, read_counters
 from ..engines.process.supervisor import EngineSupervisor
@@ -45,6 +45,12 @@ from .responses import AckedResponder
 from .settings import EngineSettings
 
 _log = logging.getLogger(__name__)
+_EXTRA = {
+    "prefix_cache_queries": "prefix_cache_queries_total",
+    "prefix_cache_hits": "prefix_cache_hits_total",
+    "preemptions": "preemptions_total",
+}
+"""Counters of some engines and the metric of each."""
 _NO_ID = ("", "0")
 """Ids of requests that have none, by stock's rule."""
 
@@ -63,6 +69,7 @@ class EngineModel:
         settings = EngineSettings.read(parameters)
         self._echo = settings.echo
         self._limits = read_limits(args)
+        self._forms = FormGrammars(self._tokenizer, self._limits.form_bounds())
         options = _engine_options(parameters)
         _check_one_instance(args)
         self._own = instance.new_load()
@@ -120,10 +127,11 @@ class EngineModel:
         return supervisor
 
     def _states(self) -> dict[str, float]:
-        """The engine's own state, for all of its clients; nothing while it is being restarted."""
+        """The engine's own state, for all of its clients, with what only some engines have; nothing while it is restarted."""
         with contextlib.suppress(EngineError):
             counters = read_counters(self._own.load.engine_socket)
-            return {
+            extra = {family: counters["extra"][name] for name, family in _EXTRA.items() if name in counters["extra"]}
+            return extra | {
                 "requests_running": counters["running"],
                 "requests_waiting": counters["waiting"],
                 "queue_seconds_sum": counters["queue_s"],
@@ -156,13 +164,15 @@ class EngineModel:
         return TaggedTokenEncoder(rows, self._tokenizer, self._ledger, self._own.load.number, request_number)
 
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
-        check_request(engine, row.request)
+        request = row.request
+        check_request(engine, request)
+        grammar = self._forms.grammar(row.form, request.token_ids, request.end_ids, request.sampling, engine)
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"
             raise InvalidRequest(reason, REQUEST_OUTPUT_LEN)
-        watched = bool(row.stop.strings)
-        return split_sequences(replace(row.request, chunk_tokens=chunk_tokens(row.request.stream, watched=watched)))
+        fewest = chunk_tokens(request.stream, watched=bool(row.stop.strings))
+        return split_sequences(replace(request, grammar=grammar, chunk_tokens=fewest))
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""

@@ -6,13 +6,13 @@ Processes with the same labels, as two loads of a model while it is reloaded, sh
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
 import triton_python_backend_utils as pb
 
+from ..serving.background_thread import BackgroundThread
 from ..serving.request_metrics import SECONDS, LatencyHistogram, RequestMetrics
 
 PREFIX = "qwen_triton_"
@@ -35,18 +35,23 @@ _STATES = {
     "queue_seconds_sum": ("Seconds that sequences waited for a slot of the engine", "COUNTER"),
     "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
     "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
+    "prefix_cache_queries_total": ("Tokens of prompts that were looked for in the prefix cache", "COUNTER"),
+    "prefix_cache_hits_total": ("Tokens of prompts that were found in the prefix cache", "COUNTER"),
+    "preemptions_total": ("Sequences that lost their place in the cache to others and were computed again", "COUNTER"),
 }
 """Metrics of the dispatcher and the engine; a model publishes those that its `states()` returns."""
 
 
 class _Counter:
-    """A counter that takes totals and sends increments."""
+    """A counter that takes totals and sends increments. A total that falls is one of an engine that has started anew."""
 
     def __init__(self, family: Any, labels: dict[str, str]) -> None:
         self._metric = family.Metric(labels=labels)
         self._sent = 0.0
 
     def update(self, total: float) -> None:
+        if total < self._sent:
+            self._sent = 0.0
         if total > self._sent:
             self._metric.increment(total - self._sent)
             self._sent = total
@@ -65,31 +70,23 @@ class _Gauge:
             self._sent = value
 
 
-class MetricsPublisher:
+class MetricsPublisher(BackgroundThread):
     """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels` are on every metric.
 
-    `states` None: a step of an ensemble without an engine, of which only failed requests are counted.
+    `states` None: a step of an ensemble without an engine, of which only failed requests are counted. `stop()` publishes a
+    last time.
     """
 
     def __init__(
         self, labels: Mapping[str, str], metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None
     ) -> None:
+        super().__init__("metrics")
         self._labels = labels
         self._metrics = metrics
         self._states = states
         self._counters: dict[tuple[str, str], _Counter] = {}
         self._families = self._declare()
         self._gauges: dict[str, _Gauge] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Publishes a last time and ends the thread."""
-        self._stopping.set()
-        self._thread.join()
 
     def _declare(self) -> dict[str, Any]:
         counter = pb.MetricFamily.COUNTER

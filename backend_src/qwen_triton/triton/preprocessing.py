@@ -35,7 +35,7 @@ class PreprocessingModel:
         prepare_process(instance.model)
         settings = TextSettings.read(read_parameters(args), instance.repository)
         self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
-        template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer)
+        template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer, settings.tool_format)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
         self._limits = read_limits(args)
         self._reader = RequestReader(PREPROCESSING, self._limits)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from ..chat.tool_formats.formats import SETTINGS, ToolFormatSetting
 from ..errors import ConfigurationError
 from ..model_config import Parameters, inherit_parameters, sibling_backend
 from ..tensors.contract import EXCLUDE_INPUT_IN_OUTPUT, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
@@ -24,6 +25,7 @@ _OWNERS = {
     "tokenizer_dir": PREPROCESSING,
     "prompt_format": PREPROCESSING,
     "max_context": PREPROCESSING,
+    "tool_format": PREPROCESSING,
     "skip_special_tokens": POSTPROCESSING,
 }
 """The model whose parameter counts where another has the parameter too and leaves it unfilled."""
@@ -31,12 +33,16 @@ _OWNERS = {
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Settings of the models that read or write text. `max_context` in tokens, None = the tokenizer's."""
+    """Settings of the models that read or write text. `max_context` in tokens, None = the tokenizer's.
+
+    `tool_format`: that of the checkpoint's tool calls, auto = found in its chat template.
+    """
 
     tokenizer_dir: Path
     prompt_format: PromptFormat
     max_context: int | None
     skip_special_tokens: bool
+    tool_format: ToolFormatSetting = "auto"
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> TextSettings:
@@ -53,6 +59,7 @@ class TextSettings:
             cast(PromptFormat, parameters.choice("prompt_format", ("raw", "chat"), "raw")),
             parameters.number("max_context"),
             parameters.flag("skip_special_tokens", True),
+            cast(ToolFormatSetting, parameters.choice("tool_format", SETTINGS, "auto")),
         )
 
 

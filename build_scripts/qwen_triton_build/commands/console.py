@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from ..launch.engine_progress import LoadFact, Stage
+
 
 class Phases:
     """Prints the name of each phase when it begins and its seconds when it ends."""
@@ -35,21 +37,44 @@ class Phases:
 
 
 class ConsoleProgress:
-    """Prints every ten seconds what a launch waits for, with `last_line()`, the newest of its log."""
+    """Prints the stages of an engine that loads as phases, and every ten seconds what a launch waits for.
+
+    `news()`: what the engine has said since the last call; `last_line()`: the newest line of the log, for an engine that
+    says nothing.
+    """
 
     _REPORT_EVERY_S = 10.0
 
-    def __init__(self, phases: Phases, last_line: Callable[[], str]) -> None:
+    def __init__(
+        self, phases: Phases, last_line: Callable[[], str], news: Callable[[], Sequence[Stage | LoadFact]] = tuple
+    ) -> None:
         self._phases = phases
         self._last_line = last_line
+        self._news = news
+        self._stage: Stage | None = None
         self._reported_s = 0.0
 
     def waiting(self, names: Sequence[str], seconds: float) -> None:
+        for item in self._news():
+            self._show(item)
         if seconds < self._reported_s:
             self._reported_s = 0.0
         if seconds - self._reported_s >= self._REPORT_EVERY_S:
             self._reported_s = seconds
-            self._phases.report(f"waiting for {' and '.join(names)} ({seconds:.0f} s) {self._last_line()}".rstrip())
+            self._phases.report(f"waiting for {' and '.join(names)} ({seconds:.0f} s) {self._doing()}".rstrip())
 
     def report(self, line: str) -> None:
         self._phases.report(line)
+
+    def _show(self, item: Stage | LoadFact) -> None:
+        if isinstance(item, LoadFact):
+            self._phases.report(item.text)
+            return
+        if self._stage is None or item.name != self._stage.name:
+            self._phases.begin(item.name)
+        self._stage = item
+
+    def _doing(self) -> str:
+        if self._stage is None:
+            return self._last_line()
+        return self._stage.name + ("" if self._stage.percent is None else f", {self._stage.percent} %")

@@ -13,6 +13,7 @@ from ..deployment.schema import Deployment, load_deployment
 from ..doctor.all_checks import checks_for
 from ..doctor.check import run_checks
 from ..doctor.site import Site
+from ..launch.engine_progress import EngineProgress
 from ..launch.launcher import Launcher, ManagedProcess, handle_end_signals
 from ..launch.log import ServerLog, default_log
 from ..launch.managed_processes import ManagedShim, ManagedTriton, missing_shim_packages
@@ -80,7 +81,7 @@ class _Serving:
         settings = self._deployment.server
         try:
             processes = self._prepare()
-            progress = ConsoleProgress(self._phases, self._log.last_line)
+            progress = ConsoleProgress(self._phases, self._log.last_line, EngineProgress(self._log.path).news)
             restarts = settings.max_restarts if self._restart else 0
             return Launcher(processes, restarts, settings.ready_timeout_s, progress).run(self._announce)
         except ConfigurationError:
@@ -121,7 +122,8 @@ class _Serving:
             self._phases.report(f"no OpenAI shim: {missing[0]} is not installed; pip install 'qwen-triton[shim]'")
             return None
         triton = f"{reachable(self._deployment.server.host_of('grpc'))}:{self._deployment.server.grpc_port}"
-        log = ServerLog(self._log_target or str(default_log(openai.port, "shim")))
+        # one file has one log: two would overwrite each other
+        log = self._log if self._log_target else ServerLog(str(default_log(openai.port, "shim")))
         drain_s = openai.drain_notice_s + openai.drain_s
         return ManagedShim(
             self._file, triton, checkpoint, f"{openai.scheme}://{reachable(openai.host)}:{openai.port}", drain_s, log

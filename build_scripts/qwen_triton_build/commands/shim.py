@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ examples:
 
 exit code: 0 after SIGTERM or Ctrl-C, 2 for a wrong deployment or flag
 """
+_FLAGS = {"models": "--model", "adapters": "--adapter"}
+"""Flags that are not spelt as their setting."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=MODEL]",
         help=f"a name that clients ask for and the Triton model that answers (default: {BLS}); may be repeated",
     )
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        metavar="NAME[=SERVED]",
+        help="a LoRA adapter of the engine and the served name of its model (default: the first); may be repeated",
+    )
     for name in FILES:
         parser.add_argument(
             "--" + name.replace("_", "-"), type=Path, metavar="FILE", help=f"overrides the deployment's `openai.{name}`"
@@ -59,13 +68,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def settings(arguments: argparse.Namespace) -> ShimSettings:
     """Settings of the deployment, overridden by flags. Raises ConfigurationError for a wrong one."""
-    base = _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
+    base: dict[str, Any] = (
+        _of_deployment(arguments.deployment) if arguments.deployment else {"port": _port_of_environment()}
+    )
     names = [name.partition("=") for name in arguments.model or ()]
+    models = {name: model or BLS for name, _, model in names}
     flags = {
         "triton_url": arguments.triton_url,
         "host": arguments.host,
         "port": arguments.port,
-        "models": {name: model or BLS for name, _, model in names} or None,
+        "models": models or None,
+        "adapters": _adapters(arguments.adapter or (), models or base.get("models", ShimSettings().models), base),
         **{name: getattr(arguments, name) for name in FILES},
     }
     given = {key: value for key, value in flags.items() if value is not None}
@@ -73,8 +86,18 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
         return ShimSettings.model_validate({key: value for key, value in (base | given).items() if value is not None})
     except ValidationError as error:
         fault = error.errors()[0]
-        flag = "--" + str(fault["loc"][0]).replace("_", "-")
-        raise ConfigurationError(f"{flag}: {fault['msg'].lower()}, got {fault['input']!r}") from None
+        key, own = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
+        flag = _FLAGS.get(key, "--" + key.replace("_", "-"))
+        reason = own if own != fault["msg"] else own.lower()
+        raise ConfigurationError(f"{flag}: {reason}, got {fault['input']!r}") from None
+
+
+def _adapters(named: Sequence[str], models: Mapping[str, str], base: Mapping[str, Any]) -> dict[str, str] | None:
+    """The adapters of the flags, else the deployment's; those of a model that has no served name any more get the first."""
+    first = next(iter(models), "")
+    if named:
+        return {name: model or first for name, _, model in (adapter.partition("=") for adapter in named)}
+    return {name: model if model in models else first for name, model in base.get("adapters", {}).items()} or None
 
 
 def _of_deployment(file: Path) -> dict[str, Any]:
@@ -83,7 +106,7 @@ def _of_deployment(file: Path) -> dict[str, Any]:
     if key is not None:
         os.environ[server_key.VARIABLE] = key  # as for every client of a Triton that needs one
     loaded = deployment.shim_settings()
-    return {**loaded.model_dump(), "limits": loaded.limits}
+    return {**loaded.model_dump(include=set(ShimSettings.model_fields)), "limits": loaded.limits}
 
 
 def _port_of_environment() -> int | None:

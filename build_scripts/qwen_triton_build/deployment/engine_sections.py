@@ -70,6 +70,8 @@ def _key_type(kind: Any, limits: dict[str, Any]) -> Any:
         return Annotated[kind, Field(**limits)] if limits else kind
     if kind is Path:
         return FilePath
+    if get_origin(kind) is dict and Path in get_args(kind):
+        return dict[str, FilePath]
     if get_origin(kind) is not tuple:
         return kind
     items = [_key_type(item, {}) for item in get_args(kind) if item is not ...]
@@ -79,6 +81,16 @@ def _key_type(kind: Any, limits: dict[str, Any]) -> Any:
 
 def _as_yaml(value: Any) -> Any:
     return [_as_yaml(item) for item in value] if isinstance(value, tuple) else value
+
+
+Choices = Annotated[list[Annotated[list[NotNegative], Field(min_length=1)]], Field(min_length=1)]
+"""A tree of draft tokens: the path to each node, by the rank of the token at each level."""
+_DRAFTS = {
+    "medusa": ("medusa_choices",),
+    "eagle": ("eagle_choices",),
+    "lookahead": ("lookahead_window_size", "lookahead_ngram_size", "lookahead_verification_set_size"),
+}
+"""Speculative decoding modes and the keys that each needs."""
 
 
 class TensorRtLlmSection(Section):
@@ -96,7 +108,24 @@ class TensorRtLlmSection(Section):
     enable_kv_cache_reuse: bool | None = None
     enable_chunked_context: bool | None = None
     normalize_log_probs: bool | None = None
-    decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa"] | None = None
+    decoding_mode: Literal["top_k", "top_p", "top_k_top_p", "beam_search", "medusa", "eagle", "lookahead"] | None = None
+    medusa_choices: Choices | None = None
+    eagle_choices: Choices | None = None
+    lookahead_window_size: Positive | None = None
+    lookahead_ngram_size: Positive | None = None
+    lookahead_verification_set_size: Positive | None = None
+    speculative_decoding_fast_logits: bool | None = None
+    lora_cache_optimal_adapter_size: Positive | None = None
+    lora_cache_max_adapter_size: Positive | None = None
+    lora_cache_gpu_memory_fraction: Fraction | None = None
+    lora_cache_host_memory_bytes: Positive | None = None
+    lora_prefetch_dir: FilePath | None = None
+    cuda_graph_mode: bool | None = None
+    cuda_graph_cache_size: NotNegative | None = None
+    stats_check_period_ms: Positive | None = None
+    iter_stats_max_iterations: Positive | None = None
+    request_stats_max_iterations: NotNegative | None = None
+    cross_kv_cache_fraction: Fraction | None = None
     gpu_device_ids: str | None = None
     participant_ids: str | None = None
     num_nodes: Positive | None = None
@@ -106,6 +135,20 @@ class TensorRtLlmSection(Section):
     multi_block_mode: bool | None = None
     enable_context_fmha_fp32_acc: bool | None = None
     cancellation_check_period_ms: Positive | None = None
+    guided_decoding_backend: Literal["xgrammar"] | None = None
+    xgrammar_tokenizer_info_path: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _check_drafts(self) -> TensorRtLlmSection:
+        """A speculative mode without its keys ends the backend at its first request; keys without their mode do nothing."""
+        for mode, keys in _DRAFTS.items():
+            for key in keys:
+                value = getattr(self, key)
+                if self.decoding_mode == mode and value is None:
+                    raise fault_at(("decoding_mode",), f"{mode} needs engine.{key}", mode)
+                if self.decoding_mode != mode and value is not None:
+                    raise fault_at((key,), f"is for decoding_mode {mode}; give that too, or leave it out", value)
+        return self
 
 
 PROCESS_ENGINES = {kind: engine_section(kind, engine.options) for kind, engine in ENGINES.items()}
@@ -120,7 +163,18 @@ else:
     EngineSection = Annotated[Union[_SECTIONS], Field(discriminator="kind")]  # noqa: UP007  a union made at run time
 
 
+def adapters_of(engine: EngineSection) -> tuple[str, ...]:
+    """The names of the engine's adapters."""
+    return tuple(getattr(engine, "lora", ()))
+
+
 def with_engine_paths(engine: EngineSection, base: Path) -> EngineSection:
-    """Relative paths of the section taken from `base`, the folder of the deployment's file."""
-    paths = {name: value for name in type(engine).model_fields if isinstance(value := getattr(engine, name), Path)}
-    return engine.model_copy(update={name: (base / path).resolve() for name, path in paths.items()})
+    """Relative paths of the section, also those of a mapping, taken from `base`, the folder of the deployment's file."""
+    changes: dict[str, Any] = {}
+    for name in type(engine).model_fields:
+        value = getattr(engine, name)
+        if isinstance(value, Path):
+            changes[name] = (base / value).resolve()
+        elif isinstance(value, dict) and value and all(isinstance(path, Path) for path in value.values()):
+            changes[name] = {key: (base / path).resolve() for key, path in value.items()}
+    return engine.model_copy(update=changes)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
+from qwen_triton.chat.tool_formats.formats import ToolFormatSetting
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.tensors.limits import LIMITS, Limits
@@ -29,7 +30,7 @@ from qwen_triton_openai.settings import (
 )
 
 from .build_section import Build
-from .engine_sections import EngineSection, with_engine_paths
+from .engine_sections import EngineSection, adapters_of, with_engine_paths
 from .faults import explain
 from .file import read_deployment
 from .section import Count, CountOrNone, FilePath, NotNegative, Port, Positive, Section, fault_at
@@ -126,6 +127,15 @@ class Server(Section):
         return self.host if port in self.expose else LOOPBACK
 
 
+class OpenAiSection(ShimSettings):
+    """The section `openai:`: the shim's settings, and what its chats need of the models.
+
+    `tool_format`: the format of the checkpoint's tool calls; auto: found in its chat template.
+    """
+
+    tool_format: ToolFormatSetting = "auto"
+
+
 class Deployment(Section):
     """Everything that `qwen-triton serve` needs. `model`: a folder, or a name on Hugging Face or ModelScope.
 
@@ -141,7 +151,7 @@ class Deployment(Section):
     repository: Repository = Repository()
     limits: LimitsSection = LimitsSection()
     server: Server = Server()
-    openai: ShimSettings = ShimSettings()
+    openai: OpenAiSection = OpenAiSection()
 
     @model_validator(mode="after")
     def _check_link(self) -> Deployment:
@@ -151,11 +161,25 @@ class Deployment(Section):
             raise fault_at(("repository", "engine_door"), reason, "own")
         return self
 
+    @model_validator(mode="after")
+    def _check_adapters(self) -> Deployment:
+        """Models and adapters are asked for by the same parameter."""
+        for name in adapters_of(self.engine):
+            if name in self._served_models():
+                raise fault_at(("engine", "lora"), "is the name of a served model; give the adapter another one", name)
+        return self
+
+    def _served_models(self) -> dict[str, str]:
+        return self.openai.models if "models" in self.openai.model_fields_set else {self.served_model_name: BLS}
+
     def shim_settings(self) -> ShimSettings:
-        """`openai`, with this server's address, this model's name and a number of workers where they are not set there."""
+        """`openai`, with this server's address, this model's name, the engine's adapters and a number of workers where they
+        are not set there."""
+        models = self._served_models()
         defaults = {
             "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
-            "models": {self.served_model_name: BLS},
+            "models": models,
+            "adapters": dict.fromkeys(adapters_of(self.engine), next(iter(models), "")),
             "limits": Limits(**self.limits.model_dump()),
             "tokenizer_dir": Path(self.model) if Path(self.model).is_dir() else None,
         }

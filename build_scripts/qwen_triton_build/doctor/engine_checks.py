@@ -77,7 +77,7 @@ def gpu_memory(site: Site) -> str:
     engine = site.built
     needed = round(_largest_plan(engine) / 2**20 * _MARGIN)
     least = min(gpu.memory_mib for gpu in site.gpus[: engine.world_size])
-    if needed > least:
+    if least and needed > least:
         raise ConfigurationError(
             f"a rank needs some {needed} MiB and the GPU has {least}; quantise, or build for more GPUs (tp_size)"
         )

@@ -5,6 +5,8 @@ Sizes are estimates from the checkpoint's files: what cannot fit is an error, wh
 
 from __future__ import annotations
 
+import difflib
+import json
 import subprocess
 from functools import lru_cache
 
@@ -29,7 +31,11 @@ _CUDA = "13"
 """That of releases whose version does not say."""
 _CAPABILITY = 7.5
 _VERSION = "import msgpack; from importlib.metadata import version; print(version('vllm'))"
-_ASK_S = 60.0
+_ARGUMENTS = (
+    "import inspect, json; from vllm.engine.arg_utils import EngineArgs; "
+    "print(json.dumps(list(inspect.signature(EngineArgs).parameters)))"
+)
+_ASK_S = 120.0
 _GIB = 2**30
 
 
@@ -50,6 +56,22 @@ def version(site: Site) -> str:
     found = _version(site)
     check_release(found)
     return f"vllm {found}"
+
+
+def arguments(site: Site) -> str:
+    """Asks the installed vLLM for the arguments of its engine, which takes as long as importing it."""
+    found = _interpreter(site)
+    known = set(json.loads(_ask(found, _ARGUMENTS)))
+    given = options(site).arguments()
+    faults = []
+    for name in sorted(set(given) - known):
+        near = difflib.get_close_matches(name, known, 1)
+        key = f"engine.extra.{name}" if name in options(site).extra else f"engine.{name}"
+        remedy = f"did you mean {near[0]}?" if near else "leave it out"
+        faults.append(f"{key}: this vllm has no such argument; {remedy}")
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    return f"{len(given)} of {len(known)} are set"
 
 
 def driver(site: Site) -> str:
@@ -89,6 +111,8 @@ def memory(site: Site) -> str:
     if footprint is None or _cuda(site) is None:
         return "not known before vLLM loads it"
     gpu = min(_gpus(site), key=lambda one: one.memory_mib)
+    if not gpu.memory_mib:
+        return "nvidia-smi does not say"
     part, usable = given.gpu_memory_utilization, _usable(gpu, given)
     weights = footprint.weights_of_a_gpu(given)
     if weights > usable:
@@ -116,6 +140,8 @@ def context(site: Site) -> str:
     if length is None or _cuda(site) is None:
         return "as vLLM finds it"
     gpu = min(_gpus(site), key=lambda one: one.memory_mib)
+    if not gpu.memory_mib:
+        return "nvidia-smi does not say"
     left = _usable(gpu, given) - footprint.weights_of_a_gpu(given)
     room = left // footprint.token_of_a_gpu(given)
     if room < length:
@@ -138,16 +164,19 @@ def _interpreter(site: Site) -> Interpreter:
 
 def _version(site: Site) -> str:
     """Raises ConfigurationError where the interpreter has no vllm, or lacks msgpack."""
-    found = _interpreter(site)
-    return _ask(found.python, None if found.environment is None else tuple(found.environment.items()))
+    return _ask(_interpreter(site), _VERSION)
 
 
-@lru_cache(maxsize=4)
-def _ask(python: str, environment: tuple[tuple[str, str], ...] | None) -> str:
-    """Several checks need the answer. An error is not kept."""
+def _ask(found: Interpreter, script: str) -> str:
+    return _answer(found.python, None if found.environment is None else tuple(found.environment.items()), script)
+
+
+@lru_cache(maxsize=8)
+def _answer(python: str, environment: tuple[tuple[str, str], ...] | None, script: str) -> str:
+    """The last line that a script prints. Several checks need it; an error is not kept."""
     try:
         done = subprocess.run(
-            [python, "-c", _VERSION],
+            [python, "-c", script],
             env=None if environment is None else dict(environment),
             capture_output=True, text=True, timeout=_ASK_S, check=False,
         )  # fmt: skip
@@ -160,7 +189,7 @@ def _ask(python: str, environment: tuple[tuple[str, str], ...] | None) -> str:
         raise ConfigurationError(
             f"{python} cannot serve vLLM: {last}; install vllm and msgpack there, or name another as engine.python"
         )
-    return done.stdout.strip()
+    return done.stdout.strip().splitlines()[-1]
 
 
 def _cuda(site: Site) -> str | None:
@@ -201,6 +230,7 @@ def _gib(size: int) -> str:
 CHECKS = (
     Check("engine interpreter", "a Python that has vllm", interpreter),
     Check("vLLM", "a release that is supported", version, needs="engine interpreter"),
+    Check("vLLM arguments", "those of the installed vLLM's engine", arguments, needs="vLLM", thorough=True),
     Check("GPU driver", "580 or newer for CUDA 13", driver, needs="vLLM"),
     Check("GPU count", "tensor_parallel_size × pipeline_parallel_size", gpus, needs="GPU driver"),
     Check("GPU memory", "the weights within gpu_memory_utilization of a GPU that is free", memory, needs="GPU count"),

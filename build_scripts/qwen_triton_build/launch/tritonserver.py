@@ -34,14 +34,15 @@ _VISIBLE = (
 )
 _KILL_AFTER_S = 10.0
 _POLL_S = 0.05
-_ENTRANCES = (BLS, PREPROCESSING)
-"""Models with which a request of a client begins; one that has passed them may still need the engine's model."""
 _BETWEEN_MODELS_S = 0.5
 """How long a request of the ensemble may take from preprocessing to the engine's model."""
-_UNLOAD_S = 4.0
-"""How long a server that has answered everything may take to unload its models: about 2 s. tritonserver 2.51 does not
-unload a model for which a gRPC stream was cancelled while its last response was written, and waits for its whole exit
-timeout."""
+_UNLOAD_S = 3.0
+"""How long a server that has answered everything may take to unload its models, without the time of their processes: about a
+second, because it looks once a second whether they have gone. tritonserver 2.51 does not unload a model for which a gRPC
+stream was cancelled while its last response was written, and waits for its whole exit timeout."""
+_UNLOAD_PROCESS_S = 1.5
+"""How much longer for each process of the model that has the most: a model's processes end one after the other, and before each
+one tritonserver sleeps a second to see whether it lives."""
 _WORKERS_END_S = 3.0
 """How long the other ranks may take to end after rank 0, before they are killed."""
 
@@ -129,6 +130,8 @@ class TritonServer:
         mpi = {"OMPI_MCA_orte_tmpdir_base": str(work)}
         self.killed_because = ""
         """Why `poll` killed it; empty when it did not."""
+        self.not_ended: set[str] = set()
+        """Models whose processes were told to end and had not when `stop` killed the server."""
         self._lifelines = LifelineServer()
         lifeline = {VARIABLE: self._lifelines.address}
         key = {} if self._key is None else {server_key.VARIABLE: self._key}
@@ -136,6 +139,7 @@ class TritonServer:
             command, environment(installation) | mpi | lifeline | key, stack_bytes=_stack_bytes()
         )
         self._hidden = True
+        self._drained = False
 
     @property
     def url(self) -> str:
@@ -149,6 +153,7 @@ class TritonServer:
     def start(self, log: int | None = None) -> None:
         """Starts the process; its log goes to the file descriptor `log`, or to that of this process."""
         self.killed_because = ""
+        self._drained = False
         self._hidden = self._key is None
         self._process.start(log)
 
@@ -209,10 +214,12 @@ class TritonServer:
 
         The models refuse new requests and have `exit_timeout_s` to answer the others; then SIGTERM, at last SIGKILL.
         """
-        grace_s = _UNLOAD_S if self._drain() else self.settings.exit_timeout_s + _KILL_AFTER_S
+        grace_s = self.settings.exit_timeout_s + _KILL_AFTER_S
+        if self.drain():
+            grace_s = self.unload_s()
         if self.ranks > 1 and self.poll() is None:
             self._drain_first_rank(grace_s)
-        code = self._process.stop(grace_s)
+        code = self._end(grace_s)
         self._kill_rest()
         self._lifelines.forget_all()
         for region in _SHM.glob(f"{self._shm_prefix}*"):
@@ -220,28 +227,45 @@ class TritonServer:
         remove_leftovers()
         return code
 
+    def _end(self, grace_s: float) -> int:
+        """SIGTERM, then SIGKILL after `grace_s` seconds; the exit code."""
+        self._process.terminate()
+        if self._process.wait(grace_s) is None:
+            self.not_ended = self._lifelines.leaving()
+        return self._process.stop(0.0)
+
     def kill(self) -> None:
         """Kills it at once; `stop()` then removes its shared memory."""
         self._process.kill()
         self._kill_rest()
 
-    def _drain(self) -> bool:
-        """Lets the models answer what they have accepted. True when no request is left in any model.
+    def unload_s(self) -> float:
+        """How long a server that is drained may take to end."""
+        return _UNLOAD_S + _UNLOAD_PROCESS_S * self._lifelines.most_processes()
+
+    def drain(self) -> bool:
+        """Lets the models answer what they have accepted. True when no request is left in any model. Repeatable.
 
         tritonserver itself takes new requests until it ends and breaks them off then. A request of the ensemble that
         has passed preprocessing must still be taken by the engine's model, which therefore refuses new ones last.
         """
-        if self._process.poll() is not None or not self._lifelines.serving() & {*_ENTRANCES}:
+        if self._drained:
+            return True
+        if self._process.poll() is not None or not self._lifelines.serving() & {BLS, PREPROCESSING}:
             return False
         deadline = time.monotonic() + self.settings.exit_timeout_s
 
         def drain(*models: str) -> bool:
             return self._lifelines.drain(models, deadline - time.monotonic(), lambda: self._process.poll() is not None)
 
-        if not drain(*_ENTRANCES):
+        if not drain(PREPROCESSING):
             return False
-        time.sleep(_BETWEEN_MODELS_S)
-        return TENSORRT_LLM in self._lifelines.serving() and drain(TENSORRT_LLM)
+        passed = time.monotonic() + _BETWEEN_MODELS_S
+        if not drain(BLS):
+            return False
+        time.sleep(max(0.0, passed - time.monotonic()))
+        self._drained = TENSORRT_LLM in self._lifelines.serving() and drain(TENSORRT_LLM)
+        return self._drained
 
     def _drain_first_rank(self, grace_s: float) -> None:
         """Ends rank 0, which has the requests, before mpirun, which leaves its ranks only a second after SIGTERM.

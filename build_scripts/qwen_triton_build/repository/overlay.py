@@ -63,6 +63,10 @@ def lay_over(config: model_config_pb2.ModelConfig, step: str, overlay: str) -> N
         steps[added.model_name].output_map.update(added.output_map)
     if step == PYTHON:
         _declare_sampling(config)
+        for (
+            tensor
+        ) in config.input:  # a batch of no rows of a reshaped input ends tritonserver 2.51 in its Python backend
+            tensor.ClearField("reshape")
 
 
 def _declare_sampling(config: model_config_pb2.ModelConfig) -> None:
@@ -71,9 +75,7 @@ def _declare_sampling(config: model_config_pb2.ModelConfig) -> None:
     for tensor in INPUTS[config.name]:
         if tensor.name in _SAMPLING_NAMES - declared:
             data_type = model_config_pb2.DataType.Value(tensor.dtype)
-            added = config.input.add(name=tensor.name, data_type=data_type, dims=tensor.dims, optional=tensor.optional)
-            if tensor.reshape is not None:
-                added.reshape.SetInParent()  # an empty shape is not the same as none: Triton takes off the last dimension
+            config.input.add(name=tensor.name, data_type=data_type, dims=tensor.dims, optional=tensor.optional)
     for step in config.ensemble_scheduling.step:
         if step.model_name == TENSORRT_LLM:
             step.input_map.update(ADDED_SAMPLING)

@@ -28,6 +28,7 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "decoupled_mode": repository.decoupled,
         "tokenizer_dir": str(model_dir),
         "prompt_format": repository.prompt_format,
+        "tool_format": deployment.openai.tool_format,
         "max_context": repository.max_context,
         "skip_special_tokens": repository.skip_special_tokens,
         "accumulate_tokens": repository.accumulate_tokens,

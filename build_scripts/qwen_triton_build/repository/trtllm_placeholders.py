@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from qwen_triton.errors import ConfigurationError
 
@@ -27,10 +28,11 @@ def engine_placeholders(settings: TensorRtLlmSection, repository: Repository, mo
         *size_faults(settings, repository, engine),
         *feature_faults(settings, engine),
         *vocabulary_faults(engine, model_dir),
+        *release_faults(settings, version),
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
-    given = settings.model_dump(exclude={"kind", "engine_dir"})
+    given = {key: _spelt(value) for key, value in settings.model_dump(exclude={"kind", "engine_dir"}).items()}
     return {
         "triton_backend": "tensorrtllm",
         "engine_dir": str(settings.engine_dir),
@@ -40,6 +42,38 @@ def engine_placeholders(settings: TensorRtLlmSection, repository: Repository, mo
         "triton_max_batch_size": _batch(repository) or engine.max_batch_size,
         **_types(engine, version),
     }
+
+
+def _spelt(value: Any) -> str | int | float | bool | None:
+    """A value as the backend reads it: a tree of choices as in TensorRT-LLM's documents, `{0, 0}, {0, 1}`."""
+    if isinstance(value, list):
+        return ", ".join("{" + ", ".join(map(str, path)) + "}" for path in value)
+    return str(value) if isinstance(value, Path) else value
+
+
+_SINCE = {
+    key: Version(0, 19)
+    for key in (
+        "lora_prefetch_dir", "lookahead_window_size", "lookahead_ngram_size",
+        "lookahead_verification_set_size", "eagle_choices", "cuda_graph_mode", "cuda_graph_cache_size",
+        "speculative_decoding_fast_logits",
+    )
+}  # fmt: skip
+"""Keys whose parameters only later releases of the backend have."""
+
+
+def release_faults(settings: TensorRtLlmSection, version: Version) -> list[str]:
+    """Keys that the engine's release of the backend does not know; it would ignore them silently."""
+    modes = {"eagle": "eagle_choices", "lookahead": "lookahead_window_size"}
+    late = [key for key, since in _SINCE.items() if getattr(settings, key) is not None and version < since]
+    faults = [
+        f"engine.{key}: is new in TensorRT-LLM {_SINCE[key]}, the engine is of {version}; leave it out" for key in late
+    ]
+    if (key := modes.get(settings.decoding_mode or "")) and version < _SINCE[key]:
+        faults.append(
+            f"engine.decoding_mode: {settings.decoding_mode} is new in TensorRT-LLM {_SINCE[key]}, the engine is of {version}"
+        )
+    return faults
 
 
 def _types(engine: BuiltEngine, version: Version) -> Values:

@@ -13,7 +13,8 @@ _QUERY = ["--query-gpu=name,memory.total,compute_cap,driver_version,memory.free"
 
 @dataclass(frozen=True)
 class Gpu:
-    """`memory_mib` in all; `compute_capability` such as 8.9; `driver` such as 560.35.03, empty when unknown.
+    """`memory_mib` in all, 0 when unknown, as of memory that GPU and machine share; `compute_capability` such as 8.9;
+    `driver` such as 560.35.03, empty when unknown.
 
     `free_mib`: memory that no process has; None when unknown.
     """
@@ -41,4 +42,5 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
 
 
 def _gpu(name: str, memory: str, capability: str, driver: str = "", free: str = "") -> Gpu:
-    return Gpu(name, int(memory), float(capability), driver, int(free) if free.isdigit() else None)
+    total = int(memory) if memory.isdigit() else 0
+    return Gpu(name, total, float(capability), driver, int(free) if free.isdigit() else None)

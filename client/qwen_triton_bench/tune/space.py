@@ -37,7 +37,7 @@ def read_space(parts: Sequence[str]) -> list[Setting]:
     for part in parts:
         if "=" in part:
             key, _, values = part.partition("=")
-            space[key] = [_value(text, part) for text in values.split(",")]
+            space[key] = _values(values, part)
         else:
             _read_file(Path(part), cases, space)
     named = list(cases.items()) or [("", {})]
@@ -53,11 +53,12 @@ def read_space(parts: Sequence[str]) -> list[Setting]:
     return settings
 
 
-def _value(text: str, part: str) -> Any:
+def _values(text: str, part: str) -> list[Any]:
+    """Values with commas, as YAML writes a list: a value may itself be {KEY: VALUE, …}."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigurationError(f"--space {part}: {text!r} is not a value") from None
+        return list(yaml.safe_load(f"[{text}]")) or [None]
+    except (yaml.YAMLError, TypeError):
+        raise ConfigurationError(f"--space {part}: {text!r} is no list of values") from None
 
 
 def _read_file(file: Path, cases: dict[str, dict[str, Any]], space: dict[str, list[Any]]) -> None:

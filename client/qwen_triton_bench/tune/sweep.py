@@ -27,6 +27,7 @@ class Outcome:
     made: bool = True
 
 
+_ENGINE_SAYS = "the engine did not start: "
 Bench = Callable[[Sequence[str]], int]
 """Runs a load, given as a command line, and writes its result file. Returns the exit code."""
 
@@ -44,7 +45,7 @@ def run_variant(variant: Variant, load: Sequence[str], bench: Bench) -> Outcome:
         with contextlib.redirect_stdout(output):
             bench([*command, *rest])
     except QwenTritonError as error:
-        return Outcome(variant, None, str(error).splitlines()[-1])
+        return Outcome(variant, None, _reason(str(error)))
     finally:
         variant.result.with_suffix(".txt").write_text(output.getvalue(), encoding="utf-8")
     data = json.loads(variant.result.read_text())
@@ -53,6 +54,13 @@ def run_variant(variant: Variant, load: Sequence[str], bench: Bench) -> Outcome:
         raise KeyboardInterrupt
     note_settings(variant.result, variant.setting.values)
     return Outcome(variant, data["figures"])
+
+
+def _reason(message: str) -> str:
+    """The line of an error that says most: what the engine itself has said, else the last one."""
+    lines = message.splitlines()
+    own = (line.partition(_ENGINE_SAYS)[2] for line in lines if _ENGINE_SAYS in line)
+    return next(own, lines[-1]).strip(' "')
 
 
 def _build(variant: Variant) -> str:

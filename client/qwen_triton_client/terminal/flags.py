@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from qwen_triton.errors import InvalidRequest
@@ -35,6 +36,8 @@ def _add_flag(group: Any, parameter: AnswerParameter) -> None:
     flag, text = "--" + parameter.name.replace("_", "-"), parameter.help.replace("%", "%%")
     if parameter.kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+    elif parameter.file:
+        group.add_argument(flag, type=read_json_file, metavar="FILE", help=f"{text}: a file of JSON")
     elif parameter.kind is dict:
         group.add_argument(flag, type=read_json, metavar="JSON", help=text)
     elif parameter.many:
@@ -61,6 +64,19 @@ def read_json(text: str) -> dict[str, Any]:
     return value
 
 
+def read_json_file(name: str) -> dict[str, Any]:
+    """The JSON object in a file, or in the text itself where it is one.
+
+    Raises ArgumentTypeError for a file that cannot be read, or holds something else.
+    """
+    if name.lstrip().startswith("{"):
+        return read_json(name)
+    try:
+        return read_json(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+
+
 def set_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
     """Sets one of `parameters` from text; «none» removes it. Raises InvalidRequest with its name."""
     known = {p.name: p for p in PARAMETERS}
@@ -78,4 +94,6 @@ def set_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
 
 
 def _read(parameter: AnswerParameter, text: str) -> Any:
+    if parameter.file:
+        return read_json_file(text)
     return read_json(text) if parameter.kind is dict else parameter.kind(text)

@@ -7,33 +7,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qwen_triton.chat.deltas import Content, Delta, Reasoning, ToolCallArguments, ToolCallStart
-from qwen_triton.chat.reader import ChatReader
-from qwen_triton.chat.tool_formats.tool_format import ToolFormat
+from qwen_triton.chat.reader import ChatReader, reader_of
 from qwen_triton.tensors.text_outputs import TextPiece
-from qwen_triton.types import FinishReason
+from qwen_triton.types import FinishReason, GenerateRequest
 
 from .usage import UsageCount
 
 
 class ChatChoice:
-    """Decoder of one choice. `tools`: the format of the tool calls in its text, None for none; `single`: it ends with its
-    first call. `begun`: the text that the prompt already ends with and the answer continues (see bodies/tool_choice).
-    `answered`: whether there was content or a call.
-    """
+    """Decoder of one choice of the answer to `request`. `answered`: whether there was content or a call."""
 
-    def __init__(self, *, tools: ToolFormat | None = None, single: bool = False, begun: str = "") -> None:
+    def __init__(self, request: GenerateRequest) -> None:
+        self._request = request
         self._reader: ChatReader | None = None
-        self._tools = tools
-        self._single = single
-        self._begun = begun
         self.answered = False
 
     def feed(self, piece: TextPiece) -> list[Delta]:
         """The deltas that are certain after this piece; with the last piece of the choice, all that remain."""
         reader = self._reader
         if reader is None:
-            reader = ChatReader(piece.reasoning_opened, self._tools, single=self._single, begun=self._begun)
-            self._reader = reader
+            reader = self._reader = reader_of(self._request, piece.reasoning_opened, piece.tool_format)
         out = reader.feed(piece.text)
         if piece.finish:
             out = out + reader.end(piece.finish)
@@ -53,6 +46,7 @@ def whole_choices(
     decoders: dict[int, ChatChoice] = {}
     deltas: dict[int, list[Delta]] = {}
     logprobs: dict[int, list[Any]] = {}
+    token_ids: dict[int, list[int]] = {}
     last: dict[int, TextPiece] = {}
     for piece in pieces:
         usage.add(piece)
@@ -62,6 +56,8 @@ def whole_choices(
         deltas[index] += decoders[index].feed(piece)
         if piece.logprobs:
             logprobs.setdefault(index, []).extend(piece.logprobs)
+        if piece.token_ids is not None:
+            token_ids.setdefault(index, []).extend(piece.token_ids)
         last[index] = piece
     return [
         {
@@ -70,9 +66,16 @@ def whole_choices(
             "logprobs": {"content": logprobs[index], "refusal": None} if index in logprobs else None,
             "finish_reason": decoders[index].finish_reason(last[index].finish or "stop"),
             "stop_reason": last[index].stop_reason,
+            **({"token_ids": token_ids[index]} if index in token_ids else {}),
         }
         for index in sorted(decoders)
     ]
+
+
+def prompt_ids_of(pieces: Sequence[TextPiece]) -> dict[str, Any]:
+    """The field of a chat completion with the token ids of its prompt, if they were asked for."""
+    ids = next((piece.prompt_ids for piece in pieces if piece.prompt_ids is not None), None)
+    return {} if ids is None else {"prompt_token_ids": ids}
 
 
 def new_call_id() -> str:

@@ -70,21 +70,23 @@ class ChatWriter(ChunkWriter):
                     out.append(self._role(earlier, []))
             choice = self._choices[piece.sequence] = self._new_choice()
             deltas = choice.feed(piece)
-            out.append(self._role(piece.sequence, deltas))
+            prompt = b"" if piece.prompt_ids is None else b',"prompt_token_ids":' + orjson.dumps(piece.prompt_ids)
+            out.append(self._role(piece.sequence, deltas, prompt))
         else:
             deltas = choice.feed(piece)
         self._usage.add(piece)
-        if piece.logprobs is None and not self._each_usage:
+        if piece.logprobs is None and piece.token_ids is None and not self._each_usage:
             out += [self._plain(piece.sequence, delta) for delta in deltas]
         else:
-            out += self._with_logprobs(piece, deltas)
+            out += self._with_tokens(piece, deltas)
         if piece.finish:
             out.append(self._finish(piece, choice))
         return out
 
-    def _role(self, index: int, first: Sequence[Delta]) -> bytes:
-        """A choice's first chunk, before its first deltas: as long as it has no content, that is null."""
-        return self._chunk(index, _ROLE % (b'""' if any(isinstance(delta, Content) for delta in first) else b"null"))
+    def _role(self, index: int, first: Sequence[Delta], prompt: bytes = b"") -> bytes:
+        """A choice's first chunk, before its first deltas: as long as it has no content, that is null. `prompt`: its fields."""
+        role = _ROLE % (b'""' if any(isinstance(delta, Content) for delta in first) else b"null")
+        return self._chunk(index, role, more=prompt)
 
     def _plain(self, index: int, delta: Delta) -> bytes:
         """A chunk with a delta alone. Nearly all are of text: their constant parts are encoded once for each choice."""
@@ -95,16 +97,21 @@ class ChatWriter(ChunkWriter):
             around = self._around[index] = self._chunk(index, _delta(Content(""))).split(_NO_TEXT)
         return around[0] + _TEXT + orjson.dumps(delta.text) + around[1]
 
-    def _with_logprobs(self, piece: TextPiece, deltas: Sequence[Delta]) -> list[bytes]:
-        """Chunks of a piece with log probs or usage; its log probs go with its first delta, or with an empty one."""
-        encoded = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs else [])
+    def _with_tokens(self, piece: TextPiece, deltas: Sequence[Delta]) -> list[bytes]:
+        """Chunks of a piece with log probs, token ids or usage; what its tokens have goes with its first delta, or an empty
+        one."""
+        encoded = list(map(_delta, deltas)) or ([b"{}"] if piece.logprobs or piece.token_ids else [])
         logprobs: Any = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
-        return [self._chunk(piece.sequence, delta, None if n else logprobs) for n, delta in enumerate(encoded)]
+        first = [self._chunk(piece.sequence, delta, logprobs, piece.token_ids) for delta in encoded[:1]]
+        return first + [self._chunk(piece.sequence, delta) for delta in encoded[1:]]
 
-    def _chunk(self, index: int, delta: bytes, logprobs: Any = None) -> bytes:
+    def _chunk(
+        self, index: int, delta: bytes, logprobs: Any = None, token_ids: list[int] | None = None, more: bytes = b""
+    ) -> bytes:
         shown = b"null" if logprobs is None else orjson.dumps(logprobs)
-        choice = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}' % (index, delta, shown)
-        return self._frame.chunk(choice, self._so_far())
+        ids = b"" if token_ids is None else b',"token_ids":' + orjson.dumps(token_ids)
+        choice = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null%b}' % (index, delta, shown, ids)
+        return self._frame.chunk(choice, self._so_far(), more)
 
     def _finish(self, piece: TextPiece, choice: ChatChoice) -> bytes:
         """The last chunk of a choice. An answer without content and calls is the empty text, not null."""

@@ -35,8 +35,8 @@ class ChunkFrame:
         self._head = b"data: " + head[:-1] + b',"choices":['
         self._usage = usage
 
-    def chunk(self, choice: bytes, usage: Any = None) -> bytes:
-        """A chunk with one choice, given as JSON, or with none if it is empty."""
+    def chunk(self, choice: bytes, usage: Any = None, more: bytes = b"") -> bytes:
+        """A chunk with one choice, given as JSON, or with none if it is empty. `more`: other fields, with a comma first."""
         if not self._usage:
-            return self._head + choice + b"]}\n\n"
-        return self._head + choice + b'],"usage":' + orjson.dumps(usage) + b"}\n\n"
+            return self._head + choice + b"]" + more + b"}\n\n"
+        return self._head + choice + b'],"usage":' + orjson.dumps(usage) + more + b"}\n\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from qwen_triton.tensors.text_outputs import TextPiece
@@ -23,12 +24,20 @@ _SERVER_ERROR, _LOWEST_SERVER_ERROR = "server_error", 500
 
 
 class ResponseObject:
-    """One response. `request`: the fields that repeat its request. Ids are made once, so that all events have the same."""
+    """One response. `request`: the fields that repeat its request; `namespaces`: {a function's name as the model sees it: its
+    namespace and its name there}. Ids are made once, so that all events have the same."""
 
-    def __init__(self, request: Mapping[str, Any], reader: BlockReader, usage: UsageCount) -> None:
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        reader: BlockReader,
+        usage: UsageCount,
+        namespaces: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    ) -> None:
         self.reader = reader
         self._request = request
         self._usage = usage
+        self._namespaces = namespaces
         self._id = f"resp_{secrets.token_hex(16)}"
         self._created = int(time.time())
         self._item_ids: list[str] = []
@@ -48,11 +57,18 @@ class ResponseObject:
         if block.kind == "call":
             call_id = self._call_ids.setdefault(block.index, new_call_id())
             arguments = "" if begun else block.text
-            return {**head, "type": "function_call", "call_id": call_id, "name": block.name, "arguments": arguments}
+            return {**head, "type": "function_call", "call_id": call_id, **self.name_of(block), "arguments": arguments}
         content = [] if begun else [part(block, block.text)]
         if block.kind == "reasoning":
             return {**head, "type": "reasoning", "summary": [], "content": content}
         return {**head, "type": "message", "role": "assistant", "content": content}
+
+    def name_of(self, block: Block) -> dict[str, str]:
+        """The fields of a call with its function's name."""
+        if block.name not in self._namespaces:
+            return {"name": block.name}
+        namespace, name = self._namespaces[block.name]
+        return {"name": name, "namespace": namespace}
 
     def in_progress(self) -> dict[str, Any]:
         """The response before its answer."""

@@ -81,7 +81,7 @@ class ResponseWriter:
         text, place = block.text, self._place(block)
         done = f"response.{_CONTENT[block.kind]}.done"
         if block.kind == "call":
-            closed = self._event(done, **place, name=block.name, arguments=text)
+            closed = self._event(done, **place, **self._response.name_of(block), arguments=text)
         else:
             logprobs: dict[str, Any] = {"logprobs": []} if block.kind == "text" else {}
             closed = self._event(done, **place, text=text, **logprobs)

@@ -12,7 +12,7 @@ from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_inf
 from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready, encode_model_name
 from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
-from qwen_triton.tensors.contract import BLS, LOGPROBS
+from qwen_triton.tensors.contract import BLS, LOGPROBS, TOOL_FORMAT
 from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL
 from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS, wanted_text_outputs
@@ -55,7 +55,7 @@ class GrpcTriton:
     ) -> GrpcGeneration:
         if not await self._is_decoupled(model) and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
-        outputs = wanted_text_outputs(request.sampling, (LOGPROBS,))
+        outputs = wanted_text_outputs(request, (LOGPROBS,))
         call = secrets.token_hex(16)
         message = encode_infer_request(model, encode_generate(request), outputs, request_id, {CALL: call})
         generation = GrpcGeneration()
@@ -89,7 +89,7 @@ class GrpcTriton:
         """Asked once of a model that can be used. Raises EngineError for one that cannot."""
         if model not in self._decoupled:
             declared = decode_model_config(await self._ask(MODEL_CONFIG, encode_model_name(model)))
-            if lacking := sorted({*TEXT_OUTPUTS, LOGPROBS} - {*declared.outputs}):
+            if lacking := sorted({*TEXT_OUTPUTS, LOGPROBS, TOOL_FORMAT} - {*declared.outputs}):
                 raise EngineError(
                     f"the Triton model {model} has no {', '.join(lacking)}; serve {BLS} under this name "
                     f"(openai.models, --model NAME={BLS})"

@@ -28,13 +28,14 @@ def _model(name: str, endpoint: str) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
-BODIES = {
-    CHAT: _model("ChatCompletionRequest", CHAT),
-    COMPLETIONS: _model("CompletionRequest", COMPLETIONS),
-    RESPONSES: _model("ResponseRequest", RESPONSES),
-    MESSAGES: _model("MessageRequest", MESSAGES),
-    COUNT_TOKENS: _model("CountTokensRequest", COUNT_TOKENS),
+_NAMES = {
+    CHAT: "ChatCompletionRequest",
+    COMPLETIONS: "CompletionRequest",
+    RESPONSES: "ResponseRequest",
+    MESSAGES: "MessageRequest",
+    COUNT_TOKENS: "CountTokensRequest",
 }
+BODIES = {endpoint: _model(name, endpoint) for endpoint, name in _NAMES.items()}
 
 
 async def read_json(request: Request) -> Any:

@@ -17,21 +17,20 @@ from ..answers.chat_message import ChatChoice
 from ..errors import ApiError, bad_request, to_api_error
 from ..settings import ShimSettings
 from .plan import base_request, with_template_options
-from .tool_choice import ToolPlan, plan_tools, with_tools
+from .tool_choice import with_messages
 
 CHAT_NAMES = {TEXT_INPUT: "messages", INPUT_IDS: "messages", "top_logprobs": "top_logprobs"}
 """The model's name of a parameter → that of /v1/chat/completions."""
 
 
 class ChatPlan(NamedTuple):
-    """The request to the model, and how tool calls are read from its answer."""
+    """The request to the model, which says how its answer is read."""
 
     request: GenerateRequest
-    tools: ToolPlan
 
     def new_choice(self) -> ChatChoice:
         """A decoder of one choice of the answer."""
-        return ChatChoice(tools=self.tools.read, single=self.tools.single, begun=self.request.answer_prefix)
+        return ChatChoice(self.request)
 
 
 def plan_chat(given: Mapping[str, Any], settings: ShimSettings, names: Mapping[str, str] = CHAT_NAMES) -> ChatPlan:
@@ -45,18 +44,11 @@ def plan_chat(given: Mapping[str, Any], settings: ShimSettings, names: Mapping[s
 
 
 def _plan(given: Mapping[str, Any], settings: ShimSettings) -> ChatPlan:
-    if given.get("response_format", {"type": "text"}) != {"type": "text"}:
-        raise bad_request(
-            'response_format: only {"type": "text"}; no engine of this server constrains what a model says',
-            "response_format",
-            "unsupported_value",
-        )
     if len(given["messages"]) > settings.max_messages:
         message = f"messages: {len(given['messages'])} are more than the {settings.max_messages} that are taken here"
         raise bad_request(message, "messages", "too_many_messages")
     if "top_logprobs" in given and not given.get("logprobs"):
         raise bad_request("top_logprobs: needs logprobs = true", "top_logprobs")
     given = with_template_options(given)
-    tools = plan_tools(given)
     logprobs = given.get("top_logprobs", 0) if given.get("logprobs") else None
-    return ChatPlan(with_tools(base_request(given, settings, logprobs), given, tools), tools)
+    return ChatPlan(with_messages(base_request(given, settings, logprobs), given))

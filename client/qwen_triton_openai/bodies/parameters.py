@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from qwen_triton.types import Form
+
 from .body_parameter import BOTH, CHAT, COMPLETIONS, SAMPLED, BodyParameter, hint, neutral, sampled
 from .kinds import Objects, Strings, TokenIds, list_of, object_of
 
@@ -78,7 +80,27 @@ PARAMETERS = (
         {"sampling.logprobs": 2},
     ),
     _chat("top_logprobs", _Tops, 3, "up to 20 of the likeliest at each place; needs logprobs"),
-    _completions("echo", bool, True, "puts the prompt before the answer; not with logprobs", {"echo": True}),
+    _completions(
+        "echo",
+        bool,
+        True,
+        "puts the prompt before the answer; with logprobs also those of the prompt before those of the answer",
+        {"echo": True},
+    ),
+    _completions(
+        "prompt_logprobs",
+        int,
+        2,
+        "as many of the likeliest at each place of the prompt, up to 20, as vLLM has them",
+        {"sampling.prompt_logprobs": 2},
+    ),
+    BodyParameter(
+        "return_token_ids",
+        bool,
+        True,
+        "token_ids of each choice, without an end token, and prompt_token_ids, where vLLM has them",
+        {"return_token_ids": True},
+    ),
     BodyParameter("stream", bool, True, "answers as server-sent events", {"stream": True}),
     BodyParameter(
         "stream_options",
@@ -95,11 +117,35 @@ PARAMETERS = (
         "auto; none (the model does not see the tools); required and a named function: the answer begins as a call",
     ),
     _chat("parallel_tool_calls", bool, False, "false: the answer ends when its first call is closed"),
-    _chat(
+    BodyParameter(
         "response_format",
         dict[str, Any],
-        {"type": "text"},
-        "text; json_object and json_schema are refused, no engine constrains what a model says",
+        {"type": "json_object"},
+        "text, json_object, json_schema (kept with and without strict) or structural_tag; see structured-output.md",
+        {"form": Form("json_object")},
+    ),
+    BodyParameter(
+        "structured_outputs",
+        dict[str, Any],
+        {"choice": ["yes", "no"]},
+        "vLLM's: one of json, json_object, regex, choice, grammar, structural_tag",
+        {"form": Form("choice", '["yes", "no"]')},
+    ),
+    BodyParameter(
+        "guided_json",
+        dict[str, Any] | str,
+        {"type": "null"},
+        "as structured_outputs.json",
+        {"form": Form("json_schema", '{"type": "null"}')},
+    ),
+    BodyParameter("guided_regex", str, "[a-z]+", "as structured_outputs.regex", {"form": Form("regex", "[a-z]+")}),
+    BodyParameter("guided_choice", Strings, ["a"], "as structured_outputs.choice", {"form": Form("choice", '["a"]')}),
+    BodyParameter(
+        "guided_grammar",
+        str,
+        'root ::= "a"',
+        "as structured_outputs.grammar",
+        {"form": Form("grammar", 'root ::= "a"')},
     ),
     _chat(
         "chat_template_kwargs",
@@ -148,6 +194,7 @@ PARAMETERS = (
     hint("service_tier", str, "flex", "there is one tier"),
     hint("verbosity", Literal["low", "medium", "high"], "low", "for models trained to follow it; Qwen is not", CHAT),
     hint("prediction", dict[str, Any], {"type": "content", "content": "a"}, "for speed alone; no engine uses it", CHAT),
+    hint("guided_decoding_backend", str, "xgrammar", "there is one way to keep a form"),
     hint("add_special_tokens", bool, True, "Qwen's tokenizers add none"),
     hint("spaces_between_special_tokens", bool, False, "Qwen's tokenizers put none"),
     neutral("suffix", str, "end", "these models do not fill in between two texts", ""),
@@ -157,9 +204,8 @@ PARAMETERS = (
     neutral("length_penalty", float, 0.5, "no beams are searched here", 1.0),
     neutral("use_beam_search", bool, True, "no beams are searched here", False),
     neutral("bad_words", Strings, ["a"], "only Triton's own API has it; use logit_bias", []),
-    neutral("prompt_logprobs", int, 1, "no engine gives log probs of a prompt", 0),
+    neutral("prompt_logprobs", int, 1, "only /v1/completions has it", 0, only=CHAT),
     neutral("allowed_token_ids", TokenIds, [1], "no engine restricts tokens to a list; use logit_bias", []),
-    neutral("return_token_ids", bool, True, "tokens are not sent; use logprobs", False),
     neutral("return_tokens_as_token_ids", bool, True, "tokens are sent as text", False),
     neutral(
         "include_reasoning", bool, False, "thinking is always sent; turn it off by enable_thinking", True, only=CHAT

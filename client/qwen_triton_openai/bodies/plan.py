@@ -14,6 +14,7 @@ from qwen_triton.types import GenerateRequest, SamplingParams, StopConditions, T
 from ..errors import bad_request
 from ..settings import ShimSettings
 from .body_parameter import HIGHEST, SAMPLED
+from .forms import answer_form
 
 Given = Mapping[str, Any]
 
@@ -117,6 +118,8 @@ def base_request(given: Given, settings: ShimSettings, logprobs: int | None) -> 
         clamp_max_tokens=True,
         prompt_format="raw",
         echo=given.get("echo", False),
+        form=answer_form(given),
+        return_token_ids=given.get("return_token_ids", False),
         accumulate=False,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .body_parameter import BOTH, CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES, BodyParameter, markdown_table
-from .messages_parameters import MESSAGES_API, MESSAGES_PARAMETERS
+from .messages.messages_parameters import MESSAGES_PARAMETERS
 from .parameters import PARAMETERS
 from .responses.responses_parameters import RESPONSES_PARAMETERS
 
@@ -22,16 +22,6 @@ def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
     return tuple(p for p in TABLES[endpoint] if endpoint in p.endpoints)
 
 
-def parameter_table() -> str:
-    """The table of chat and completions as Markdown (docs/openai.md has it)."""
-    return markdown_table(PARAMETERS, BOTH)
-
-
-def responses_parameter_table() -> str:
-    """That of /v1/responses (docs/responses.md has it)."""
-    return markdown_table(RESPONSES_PARAMETERS, (RESPONSES,))
-
-
-def messages_parameter_table() -> str:
-    """That of Anthropic's API (docs/anthropic.md has it)."""
-    return markdown_table(MESSAGES_PARAMETERS, MESSAGES_API)
+def parameter_table(endpoints: tuple[str, ...] = BOTH) -> str:
+    """The table of these endpoints as Markdown (docs/openai.md, responses.md and anthropic.md have them)."""
+    return markdown_table(TABLES[endpoints[0]], endpoints)

@@ -7,7 +7,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from ..answers.chat_message import whole_choices
+from ..answers.chat_message import prompt_ids_of, whole_choices
 from ..answers.chat_writer import ChatWriter
 from ..answers.chunks import ChunkFrame
 from ..answers.response import EventStream, whole
@@ -15,6 +15,7 @@ from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import CHAT
 from ..bodies.chat_plan import CHAT_NAMES, plan_chat
+from ..bodies.forms import with_form_name
 from ..bodies.plan import usage_options
 from ..service import service_of
 
@@ -28,14 +29,16 @@ async def create_chat_completion(request: Request) -> Response:
     given = await read_given(request, CHAT)
     service.triton_model(given["model"])
     plan = plan_chat(given, service.settings)
-    reader = await service.answer(request, given["model"], [plan.request], CHAT_NAMES)
+    reader = await service.answer(request, given["model"], [plan.request], with_form_name(CHAT_NAMES, given))
     completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
     usage = UsageCount(plan.request.sampling.n)
     if not plan.request.stream:
         head = {"id": completion_id, "object": "chat.completion", "created": created, "model": given["model"]}
         return await whole(
             request, reader,
-            lambda pieces: head | {"choices": whole_choices(pieces, plan.new_choice, usage), "usage": usage.as_json()},
+            lambda pieces: head
+            | {"choices": whole_choices(pieces, plan.new_choice, usage), "usage": usage.as_json()}
+            | prompt_ids_of(pieces),
         )  # fmt: skip
     last, each = usage_options(given)
     frame = ChunkFrame("chat.completion.chunk", completion_id, created, given["model"], usage=last or each)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from qwen_triton.errors import QwenTritonError
-from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
+from qwen_triton.tensors.contract import INPUT_IDS, PROMPT_LOGPROBS, TEXT_INPUT
+from qwen_triton.tensors.limits import too_many, utf8_bytes
 from qwen_triton.types import GenerateRequest
 
 from ..answers.chunks import ChunkFrame
 from ..answers.completion_writer import CompletionWriter, completion_choices
+from ..answers.legacy_logprobs import PromptLogprobsForm
 from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import COMPLETIONS
+from ..bodies.forms import with_form_name
 from ..bodies.plan import base_request, usage_options, with_prompt
 from ..errors import bad_request, to_api_error
 from ..service import service_of
@@ -33,18 +37,43 @@ NAMES = {TEXT_INPUT: "prompt", INPUT_IDS: "prompt", "top_logprobs": "logprobs"}
 def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[GenerateRequest]:
     """One request to the model for each prompt. Raises ApiError."""
     logprobs = given.get("logprobs")
-    if given.get("echo") and logprobs is not None:
-        raise bad_request(
-            "echo: not with logprobs, those of a prompt are not sent here", "echo", "unsupported_parameter"
-        )
     if given.get("best_of", 0) > given.get("n", 1) and given.get("stream"):
         raise bad_request("best_of: not with stream; the best are known at the end", "best_of")
     prompts = _prompts(given["prompt"], settings.max_prompts)
+    tops = max((count for count in prompt_logprobs_form(given) if count is not None), default=None)
+    if tops is not None:
+        _check_prompt_logprobs(given, prompts, tops, settings)
     try:
         base = base_request(given, settings, logprobs)
+        base = replace(base, sampling=replace(base.sampling, prompt_logprobs=tops))
         return [with_prompt(base, prompt) for prompt in prompts]
     except QwenTritonError as error:
-        raise to_api_error(error, NAMES) from error
+        raise to_api_error(error, names_of(given)) from error
+
+
+def prompt_logprobs_form(given: Mapping[str, Any]) -> PromptLogprobsForm:
+    """How the answer shows the log probs of its prompts: with `echo` those of the answer begin with them."""
+    return PromptLogprobsForm(given.get("logprobs") if given.get("echo") else None, given.get("prompt_logprobs"))
+
+
+def names_of(given: Mapping[str, Any]) -> Mapping[str, str]:
+    """NAMES for a body: who gave `echo` with `logprobs` knows the log probs of the prompt by that word."""
+    return NAMES if "prompt_logprobs" in given else {**NAMES, PROMPT_LOGPROBS: "echo"}
+
+
+def _check_prompt_logprobs(
+    given: Mapping[str, Any], prompts: Sequence[str | list[int]], tops: int, settings: ShimSettings
+) -> None:
+    """Raises ApiError for log probs of prompts that are too many, or that a stream would have to wait for.
+
+    The model checks each prompt by its tokens. All prompts together are checked here, a text by its bytes, which are no fewer.
+    """
+    name, most = names_of(given).get(PROMPT_LOGPROBS, "prompt_logprobs"), settings.limits.log_probs_of_prompts
+    if given.get("stream") and given.get("n", 1) > 1:
+        raise bad_request(f"{name}: log probs of a prompt are not streamed with n > 1; ask for a whole answer", name)
+    size = sum(utf8_bytes((p,)) if isinstance(p, str) else len(p) for p in prompts) * (tops + 1)
+    if len(prompts) > 1 and size > most:
+        raise bad_request(f"{name}: {too_many('log_probs_of_prompts', size, most)}", name)
 
 
 def _prompts(prompt: Any, most: int) -> list[Any]:
@@ -67,16 +96,17 @@ async def create_completion(request: Request) -> Response:
     given = await read_given(request, COMPLETIONS)
     service.triton_model(given["model"])
     requests = plan_completion(given, service.settings)
-    reader = await service.answer(request, given["model"], requests, NAMES)
+    reader = await service.answer(request, given["model"], requests, with_form_name(names_of(given), given))
     completion_id, created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
-    usage = UsageCount(requests[0].sampling.n)
+    n, prompts = requests[0].sampling.n, prompt_logprobs_form(given)
+    usage = UsageCount(n)
     if not requests[0].stream:
         head = {"id": completion_id, "object": "text_completion", "created": created, "model": given["model"]}
         return await whole(
             request, reader,
-            lambda pieces: head | {"choices": completion_choices(pieces, usage), "usage": usage.as_json()},
+            lambda pieces: head | {"choices": completion_choices(pieces, usage, n, prompts), "usage": usage.as_json()},
         )  # fmt: skip
     last, each = usage_options(given)
     frame = ChunkFrame("text_completion", completion_id, created, given["model"], usage=last or each)
-    writer = CompletionWriter(frame, usage, last=last, each=each)
+    writer = CompletionWriter(frame, usage, last=last, each=each, prompts=prompts)
     return EventStream(reader, writer, service.settings.keep_alive_s)

@@ -10,6 +10,7 @@ from ..answers.response import EventStream, whole
 from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import COUNT_TOKENS, MESSAGES
+from ..bodies.forms import with_form_name
 from ..bodies.messages.plan import NAMES, plan_message, shows_thinking
 from ..errors import Json
 from ..service import service_of
@@ -25,7 +26,7 @@ async def create_message(request: Request) -> Response:
     given = await read_given(request, MESSAGES)
     service.triton_model(given["model"])
     plan = plan_message(given, service.settings)
-    reader = await service.answer(request, given["model"], [plan.request], NAMES)
+    reader = await service.answer(request, given["model"], [plan.request], with_form_name(NAMES, given))
     head, usage = message_head(given["model"]), UsageCount(1)
     content = MessageContent(plan.new_choice(), show_thinking=shows_thinking(given))
     if not plan.request.stream:

@@ -1,4 +1,4 @@
-"""Endpoint GET /v1/models: the served names alone, not the other models of the Triton."""
+"""Endpoint GET /v1/models: the served names alone, adapters among them, not the other models of the Triton."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ router = APIRouter(tags=["OpenAI"])
 
 
 async def _model(name: str, service: Service) -> dict[str, Any]:
-    """A model in OpenAI's form, with vLLM's `max_model_len` while the server can be asked for it."""
-    model = {"id": name, "object": "model", "created": service.created, "owned_by": "qwen-triton"}
+    """A model in OpenAI's form, with vLLM's `max_model_len` while the server can be asked for it.
+
+    An adapter has the name of its model as `parent` and `root`. (vLLM's `root` is the adapter's folder.)
+    """
+    model: dict[str, Any] = {"id": name, "object": "model", "created": service.created, "owned_by": "qwen-triton"}
+    if parent := service.settings.adapters.get(name):
+        model |= {"root": parent, "parent": parent}
     context = await service.context.tokens()
     return model if context is None else {**model, "max_model_len": context}
 
@@ -22,7 +27,8 @@ async def _model(name: str, service: Service) -> dict[str, Any]:
 async def list_models(request: Request) -> dict[str, Any]:
     """The models that may be asked for."""
     service = service_of(request)
-    return {"object": "list", "data": [await _model(name, service) for name in service.settings.models]}
+    settings = service.settings
+    return {"object": "list", "data": [await _model(name, service) for name in (*settings.models, *settings.adapters)]}
 
 
 @router.get("/v1/models/{model:path}", operation_id="retrieve_model")

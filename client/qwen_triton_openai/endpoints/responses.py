@@ -11,7 +11,8 @@ from ..answers.response_writer import ResponseWriter
 from ..answers.usage import UsageCount
 from ..bodies.body import read_given
 from ..bodies.body_parameter import RESPONSES
-from ..bodies.responses.plan import NAMES, plan_response, request_fields, without_hosted_tools
+from ..bodies.forms import with_form_name
+from ..bodies.responses.plan import NAMES, namespaces_of, plan_response, request_fields, without_hosted_tools
 from ..errors import ApiError
 from ..service import service_of
 
@@ -29,10 +30,11 @@ async def create_response(request: Request) -> Response:
         record = request.scope["record"]
         record.ignored = [*record.ignored, *left_out]
     plan = plan_response(given, service.settings)
-    reader = await service.answer(request, given["model"], [plan.request], NAMES)
+    fields = request_fields(given, service.settings)
+    reader = await service.answer(request, given["model"], [plan.request], with_form_name(NAMES, given))
     usage = UsageCount(1)
     blocks = BlockReader(plan.new_choice(), always_text=True)
-    response = ResponseObject(request_fields(given, service.settings), blocks, usage)
+    response = ResponseObject(fields, blocks, usage, namespaces_of(given))
     if not plan.request.stream:
         return await whole(request, reader, response.whole)
     return EventStream(reader, ResponseWriter(response, usage), service.settings.keep_alive_s)

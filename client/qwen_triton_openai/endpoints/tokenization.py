@@ -22,9 +22,11 @@ from qwen_triton.tensors.contract import (
     PRE_MESSAGES,
     PRE_PROMPT_FORMAT,
     PRE_QUERY,
+    PRE_TOOL_CHOICE,
     PRE_TOOLS,
     TEXT_INPUT,
 )
+from qwen_triton.tensors.text_inputs import tool_choice_text
 from qwen_triton.types import GenerateRequest
 
 from ..backend.context_length import context_of
@@ -50,7 +52,7 @@ class TokenizeRequest(BaseModel):
     tools: Objects | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool = True
-    add_special_tokens: bool = True
+    add_special_tokens: bool | None = None
 
 
 class DetokenizeRequest(BaseModel):
@@ -118,6 +120,8 @@ def _check_model(name: str | None, service: Service) -> None:
 async def chat_token_ids(service: Service, chat: GenerateRequest, names: Mapping[str, str]) -> list[int]:
     """The prompt of a chat as token ids. `names`: the model's name of a parameter → the endpoint's. Raises ApiError."""
     arrays = _chat_arrays(chat.messages or (), chat.tools, chat.template_options)
+    if choice := tool_choice_text(chat.tool_choice):
+        arrays[PRE_TOOL_CHOICE] = _text(choice)
     outputs = await _infer(service, service.settings.preprocessing_model, arrays, names)
     return _token_ids(outputs)
 

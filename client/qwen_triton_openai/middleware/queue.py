@@ -13,7 +13,7 @@ from ..errors import CLIENT_CLOSED_REQUEST, ApiError
 from .body_limit import BufferedReceive
 from .observe import RequestRecord
 
-GENERATING = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"))
+GENERATING = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"))
 _RETRY_AFTER_S = 1
 
 

@@ -55,6 +55,15 @@ def test_a_space_is_every_combination() -> None:
     assert found[3].values == {"engine.slots": 2, "repository.prompt_format": "chat"}
 
 
+def test_a_value_may_have_keys_of_its_own() -> None:
+    """As vLLM's settings of compilation have."""
+    (found, other) = read_space(["engine.compilation_config={mode: 0, cudagraph_mode: NONE},null"])
+    assert found.values == {"engine.compilation_config": {"mode": 0, "cudagraph_mode": "NONE"}}
+    assert other.values == {"engine.compilation_config": None}
+    with pytest.raises(ConfigurationError, match=r"--space a=\{b: 1: '\{b: 1' is no list of values"):
+        read_space(["a={b: 1"])
+
+
 def test_cases_set_keys_together(tmp_path: Path) -> None:
     """Each case with each point of the space."""
     file = tmp_path / "s.yaml"
@@ -203,7 +212,9 @@ def test_a_load_that_tune_cannot_give_is_one_line(load: list[str], reason: str, 
         run(parser.parse_args([str(deployment), "--space", "engine.slots=1", "--load", " ".join(load)]))
 
 
-@pytest.mark.parametrize(("name", "base"), [("two-builds", "replay"), ("cpu", "cpu"), ("tensorrtllm", "tensorrtllm")])
+@pytest.mark.parametrize(
+    ("name", "base"), [("two-builds", "replay"), ("cpu", "cpu"), ("tensorrtllm", "tensorrtllm"), ("vllm", "vllm")]
+)
 def test_the_examples_are_spaces_of_their_deployments(name: str, base: str, tmp_path: Path) -> None:
     """Every setting of deployments/tuning is a deployment that loads."""
     root = ROOT / "deployments"

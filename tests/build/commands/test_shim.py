@@ -52,9 +52,8 @@ def test_a_deployment_says_all(deployment: str) -> None:
 
 def test_a_deployment_s_own_words_come_first(deployment: str) -> None:
     """The key `openai` over what is derived."""
-    Path(deployment).write_text(
-        DEPLOYMENT + "openai: {port: 9100, triton_url: 'gpu:1', models: {a: b}, drain_s: 5.0}\n"
-    )
+    own = "openai: {port: 9100, triton_url: 'gpu:1', models: {a: b}, drain_s: 5.0, tool_format: hermes}\n"
+    Path(deployment).write_text(DEPLOYMENT + own)
     found = read(deployment)
     assert (found.triton_url, found.models, found.port, found.drain_s) == ("gpu:1", {"a": "b"}, 9100, 5.0)
 
@@ -69,9 +68,32 @@ def test_flags_come_before_all(deployment: str, monkeypatch: pytest.MonkeyPatch)
     assert found.models == {"x": "tensorrt_llm_bls", "y": "m"}
 
 
+VLLM = """
+model: Qwen/Qwen3-8B
+served_model_name: qwen3
+engine: {kind: vllm, lora: {pirate: adapters/pirate, poet: /poet}}
+"""
+
+
+def test_adapters_of_the_engine_are_served(deployment: str) -> None:
+    Path(deployment).write_text(VLLM)
+    assert read(deployment).adapters == {"pirate": "qwen3", "poet": "qwen3"}
+    assert read(deployment, "--model", "q").adapters == {"pirate": "q", "poet": "q"}
+    assert read(deployment, "--adapter", "poet").adapters == {"poet": "qwen3"}
+    assert read("--model", "a", "--model", "b", "--adapter", "x=b").adapters == {"x": "b"}
+    Path(deployment).write_text(VLLM + "openai: {adapters: {poet: qwen3}, models: {qwen3: ensemble}}\n")
+    assert read(deployment).adapters == {"poet": "qwen3"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "port", "line"),
     [
+        (
+            ["--model", "a", "--adapter", "a"],
+            None,
+            "--adapter: a is the name of a model; give the adapter another one, got {'a': 'a'}",
+        ),
+        (["--adapter", "x=y"], None, "--adapter: x belongs to y, which is none of the models (qwen), got {'x': 'y'}"),
         (["--port", "70000"], None, "--port: input should be less than or equal to 65535, got 70000"),
         ([], "ninety", "OPENAI_PORT: expected a port number, got 'ninety'"),
         (["nowhere.yaml"], None, "nowhere.yaml: no such file; deployments/ has examples"),

@@ -25,7 +25,7 @@ FIELDS = [
 ]
 VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 1 << 20, 1 << 21, -0.5, 0.0, 0.5, 1.0, 1e9, float("nan"), "", "1", "x",
-    "exact", "bf16", "int8-fast", "echo", "random", "scripts", "auto", "fcfs", "balanced",
+    "exact", "bf16", "int8-fast", "echo", "random", "scripts", "auto", "fcfs", "balanced", "play",
     [], [1], [1, 2], [2, 1], [1, 2, 3], [-1, 2], [1.5, 2],
     ["1", 2], [[]], [[1]], [[1, 2], [3]], [["a"]], [[True]], {}, {"a": 1},
 ]  # fmt: skip
@@ -156,3 +156,16 @@ def test_faults_of_such_options_name_their_key() -> None:
         "length: expected a valid string, got 0",
         "extra: expected a valid dictionary, got 3",
     ]
+
+
+def test_the_folders_of_adapters_are_the_deployment_s(tmp_path: Path) -> None:
+    """Relative ones start where the file is; a name that a model has is refused with its path."""
+    file = tmp_path / "deployment.yaml"
+    text = "model: Qwen/Qwen3-8B\nserved_model_name: qwen3\nengine: {kind: vllm, lora: {%s: a, poet: /b}}\n"
+    file.write_text(text % "pirate")
+    engine = load_deployment(file, environment={}).engine
+    options = engine.engine_options(Path("/m"))  # type: ignore[union-attr]  # the kind is vllm
+    assert options["lora"] == {"pirate": str(tmp_path / "a"), "poet": "/b"}
+    file.write_text(text % "qwen3")
+    with pytest.raises(ConfigurationError, match=r"engine.lora: is the name of a served model"):
+        load_deployment(file, environment={})

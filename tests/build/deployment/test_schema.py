@@ -107,6 +107,10 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
             "repository.engine_door: a tensorrtllm engine has no process of its own; leave the key out, or give grpc",
         ),
         (BASE + "openai: {prt: 1}", "openai.prt: unknown key; did you mean port?"),
+        (
+            BASE + "openai: {tool_format: xml}",
+            "openai.tool_format: expected 'auto', 'hermes' or 'qwen3_coder', got 'xml'",
+        ),
         (BASE + "hub: github", "hub: expected 'huggingface' or 'modelscope', got 'github'"),
         (BASE + "model: n", "cannot be read as YAML: line 1: model is given twice; keep one of them"),
         ("a: [", "cannot be read as YAML: while parsing a flow node"),

@@ -68,6 +68,7 @@ def test_a_sound_deployment(make: Maker) -> None:
     assert {name: finding.found for name, finding in found.items()} == {
         "engine interpreter": str(make.python),
         "vLLM": "vllm 0.26.0",
+        "vLLM arguments": "1 of 221 are set",
         "GPU driver": "driver 580.95.05, CUDA 13",
         "GPU count": "1 × NVIDIA H200",
         "GPU memory": "27.5 GiB of weights a GPU, 129.2 GiB may be used",
@@ -102,6 +103,21 @@ def test_an_interpreter_without_vllm(make: Maker) -> None:
 def test_a_release_that_is_not_supported(make: Maker) -> None:
     site = make.site([H200], python=str(make.interpreter("0.25.1")))
     assert messages(site)["vLLM"] == "engine: vllm 0.25.1 is not supported; install 0.26 to 0.33"
+
+
+def test_arguments_that_this_vllm_does_not_have(make: Maker) -> None:
+    """Some that both releases had are gone in one of them."""
+    extra = {"max_num_batched_token": 1, "enable_bf16x3_router_gemm": True}
+    assert messages(make.site([H200], extra=extra))["vLLM arguments"] == (
+        "engine.extra.max_num_batched_token: this vllm has no such argument; did you mean max_num_batched_tokens?"
+    )
+    site = make.site([H200], python=str(make.interpreter("0.33.0")), extra=extra)
+    (check,) = [check for check in CHECKS if check.name == "vLLM arguments"]
+    assert check.thorough
+    assert [f.message for f in run_checks([check], site)] == [
+        "engine.extra.enable_bf16x3_router_gemm: this vllm has no such argument; leave it out",
+        "engine.extra.max_num_batched_token: this vllm has no such argument; did you mean max_num_batched_tokens?",
+    ]
 
 
 def test_a_build_for_no_gpu_asks_for_none(make: Maker) -> None:
@@ -217,3 +233,10 @@ def test_free_memory_is_nvidia_smi_s(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\necho 'NVIDIA H200, 143771, 9.0, 580.95.05, 143000'\n")
     program.chmod(0o755)
     assert visible_gpus({"PATH": f"{tmp_path}:/usr/bin:/bin"}) == [H200]
+    program.write_text("#!/bin/sh\necho 'NVIDIA GB10, [N/A], 12.1, 580.95.05, [N/A]'\n")
+    assert visible_gpus({"PATH": f"{tmp_path}:/usr/bin:/bin"}) == [Gpu("NVIDIA GB10", 0, 12.1, "580.95.05")]
+
+
+def test_memory_that_is_not_known_is_not_compared(make: Maker) -> None:
+    found = look(make.site([Gpu("NVIDIA GB10", 0, 12.1, "580.95.05")]))
+    assert found["GPU memory"].found == found["KV memory"].found == "nvidia-smi does not say"

@@ -126,8 +126,8 @@ def test_text_models_take_what_stock_s_take(model: str, version: str, tmp_path: 
     ours, theirs = rendered(tmp_path, version)[model], contract(version)[model]
     assert {t["name"] for t in theirs["inputs"]} - {t.name for t in ours.input} <= TEXT_ONLY
     stock, found = expected(theirs["inputs"]), spelled(ours.input)
-    differing = {n for n in set(stock) & set(found) if {**stock[n], "optional": 0} != {**found[n], "optional": 0}}
-    assert differing <= {"return_num_input_tokens", "return_num_output_tokens"}, differing  # reshape only
+    other = {"optional": 0, "reshape": 0}  # what clients do not see
+    assert {n for n in set(stock) & set(found) if {**stock[n], **other} != {**found[n], **other}} == set()
     assert set(theirs["parameters"] or {}) <= set(ours.parameters)
 
 
@@ -203,3 +203,54 @@ def test_another_model_s_tokenizer_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigurationError, match="has a vocabulary of 151936, and the engine of 152064; give the"):
         placeholders(deployment, tmp_path)
+
+
+LATER: dict[str, Any] = {
+    "lora_prefetch_dir": Path("/adapters"),
+    "cuda_graph_mode": True,
+    "cuda_graph_cache_size": 8,
+    "speculative_decoding_fast_logits": False,
+}
+"""Keys of 0.19 and later."""
+
+
+@pytest.mark.parametrize("version", [v for v in VERSIONS if v != "0.14.0"])
+def test_keys_of_later_releases_reach_their_backend(version: str, tmp_path: Path) -> None:
+    lookahead = {"lookahead_window_size": 4, "lookahead_ngram_size": 3, "lookahead_verification_set_size": 5}
+    adapters = {"lora_cache_max_adapter_size": 64, "lora_cache_gpu_memory_fraction": 0.1}
+    settings = LATER | lookahead | adapters | {"decoding_mode": "lookahead", "stats_check_period_ms": 50}
+    parameters = rendered(tmp_path, version, **settings)["tensorrt_llm"].parameters
+    for key, value in settings.items():
+        spelt = str(value).lower() if isinstance(value, bool) else str(value)
+        assert parameters[key].string_value == spelt, key
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "version"), [("medusa", "medusa_choices", "0.14.0"), ("eagle", "eagle_choices", "0.21.0")]
+)
+def test_a_tree_of_drafts_is_spelt_as_the_backend_reads_it(mode: str, key: str, version: str, tmp_path: Path) -> None:
+    settings = {"decoding_mode": mode, key: [[0], [0, 1], [1]]}
+    assert rendered(tmp_path, version, **settings)["tensorrt_llm"].parameters[key].string_value == "{0}, {0, 1}, {1}"
+
+
+@pytest.mark.parametrize("key", LATER)
+def test_a_key_that_the_engine_s_release_does_not_know_is_refused(key: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"engine.{key}: is new in TensorRT-LLM 0.19, the engine is of 0.14; leave it out"
+    ):
+        rendered(tmp_path, "0.14.0", **{key: LATER[key]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoding_mode": "medusa"}, "medusa needs engine.medusa_choices"),
+        ({"decoding_mode": "eagle"}, "eagle needs engine.eagle_choices"),
+        ({"decoding_mode": "lookahead", "lookahead_window_size": 4}, "lookahead needs engine.lookahead_ngram_size"),
+        ({"medusa_choices": [[0]]}, "is for decoding_mode medusa; give that too, or leave it out"),
+        ({"decoding_mode": "medusa", "medusa_choices": [[]]}, "medusa_choices"),
+    ],
+)
+def test_drafts_and_their_mode_go_together(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TensorRtLlmSection(kind="tensorrtllm", engine_dir="/e", **settings)

@@ -371,7 +371,7 @@ def test_where_a_template_comes_from(
     (folder / "additional_chat_templates").mkdir()
     for name, content in files.items():
         write(folder, name, content)
-    template = ChatTemplate.from_folder(folder, qwen3)
+    template = ChatTemplate.from_folder(folder, qwen3, "hermes")
     assert template.render([user("a")]) == plain
     assert template.render([user("a")], [CLOCK]).replace(str([CLOCK]), "[...]") == with_tools
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from qwen_triton.chat.deltas import Content, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.tool_calls import ToolCallParser
+from qwen_triton.chat.tool_formats.hermes import HERMES
 
 Part = str | tuple[str, str]
 
 
 def parse(pieces: Iterable[str], begun: str = "", single: bool = False) -> list[Part]:
     """The answer's parts in order: content as text, a call as (name, arguments)."""
-    parser = ToolCallParser(begun=begun, single=single)
+    parser = ToolCallParser(HERMES, begun=begun, single=single)
     parts: list[Part] = []
     for delta in [delta for piece in pieces for delta in parser.feed(piece)] + parser.flush():
         last = parts[-1] if parts else None
@@ -126,7 +127,7 @@ def test_arguments_that_break_after_the_call_began(answer: str, parts: list[Part
     for cut in range(len(answer) + 1):
         assert parse([answer[:cut], answer[cut:]]) == parts, cut
     assert parse(answer) == parts
-    parser = ToolCallParser()
+    parser = ToolCallParser(HERMES)
     parser.feed(answer)
     parser.flush()
     assert (parser.calls, parser.complete) == (1, 0)
@@ -140,7 +141,7 @@ def test_a_call_after_broken_arguments_is_still_read() -> None:
 
 def test_deltas_come_as_early_as_they_can() -> None:
     """The name before the arguments, each piece of these at once; content waits only for a tag it may begin."""
-    parser = ToolCallParser()
+    parser = ToolCallParser(HERMES)
     assert parser.feed("Hm <tool") == [Content("Hm")]
     assert parser.feed('_call>\n{"name": "f", "arg') == []
     assert parser.feed('uments": {"a": "Pa') == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": "Pa')]
@@ -239,7 +240,7 @@ def test_any_calls_come_out_as_they_went_in(
 
 def test_a_long_broken_block_is_read_in_linear_time() -> None:
     """A megabyte in one string, piece by piece, in a name that never ends."""
-    parser = ToolCallParser()
+    parser = ToolCallParser(HERMES)
     parser.feed('<tool_call>{"name": "')
     assert all(parser.feed("x" * 100) == [] for _ in range(10_000))
     assert sum(len(delta.text) for delta in parser.flush() if isinstance(delta, Content)) == 1_000_021
@@ -294,7 +295,7 @@ def test_a_single_call_ends_the_answer_where_it_is_closed(answer: str, behind: s
     """Tags in strings and in prose are text; what follows the call is left out."""
     for cut in range(len(answer) + 1):
         assert parse([answer[:cut], answer[cut:] + behind], single=True) == parts, cut
-    parser = ToolCallParser(single=True)
+    parser = ToolCallParser(HERMES, single=True)
     over = []
     for character in answer:
         parser.feed(character)

@@ -50,13 +50,22 @@ def test_the_death_of_a_model_is_told_once(launcher: LifelineServer) -> None:
     assert launcher.serving() == {"second"}
 
 
+def test_processes_of_a_model_are_counted(launcher: LifelineServer) -> None:
+    assert launcher.most_processes() == 0
+    _ = [Model(name) for name in ("first", "second", "second", "second")]
+    assert launcher.most_processes() == 3
+
+
 def test_a_model_that_is_unloaded_has_not_died(launcher: LifelineServer) -> None:
     """As on a reload by the repository API."""
     model = Model("model")
     assert launcher.died() == ""
+    assert launcher.leaving() == set()
     model.lifeline.leave()
+    assert launcher.leaving() == {"model"}
     model.die()
     assert launcher.died() == ""
+    assert launcher.leaving() == set()
     assert launcher.serving() == set()
 
 

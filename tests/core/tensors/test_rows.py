@@ -10,6 +10,8 @@ import pytest
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import BLS_INPUTS, ENGINE_INPUTS, ENSEMBLE_INPUTS
 from qwen_triton.tensors.rows import ROW_RULES, check_one_response
+from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
+from qwen_triton.types import GenerateRequest, ToolChoice
 
 
 def test_every_input_has_a_rule() -> None:
@@ -38,6 +40,22 @@ def test_a_stream_needs_several_responses(name: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^stream: this server answers whole"):
         check_one_response({name: np.array([[False], [True]])})
     check_one_response({name: np.array([[False], [False]])})
+
+
+@pytest.mark.parametrize(
+    "choice", [ToolChoice(), ToolChoice("none"), ToolChoice("required"), ToolChoice("named", '查询 "天气"')]
+)
+def test_a_choice_of_tools_goes_there_and_back(choice: ToolChoice) -> None:
+    """As a word, or as OpenAI's object in JSON; auto is not sent."""
+    arrays = encode_generate(GenerateRequest(prompt="x", tool_choice=choice))
+    assert ("tool_choice" in arrays) is (choice != ToolChoice())
+    assert decode_generate(arrays)[0].tool_choice == choice
+
+
+@pytest.mark.parametrize("text", ["any", "{", "[]", '{"type": "function"}', "null"])
+def test_a_choice_of_tools_that_is_none(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^tool_choice: "):
+        decode_generate({"text_input": np.array([["x"]], object), "tool_choice": np.array([[text]], object)})
 
 
 def test_other_settings_may_differ() -> None:

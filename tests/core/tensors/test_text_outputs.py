@@ -13,7 +13,7 @@ from qwen_triton.chat.reader import opens_thinking
 from qwen_triton.serving.answer import ChoiceIndex, SequenceAnswer
 from qwen_triton.serving.text_answer import TextEncoder
 from qwen_triton.tensors.arrays import encode_raw
-from qwen_triton.tensors.contract import BLS_OUTPUTS
+from qwen_triton.tensors.contract import ANSWER_IDS, BLS_OUTPUTS, PROMPT_IDS, TOOL_FORMAT
 from qwen_triton.tensors.text_outputs import (
     LOGPROBS,
     PROMPT_LOGPROBS,
@@ -43,9 +43,8 @@ USAGE = Usage(7, 3, 2)
 
 def raw(arrays: Mapping[str, Any]) -> dict[str, bytes]:
     """Arrays as Triton hands them out."""
-    return {
-        name: encode_raw(array) for name, array in arrays.items() if name in (*TEXT_OUTPUTS, LOGPROBS, PROMPT_LOGPROBS)
-    }
+    wanted = (*TEXT_OUTPUTS, TOOL_FORMAT, LOGPROBS, PROMPT_LOGPROBS, PROMPT_IDS, ANSWER_IDS)
+    return {name: encode_raw(array) for name, array in arrays.items() if name in wanted}
 
 
 def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any) -> TextEncoder:
@@ -57,15 +56,15 @@ def encoder(qwen3: Tokenizer, prompt_ids: tuple[int, ...] = (9707,), **more: Any
 
 def test_the_shim_asks_only_for_what_the_model_has() -> None:
     """An output that no config declares would fail every request."""
-    assert {*TEXT_OUTPUTS, LOGPROBS} <= {t.name for t in BLS_OUTPUTS}
+    assert {*TEXT_OUTPUTS, TOOL_FORMAT, LOGPROBS} <= {t.name for t in BLS_OUTPUTS}
 
 
 def test_a_streamed_piece(qwen3: Tokenizer) -> None:
     """Most pieces have nothing but a text that a client asks for who has one sequence; its place is there for others."""
     found = raw(encoder(qwen3).piece(TextChunk("你好"), ChoiceIndex(0, 0, True, False)))
     assert list(found) == ["text_output", "sequence_index"]
-    assert [name for name in found if name in wanted_text_outputs(SamplingParams())] == ["text_output"]
-    assert "sequence_index" in wanted_text_outputs(SamplingParams(n=2))
+    assert [name for name in found if name in wanted_text_outputs(GenerateRequest(prompt="x"))] == ["text_output"]
+    assert "sequence_index" in wanted_text_outputs(GenerateRequest(prompt="x", sampling=SamplingParams(n=2)))
     assert decode_text_outputs(found) == [TextPiece("你好")]
 
 
@@ -117,6 +116,35 @@ def test_whole_answers(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
+def test_token_ids(qwen3: Tokenizer, streamed: bool) -> None:
+    """Of the prompt with the first piece of its first sequence, of the answer with each; only where they are asked for."""
+    found = encoder(qwen3, (5, 6), return_token_ids=True, stream=streamed)
+    parts = [TextChunk("ab", (64, 65)), TextChunk("c", (66,), finish="stop", usage=USAGE)]
+    answer = SequenceAnswer(0)
+    for part in parts:
+        answer.add(part)
+    if streamed:
+        first, second = (
+            decode_text_outputs(raw(found.piece(part, ChoiceIndex(0, 0, True, not n))))[0]
+            for n, part in enumerate(parts)
+        )
+        assert (first.prompt_ids, first.token_ids, second.prompt_ids, second.token_ids) == (
+            [5, 6],
+            [64, 65],
+            None,
+            [66],
+        )
+        [merged] = merge_pieces([first, second])
+    else:
+        [merged] = decode_text_outputs(raw(found.whole({0: [answer]})))
+    assert (merged.text, merged.prompt_ids, merged.token_ids) == ("abc", [5, 6], [64, 65, 66])
+    asked = GenerateRequest(prompt="x", return_token_ids=True)
+    assert {"prompt_ids", "answer_ids"} <= {*wanted_text_outputs(asked)}
+    [plain] = decode_text_outputs(raw(encoder(qwen3).whole({0: [answer]})))
+    assert (plain.prompt_ids, plain.token_ids) == (None, None)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
 def test_log_probs_of_a_prompt(qwen3: Tokenizer, streamed: bool) -> None:
     """With ids, the first token's null; JSON has no infinity. A client asks for them by their own parameter."""
     ids = tuple(qwen3.encode("Hello world"))
@@ -133,22 +161,25 @@ def test_log_probs_of_a_prompt(qwen3: Tokenizer, streamed: bool) -> None:
         {"id": ids[1], "token": " world", "bytes": [*b" world"], "logprob": -9999.0, "top_logprobs": [
             {"id": 64, "token": "a", "bytes": [97], "logprob": -0.5}]},
     ]  # fmt: skip
-    assert "prompt_logprobs" in wanted_text_outputs(sampling)
-    assert "prompt_logprobs" not in wanted_text_outputs(SamplingParams(logprobs=1))
+    assert "prompt_logprobs" in wanted_text_outputs(GenerateRequest(prompt="x", sampling=sampling))
+    without = GenerateRequest(prompt="x", sampling=SamplingParams(logprobs=1))
+    assert "prompt_logprobs" not in wanted_text_outputs(without)
 
 
 def test_pieces_that_piled_up_become_one_for_each_sequence() -> None:
     """Nothing of them is lost: text and log probs in order, the first's thinking, the last's end and counts."""
     a, b = {"token": "a"}, {"token": "b"}
     piled = [
-        TextPiece("he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a], prompt_logprobs=[b]),
+        TextPiece(
+            "he", 0, usage=Usage(7, 1), reasoning_opened=True, logprobs=[a], prompt_logprobs=[b], tool_format="hermes"
+        ),
         TextPiece("x", 1),
         TextPiece("l", 0, usage=Usage(7, 2, 4), logprobs=[b]),
         TextPiece("lo", 0, "stop", "###"),
         TextPiece("", 1, "length", None, Usage(7, 9, 4)),
     ]
     assert merge_pieces(piled) == [
-        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b]),
+        TextPiece("hello", 0, "stop", "###", Usage(7, 2, 4), [a, b], True, 3, [b], tool_format="hermes"),
         TextPiece("x", 1, "length", None, Usage(7, 9, 4), None, False, 2),
     ]
     assert merge_pieces(piled[:2]) == piled[:2]
@@ -235,6 +266,26 @@ def test_whether_a_prompt_leaves_thinking_open(qwen3: Tokenizer, prompt: str, op
     answer = SequenceAnswer(0)
     answer.add(TextChunk("x", finish="stop", usage=USAGE))
     assert decode_text_outputs(raw(encoder(qwen3, ids).whole({0: [answer]})))[0].reasoning_opened is opened
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [({"tools": ({"name": "f"},)}, "qwen3_coder"), ({}, ""), ({"tools": ()}, "")],
+)
+def test_a_chat_with_tools_is_told_the_format_of_its_calls(qwen3: Tokenizer, more: dict[str, Any], told: str) -> None:
+    """With the first piece, and with a whole answer; clients ask for the output only then."""
+    request = GenerateRequest(messages=({"role": "user", "content": "x"},), **more)
+    found = TextEncoder([request], qwen3, skip_special_tokens=True, echo=False, tool_format="qwen3_coder")
+    found.open(0, EngineRequest((1,), request.sampling), 0)
+    first, later = (raw(found.piece(TextChunk("x"), ChoiceIndex(0, 0, True, is_first))) for is_first in (True, False))
+    assert decode_text_outputs(first)[0].tool_format == told
+    assert decode_text_outputs(later)[0].tool_format == ""
+    answer = SequenceAnswer(0)
+    answer.add(TextChunk("x", finish="stop", usage=USAGE))
+    whole = decode_text_outputs(raw(found.whole({0: [answer]})))
+    assert whole[0].tool_format == told
+    assert merge_pieces([*decode_text_outputs(first), *decode_text_outputs(later)])[0].tool_format == told
+    assert (TOOL_FORMAT in wanted_text_outputs(request)) is bool(told)
 
 
 def test_a_tokenizer_without_thinking_opens_none(qwen25: Tokenizer) -> None:

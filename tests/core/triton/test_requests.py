@@ -92,3 +92,11 @@ def test_a_misspelt_input_is_refused() -> None:
 def test_an_input_of_another_rank_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="text_input: expected 2 dimensions with the batch, got 1"):
         READER.read(FakeRequest("{}", text_input=TEXT[0]))
+    with pytest.raises(InvalidRequest, match="seed: expected 2 dimensions with the batch, got 3"):
+        READER.read(FakeRequest("{}", text_input=TEXT, seed=np.zeros((1, 1, 1), np.uint64)))
+
+
+def test_one_number_a_row_may_come_without_its_last_dimension() -> None:
+    """As from a configuration that was rendered with stock's reshape."""
+    number = np.array([5], np.uint64)
+    assert READER.read(FakeRequest("{}", text_input=TEXT, seed=number)).arrays["seed"] is number

@@ -85,7 +85,10 @@ def test_the_page_has_every_placeholder_of_the_templates_once() -> None:
 
 def test_unfilled_means_what_stock_means(repository: Path) -> None:
     """Answers begin with the prompt, chunks are new text without control tokens, prompts are taken as they are."""
-    text = {"tokenizer_dir": Path("/q"), "prompt_format": "raw", "max_context": None, "skip_special_tokens": True}
+    text = {
+        "tokenizer_dir": Path("/q"), "prompt_format": "raw", "max_context": None, "skip_special_tokens": True,
+        "tool_format": "auto",
+    }  # fmt: skip
     unbounded = {"max_in_flight": 0, "queue_timeout_ms": 0}
     bls = {"engine_model": "tensorrt_llm", "engine_link": "grpc", "accumulate": False, "echo": True, **unbounded}
     assert settings(repository) == {

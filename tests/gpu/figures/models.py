@@ -1,11 +1,13 @@
 """Models that the figures are measured with: shapes of Qwen2.5, as folders of config and tokenizer, without weights.
 
 vLLM makes random weights for them (`load_format: dummy`): its speed does not depend on their values.
+`python -m tests.gpu.figures.models FOLDER` writes them all, for `qwen-triton tune` with `engine.load_format: dummy`.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,3 +102,8 @@ def _tokenizer(size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in _SPECIAL.values()])
     return tokenizer
+
+
+if __name__ == "__main__":
+    for one in MODELS.values():
+        print(write_model(one, Path(sys.argv[1])))

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,12 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Served:
-    """A server that answers at `port`; `pid` is the parent of all its processes."""
+    """A server that answers at `port`; `pid` is the parent of all its processes. `metrics_port`: of ours, Triton's."""
 
     port: int
     pid: int
     ours: bool
+    metrics_port: int = 0
 
     def processor(self) -> Seconds:
         return processor_seconds(self.pid, group_of_ours if self.ours else group_of_vllm)
@@ -101,20 +102,19 @@ class Machine:
         own = {field.name for field in fields(VllmOptions)}
         keys = {name: value for name, value in engine.items() if name in own}
         extra = {name: value for name, value in engine.items() if name not in own}
-        several = instances > 1
         deployment = {
             "model": str(folder),
             "served_model_name": "qwen",
             "engine": {"kind": "vllm", "python": self.python, **keys, **({"extra": extra} if extra else {})},
-            "repository": {"prompt_format": "raw", **({"bls_instances": instances} if several else {})},
+            "repository": {"prompt_format": "raw", "bls_instances": instances},
             "server": {"http_port": http, "grpc_port": grpc, "metrics_port": metrics},
-            "openai": {"port": port, "access_log": False, **({"workers": instances} if several else {})},
+            "openai": {"port": port, "access_log": False, "workers": instances},
         }
         file = self.work / "deployment.yaml"
         file.write_text(json.dumps(deployment))
         command = [sys.executable, "-m", "qwen_triton_build.cli", "serve", str(file), "--log", "-"]
         with self._running(command, "/health/ready", port, {}, ours=True) as served:
-            yield served
+            yield replace(served, metrics_port=metrics)
 
     def alone(self, folder: Path, engine: Mapping[str, Any], load: Load, within_s: float) -> Figures:
         """The engine without a server: all requests of the load are given to it at once. Raises FigureError."""

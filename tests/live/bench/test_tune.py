@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwen_triton_build.cli import main
+from tests.support.fake_vllm import write_fake_vllm, write_interpreter
 
 pytestmark = pytest.mark.live
 
@@ -41,3 +42,23 @@ def test_two_builds_are_compared_and_the_better_one_named(
         "engine.slots=2 engine.step_ms=4.0",
         "engine.slots=64 engine.step_ms=8.0",
     }
+
+
+def test_arguments_of_vllm_s_engine_are_compared(
+    qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On a vLLM that computes nothing; a setting that does not start is listed with the reason and the remedy."""
+    python = write_interpreter(tmp_path, write_fake_vllm(tmp_path / "library"))
+    (tmp_path / "d.yaml").write_text(f"model: {qwen25_folder}\nengine: {{kind: vllm, python: {python}}}\n")
+    (tmp_path / "space.yaml").write_text(
+        "cases:\n  few: {engine.max_num_seqs: 2}\n  many: {engine.max_num_seqs: 64}\n"
+        "  long: {engine.max_num_seqs: 64, engine.attention_backend: NO_MEMORY}\n"
+    )
+    load = ["--load", "bls --num-requests 32 token-norm-dist --input-mean 8 --output-mean 64"]
+    results = tmp_path / "results"
+    line = ["tune", str(tmp_path / "d.yaml"), "--space", str(tmp_path / "space.yaml"), "--results", str(results)]
+    assert main([*line, *load]) == 0
+    said = capfd.readouterr().out
+    assert "best: many" in said
+    assert "[3/3] long … engine: vLLM does not start: To serve at least one request" in said
+    assert "set engine.max_model_len to 25936 or less" in said

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import urllib.request
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
-from qwen_triton.tensors.contract import BLS, ENSEMBLE
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
+from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
-from tests.support.fake_vllm import write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_adapter, write_fake_vllm, write_interpreter
 from tests.support.live.client import Refused, generate, generate_stream
 from tests.support.live.crowd import Grpc, together
 from tests.support.live.servers import LiveServer
+from tests.support.live.shims import MODEL, shimming
 from tests.support.live.waiting import becomes
 
 pytestmark = pytest.mark.live
@@ -23,7 +28,15 @@ LONG = "and on " * 200
 def server(serve: Serve, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveServer:
     folder = tmp_path_factory.mktemp("vllm")
     python = write_interpreter(folder, write_fake_vllm(folder / "library"))
-    engine = {"kind": "vllm", "python": str(python), "max_num_seqs": 64, "max_model_len": 2048}
+    write_adapter(folder / "pirate")
+    engine = {
+        "kind": "vllm",
+        "python": str(python),
+        "max_num_seqs": 64,
+        "max_model_len": 2048,
+        "scheduling_policy": "priority",
+        "lora": {"pirate": str(folder / "pirate")},
+    }
     return serve({"model": str(qwen25_folder), "engine": engine})
 
 
@@ -36,6 +49,56 @@ def test_an_answer_through_the_whole_server(server: LiveServer, model: str, text
     assert (whole["finish_reason"], whole["num_output_tokens"]) == ("length", 64)
     pieces = generate_stream(server, model, text_input=text, max_tokens=64, stream=True)
     assert "".join(piece["text_output"] for piece in pieces) == whole["text_output"]
+
+
+@pytest.mark.parametrize("model", [BLS, ENSEMBLE])
+def test_an_adapter_answers_where_it_is_named(server: LiveServer, qwen25: Tokenizer, model: str) -> None:
+    """The fake raises each id of the prompt by one for its first adapter."""
+    ids = qwen25.encode("one two three")
+    raised = qwen25.decode([token + 1 for token in ids])
+    ask = {"text_input": "one two three", "max_tokens": len(ids)}
+    assert generate(server, model, **ask, lora_name="pirate", priority=-1)["text_output"] == raised
+    assert generate(server, model, **ask)["text_output"] == "one two three"
+    with pytest.raises(Refused, match="lora_name: no adapter has this name; there are pirate"):
+        generate(server, model, **ask, lora_name="sailor")
+
+
+def test_an_adapter_answers_in_ids(server: LiveServer) -> None:
+    ask = {"input_ids": [5, 6], "input_lengths": 2, "request_output_len": 2, "exclude_input_in_output": True}
+    assert generate(server, TENSORRT_LLM, **ask, lora_name="pirate")["output_ids"] == [6, 7]
+
+
+def test_an_adapter_is_a_model_of_the_openai_server(server: LiveServer, qwen25: Tokenizer, tmp_path: Path) -> None:
+    ids = qwen25.encode("one two three")
+    with shimming(server, tmp_path) as shim, OpenAI(base_url=shim.v1, api_key="none") as client:
+        listed = {model.id: model.to_dict() for model in client.models.list()}
+        assert list(listed) == [MODEL, "pirate"]
+        assert listed["pirate"]["parent"] == MODEL
+        texts = [
+            client.completions.create(model=name, prompt="one two three", max_tokens=len(ids)).choices[0].text
+            for name in listed
+        ]
+    assert texts == ["one two three", qwen25.decode([token + 1 for token in ids])]
+
+
+def test_log_probs_of_a_prompt(server: LiveServer) -> None:
+    answer = generate(server, BLS, text_input="one two", max_tokens=1, prompt_logprobs=0)
+    assert answer["prompt_log_probs"] == [0.0, -0.125]
+
+
+def test_the_core_s_statistics_are_on_triton_s_metrics(server: LiveServer) -> None:
+    """Of each request the fake says that 4 of 10 tokens were found and that it was preempted once."""
+
+    def told() -> dict[str, float]:
+        text = urllib.request.urlopen(server.metrics, timeout=10).read().decode()
+        return {name: float(value) for name, value in re.findall(r"^qwen_triton_(\w+)\{[^}]*\} (\S+)$", text, re.M)}
+
+    generate(server, BLS, text_input="one two", max_tokens=1)
+    assert becomes(lambda: told().get("prefix_cache_queries_total", 0) > 0, 10)
+    found = told()
+    assert found["prefix_cache_hits_total"] == 0.4 * found["prefix_cache_queries_total"]
+    assert found["preemptions_total"] == found["prefix_cache_queries_total"] / 10
+    assert found["kv_cache_usage"] == 0.5
 
 
 def test_three_hundred_at_once_with_sixty_four_slots(server: LiveServer) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from qwen_triton_build.commands import health
+from tests.support.live.crowd import Received
 from tests.support.live.launches import Launch, gone, launched, wait_for
 from tests.support.live.shims import status
 from tests.support.live.six_ways import MODEL, Crowd, all_answer, live_server
@@ -20,6 +22,8 @@ from tests.support.live.waiting import becomes
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
+Record = Callable[[str, object], None]
+"""pytest's `record_property`: what is recorded is a column of the table of `python -m tests.tools.measure_faults`."""
 LONG = "and on " * 400
 ERROR_S, FLIP_S, BACK_S, STOP_S = 5.0, 2.0, 40.0, 10.0
 SOME, MANY = 300, 3000
@@ -63,15 +67,49 @@ def shim_ready(launch: Launch) -> bool:
     return status(f"http://127.0.0.1:{launch.deployment.openai.port}/health/ready") == 200
 
 
+def triton_ready(launch: Launch) -> bool:
+    return status(f"{launch.url}/v2/health/ready") == 200
+
+
 def is_ready(launch: Launch) -> None:
     """Both are ready, or become so: what a failed test leaves behind fails no other."""
     assert becomes(lambda: healthy(launch) and shim_ready(launch), BACK_S), launch.errors
 
 
-def is_back(launch: Launch) -> None:
-    """Both are ready again, and every way in answers."""
-    is_ready(launch)
-    assert all_answer(launch) == []
+def pauses_s(launch: Launch) -> int:
+    """Seconds that the policy has paused so far before it started something again; they double with each fault."""
+    return sum(map(int, re.findall(r"starting it again in (\d+) s", launch.errors + launch.output)))
+
+
+class Fault:
+    """A fault, from now on, and what it costs."""
+
+    def __init__(self, launch: Launch, record: Record) -> None:
+        self.at = time.monotonic()
+        self._launch = launch
+        self._record = record
+        self._pauses_s = pauses_s(launch)
+
+    def flips(self, ready: Callable[[Launch], bool]) -> bool:
+        """Whether `ready` says in time that it is not."""
+        flipped = becomes(lambda: not ready(self._launch), FLIP_S)
+        self._record(f"{ready.__name__} until, s", f"{time.monotonic() - self.at:.2f}")
+        return flipped and time.monotonic() < self.at + FLIP_S
+
+    def cost(self, received: Sequence[Received]) -> None:
+        """Records how many lost their answer, and when the last one heard of it; each hears of it in time."""
+        errors = [h for h in received if h.error]
+        last_s = max((h.over_at for h in errors), default=self.at) - self.at
+        self._record("lost", f"{len(errors)} of {len(received)}")
+        self._record("last error, s", f"{last_s:.1f}")
+        assert last_s < ERROR_S
+
+    def is_back(self) -> None:
+        """Both are ready again and every way in answers; records when, without the pauses of the policy."""
+        is_ready(self._launch)
+        assert all_answer(self._launch) == []
+        pauses = pauses_s(self._launch) - self._pauses_s
+        self._record("back after, s", f"{time.monotonic() - self.at - pauses:.1f} + {pauses}")
 
 
 def running(launch: Launch) -> int:
@@ -87,48 +125,49 @@ def crowd(launch: Launch, tokens: int, wait_s: float) -> Crowd:
 
 
 @pytest.mark.parametrize("victim", [*STUBS, SERVER])
-def test_a_killed_process_of_the_server_ends_all_calls_and_is_back(launch: Launch, victim: str) -> None:
-    """Every caller hears an error at once; nobody calls it ready; it comes back by policy."""
+def test_a_killed_process_of_the_server_ends_all_calls_and_is_back(
+    launch: Launch, victim: str, record_property: Record
+) -> None:
+    """Every caller hears an error at once; Triton, the shim and `health` say that it is not ready; it is back by policy."""
     callers = crowd(launch, MANY, 60.0)
-    killed = time.monotonic()
+    fault = Fault(launch, record_property)
     find(launch, victim).kill()
-    assert becomes(lambda: not healthy(launch), FLIP_S)
-    assert not shim_ready(launch)
-    assert time.monotonic() < killed + FLIP_S
+    assert [ready.__name__ for ready in (triton_ready, shim_ready, healthy) if not fault.flips(ready)] == []
     received = callers.end()
     assert [h for h in received if not h.error] == []
-    assert max(h.over_at for h in received) < killed + ERROR_S
-    is_back(launch)
+    fault.cost(received)
+    fault.is_back()
 
 
-def test_a_killed_engine_ends_its_calls_and_is_back(launch: Launch) -> None:
+def test_a_killed_engine_ends_its_calls_and_is_back(launch: Launch, record_property: Record) -> None:
     """The server goes on: only the engine is started again, and until then who asks waits."""
     callers = crowd(launch, MANY, 60.0)
     server = live_server(launch).pid
-    killed = time.monotonic()
+    fault = Fault(launch, record_property)
     find(launch, ENGINE).kill()
     received = callers.end()
     assert [h for h in received if "try again" not in h.error] == []
-    assert max(h.over_at for h in received) < killed + ERROR_S
+    fault.cost(received)
     assert {h.status for h in received if not h.pieces and h.status.isdigit()} == {"503"}
-    is_back(launch)
+    fault.is_back()
     assert live_server(launch).pid == server
 
 
-def test_a_killed_shim_ends_its_calls_only(launch: Launch) -> None:
+def test_a_killed_shim_ends_its_calls_only(launch: Launch, record_property: Record) -> None:
     callers = crowd(launch, SOME, 60.0)
-    killed = time.monotonic()
+    fault = Fault(launch, record_property)
     find(launch, SHIM).kill()
-    assert becomes(lambda: not healthy(launch), FLIP_S)
+    assert fault.flips(healthy)
+    fault.is_back()
     received = callers.end()
-    cut = [h for h in received if h.error]
-    assert len(cut) == 8
-    assert max(h.over_at for h in cut) < killed + ERROR_S
-    is_back(launch)
+    assert len([h for h in received if h.error]) == 8
+    fault.cost(received)
 
 
 @pytest.mark.parametrize("victim", [TENSORRT_LLM, BLS, SERVER, ENGINE, SHIM])
-def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(launch: Launch, victim: str) -> None:
+def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(
+    launch: Launch, victim: str, record_property: Record
+) -> None:
     """Answers go on afterwards, or are errors; none is a mixture, none hangs, and nothing is restarted."""
     callers = crowd(launch, SOME, 60.0)
     server = live_server(launch).pid
@@ -136,16 +175,20 @@ def test_a_process_that_stops_for_ten_seconds_lets_callers_wait(launch: Launch, 
     process.suspend()
     time.sleep(STOP_S)
     process.resume()
+    fault = Fault(launch, record_property)
+    fault.is_back()
     received = callers.end()
     expected = LONG[: max(len(b"".join(h.pieces)) for h in received)]
     assert [h.error for h in received if "no end within" in h.error] == []
     assert {b"".join(h.pieces).decode() for h in received if not h.error} <= {expected}
-    is_back(launch)
+    fault.cost(received)
     assert live_server(launch).pid == server
 
 
 @pytest.mark.parametrize("victim", [PREPROCESSING, POSTPROCESSING])
-def test_a_model_of_the_ensemble_that_stops_ends_tritonserver_which_is_back(launch: Launch, victim: str) -> None:
+def test_a_model_of_the_ensemble_that_stops_ends_tritonserver_which_is_back(
+    launch: Launch, victim: str, record_property: Record
+) -> None:
     """tritonserver 2.51 gives up a model that does not answer for some seconds; its process ends once it goes on, and the
     launcher ends the server, which the policy brings back."""
     is_ready(launch)
@@ -155,7 +198,9 @@ def test_a_model_of_the_ensemble_that_stops_ends_tritonserver_which_is_back(laun
     time.sleep(STOP_S)
     with contextlib.suppress(psutil.NoSuchProcess):  # it has been killed with its server
         process.resume()
-    for caller in callers.end():
-        assert "no end within" not in caller.error
+    fault = Fault(launch, record_property)
+    received = callers.end()
+    assert [h.error for h in received if "no end within" in h.error] == []
+    fault.cost(received)
     assert becomes(lambda: gone([server]), ERROR_S)
-    is_back(launch)
+    fault.is_back()

@@ -94,3 +94,13 @@ def test_a_killed_mpirun_leaves_no_rank_behind(launch: Launch) -> None:
     assert launch.process.wait(60) == 1
     wait_for(lambda: gone(processes))
     assert launch.leftovers() == []
+
+
+def test_a_killed_process_of_a_model_ends_all_ranks(launch: Launch) -> None:
+    """mpirun and its ranks would go on; the model's lifeline tells the launcher, which ends them."""
+    processes = launch.descendants()
+    launch.find("triton_python_backend_stub", "/tensorrt_llm_bls/").kill()
+    assert launch.process.wait(60) == 1
+    assert "a process of the model tensorrt_llm_bls died, so tritonserver was killed" in launch.errors
+    wait_for(lambda: gone(processes))
+    assert launch.leftovers() == []

@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.support.fake_vllm import write_fake_vllm, write_interpreter
 from tests.support.live.servers import free_ports
 
 pytestmark = pytest.mark.live
@@ -149,3 +150,41 @@ def test_server_starts_on_any_repository_and_leaves_nothing_behind(start: Start,
         assert json.load(reply)["text_output"] == "你好"
     assert serving.end(signal.SIGTERM) == 0
     nothing_is_left(serving)
+
+
+def vllm_deployment(folder: Path, model: Path, **engine: str) -> Path:
+    """A deployment on a vLLM that computes nothing and asks for no GPU."""
+    python = write_interpreter(folder, write_fake_vllm(folder / "library", "0.26.0+cpu"))
+    file = folder / "vllm.yaml"
+    keys = {"kind": "vllm", "python": str(python), "load_format": "dummy", **engine}
+    file.write_text(yaml.safe_dump({"model": str(model), "engine": keys}))
+    return file
+
+
+def test_loading_a_model_of_vllm_shows_its_stages(start: Start, tmp_path: Path, qwen25_folder: Path) -> None:
+    file = vllm_deployment(tmp_path, qwen25_folder, attention_backend="SLOW")
+    serving = start("serve", str(file), "--log", str(tmp_path / "server.log"))
+    serving.wait(lambda: "ready in" in serving.said())
+    said = re.sub(r" +\d+\.\d s$", "", serving.said(), flags=re.MULTILINE).splitlines()
+    first = said.index("starting vLLM's engine core")
+    assert [line for line in said[first:] if "waiting for" not in line][:9] == [
+        "starting vLLM's engine core",
+        "loading weights",
+        "qwen-triton: weights: 27.53 GiB on a GPU",
+        "preparing the model",
+        "compiling",
+        "measuring memory for the cache",
+        "qwen-triton: KV cache: 519,264 tokens",
+        "capturing CUDA graphs",
+        said[first + 8],
+    ]
+
+
+def test_a_vllm_that_does_not_start_says_what_helps(start: Start, tmp_path: Path, qwen25_folder: Path) -> None:
+    file = vllm_deployment(tmp_path, qwen25_folder, attention_backend="NO_MEMORY")
+    serving = start("serve", str(file), "--log", str(tmp_path / "server.log"))
+    assert serving.process.wait(READY_S) == 1
+    assert (
+        "the estimated maximum model length is 25936. Try increasing `gpu_memory_utilization`; set engine.max_model_len to "
+        "25936 or less"
+    ) in serving.said()

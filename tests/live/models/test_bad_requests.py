@@ -101,7 +101,7 @@ def test_a_row_that_preprocessing_refuses_is_numbered(server: LiveServer, model:
         ([{"request_output_len": 3}, {"request_output_len": 40_000}], "request_output_len: prompt and answer would"),
         (
             [{"lora_task_id": 0}, {"lora_task_id": 5}],
-            "lora_task_id: LoRA is not supported by this engine; leave it out",
+            "lora_task_id: adapters are chosen by name here: lora_name; leave it out",
         ),
     ],
     ids=["decoded", "too long", "unsupported"],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
-import threading
-import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,11 @@ from tests.live.conftest import Serve
 from tests.support.live.client import Refused, generate, infer_grpc, infer_http, stream_arrays, stream_grpc
 from tests.support.live.servers import LiveServer
 from tests.support.live.shims import MODEL, LiveShim, shimming
+from tests.support.live.unharmed import GROWN_MIB, unharmed
 
 pytestmark = pytest.mark.live
 
 MOST = Limits()
-GROWN_MIB = 1024
-"""What one process may keep: tritonserver keeps a few of the largest bodies, our models a copy of one."""
-NEIGHBOUR_S = 15.0
 USER = '{"role": "user", "content": "x"}'
 TOOL = '{"type": "function", "function": {"name": "f"}}'
 
@@ -69,36 +66,6 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
 def shim(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShim]:
     with shimming(server, tmp_path_factory.mktemp("shim")) as found:
         yield found
-
-
-def resident_mib(server: LiveServer) -> dict[int, int]:
-    first = psutil.Process(server.pid)
-    return {p.pid: p.memory_info().rss >> 20 for p in (first, *first.children(recursive=True))}
-
-
-@contextmanager
-def unharmed(server: LiveServer) -> Iterator[None]:
-    """Within it the memory of the server's processes stays bounded, all of them live, and a neighbour is answered."""
-    before, waits, over = resident_mib(server), [0.0], threading.Event()
-
-    def ask() -> None:
-        while not over.is_set():
-            asked = time.monotonic()
-            assert generate(server, BLS, text_input="near", max_tokens=4)["text_output"] == "near"
-            waits.append(time.monotonic() - asked)
-
-    neighbour = threading.Thread(target=ask)
-    neighbour.start()
-    try:
-        yield
-    finally:
-        over.set()
-        neighbour.join(60)
-    after = resident_mib(server)
-    assert after.keys() == before.keys()
-    assert {pid: after[pid] - before[pid] for pid in before if after[pid] - before[pid] > GROWN_MIB} == {}
-    assert len(waits) > 1
-    assert max(waits) < NEIGHBOUR_S
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -212,6 +179,18 @@ def test_a_million_chunks_of_a_byte_do_not_end_tritonserver(server: LiveServer) 
     connection.endheaders(b"1\r\n7\r\n" * 1_000_000 + b"0\r\n\r\n")
     assert connection.getresponse().status >= 400
     assert generate(server, BLS, text_input="still", max_tokens=4)["text_output"] == "still"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_that_inflates_a_thousandfold_ends_nothing(server: LiveServer, encoding: str) -> None:
+    """`generate` takes none; `infer` inflates it and refuses what it finds."""
+    plain = b'{"text_input":"' + b"7" * 50_000_000 + b'"}'
+    body = gzip.compress(plain) if encoding == "gzip" else zlib.compress(plain)
+    with unharmed(server):
+        for path in (f"/v2/models/{BLS}/generate", f"/v2/models/{PREPROCESSING}/infer"):
+            connection = http.client.HTTPConnection(server.http, timeout=60)
+            connection.request("POST", path, body, {"Content-Encoding": encoding})
+            assert connection.getresponse().status >= 400
 
 
 @pytest.mark.parametrize("value", ["99999999999999999999999", "-5", "abc", "", "1e3", "2147483648"])

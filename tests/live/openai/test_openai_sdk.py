@@ -199,3 +199,19 @@ def test_five_hundred_streams_at_once(shim: LiveShim) -> None:
             return await asyncio.gather(*(one(client, i) for i in range(500)))
 
     assert [(want, got) for want, got in asyncio.run(run()) if want != got] == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_token_ids(client: OpenAI, prompt_ids: list[int], qwen25: Tokenizer, stream: bool) -> None:
+    """Those that the model read, and those that it said, but for its end."""
+    made: Any = client.chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=stream, extra_body={"return_token_ids": True}
+    )
+    if stream:
+        chunks = [chunk.model_dump() for chunk in made]
+        read = [i for chunk in chunks for i in chunk.get("prompt_token_ids") or ()]
+        said = [i for chunk in chunks for i in chunk["choices"][0].get("token_ids") or ()]
+    else:
+        read, said = made.model_dump()["prompt_token_ids"], made.model_dump()["choices"][0]["token_ids"]
+    assert read == prompt_ids
+    assert said == [qwen25.special_tokens["<|im_start|>"], *qwen25.encode(ANSWER)]

@@ -63,6 +63,7 @@ def text_settings(ids: list[int], tokenizer: Tokenizer) -> dict[str, Setting]:
         "text_input": Setting(PROMPT, "你好"),
         "messages": Setting("", chat),
         "tools": Setting("", tool, no_text),
+        "tool_choice": Setting("", "required", {**no_text, "tools": tool}),
         "chat_template_kwargs": Setting('{"a": 1}', '{"b": 2}', no_text, differs=False),
         "clamp_max_tokens": Setting(True, False, differs=False),
         "parallel_tool_calls": Setting(True, False, {**no_text, "tools": tool}, differs=False),

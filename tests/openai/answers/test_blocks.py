@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_triton.chat.tool_formats.hermes import HERMES
-from qwen_triton.types import FinishReason
+from qwen_triton.types import FinishReason, GenerateRequest
 from qwen_triton_openai.answers.blocks import BlockReader, BlockStep
 from qwen_triton_openai.answers.chat_message import ChatChoice
 from tests.support.fake_triton import answer, cut
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "北京"}}\n</tool_call>'
 ARGUMENTS = '{"city": "北京"}'
+CHAT = GenerateRequest(messages=(), tools=({"function": {"name": "get_weather"}},))
 
 
 def steps_of(text: str, size: int, finish: FinishReason = "stop") -> list[BlockStep]:
-    reader = BlockReader(ChatChoice(tools=HERMES), always_text=True)
+    reader = BlockReader(ChatChoice(CHAT), always_text=True)
     return [step for piece in cut(text, size, finish) for step in reader.feed(piece)]
 
 
@@ -70,7 +70,7 @@ def test_an_answer_of_nothing_is_an_empty_text() -> None:
     assert blocks_of("", 1) == [("text", "", "", True)]
     assert blocks_of("<think>\nWell.\n</think>\n\n", 1) == [("reasoning", "", "Well.", True), ("text", "", "", True)]
     assert blocks_of("", 1, "length") == []
-    quiet = BlockReader(ChatChoice())
+    quiet = BlockReader(ChatChoice(GenerateRequest(messages=())))
     assert quiet.feed(answer("")) == []
 
 

@@ -15,6 +15,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.text.tokenizer import Tokenizer
+from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.answers.blocks import BlockReader
 from qwen_triton_openai.answers.chat_message import ChatChoice
 from qwen_triton_openai.answers.response_object import ResponseObject
@@ -24,7 +25,7 @@ from qwen_triton_openai.bodies.responses.plan import request_fields
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import answer, named_events
-from tests.support.two_ways import CALL, AnswerCase, TwoWays, answer_cases
+from tests.support.two_ways import CALL, TOOLS, AnswerCase, TwoWays, answer_cases
 
 KNOWN = [
     AnswerCase([["a", CALL, "\n", CALL, "Paris "]], tools=True, opened=False),
@@ -87,12 +88,11 @@ def put_together(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def check(two_ways: TwoWays, case: AnswerCase) -> None:
     case = replace(case, texts=case.texts[:1], logprobs=False)
     usage = UsageCount(1)
-    writer = ResponseWriter(response_of(two_ways.new_choice(case), usage), usage)
-    body = b"".join(map(writer.write, two_ways.streamed_pieces(case))) + writer.end()
-    streamed = named_events(body.decode())
+    writer = ResponseWriter(response_of(two_ways.new_choice(case)(), usage), usage)
+    streamed = named_events(two_ways.written(case, writer))
     final = streamed[-1]["response"]
     assert put_together(streamed) == final["output"]
-    whole = response_of(two_ways.new_choice(case), counted := UsageCount(1)).whole(two_ways.whole_pieces(case))
+    whole = response_of(two_ways.new_choice(case)(), counted := UsageCount(1)).whole(two_ways.whole_pieces(case))
     assert counted.completion_tokens == whole["usage"]["output_tokens"]
     assert plain(final) == plain(whole), case
     assert streamed[-1]["type"] == f"response.{whole['status']}"
@@ -143,9 +143,7 @@ def test_the_events_of_an_answer() -> None:
     """Thinking, text and a call, in pieces: every event by its type and place."""
     pieces = [TextPiece("<think>\nWell.\n</think>\n\nSee"), TextPiece(f": {CALL}"), answer("")]
     usage = UsageCount(1)
-    from qwen_triton.chat.tool_formats.hermes import HERMES
-
-    writer = ResponseWriter(response_of(ChatChoice(tools=HERMES), usage), usage)
+    writer = ResponseWriter(response_of(ChatChoice(GenerateRequest(messages=(), tools=TOOLS)), usage), usage)
     body = b"".join(writer.write([piece]) for piece in pieces) + writer.end()
     events = named_events(body.decode())
     assert body.endswith(b"data: [DONE]\n\n")
@@ -168,14 +166,16 @@ def test_the_events_of_an_answer() -> None:
 def test_a_stream_that_fails_says_so_at_its_end() -> None:
     """With what there is of the answer, and OpenAI's code; also before its first piece."""
     usage = UsageCount(1)
-    writer = ResponseWriter(response_of(ChatChoice(), usage), usage)
+    writer = ResponseWriter(response_of(ChatChoice(GenerateRequest(messages=())), usage), usage)
     body = writer.write([TextPiece("Hel")]) + writer.fail(ApiError(503, "try again", code="overloaded"))
     last = named_events(body.decode())[-1]
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
     assert last["response"]["error"] == {"code": "server_error", "message": "try again"}
     [item] = last["response"]["output"]
     assert (item["status"], item["content"][0]["text"]) == ("incomplete", "Hel")
-    silent = ResponseWriter(response_of(ChatChoice(), usage), usage).fail(ApiError(500, "no"))
+    silent = ResponseWriter(response_of(ChatChoice(GenerateRequest(messages=())), usage), usage).fail(
+        ApiError(500, "no")
+    )
     assert [e["type"] for e in named_events(silent.decode())] == [
         "response.created", "response.in_progress", "response.failed",
     ]  # fmt: skip

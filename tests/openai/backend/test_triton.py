@@ -200,7 +200,7 @@ def test_a_model_without_the_outputs_is_refused_with_the_remedy() -> None:
 
     async def use(triton: GrpcTriton) -> None:
         said = (
-            "the Triton model ensemble has no logprobs, num_reasoning_tokens, reasoning_opened, stop_reason; "
+            "the Triton model ensemble has no logprobs, num_reasoning_tokens, reasoning_opened, stop_reason, tool_format; "
             "serve tensorrt_llm_bls"
         )
         assert (await triton.fault("ensemble")).startswith(said)

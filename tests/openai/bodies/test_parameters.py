@@ -25,9 +25,9 @@ from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
 
-ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES)
-"""Anthropic's are in test_messages_parameters."""
-ROWS = [(endpoint, p) for endpoint in ENDPOINTS for p in parameters_of(endpoint)]
+OPENAI = (CHAT, COMPLETIONS, RESPONSES)
+"""Anthropic's have tests of their own, in messages/test_messages_parameters.py."""
+ROWS = [(endpoint, p) for endpoint in OPENAI for p in parameters_of(endpoint)]
 PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions", RESPONSES: "/v1/responses"}
 NEEDS: dict[str, dict[str, Any]] = {
     "top_logprobs": {"logprobs": True},
@@ -133,7 +133,7 @@ def test_a_row_has_one_class_at_an_endpoint() -> None:
     assert len({(endpoint, p.name) for endpoint, p in ROWS}) == len(ROWS)
 
 
-REST = {"temprature": 0.5, "guided_json": {}, "skip_special_tokens": False, "web_search_options": {}}
+REST = {"temprature": 0.5, "guided_xml": {}, "skip_special_tokens": False, "web_search_options": {}}
 
 
 def test_what_is_left_is_ignored_where_the_operator_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def test_ignored_names_cannot_break_the_header() -> None:
     assert len(reply.headers["x-ignored-parameters"]) < 1100
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", OPENAI)
 def test_an_unknown_null_asks_for_nothing(endpoint: str) -> None:
     """Clients send null for what they leave out, also for what we do not know."""
     assert planned(endpoint, body(endpoint, guided_json=None)) == planned(endpoint, body(endpoint))
@@ -218,7 +218,7 @@ def test_one_call_at_most_without_tools_asks_for_nothing() -> None:
     assert planned(CHAT, chat_body(parallel_tool_calls=False)) == planned(CHAT, chat_body())
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", OPENAI)
 def test_an_unknown_parameter_is_named(endpoint: str) -> None:
     """With the one that was meant, if there is one like it."""
     with shim_client() as client:
@@ -272,7 +272,12 @@ def test_an_unknown_parameter_is_named(endpoint: str) -> None:
         (COMPLETIONS, {"prompt": ["a"] * 129}, "prompt"),
         (COMPLETIONS, {"prompt": [[1], []]}, "prompt[1]"),
         (COMPLETIONS, {"logprobs": 21}, "logprobs"),
-        (COMPLETIONS, {"echo": True, "logprobs": 1}, "echo"),
+        (COMPLETIONS, {"prompt_logprobs": 21}, "prompt_logprobs"),
+        (COMPLETIONS, {"prompt_logprobs": -1}, "prompt_logprobs"),
+        (COMPLETIONS, {"echo": True, "logprobs": 1, "n": 2, "stream": True}, "echo"),
+        (COMPLETIONS, {"prompt_logprobs": 1, "n": 2, "stream": True}, "prompt_logprobs"),
+        (COMPLETIONS, {"prompt_logprobs": 9, "prompt": [[1] * 8_000] * 2}, "prompt_logprobs"),
+        (COMPLETIONS, {"echo": True, "logprobs": 9, "prompt": ["a" * 8_000] * 2}, "echo"),
         (COMPLETIONS, {"best_of": 3, "stream": True}, "best_of"),
         (COMPLETIONS, {"best_of": 1, "n": 2}, "best_of"),
         (COMPLETIONS, {"best_of": 129}, "best_of"),

@@ -8,7 +8,7 @@ import pytest
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.tensors.text_outputs import TextPiece
-from qwen_triton.types import Usage
+from qwen_triton.types import ToolChoice, Usage
 from tests.support.fake_triton import FakeTriton, answer, chat_body, cut, deltas, events, shim_client
 from tests.support.shim_requests import CHAT, error
 
@@ -53,6 +53,26 @@ def streamed_calls(body: str) -> list[dict[str, Any]]:
 
 def finish_reasons(body: str) -> list[str]:
     return [c["finish_reason"] for e in events(body)[:-1] for c in e["choices"] if c["finish_reason"]]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_token_ids_are_those_of_prompt_and_choices(streamed: bool) -> None:
+    """As vLLM has them: in a stream with each chunk, those of the prompt with the first; also of tokens without a delta."""
+    said = [
+        TextPiece("<think>", token_ids=[7], prompt_ids=[1, 2]),
+        TextPiece("\n</think>\n\nhel", token_ids=[8, 9]),
+        answer("lo", token_ids=[10]),
+    ]
+    triton = FakeTriton(said)
+    if not streamed:
+        found = ask(triton, return_token_ids=True)
+        assert (found["prompt_token_ids"], found["choices"][0]["token_ids"]) == ([1, 2], [7, 8, 9, 10])
+        return
+    chunks = events(stream(triton, return_token_ids=True))[:-1]
+    assert [c["prompt_token_ids"] for c in chunks if "prompt_token_ids" in c] == [[1, 2]]
+    assert "prompt_token_ids" in chunks[0]
+    assert [c["choices"][0]["token_ids"] for c in chunks if "token_ids" in c["choices"][0]] == [[7], [8, 9], [10]]
+    assert triton.sent[0].return_token_ids
 
 
 def test_a_whole_answer() -> None:
@@ -243,7 +263,7 @@ def test_a_call_that_must_come_is_begun(choice: Any, tools: list[Any], begun: st
     """The prompt ends with the call's beginning, and what the model adds to it is read as the call."""
     triton = FakeTriton(cut(CALL.removeprefix(begun), size))
     body = stream(triton, tools=tools, tool_choice=choice)
-    assert triton.sent[0].template_options == {"answer_prefix": begun, "enable_thinking": False}
+    assert triton.sent[0].tool_choice == ToolChoice.read(choice)
     assert [c["function"]["arguments"] for c in streamed_calls(body)] == ['{"city": "北京"}']
     assert finish_reasons(body) == ["tool_calls"]
 

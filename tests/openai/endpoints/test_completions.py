@@ -128,8 +128,106 @@ def test_streamed_log_probs_go_on_where_they_were() -> None:
     assert offsets == [0, 1, 1, 2]
 
 
+PROMPT = [
+    {"id": 5, "token": "q", "bytes": [113], "logprob": None, "top_logprobs": []},
+    {"id": 7, "token": "?", "bytes": [63], "logprob": -3.0, "top_logprobs": [
+        {"id": 6, "token": "!", "bytes": [33], "logprob": -0.5}, {"id": 7, "token": "?", "bytes": [63], "logprob": -3.0}]},
+    {"id": 9, "token": "x", "bytes": [120], "logprob": -9.0, "top_logprobs": [
+        {"id": 6, "token": "!", "bytes": [33], "logprob": -0.25}, {"id": 7, "token": "?", "bytes": [63], "logprob": -2.0}]},
+]  # fmt: skip
+
+
+def test_log_probs_of_an_echoed_prompt() -> None:
+    """Before those of the answer, in text and lists; the first token has none."""
+    triton = FakeTriton([answer("q?xab", logprobs=[TOKENS[0], TOKENS[3]], prompt_logprobs=PROMPT)])
+    [found] = ask(triton, echo=True, logprobs=1)["choices"]
+    assert (triton.sent[0].echo, triton.sent[0].sampling.prompt_logprobs) == (True, 1)
+    assert "prompt_logprobs" not in found
+    assert found["logprobs"] == {
+        "tokens": ["q", "?", "x", "a", "b"],
+        "token_logprobs": [None, -3.0, -9.0, -0.5, -2.0],
+        "top_logprobs": [
+            None, {"?": -3.0, "!": -0.5}, {"x": -9.0, "!": -0.25}, {"a": -0.5, "b": -1.5}, {"b": -2.0, "a": -0.1},
+        ],
+        "text_offset": [0, 1, 2, 3, 4],
+    }  # fmt: skip
+
+
+def test_log_probs_of_a_prompt_in_vllm_s_form() -> None:
+    """By id, the token's own first; the rank of one that is not among the likeliest is not known."""
+    triton = FakeTriton([answer("ab", prompt_logprobs=PROMPT)])
+    [found] = ask(triton, prompt_logprobs=2)["choices"]
+    assert (triton.sent[0].sampling.prompt_logprobs, found["logprobs"], found["text"]) == (2, None, "ab")
+    likeliest = {"logprob": -0.25, "rank": 1, "decoded_token": "!"}
+    second = {"logprob": -2.0, "rank": 2, "decoded_token": "?"}
+    assert found["prompt_logprobs"] == [
+        None,
+        {
+            "7": {"logprob": -3.0, "rank": 2, "decoded_token": "?"},
+            "6": {"logprob": -0.5, "rank": 1, "decoded_token": "!"},
+        },
+        {"9": {"logprob": -9.0, "rank": None, "decoded_token": "x"}, "6": likeliest, "7": second},
+    ]
+
+
+def test_both_forms_have_as_many_as_each_asks_for() -> None:
+    """The model is asked for the most."""
+    triton = FakeTriton([answer("q?xa", logprobs=TOKENS[:1], prompt_logprobs=PROMPT)])
+    [found] = ask(triton, echo=True, logprobs=2, prompt_logprobs=1)["choices"]
+    assert triton.sent[0].sampling.prompt_logprobs == 2
+    assert found["logprobs"]["top_logprobs"][2] == {"x": -9.0, "!": -0.25, "?": -2.0}
+    assert list(found["prompt_logprobs"][2]) == ["9", "6"]
+
+
+def test_every_choice_of_a_prompt_has_its_log_probs() -> None:
+    """Of two prompts with two choices each; the model sends them once."""
+    other = [{**PROMPT[0], "token": "z"}, PROMPT[1]]
+    says = [
+        [answer(t, sequence=i, logprobs=TOKENS[:1], prompt_logprobs=None if i else p) for i, t in enumerate("ab")]
+        for p in (PROMPT, other)
+    ]
+    found = ask(FakeTriton(*says), prompt=["q?x", "z?"], n=2, echo=True, logprobs=0, prompt_logprobs=0)["choices"]
+    assert [c["logprobs"]["tokens"] for c in found] == [["q", "?", "x", "a"]] * 2 + [["z", "?", "a"]] * 2
+    assert [len(c["prompt_logprobs"]) for c in found] == [3, 3, 2, 2]
+    assert [c["logprobs"]["token_logprobs"][1] for c in found] == [-3.0] * 4
+
+
+def test_streamed_log_probs_of_a_prompt_come_with_the_first_chunk() -> None:
+    """Joined, the chunks are the whole answer."""
+    pieces = [TextPiece("q?xa", logprobs=TOKENS[:1], prompt_logprobs=PROMPT), answer("b", logprobs=TOKENS[3:])]
+    first, second = [c["choices"][0] for c in stream(FakeTriton(pieces), echo=True, logprobs=1, prompt_logprobs=1)[:-1]]
+    [whole] = ask(FakeTriton(pieces), echo=True, logprobs=1, prompt_logprobs=1)["choices"]
+    joined = {key: first["logprobs"][key] + second["logprobs"][key] for key in first["logprobs"]}
+    assert (joined, first["text"] + second["text"]) == (whole["logprobs"], whole["text"])
+    assert (first["prompt_logprobs"], "prompt_logprobs" in second) == (whole["prompt_logprobs"], False)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [({"echo": True, "logprobs": 0}, "echo"), ({"prompt_logprobs": 0}, "prompt_logprobs")]
+)
+def test_an_engine_s_refusal_names_what_was_sent(given: dict[str, Any], name: str) -> None:
+    """Who gave `echo` and `logprobs` knows no other word."""
+    fault = InvalidRequest("the tensorrtllm engine does not support it; leave it out", "prompt_logprobs")
+    with shim_client(FakeTriton([fault])) as client:
+        found = client.post(PATH, json=completion_body(**given)).json()["error"]
+    assert (found["param"], found["message"]) == (
+        name, f"{name}: the tensorrtllm engine does not support it; leave it out",
+    )  # fmt: skip
+
+
 def test_echo_is_the_line_s_business() -> None:
     """The prompt comes back in the text by the model that has the tokenizer."""
     triton = FakeTriton()
     ask(triton, echo=True)
     assert triton.sent[0].echo is True
+
+
+def test_token_ids_are_each_choice_s() -> None:
+    """Those of its prompt too, as vLLM has them; in a stream with each chunk, of the prompt with the first."""
+    said = [TextPiece("a", token_ids=[7], prompt_ids=[1, 2]), answer("b", token_ids=[8])]
+    found = ask(FakeTriton(said), return_token_ids=True, prompt=["x", "y"])
+    assert [(c["token_ids"], c["prompt_token_ids"]) for c in found["choices"]] == [([7, 8], [1, 2])] * 2
+    *chunks, _ = stream(FakeTriton(said), return_token_ids=True)
+    assert [c["choices"][0]["token_ids"] for c in chunks] == [[7], [8]]
+    assert ["prompt_token_ids" in c["choices"][0] for c in chunks] == [True, False]
+    assert "token_ids" not in ask(FakeTriton())["choices"][0]

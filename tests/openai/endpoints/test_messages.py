@@ -13,7 +13,7 @@ import pytest
 from qwen_triton.errors import EngineError, InvalidRequest, Unavailable
 from qwen_triton.tensors.limits import Limits
 from qwen_triton.tensors.text_outputs import TextPiece
-from qwen_triton.types import Usage
+from qwen_triton.types import ToolChoice, Usage
 from qwen_triton_openai.middleware.keys import digest_of
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.asgi import Connection, ask, status, until, with_app
@@ -146,7 +146,7 @@ def test_a_call_that_must_be_made() -> None:
     triton = FakeTriton([answer(' {"city": "Oslo"}}\n</tool_call>')])
     found = message(triton, tools=[TOOL], tool_choice={"type": "tool", "name": "get_weather"})
     assert [b["input"] for b in found["content"]] == [{"city": "Oslo"}]
-    assert triton.sent[0].answer_prefix.endswith('"arguments":')
+    assert triton.sent[0].tool_choice == ToolChoice("named", "get_weather")
 
 
 def test_the_stop_sequence_is_named() -> None:
@@ -167,7 +167,8 @@ def test_tokens_are_counted_by_the_tokenizer() -> None:
     """Of the prompt that the message would have: system, tools, template options."""
     triton = FakeTriton()
     triton.infers = {"INPUT_ID": np.array([[1, 2, 3]], np.int32).tobytes()}
-    body = {k: v for k, v in message_body(system="Be brief.", tools=[TOOL]).items() if k != "max_tokens"}
+    asked = message_body(system="Be brief.", tools=[TOOL], tool_choice={"type": "any"})
+    body = {k: v for k, v in asked.items() if k != "max_tokens"}
     with shim_client(triton) as client:
         reply = client.post(COUNT, json=body)
     assert (reply.status_code, reply.json()) == (200, {"input_tokens": 3})
@@ -177,6 +178,7 @@ def test_tokens_are_counted_by_the_tokenizer() -> None:
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"},
     ]  # fmt: skip
     assert json.loads(arrays["TOOLS"].item())[0]["function"]["name"] == "get_weather"
+    assert arrays["TOOL_CHOICE"].item() == b"required"
     assert json.loads(arrays["CHAT_TEMPLATE_KWARGS"].item()) == {"enable_thinking": False}
 
 

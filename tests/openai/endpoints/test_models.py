@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
-from qwen_triton.errors import Unavailable
-from tests.support.fake_triton import FakeTriton, completion_body, shim_client
+from qwen_triton.errors import InvalidRequest, Unavailable
+from tests.support.fake_triton import FakeTriton, chat_body, completion_body, shim_client
 
 
 def test_only_what_may_be_asked_for_is_listed() -> None:
@@ -32,3 +34,33 @@ def test_the_context_is_told_once_it_is_known() -> None:
         assert [m["max_model_len"] for m in client.get("/v1/models").json()["data"]] == [32_768]
         assert client.get("/v1/models/qwen").json()["max_model_len"] == 32_768
     assert [model for model, _ in triton.inferred] == ["preprocessing"] * 2
+
+
+def test_adapters_are_models_of_their_own() -> None:
+    """Listed with the model that they belong to; a request that names one is that model's, with the adapter's name."""
+    triton = FakeTriton()
+    with shim_client(triton, models={"qwen3": "tensorrt_llm_bls"}, adapters={"team/pirate": "qwen3"}) as client:
+        found = {m["id"]: m for m in client.get("/v1/models").json()["data"]}
+        assert client.get("/v1/models/team/pirate").json() == found["team/pirate"]
+        for body in (completion_body(model="team/pirate"), completion_body(model="qwen3")):
+            assert client.post("/v1/completions", json=body).json()["model"] == body["model"]
+        assert client.post("/v1/chat/completions", json=chat_body(model="team/pirate")).status_code == 200
+        other = client.post("/v1/completions", json=completion_body(model="pirate"))
+        metrics = client.get("/metrics").text
+    assert list(found) == ["qwen3", "team/pirate"]
+    assert (found["team/pirate"]["root"], found["team/pirate"]["parent"]) == ("qwen3", "qwen3")
+    assert "parent" not in found["qwen3"]
+    assert [one.lora_name for one in triton.sent] == ["team/pirate", None, "team/pirate"]
+    assert (other.status_code, other.json()["error"]["message"]) == (
+        404,
+        "The model 'pirate' does not exist; served here: qwen3, team/pirate",
+    )
+    counted = re.findall(r'qwen_triton_openai_completion_tokens_total\{[^}]*model="team/pirate"[^}]*\} (\S+)', metrics)
+    assert [float(value) for value in counted] == [6.0]
+
+
+def test_an_adapter_that_the_engine_does_not_have_is_a_fault_of_the_model_s_name() -> None:
+    triton = FakeTriton([InvalidRequest("no adapter has this name; there are poet", "lora_name")])
+    with shim_client(triton, adapters={"pirate": "qwen"}) as client:
+        reply = client.post("/v1/completions", json=completion_body(model="pirate"))
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "model")

@@ -139,6 +139,16 @@ def test_a_streamed_call() -> None:
     assert item == events[-1]["response"]["output"][0]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_of_a_namespace(streamed: bool) -> None:
+    """Its item has the namespace and the function's own name."""
+    space = {"type": "namespace", "name": "weather", "description": "d", "tools": [{"strict": None, **TOOL}]}
+    triton = FakeTriton([answer(CALL.replace("get_weather", "weather__get_weather"))])
+    found = stream(triton, tools=[space])[-1]["response"] if streamed else ask(triton, tools=[space])
+    [call] = found["output"]
+    assert (call["namespace"], call["name"]) == ("weather", "get_weather")
+
+
 @pytest.mark.parametrize("phase", [{}, {"phase": "commentary"}, {"phase": "final_answer"}])
 def test_several_turns(phase: dict[str, str]) -> None:
     """An assistant's message of the history, with and without its phase."""
@@ -205,6 +215,26 @@ def test_an_error_before_the_answer_is_an_http_error(streamed: bool) -> None:
     assert reply.json()["error"]["param"] == "input"
     with shim_client(FakeTriton([Unavailable("busy")])) as client:
         assert error(client.post(PATH, json=body(stream=streamed))) == (503, "server_error", "overloaded")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("depth", [100, *range(240, 255), 900])
+def test_values_that_cannot_be_repeated_are_refused_at_once(streamed: bool, depth: int) -> None:
+    """A response repeats its request: nested so deeply that it cannot, it is refused before anything is generated."""
+    parameters: dict[str, Any] = {}
+    for _ in range(depth):
+        parameters = {"a": parameters}
+    triton = FakeTriton()
+    with shim_client(triton) as client:
+        text = json.dumps(body(tools=[TOOL | {"parameters": parameters}], stream=streamed))
+        reply = client.post(PATH, content=text)
+    if reply.status_code == 200:
+        assert depth < 254
+        assert "completed" in reply.text
+    else:
+        assert depth > 240
+        assert (reply.status_code, len(triton.sent)) == (400, 0)
+        assert "nested too deeply" in reply.json()["error"]["message"]
 
 
 def test_an_error_within_the_answer_is_its_last_event() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -76,6 +77,16 @@ def test_what_is_too_large_is_refused_at_once(port: int, sent: bytes, status: by
     assert limit in received
     assert b"request_too_large" in received
     assert time.monotonic() - started < 10
+
+
+def test_a_refusal_has_the_shape_of_the_path_s_api(port: int) -> None:
+    """Anthropic's under /v1/messages."""
+    received = answer(
+        port, CHUNKED.replace(b"/v1/chat/completions", b"/v1/messages?beta=true") + b"1\r\na\r\n" * 90_000
+    )
+    body = json.loads(received.partition(b"\r\n\r\n")[2])
+    assert (body["type"], body["error"]["type"]) == ("error", "request_too_large")
+    assert "openai.max_body_bytes" in body["error"]["message"]
 
 
 @pytest.mark.parametrize(

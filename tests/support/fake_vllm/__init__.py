@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -15,11 +16,14 @@ from tests.support.folders import DATA
 VERSIONS = ("0.26.0", "0.33.0")
 _MODULES = {
     "engine/arg_utils.py": "EngineArgs",
-    "sampling_params.py": "SamplingParams",
+    "config/__init__.py": "StructuredOutputsConfig",
+    "lora/request.py": "LoRARequest",
+    "sampling_params.py": "SamplingParams, StructuredOutputsParams",
     "usage/usage_lib.py": "UsageContext",
     "v1/engine/__init__.py": "EngineCoreRequest",
     "v1/engine/core_client.py": "EngineCoreClient",
     "v1/executor/__init__.py": "Executor",
+    "v1/structured_output/backend_xgrammar.py": "validate_xgrammar_grammar",
 }
 
 
@@ -29,14 +33,25 @@ def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
     for module, name in _MODULES.items():
         file = package / module
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"from vllm._library import {name} as {name}\n")
-    for parent in ("", "engine", "usage", "v1"):
+        names = ", ".join(f"{one} as {one}" for one in name.split(", "))
+        file.write_text(f"from vllm._library import {names}\n")
+    for parent in ("", "engine", "lora", "usage", "v1", "v1/structured_output"):
         (package / parent / "__init__.py").touch()
-    shutil.copy(Path(__file__).with_name("library.py"), package / "_library.py")
+    for module in ("library", "startup"):
+        shutil.copy(Path(__file__).with_name(f"{module}.py"), package / f"_{module}.py")
     shutil.copy(DATA / "vllm" / f"{version if version in VERSIONS else VERSIONS[0]}.json", package / "names.json")
     metadata = folder / f"vllm-{version}.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    return folder
+
+
+def write_adapter(folder: Path, **config: object) -> Path:
+    """`folder`, with an adapter of rank 8 as PEFT saves one; its weights are empty. `config` changes adapter_config.json."""
+    folder.mkdir(parents=True)
+    plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(plain | config))
+    (folder / "adapter_model.safetensors").touch()
     return folder
 
 

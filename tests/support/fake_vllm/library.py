@@ -1,8 +1,11 @@
-"""What the fake vLLM does. An answer repeats its prompt; ids of the prompt ask for faults.
+"""What the fake vLLM does. An answer repeats its prompt, each id raised by the number of its adapter; ids of the prompt ask
+for faults.
 
     150900  the sequence fails in a step
     150902  the core dies by an exception
     150903  the core is killed: only its flag says so
+
+An adapter whose folder is named «refused» is refused, one named «deadly» kills the core.
 
 Only the standard library and numpy are imported: it runs in the engine's process.
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import json
 import queue
 import threading
@@ -20,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from vllm._startup import print_start
 
 NAMES = json.loads(Path(__file__).with_name("names.json").read_text())
 FAIL, DIE, KILLED = 150_900, 150_902, 150_903
@@ -28,10 +33,10 @@ _STEP_S = 0.001
 _NONE: dict[str, Any] = {"True": True, "False": False, "set()": None, "[]": None}
 
 
-def _record(name: str) -> type:
-    """A dataclass with the fields of the release, in order; a field without a default is required."""
+def _record(name: str, base: str = "") -> type:
+    """A dataclass with the fields of the release, in order, after those of `base`; one without a default is required."""
     fields: list[Any] = []
-    for line in NAMES[name]:
+    for line in [*NAMES.get(base, ()), *NAMES[name]]:
         field, _, default = line.partition(" = ")
         field = field.partition(":")[0].strip()
         if not default:
@@ -53,6 +58,9 @@ EngineCoreOutput = _record("vllm.v1.engine.EngineCoreOutput")
 EngineCoreOutputs = _record("vllm.v1.engine.EngineCoreOutputs")
 EngineCoreEvent = _record("vllm.v1.engine.EngineCoreEvent")
 LogprobsLists = _record("vllm.v1.outputs.LogprobsLists")
+LogprobsTensors = _record("vllm.v1.outputs.LogprobsTensors")
+LoRARequest = _record("vllm.lora.request.LoRARequest")
+PrefixCacheStats = _record("vllm.v1.metrics.stats.PrefixCacheStats", "vllm.v1.metrics.stats.BaseCacheStats")
 SchedulerStats = _record("vllm.v1.metrics.stats.SchedulerStats")
 PrefillStats = _record("vllm.v1.metrics.stats.PrefillStats")
 _Sampling = _record("vllm.sampling_params.SamplingParams")
@@ -75,6 +83,25 @@ class SamplingParams(_Sampling):  # type: ignore[misc,valid-type]  # a class mad
             raise VLLMValidationError(f"top_p must be in (0, 1], got {self.top_p}")
 
 
+@dataclasses.dataclass
+class StructuredOutputsParams:
+    grammar: str | None = None
+    _backend: str | None = None
+
+
+@dataclasses.dataclass
+class StructuredOutputsConfig:
+    backend: str = "auto"
+
+
+def validate_xgrammar_grammar(sampling_params: Any) -> None:
+    """As the real one: for the core's only backend, and a grammar that has a rule root."""
+    wanted = sampling_params.structured_outputs
+    assert wanted._backend == "xgrammar"
+    if "root ::=" not in wanted.grammar:
+        raise ValueError("Invalid grammar specification.")
+
+
 class EngineArgs:
     def __init__(self, **arguments: Any) -> None:
         unknown = sorted(set(arguments) - set(NAMES["vllm.engine.arg_utils.EngineArgs"]))
@@ -87,7 +114,12 @@ class EngineArgs:
             raise ValueError("Unknown quantization method: none such")
         context = self.arguments.get("max_model_len") or CONTEXT
         model = SimpleNamespace(max_model_len=context, get_vocab_size=lambda: VOCABULARY)
-        return SimpleNamespace(model_config=model, most=self.arguments.get("max_num_seqs") or 256)
+        return SimpleNamespace(model_config=model, arguments=self.arguments)
+
+
+EngineArgs.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as of the dataclass that it is in vLLM
+    [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in NAMES["vllm.engine.arg_utils.EngineArgs"]]
+)
 
 
 class Executor:
@@ -103,16 +135,21 @@ class EngineCoreClient:
     ) -> _Core:
         assert (multiprocess_mode, asyncio_mode, log_stats) == (True, False, True)
         assert executor_class is Executor
-        return _Core(vllm_config.most)
+        print_start(vllm_config.arguments)
+        return _Core(vllm_config.arguments)
 
 
 class _Core:
-    """Steps on a thread of its own: each running sequence gains a token a step, at most `most` run."""
+    """Steps on a thread of its own: each running sequence gains a token a step, at most `max_num_seqs` run."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self._arguments = arguments
+        self.adapters: list[Any] = []
+        self.requests: list[Any] = []
+        """All that were ever added."""
         self.outputs_queue: queue.Queue[Any] = queue.Queue()
         self.resources = SimpleNamespace(engine_dead=False)
-        self._most = most
+        self._most = arguments.get("max_num_seqs") or 256
         self._lock = threading.Lock()
         self._requests: dict[str, Any] = {}
         self._done: dict[str, int] = {}
@@ -124,10 +161,27 @@ class _Core:
         assert request.request_id not in self._names, "duplicate request id"
         if self.resources.engine_dead:
             raise RuntimeError("EngineDeadError")
+        assert request.lora_request is None or request.lora_request in self.adapters, "would be loaded in a step"
         with self._lock:
+            self.requests.append(request)
             self._names.add(request.request_id)
             self._requests[request.request_id] = request
             self._done[request.request_id] = 0
+
+    def add_lora(self, lora_request: Any) -> bool:
+        assert isinstance(lora_request, LoRARequest)
+        folder = Path(lora_request.lora_path)
+        if folder.name == "refused" or not self._arguments.get("enable_lora"):
+            raise Exception("Call to add_lora method failed: While loading it, expected other target modules")
+        if folder.name == "deadly":
+            self.resources.engine_dead = True
+            threading.Event().wait()  # nobody answers, as the real one
+        rank = json.loads((folder / "adapter_config.json").read_text())["r"]
+        assert folder.is_absolute()
+        assert rank <= self._arguments["max_lora_rank"]
+        self.adapters.append(lora_request)
+        assert len(self.adapters) <= self._arguments["max_cpu_loras"]
+        return True
 
     def abort_requests(self, request_ids: list[str]) -> None:
         with self._lock:
@@ -150,7 +204,14 @@ class _Core:
             if self.resources.engine_dead:
                 return
             if running:
-                statistics = SchedulerStats(num_running_reqs=len(running), num_waiting_reqs=waiting, kv_cache_usage=0.5)
+                first = sum(self._done[request.request_id] == 1 for request in running)
+                prefix = PrefixCacheStats(queries=10 * first, hits=4 * first)
+                statistics = SchedulerStats(
+                    num_running_reqs=len(running),
+                    num_waiting_reqs=waiting,
+                    kv_cache_usage=0.5,
+                    prefix_cache_stats=prefix,
+                )
                 self.outputs_queue.put(EngineCoreOutputs(outputs=outputs, scheduler_stats=statistics))
 
     def _output(self, request: Any) -> Any:
@@ -161,6 +222,7 @@ class _Core:
                 self.outputs_queue.put(RuntimeError("EngineCore encountered an issue"))
             return None
         token = request.prompt_token_ids[done % len(request.prompt_token_ids)]
+        token += request.lora_request.lora_int_id if request.lora_request else 0
         self._done[request.request_id] = done + 1
         finish = None
         if FAIL in request.prompt_token_ids:
@@ -173,6 +235,7 @@ class _Core:
         if not done:
             now = time.monotonic()
             first["prefill_stats"] = PrefillStats(num_prompt_tokens=len(request.prompt_token_ids), num_cached_tokens=1)
+            first["new_prompt_logprobs_tensors"] = _prompt_logprobs(request.prompt_token_ids, sampling.prompt_logprobs)
             first["events"] = [EngineCoreEvent(1, now - 0.25), EngineCoreEvent(2, now), EngineCoreEvent(3, now)]
         return EngineCoreOutput(
             request.request_id, [token], new_logprobs=_logprobs(token, sampling.logprobs), finish_reason=finish, **first
@@ -186,3 +249,12 @@ def _logprobs(token: int, wanted: int | None) -> Any:
     ids = np.array([[token, *range(wanted + 2)]])
     values = -np.arange(1, wanted + 4, dtype=np.float32)[None] / 4
     return LogprobsLists(ids, values, np.array([1]))
+
+
+def _prompt_logprobs(ids: list[int], wanted: int | None) -> Any:
+    """None for a prompt of one token; a row as in `_logprobs`."""
+    if wanted is None or len(ids) == 1:
+        return None
+    rows = [[token, *range(wanted + 2)] for token in ids[1:]]
+    values = np.tile(-np.arange(1, wanted + 4, dtype=np.float32) / 8, (len(rows), 1))
+    return LogprobsTensors(np.array(rows), values, np.ones(len(rows), np.int64))

@@ -34,8 +34,11 @@ from qwen_triton_build.repository.placeholders import placeholders
 from qwen_triton_build.repository.render import render
 
 READY_S = 90
-UNLOAD_S = 10.0
-"""How long a server may take to end once its callers have left, whatever they did before, on a busy machine too."""
+UNLOAD_S = 5.0
+"""How long a server may take to end once every request is answered, whatever callers did before, on a busy machine too. For one
+process of each model: `TritonServer.unload_s` says how much longer several take."""
+_KILL_S = 0.5
+"""How long a server that is killed in the end takes to be gone."""
 _GAVE_UP = re.compile(r"Timeout 0: Found [1-9]")
 """Triton's last count before it ends without the models that still have work or are still there."""
 _PORTS = (20_000, 32_000)
@@ -103,7 +106,7 @@ def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
     *triton, openai = free_ports(4)
     ports = dict(zip(("http_port", "grpc_port", "metrics_port"), triton, strict=True))
     data["openai"] = data.get("openai", {}) | {"port": openai}
-    data["server"] = {"ready_timeout_s": READY_S, "exit_timeout_s": 5} | data.get("server", {}) | ports
+    data["server"] = {"ready_timeout_s": READY_S, "exit_timeout_s": 10} | data.get("server", {}) | ports
     file.write_text(yaml.safe_dump(data, allow_unicode=True))
     return file
 
@@ -137,15 +140,22 @@ def serving(
             pytest.fail("\n".join([str(error), *log.error_lines()]))
         yield LiveServer(loaded, repository, folder / "tritonserver.log", server.pid)
     finally:
-        began = time.monotonic()
-        server.stop()
+        if cannot_unload:
+            server.stop()
+        else:
+            _stop_in_time(server, folder / "tritonserver.log")
         log.close()
-        if not cannot_unload:
-            _check_end(folder / "tritonserver.log", time.monotonic() - began)
 
 
-def _check_end(log: Path, seconds: float) -> None:
-    """Fails the test where the server had nothing left to do and took long to unload its models."""
-    text = log.read_text()
-    if seconds > UNLOAD_S or _GAVE_UP.search(text):
-        pytest.fail(f"the server took {seconds:.1f} s to end: {text[-2000:]}")
+def _stop_in_time(server: TritonServer, log: Path) -> None:
+    """Stops it. Fails the test where it takes long to end after every request was answered, or gives up a model.
+
+    tritonserver 2.51 may have a model left that it never tells to end (docs/operating.md): its launcher kills it in time.
+    """
+    server.drain()
+    most_s = max(UNLOAD_S, server.unload_s() + _KILL_S)
+    began = time.monotonic()
+    server.stop()
+    seconds, text = time.monotonic() - began, log.read_text()
+    if seconds > most_s or server.not_ended or _GAVE_UP.search(text):
+        pytest.fail(f"the server took {seconds:.1f} s of {most_s:.1f} to end {server.not_ended or ''}: {text[-2000:]}")

@@ -18,15 +18,14 @@ The rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..deltas import ToolCallArguments, ToolCallStart
 from ..tags import first_tag, held_back
 from .json_scanner import JsonScanner
 from .tool_call_json import complete_tool_call, tool_call_head
-from .tool_format import BLANK, BlockState
-
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
+from .tool_format import BLANK, CLOSE, OPEN, BlockState, CallForm, Tools, function_of, parameters_of
 
 
 class HermesBlock:
@@ -52,7 +51,7 @@ class HermesBlock:
         self._brace_due = False
         self._read: Callable[[], bool] = self._read_head
 
-    def feed(self, text: str, end: bool = False) -> list[ToolCallStart | ToolCallArguments]:
+    def feed(self, text: str, end: bool = False, cut: bool = False) -> list[ToolCallStart | ToolCallArguments]:  # noqa: ARG002  JSON tells by itself whether it is complete
         """The deltas that are certain with this text."""
         pending, self._pending = self._pending, ""
         pending += text  # the only reference: so the string grows in place, and a long block takes linear time
@@ -145,7 +144,12 @@ class HermesBlock:
 class Hermes:
     """The `ToolFormat` of Qwen2.5 and Qwen3."""
 
+    name = "hermes"
     openings = (OPEN,)
+
+    def for_tools(self, tools: Tools) -> Hermes:  # noqa: ARG002  JSON has types of its own
+        """The same for any tools."""
+        return self
 
     def block(self, opening: str, index: int) -> HermesBlock:  # noqa: ARG002  the only tag there is
         """A reader of the call behind the opening tag."""
@@ -158,6 +162,11 @@ class Hermes:
         """
         begun = OPEN + '\n{"name":'
         return begun if name is None else f'{begun} {json.dumps(name, ensure_ascii=False)}, "arguments":'
+
+    def form(self, tool: Mapping[str, Any]) -> CallForm:
+        """The object's text up to the arguments, and its brace and tag behind them."""
+        begin = self.beginning(function_of(tool)["name"]) + " "
+        return CallForm(begin, "json", parameters_of(tool), "}\n" + CLOSE)
 
 
 HERMES = Hermes()

@@ -18,7 +18,7 @@ def tool_call_head(text: str) -> tuple[str, int] | None:
     if found is None:
         return None
     name = json.loads(found[1])
-    return (name, found.end()) if _is_sendable(name) else None
+    return (name, found.end()) if is_sendable(name) else None
 
 
 def complete_tool_call(text: str) -> tuple[str, str] | None:
@@ -35,12 +35,12 @@ def complete_tool_call(text: str) -> tuple[str, str] | None:
         plain = json.dumps(given, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):  # a string that holds no JSON, numbers out of range, nesting without end
         return None
-    if not isinstance(name, str) or not name or not _is_sendable(name) or not isinstance(given, dict) or misspelt:
+    if not isinstance(name, str) or not name or not is_sendable(name) or not isinstance(given, dict) or misspelt:
         return None
     written = arguments if isinstance(arguments, str) else plain
-    return name, written if _is_sendable(written) else json.dumps(given)
+    return name, written if is_sendable(written) else json.dumps(given)
 
 
-def _is_sendable(text: str) -> bool:
+def is_sendable(text: str) -> bool:
     """Whether UTF-8 can encode it: an escape may mean half a surrogate pair."""
     return text.isascii() or not re.search("[\ud800-\udfff]", text)

@@ -25,6 +25,7 @@ from ...checkpoint.weights import Checkpoint
 from ...errors import ConfigurationError, QwenTritonError
 from .architecture import DenseQwen
 from .graph import GraphBuilder
+from .vocabulary import ensure_vocabulary
 from .weight_nodes import WEIGHT_FORMATS, WeightFormat, WeightNodes, mark_decompression
 
 VERSION = 1
@@ -52,6 +53,7 @@ def convert_cached(folder: Path, weights: WeightFormat, cache: Path | None = Non
     with _locked(target):
         if not target.is_dir():
             convert(checkpoint, weights, target, report)
+        ensure_vocabulary(folder, target, checkpoint.config["vocab_size"])
     return target
 
 
@@ -157,7 +159,9 @@ def _convert_to(source: Path, weights: WeightFormat, output: Path | None) -> Pat
         return convert_cached(source, weights, report=report)
     if output.exists():
         raise ConfigurationError(f"{output}: exists already; remove it or name another --output")
-    convert(Checkpoint.open(source), weights, output, report)
+    checkpoint = Checkpoint.open(source)
+    convert(checkpoint, weights, output, report)
+    ensure_vocabulary(source, output, checkpoint.config["vocab_size"])
     return output
 
 

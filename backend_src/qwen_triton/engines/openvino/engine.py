@@ -22,15 +22,15 @@ from ...checkpoint.weights import REMEDY
 from ...errors import ConfigurationError
 from ...types import EngineRequest, PromptLogProbs, TokenChunk
 from ..capabilities import check_honoured
-from ..engine import Counters, EngineInfo, Key, Queue
+from ..engine import Counters, EngineInfo, FormKeeping, Key, Queue
 from .cache import BLOCK_TOKENS, ModelSizes, cache_blocks, scheduler
 from .convert import convert_cached
-from .limits import EngineLimits
 from .options import OpenVinoOptions
 from .profiles import PROFILES, cpu_capabilities, plugin_properties
 from .prompt_scorer import PromptScorer
-from .sampling import generation_config
+from .sampling import EngineLimits, generation_config
 from .sequence import RunningSequence
+from .vocabulary import has_vocabulary
 
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
@@ -49,7 +49,8 @@ class OpenVinoEngine:
         folder = _model_folder(options)
         sizes = ModelSizes.from_config(read_json_object(folder / "config.json", REMEDY))
         blocks = cache_blocks(options, sizes, (folder / _IR).with_suffix(".bin").stat().st_size)
-        self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab)
+        forms: FormKeeping = "marks" if has_vocabulary(folder) else ""
+        self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab, forms=forms)
         self.counters = Counters()
         self._queue = Queue(self.counters)
         self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)

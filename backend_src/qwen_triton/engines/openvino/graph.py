@@ -38,7 +38,7 @@ class GraphBuilder:
     def __init__(self, model: DenseQwen, weight: Weight) -> None:
         self._model = model
         self._weight = weight
-        self._inputs = {name: op.parameter([-1, -1], np.int64, name=name) for name in _INPUTS}
+        self._inputs = {name: op.parameter([-1, -1], np.int64, name=name) for name in INPUTS}
         self._beam_idx = op.parameter([-1], np.int32, name="beam_idx")
         self._assigns: list[Node] = []
 
@@ -146,4 +146,4 @@ class GraphBuilder:
         return op.multiply(op.multiply(inputs, scale), self._weight(name))
 
 
-_INPUTS = ("input_ids", "attention_mask", "position_ids")
+INPUTS = ("input_ids", "attention_mask", "position_ids")

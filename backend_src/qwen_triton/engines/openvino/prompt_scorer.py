@@ -17,6 +17,7 @@ from openvino import opset13 as op
 
 from ...types import PromptLogProbs
 from ..engine import Key
+from .graph import INPUTS
 
 PART_TOKENS = 64
 _MOST_TOPS = 20
@@ -77,15 +78,13 @@ class PromptScorer:
         if self._request is None:
             self._request = ov.Core().compile_model(self._scored(), "CPU", self._properties).create_infer_request()
         end = self._at + len(part)
-        own, values, ids = self._request.infer(
-            {
-                "input_ids": np.array([part], np.int64),
-                "attention_mask": np.ones((1, end), np.int64),
-                "position_ids": np.arange(self._at, end, dtype=np.int64)[None],
-                "beam_idx": np.zeros(1, np.int32),
-                _NEXT_IDS: np.array([following], np.int64),
-            }
-        ).values()
+        tokens = np.array([part], np.int64), np.ones((1, end), np.int64), np.arange(self._at, end, dtype=np.int64)[None]
+        inputs = {
+            **dict(zip(INPUTS, tokens, strict=True)),
+            "beam_idx": np.zeros(1, np.int32),
+            _NEXT_IDS: np.array([following], np.int64),
+        }
+        own, values, ids = self._request.infer(inputs).values()
         self._log_probs += own[0, :, 0].tolist()
         if tops:
             pairs = zip(ids[0, :, :tops].tolist(), values[0, :, :tops].tolist(), strict=True)

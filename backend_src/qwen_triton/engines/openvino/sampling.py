@@ -1,13 +1,20 @@
-"""Converts an EngineRequest to openvino-genai's GenerationConfig; refuses parameters that it would ignore."""
+"""Converts an EngineRequest to openvino-genai's GenerationConfig; refuses parameters that it would ignore.
+
+The pipeline accepts any id and any length silently, so a request's are checked before it is submitted: ids inside the
+vocabulary, lengths inside context and cache.
+"""
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 import openvino_genai as genai
 
 from ...errors import InvalidRequest
+from ...tensors.contract import END_ID, INPUT_IDS, STOP_TOKEN_IDS
 from ...types import EngineRequest, SamplingParams
+from .cache import BLOCK_TOKENS
 
 _NOT_IN_BEAMS = {
     "temperature": (None, 0, 1),
@@ -34,6 +41,8 @@ def generation_config(request: EngineRequest, max_tokens: int) -> genai.Generati
     config.max_new_tokens = max_tokens
     config.logprobs = 0 if sampling.logprobs is None else 1
     _set_end(config, request)
+    if request.grammar:
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=request.grammar)
     if sampling.beam_width > 1:
         _set_beams(config, sampling)
     else:
@@ -92,3 +101,50 @@ def _set_choice(config: genai.GenerationConfig, sampling: SamplingParams) -> Non
         config.top_p = sampling.top_p
     if sampling.min_p is not None:
         config.min_p = sampling.min_p
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Lengths in tokens; `batch` is the most sequences in one step."""
+
+    vocab: int
+    context: int
+    cache: int
+    batch: int
+
+    def admit(self, request: EngineRequest) -> int:
+        """The number of tokens that a request may generate. Raises InvalidRequest, with the field, if it does not fit."""
+        self._check_ids(request)
+        room = self.context - len(request.token_ids)
+        max_tokens = max(1, room) if request.sampling.max_tokens is None else request.sampling.max_tokens
+        if max_tokens > room:
+            raise InvalidRequest(
+                f"{len(request.token_ids)} prompt tokens and {max_tokens} to generate exceed the context of "
+                f"{self.context}; shorten the prompt or lower max_tokens",
+                "max_tokens",
+            )
+        if request.sampling.beam_width > 1:
+            self._check_beams(request, max_tokens)
+        return max_tokens
+
+    def _check_ids(self, request: EngineRequest) -> None:
+        if not request.token_ids:
+            raise InvalidRequest("the prompt is empty; give at least one token", INPUT_IDS)
+        checked = {INPUT_IDS: request.token_ids, END_ID: request.end_ids, STOP_TOKEN_IDS: request.stop_token_ids}
+        for field, ids in checked.items():
+            wrong = [token for token in ids if not 0 <= token < self.vocab]
+            if wrong:
+                raise InvalidRequest(f"{wrong[0]} is outside the vocabulary (0 to {self.vocab - 1})", field)
+
+    def _check_beams(self, request: EngineRequest, max_tokens: int) -> None:
+        """Refuses a beam search that could outgrow batch or cache: the scheduler would cut it off without a usable beam."""
+        beams = request.sampling.beam_width
+        if beams > self.batch:
+            raise InvalidRequest(f"must not be larger than the engine's batch ({self.batch})", "beam_width")
+        needed = len(request.token_ids) + beams * (max_tokens + BLOCK_TOKENS)
+        if needed > self.cache:
+            raise InvalidRequest(
+                f"{beams} beams of {max_tokens} tokens need a cache for {needed} tokens, there is one for "
+                f"{self.cache}; lower it or max_tokens",
+                "beam_width",
+            )

@@ -68,6 +68,7 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
         sampling=SamplingParams(**data["sampling"]),
         pad_id=data["pad_id"],
         bias=data["bias"],
+        grammar=data["grammar"],
         stream=data["stream"],
         queue_timeout_s=data["queue_timeout_s"],
         chunk_tokens=data["chunk_tokens"],

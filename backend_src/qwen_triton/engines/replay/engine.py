@@ -69,7 +69,9 @@ class ReplayEngine:
 
     def __init__(self, options: ReplayOptions) -> None:
         self._options = options
-        self.info = EngineInfo("replay", options.max_context, options.vocab_size)
+        self.info = EngineInfo(
+            "replay", options.max_context, options.vocab_size, forms="play" if options.forms == "play" else ""
+        )
         self.counters = Counters()
         self._queue = Queue(self.counters)
         self._cache = PrefixCache() if options.prefix_caching else None
@@ -131,10 +133,18 @@ class ReplayEngine:
         for key in list(islice(self._waiting, max(0, self._options.slots - len(self._running)))):
             request = self._waiting.pop(key)
             self._queue.start(key)
-            cached = self._cache.add(request.token_ids) if self._cache else 0
+            cached = self._cached(request) if self._cache else 0
             prefill = (len(request.token_ids) - cached) * self._options.prefill_ms_per_token / 1e3
             self._running[key] = _Sequence(request, self._script(request), now + prefill, cached)
         self.counters.running, self.counters.waiting = len(self._running), len(self._waiting)
+
+    def _cached(self, request: EngineRequest) -> int:
+        """How many tokens of a prompt were cached; counts them."""
+        assert self._cache is not None
+        cached, counts = self._cache.add(request.token_ids), self.counters.extra
+        counts["prefix_cache_queries"] = counts.get("prefix_cache_queries", 0.0) + len(request.token_ids)
+        counts["prefix_cache_hits"] = counts.get("prefix_cache_hits", 0.0) + cached
+        return cached
 
     def _script(self, request: EngineRequest) -> Sequence[int]:
         limit = request.sampling.max_tokens or self._options.tokens

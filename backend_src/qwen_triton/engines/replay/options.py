@@ -36,6 +36,9 @@ class ReplayOptions:
         (0, 151_643), "mode random: the first id to draw from, and the one after the last", phrase="two token ids"
     )
     log_prob: float = option(-0.5, "log probability of every token")
+    forms: Literal["refuse", "play"] = option(
+        "refuse", "a request for a form of the answer: refused, or taken and the script played as it is"
+    )
     fail_after: int | None = option(None, "every sequence fails after this many tokens", at_least=1)
     crash_on: int | None = option(None, "the process ends when a prompt holds this id", at_least=0)
 

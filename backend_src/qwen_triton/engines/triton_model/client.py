@@ -75,7 +75,9 @@ class ModelClient:
 
     def info(self) -> EngineInfo:
         """The engine's facts, from its files."""
-        return EngineInfo("tensorrtllm", self._facts.max_context, self._facts.vocab_size)
+        return EngineInfo(
+            "tensorrtllm", self._facts.max_context, self._facts.vocab_size, forms="text" if self._facts.guided else ""
+        )
 
     def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
         """Sends sequences.

@@ -15,7 +15,8 @@ from ...model_config import sibling_backend, sibling_config, sibling_parameter
 class EngineModelFacts:
     """Facts about an engine model: the names of its inputs, and whether it is decoupled; lengths in tokens.
 
-    `python`: it runs in Triton's Python backend, in processes of its own.
+    `guided`: it keeps grammars, which needs TensorRT-LLM 0.19 and a backend for them. `python`: it runs in Triton's Python
+    backend, in processes of its own.
     """
 
     inputs: frozenset[str]
@@ -23,6 +24,7 @@ class EngineModelFacts:
     python: bool
     max_context: int
     vocab_size: int
+    guided: bool = False
 
     @classmethod
     def read(cls, repository: Path, model: str, max_context: int, vocab_size: int) -> EngineModelFacts:
@@ -36,6 +38,7 @@ class EngineModelFacts:
             sibling_backend(repository, model) == "python",
             built.get("build_config", {}).get("max_seq_len", max_context),
             built.get("pretrained_config", {}).get("vocab_size", vocab_size),
+            bool(sibling_parameter(repository, model, "guided_decoding_backend")),
         )
 
 

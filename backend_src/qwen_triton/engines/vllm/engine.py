@@ -7,11 +7,14 @@ from typing import Any
 
 from ...checkpoint.hub import resolve_model
 from ...types import EngineRequest, TokenChunk
-from ..engine import Counters, EngineInfo, Key
-from .core import CoreDied, VllmCore
+from ..capabilities import check_request
+from ..engine import Counters, EngineInfo, FormKeeping, Key
+from .adapters import adapter_arguments, read_adapters
+from .core import VllmCore
 from .options import VllmOptions
 from .outputs import prompt_log_probs, token_chunk
-from .sampling import sampling_arguments
+from .sampling import CoreBounds, sampling_arguments
+from .startup import explained_start
 from .statistics import add_events, add_step
 
 _WAIT_S = 0.002
@@ -30,25 +33,41 @@ class _Live:
 class VllmEngine:
     """The vLLM engine. Raises ConfigurationError when vLLM cannot be loaded or does not start.
 
-    A core that dies ends this process (SystemExit): callers are told, and the supervisor starts both again.
+    A core that dies ends this process (CoreDied, a SystemExit), whichever method notices.
     """
 
     def __init__(self, options: VllmOptions) -> None:
-        self._core = VllmCore(str(resolve_model(options.model, options.hub, options.revision)), options.arguments())
-        self._max_logprobs = options.max_logprobs
-        self.info = EngineInfo("vllm", self._core.max_context, self._core.vocab_size)
+        adapters = read_adapters(options.lora)
+        room = adapter_arguments(adapters, options.max_loras, options.max_cpu_loras, options.max_lora_rank)
+        model = str(resolve_model(options.model, options.hub, options.revision))
+        with explained_start():
+            self._core = VllmCore(model, {**options.arguments(), **room})
+        try:
+            for adapter in adapters:
+                self._core.load_adapter(adapter)
+        except BaseException:
+            self._core.close()
+            raise
+        self._bounds = CoreBounds(
+            self._core.max_context, self._core.vocab_size, options.max_logprobs, options.speculative_config is not None
+        )
+        forms: FormKeeping = "text" if self._core.has_tokenizer else ""
+        self.info = EngineInfo(
+            "vllm",
+            self._core.max_context,
+            self._core.vocab_size,
+            honours=("priority",) if options.scheduling_policy == "priority" else (),
+            adapters=tuple(options.lora),
+            forms=forms,
+        )
         self.counters = Counters()
         self._live: dict[Key, _Live] = {}
 
     def add(self, key: Key, request: EngineRequest) -> None:
         """Adds a sequence. Raises InvalidRequest for a value that vLLM does not take."""
-        info = self.info
-        arguments = sampling_arguments(request, info.max_context, info.vocab_size, self._max_logprobs)
-        try:
-            self._core.add(str(key), request.token_ids, arguments)
-        except CoreDied as error:
-            raise SystemExit(str(error)) from error
-        sampling = request.sampling
+        check_request(self.info, request)
+        arguments, sampling = sampling_arguments(request, self._bounds), request.sampling
+        self._core.add(str(key), request.token_ids, arguments, request.lora_name, sampling.priority or 0)
         self._live[key] = _Live(frozenset(arguments["stop_token_ids"]), sampling.logprobs, sampling.prompt_logprobs)
         self.counters.requests += 1
 
@@ -57,10 +76,7 @@ class VllmEngine:
             return
         self.counters.cancelled += 1
         self._forget_states()
-        try:
-            self._core.cancel(str(key))
-        except CoreDied as error:
-            raise SystemExit(str(error)) from error
+        self._core.cancel(str(key))
 
     def waits(self, key: Key) -> bool:
         """Whether a sequence has had no token yet: the core does not say sooner that it has a slot."""
@@ -72,15 +88,12 @@ class VllmEngine:
 
     def step(self) -> list[tuple[Key, TokenChunk]]:
         chunks: list[tuple[Key, TokenChunk]] = []
-        try:
-            for outputs in self._core.outputs(_WAIT_S):
-                self.counters.steps += bool(outputs.outputs)
-                if outputs.scheduler_stats is not None:
-                    add_step(self.counters, outputs.scheduler_stats)
-                for output in outputs.outputs:
-                    self._take(output, chunks)
-        except CoreDied as error:
-            raise SystemExit(str(error)) from error
+        for outputs in self._core.outputs(_WAIT_S):
+            self.counters.steps += bool(outputs.outputs)
+            if outputs.scheduler_stats is not None:
+                add_step(self.counters, outputs.scheduler_stats)
+            for output in outputs.outputs:
+                self._take(output, chunks)
         self._forget_states()
         return chunks
 

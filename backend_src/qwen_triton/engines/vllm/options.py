@@ -6,13 +6,16 @@ Imports no vllm: the deployment's schema is made from this too. Options that are
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from ...checkpoint.hub import Hub
 from ..option import REQUIRED, OptionError, check_options, option
 
-_OURS = {"model", "hub", "revision", "python", "extra"}
-"""Options that vLLM does not get as they are: it gets a folder, already fetched."""
+_OURS = {"model", "hub", "revision", "python", "extra", "lora", "max_loras", "max_cpu_loras", "max_lora_rank"}
+"""Options that vLLM does not get as they are: it gets a folder, already fetched, and adapters that were read (adapters.py)."""
+_LONGEST_NAME = 128
+"""Characters of an adapter's name."""
 _FIXED = {
     "skip_tokenizer_init": "text is made before and after the engine, so its core needs no tokenizer",
     "disable_log_stats": "the engine's counters are made of vLLM's statistics",
@@ -20,7 +23,7 @@ _FIXED = {
     "tokenizer": "the tokenizer is the model's",
     "generation_config": "preprocessing reads generation_config.json",
     "data_parallel_size": "run a deployment for each replica and a router before them",
-    "enable_lora": "adapters are not supported yet",
+    "enable_lora": "give adapters as engine.lora",
 }
 """Arguments that `extra` must not set, with the reason."""
 
@@ -73,17 +76,32 @@ class VllmOptions:
     attention_backend: str | None = option(None, "vLLM's name of an attention kernel")
     cpu_offload_gb: float = option(0.0, "GiB of weights for each GPU that lie in the machine's memory", at_least=0)
     max_logprobs: int = option(20, "most log probabilities of a token that a request may have", at_least=0, at_most=20)
+    lora: dict[str, Path] = option({}, "LoRA adapters: the folder of each by the name that requests choose it by")
+    max_loras: int | None = option(None, "adapters in a batch, others wait; None = all, up to 8", at_least=1)
+    max_cpu_loras: int | None = option(None, "adapters kept in the machine's memory; None = all", at_least=1)
+    max_lora_rank: int | None = option(None, "the largest rank of an adapter; None = that of `lora`", at_least=1)
     extra: dict[str, Any] = option({}, "further arguments of vLLM's engine, under its names")
 
     def __post_init__(self) -> None:
         check_options(self)
         if not self.model:
             raise OptionError("model", "must be a folder or a hub name", self.model)
+        self._check_adapters()
         for name in self.extra:
             if name in _FIXED:
                 raise OptionError(f"extra.{name}", f"cannot be set: {_FIXED[name]}", self.extra[name])
             if name in {field.name for field in fields(self)}:
                 raise OptionError(f"extra.{name}", "is an option itself; give it without extra", self.extra[name])
+
+    def _check_adapters(self) -> None:
+        for name in self.lora:
+            if not name.strip() or not name.isprintable() or name != name.strip() or len(name) > _LONGEST_NAME:
+                reason = f"a name must be text of 1 to {_LONGEST_NAME} printable characters without a space at its ends"
+                raise OptionError("lora", reason, name)
+        needed = max(len(self.lora), self.max_loras or 1)
+        if self.lora and self.max_cpu_loras is not None and self.max_cpu_loras < needed:
+            reason = f"must be at least {needed}, or an adapter would be read again in the middle of a step"
+            raise OptionError("max_cpu_loras", reason, self.max_cpu_loras)
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of vLLM's EngineArgs, without the model: what differs from vLLM's defaults, and `extra`."""

@@ -6,7 +6,9 @@ checked here. The bounds are those of vLLM 0.26's and 0.33's model runners. Pure
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InvalidRequest
@@ -21,13 +23,29 @@ _HOTTEST = 2.0
 _SEEDS = 2**63 - 1
 
 
-def sampling_arguments(request: EngineRequest, max_context: int, vocab_size: int, max_logprobs: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class CoreBounds:
+    """What a loaded engine takes: tokens of prompt and answer, ids below `vocab_size`, log probs of a token.
+
+    `speculative`: it guesses tokens, and vLLM then takes no `min_p` and no biases.
+    """
+
+    max_context: int
+    vocab_size: int
+    max_logprobs: int
+    speculative: bool = False
+
+
+def sampling_arguments(request: EngineRequest, bounds: CoreBounds) -> dict[str, Any]:
     """Keyword arguments by which vLLM samples one sequence. Raises InvalidRequest for what the core does not take.
 
     The answer's end is a stop id here, since vLLM's own end id would come without saying which one it was.
     """
     sampling = request.sampling
+    max_context, vocab_size, max_logprobs = bounds.max_context, bounds.vocab_size, bounds.max_logprobs
     _check_prompt(request.token_ids, max_context, vocab_size)
+    if bounds.speculative:
+        _check_speculative(request)
     stops = sorted({*request.end_ids, *request.stop_token_ids})
     _check_ids(stops, vocab_size, "stop_token_ids")
     room = max_context - len(request.token_ids)
@@ -52,6 +70,7 @@ def sampling_arguments(request: EngineRequest, max_context: int, vocab_size: int
         "logit_bias": _biases(request, vocab_size),
         "_bad_words_token_ids": _bad_words(request, vocab_size),
         "detokenize": False,
+        "structured_outputs": request.grammar or None,
     }
 
 
@@ -81,12 +100,20 @@ def _check_ids(ids: Sequence[int], vocab_size: int, field: str) -> None:
         raise InvalidRequest(f"token ids must be in [0, {vocab_size})", field)
 
 
+def _check_speculative(request: EngineRequest) -> None:
+    for name, asked in (("min_p", request.sampling.min_p), ("logit_bias", request.bias)):
+        if asked:
+            raise InvalidRequest("not with speculative decoding (engine.speculative_config); leave it out", name)
+
+
 def _biases(request: EngineRequest, vocab_size: int) -> dict[int, float] | None:
     if not request.bias:
         return None
     _check_ids(list(request.bias), vocab_size, "logit_bias")
     if len(request.bias) > _MOST_BIASES:
         raise InvalidRequest(f"at most {_MOST_BIASES} tokens, got {len(request.bias)}", "logit_bias")
+    if not all(map(math.isfinite, request.bias.values())):
+        raise InvalidRequest("a bias must be a finite number", "logit_bias")
     return dict(request.bias)
 
 

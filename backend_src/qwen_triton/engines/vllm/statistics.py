@@ -17,6 +17,7 @@ def add_step(counters: Counters, statistics: Any) -> None:
     counters.running = statistics.num_running_reqs
     counters.waiting = statistics.num_waiting_reqs + statistics.num_skipped_waiting_reqs
     extra["kv_cache_usage"] = statistics.kv_cache_usage
+    extra.setdefault("preemptions", 0.0)
     prefix = statistics.prefix_cache_stats
     if prefix is not None:
         extra["prefix_cache_queries"] = extra.get("prefix_cache_queries", 0.0) + prefix.queries

@@ -76,6 +76,11 @@ SERVED = (Version(0, 14), Version(0, 19), Version(0, 20), *list(RELEASES)[1:])
 def release_of(text: str) -> Release:
     """The release line of a version. Raises ConfigurationError with the ones that there are."""
     version = Version.parse(text)
+    if version > max(RELEASES):
+        raise ConfigurationError(
+            f"TensorRT-LLM {text}: engines and their build tools were removed upstream after {max(RELEASES)}; serve the "
+            f"checkpoint itself (engine.kind vllm), or build with {max(RELEASES)} (image {RELEASES[max(RELEASES)].image})"
+        )
     if version not in RELEASES:
         raise ConfigurationError(
             f"TensorRT-LLM {text}: its build tools' flags are not known here; use "

@@ -12,6 +12,7 @@ Every fault is an ApiError that names its path as the client sent it, such as `m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from ...errors import ApiError, bad_request
@@ -91,17 +92,18 @@ def _tool_call(block: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 def _user(blocks: Sequence[Any], path: str, calls: Mapping[str, int]) -> list[ChatMessage]:
     """A user's message, and the tool results in it, as messages in the order they came."""
+    if not blocks:
+        return [{"role": "user", "content": ""}]
+    kinds = [_kind(block, f"{path}[{index}]", "user") for index, block in enumerate(blocks)]
     found: list[ChatMessage] = []
-    for index, block in enumerate(blocks):
-        at = f"{path}[{index}]"
-        if _kind(block, at, "user") == "text":
-            text = _text(block, "text", at)
-            if found and found[-1]["role"] == "user":
-                text = f"{found.pop()['content']}\n{text}"
-            found.append({"role": "user", "content": text})
+    for kind, run in groupby(enumerate(blocks), key=lambda entry: kinds[entry[0]]):
+        if kind == "text":
+            texts = [_text(block, "text", f"{path}[{index}]") for index, block in run]
+            found.append({"role": "user", "content": "\n".join(texts)})
         else:
-            found.append(_tool_result(block, at))
-    return _in_order_of_calls(found, calls) if found else [{"role": "user", "content": ""}]
+            results = [_tool_result(block, f"{path}[{index}]") for index, block in run]
+            found += _in_order_of_calls(results, calls)
+    return found
 
 
 def _tool_result(block: Mapping[str, Any], path: str) -> ChatMessage:
@@ -116,19 +118,9 @@ def _tool_result(block: Mapping[str, Any], path: str) -> ChatMessage:
     }
 
 
-def _in_order_of_calls(messages: list[ChatMessage], calls: Mapping[str, int]) -> list[ChatMessage]:
+def _in_order_of_calls(results: list[ChatMessage], calls: Mapping[str, int]) -> list[ChatMessage]:
     """Results that follow each other in the order of their calls: templates show no ids, so a model goes by the order."""
-    found: list[ChatMessage] = []
-    run: list[ChatMessage] = []
-    for message in [*messages, None]:
-        if message is not None and message["role"] == "tool":
-            run.append(message)
-            continue
-        found += sorted(run, key=lambda result: calls.get(result["tool_call_id"], len(calls)))
-        run = []
-        if message is not None:
-            found.append(message)
-    return found
+    return sorted(results, key=lambda result: calls.get(result["tool_call_id"], len(calls)))
 
 
 def _texts(content: Any, path: str, role: str) -> str:

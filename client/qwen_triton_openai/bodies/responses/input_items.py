@@ -29,6 +29,11 @@ _SHOWN = 60
 """Characters of a caller's value that an error repeats."""
 
 
+def flat_name(namespace: str, name: str) -> str:
+    """A function of a namespace as the model sees it: chat templates have no namespaces."""
+    return f"{namespace}__{name}"
+
+
 def to_messages(instructions: str | None, given: str | Sequence[Item]) -> list[Message]:
     """The messages of a chat. Raises ApiError for an item that is malformed or of a kind that no model here reads."""
     messages: list[Message] = [] if instructions is None else [{"role": "system", "content": instructions}]
@@ -107,7 +112,10 @@ def _kind(item: Item, path: str) -> str:
 
 
 def _call(item: Item, path: str) -> dict[str, Any]:
-    function = {"name": _string(item, "name", path), "arguments": _string(item, "arguments", path)}
+    name = _string(item, "name", path)
+    if item.get("namespace") is not None:
+        name = flat_name(_string(item, "namespace", path), name)
+    function = {"name": name, "arguments": _string(item, "arguments", path)}
     return {"id": _string(item, "call_id", path), "type": "function", "function": function}
 
 

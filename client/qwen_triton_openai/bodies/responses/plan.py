@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import orjson
+
 from qwen_triton.tensors.contract import INPUT_IDS, TEXT_INPUT
 
 from ...errors import ApiError, bad_request
 from ...settings import ShimSettings
 from ..chat_plan import ChatPlan, plan_chat
 from ..parameters import Effort
-from .input_items import to_messages
+from .input_items import flat_name, to_messages
 
 Given = Mapping[str, Any]
 
@@ -33,6 +35,8 @@ _TEXT_KEYS = ("format", "verbosity")
 _REASONING_KEYS = ("effort", "summary", "generate_summary", "context")
 _LOGPROBS = "message.output_text.logprobs"
 _CHOICES = 'none, auto, required, {"type": "function", "name": …} or {"type": "allowed_tools", "mode": …, "tools": […]}'
+_OWN_TOOLS = ("function", "namespace")
+"""Kinds of tools that the client runs; a namespace is a list of functions."""
 _SHOWN = 60
 
 
@@ -54,18 +58,28 @@ def plan_response(given: Given, settings: ShimSettings) -> ChatPlan:
 def without_hosted_tools(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The parameters with functions alone for tools, and the names of the tools that are left out, such as `tools[2]`."""
     tools = given.get("tools", [])
-    hosted = [index for index, tool in enumerate(tools) if tool.get("type") != "function"]
+    hosted = [index for index, tool in enumerate(tools) if tool.get("type") not in _OWN_TOOLS]
     if not hosted:
         return given, []
-    functions = [tool for tool in tools if tool.get("type") == "function"]
+    functions = [tool for tool in tools if tool.get("type") in _OWN_TOOLS]
     return {**given, "tools": functions}, [f"tools[{index}]" for index in hosted]
 
 
+def namespaces_of(given: Given) -> dict[str, tuple[str, str]]:
+    """{name that the model sees: (namespace, name)} of the functions in namespaces, once `plan_response` has passed them."""
+    spaces = [tool for tool in given.get("tools", ()) if tool["type"] == "namespace"]
+    inner = [(space["name"], function["name"]) for space in spaces for function in space["tools"]]
+    return {flat_name(space, name): (space, name) for space, name in inner}
+
+
 def request_fields(given: Given, settings: ShimSettings) -> dict[str, Any]:
-    """The part of a response that repeats its request: what was given, or what holds without it."""
+    """The part of a response that repeats its request: what was given, or what holds without it.
+
+    Raises ApiError for values that are nested too deeply to be written again, which would end the response in its middle.
+    """
     reasoning, text = given.get("reasoning", {}), given.get("text", {})
     defaults = {"type": "function", "name": None, "description": None, "parameters": None, "strict": None}
-    return {
+    fields = {
         "model": given["model"],
         "instructions": given.get("instructions"),
         "max_output_tokens": given.get("max_output_tokens"),
@@ -83,13 +97,18 @@ def request_fields(given: Given, settings: ShimSettings) -> dict[str, Any]:
         "top_logprobs": 0,
         "text": {"format": {"type": "text"}} | {key: value for key, value in text.items() if value is not None},
         "tool_choice": given.get("tool_choice", "auto"),
-        "tools": [defaults | tool for tool in given.get("tools", ())],
+        "tools": [tool if tool["type"] == "namespace" else defaults | tool for tool in given.get("tools", ())],
         "truncation": "disabled",
         "user": given.get("user"),
         "metadata": given.get("metadata", {}),
         "safety_identifier": given.get("safety_identifier"),
         "prompt_cache_key": given.get("prompt_cache_key"),
     }
+    try:
+        orjson.dumps([[[[fields]]]])  # as deep as in an event, and one more
+    except TypeError:
+        raise bad_request("the body is nested too deeply; send flatter values", None) from None
+    return fields
 
 
 def _format(text: Given) -> dict[str, Any]:
@@ -125,7 +144,7 @@ def _check_keys(name: str, value: Given, known: Sequence[str]) -> None:
 
 def _tools(given: Given) -> dict[str, Any]:
     """Tools and their choice in a chat's form. Raises ApiError for hosted tools, and for a choice that is malformed."""
-    tools = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(given.get("tools", ()))]
+    tools = [one for index, tool in enumerate(given.get("tools", ())) for one in _functions(tool, f"tools[{index}]")]
     choice = given.get("tool_choice", "auto")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         names = _allowed(choice)
@@ -141,6 +160,21 @@ def _tools(given: Given) -> dict[str, Any]:
     elif choice not in ("none", "auto", "required"):
         raise _choice_fault()
     return {"tools": tools, "tool_choice": choice}
+
+
+def _functions(tool: Given, path: str) -> list[dict[str, Any]]:
+    """A tool in a chat's form; a namespace is its functions, each named after it."""
+    if tool.get("type") != "namespace":
+        return [_tool(tool, path)]
+    name, inner = tool.get("name"), tool.get("tools")
+    if not isinstance(name, str) or not name:
+        raise bad_request(f"{path}.name: must be the namespace's name, got {_shown(name)}", f"{path}.name")
+    if not isinstance(inner, list) or not all(isinstance(one, dict) for one in inner):
+        raise bad_request(f"{path}.tools: must be a list of functions", f"{path}.tools")
+    found = [_tool(one, f"{path}.tools[{index}]") for index, one in enumerate(inner)]
+    for one in found:
+        one["function"]["name"] = flat_name(name, one["function"]["name"])
+    return found
 
 
 def _tool(tool: Given, path: str) -> dict[str, Any]:

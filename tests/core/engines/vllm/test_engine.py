@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from qwen_triton.engines.vllm.engine import VllmEngine
 from qwen_triton.engines.vllm.options import VllmOptions
 from qwen_triton.errors import ConfigurationError, InvalidRequest
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
-from tests.support.fake_vllm import VERSIONS, write_fake_vllm
+from qwen_triton.types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
+from tests.support.fake_vllm import VERSIONS, write_adapter, write_fake_vllm
 
 FAIL, DIE, KILLED = 150_900, 150_902, 150_903
 
@@ -103,6 +104,19 @@ def test_the_stop_id_s_log_prob_is_left_out(engine: VllmEngine) -> None:
     assert [p for chunk in run(engine)[1] for p in chunk.log_probs] == [-0.25]
 
 
+def test_log_probs_of_a_prompt_come_with_its_first_chunk(engine: VllmEngine) -> None:
+    """Cut to what the sequence wants; a prompt of one token has none."""
+    engine.add(1, request((5, 6), max_tokens=2, prompt_logprobs=1))
+    engine.add(2, request((5, 6), max_tokens=2, prompt_logprobs=0))
+    engine.add(3, request((5,), max_tokens=2, prompt_logprobs=1))
+    engine.add(4, request((5, 6), max_tokens=2))
+    chunks = run(engine, 4)
+    assert [chunk.prompt for chunk in chunks[1]] == [PromptLogProbs([-0.125], [[(0, -0.25)]]), None]
+    assert chunks[2][0].prompt == PromptLogProbs([-0.125], [])
+    assert chunks[3][0].prompt == PromptLogProbs()
+    assert [chunk.prompt for chunk in chunks[4]] == [None, None]
+
+
 def test_counters(engine: VllmEngine) -> None:
     engine.add(1, request((5,), max_tokens=3))
     run(engine)
@@ -110,11 +124,14 @@ def test_counters(engine: VllmEngine) -> None:
     assert counters.steps == 3
     assert (counters.started, round(counters.queue_s, 2)) == (1, 0.25)
     assert (counters.extra["kv_cache_usage"], counters.extra["preemptions"]) == (0.5, 1.0)
+    assert (counters.extra["prefix_cache_queries"], counters.extra["prefix_cache_hits"]) == (10.0, 4.0)
 
 
 def test_a_cancelled_sequence_has_no_chunk_more(engine: VllmEngine) -> None:
     engine.add(1, request((5,), max_tokens=2000))
-    engine.add(2, request((6,), max_tokens=5))
+    engine.add(
+        2, request((6,), max_tokens=300)
+    )  # so many that it cannot end in the first step, however busy the machine
     while not engine.step():
         pass
     engine.cancel(1)
@@ -148,6 +165,7 @@ def test_a_dead_core_ends_the_process(engine: VllmEngine, death: int) -> None:
         (request((1,) * 2048), "input_ids", "must have 1 to 2047 tokens, got 2048"),
         (request((1,), stops=(151_936,)), "stop_token_ids", r"token ids must be in \[0, 151936\)"),
         (request((1,), temperature=3.0), "temperature", "the vllm engine takes at most 2, got 3"),
+        (request((1,), priority=1), "priority", "needs engine.scheduling_policy: priority"),
         (
             request((1,), stops=tuple(range(129)), min_tokens=1),
             "stop_token_ids",
@@ -173,6 +191,7 @@ def test_what_would_end_the_core_is_refused_before(
             "bad_words",
             "at most 128 words of 1024 tokens, got 129 of 129",
         ),
+        ({"bias": {5: float("nan")}}, "logit_bias", "a bias must be a finite number"),
         ({"bad_words": ((1,) * 1025,)}, "bad_words", "at most 128 words of 1024 tokens, got 1 of 1025"),
     ],
 )
@@ -213,3 +232,69 @@ def test_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_without_vllm_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="`make vllm` installs it"):
         VllmEngine(VllmOptions(str(tmp_path)))
+
+
+@pytest.fixture
+def adapters(vllm: None, tmp_path: Path) -> Iterator[VllmEngine]:  # noqa: ARG001  the fixture must come first
+    lora = {"pirate": write_adapter(tmp_path / "a"), "team/poet": write_adapter(tmp_path / "b", r=20)}
+    engine = VllmEngine(VllmOptions(str(tmp_path), lora=lora, scheduling_policy="priority"))
+    yield engine
+    engine.close()
+
+
+def test_a_request_names_its_adapter(adapters: VllmEngine) -> None:
+    """The fake raises each id by the adapter's number."""
+    assert adapters.info.adapters == ("pirate", "team/poet")
+    for key, name in enumerate((None, "pirate", "team/poet")):
+        adapters.add(key, replace(request((5, 6), max_tokens=2), lora_name=name))
+    assert {key: ids(chunks) for key, chunks in run(adapters, 3).items()} == {0: [5, 6], 1: [6, 7], 2: [7, 8]}
+    with pytest.raises(InvalidRequest, match=r"^lora_name: no adapter has this name; there are pirate, team/poet"):
+        adapters.add(9, replace(request((5,)), lora_name="sailor"))
+
+
+def test_an_engine_without_adapters_refuses_their_names(engine: VllmEngine) -> None:
+    with pytest.raises(InvalidRequest, match=r"^lora_name: this server has no adapters \(engine.lora"):
+        engine.add(1, replace(request((5,)), lora_name="pirate"))
+
+
+def test_a_priority_reaches_the_core(adapters: VllmEngine) -> None:
+    for key, priority in enumerate((None, -3, 7)):
+        adapters.add(key, request((5,), max_tokens=1, priority=priority))
+    run(adapters, 3)
+    client: Any = adapters._core._client
+    assert [one.priority for one in client.requests] == [0, -3, 7]
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("refused", "engine.lora.a: vLLM does not load it: Call to add_lora method failed: While loading it"),
+        ("deadly", "engine.lora.a: vLLM does not load it: its engine core has ended"),
+    ],
+)
+@pytest.mark.usefixtures("vllm")
+def test_an_adapter_that_vllm_does_not_load_is_named(tmp_path: Path, folder: str, words: str) -> None:
+    lora = {"a": write_adapter(tmp_path / folder)}
+    with pytest.raises(ConfigurationError, match=words):
+        VllmEngine(VllmOptions(str(tmp_path), lora=lora))
+
+
+def test_ranks_of_single_modules_need_a_version_that_honours_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(write_fake_vllm(tmp_path / "library", "0.26.0")))
+    options = VllmOptions(str(tmp_path), lora={"a": write_adapter(tmp_path / "a", rank_pattern={"q_proj": 4})})
+    with pytest.raises(ConfigurationError, match=r"engine.lora.a: rank_pattern and alpha_pattern need vLLM 0.33"):
+        VllmEngine(options)
+    for name in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(("field", "asked"), [("min_p", {"min_p": 0.1}), ("logit_bias", {})])
+@pytest.mark.usefixtures("vllm")
+def test_what_speculative_decoding_does_not_take(tmp_path: Path, field: str, asked: dict[str, Any]) -> None:
+    engine = VllmEngine(VllmOptions(str(tmp_path), speculative_config={"method": "ngram"}))
+    wrong = replace(request((5,), **asked), bias={} if asked else {5: 1.0})
+    with pytest.raises(InvalidRequest, match=f"^{field}: not with speculative decoding"):
+        engine.add(1, wrong)
+    engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def test_only_what_differs_from_vllm_s_defaults_is_passed_on() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_option_is_an_argument_of_vllm(version: str) -> None:
     known = set(json.loads((DATA / "vllm" / f"{version}.json").read_text())["vllm.engine.arg_utils.EngineArgs"])
-    assert set(options_of(VllmOptions)) - {"hub", "python", "extra"} <= known
+    assert set(options_of(VllmOptions)) - {"hub", "python", "extra", "lora"} <= known
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,13 @@ def test_every_option_is_an_argument_of_vllm(version: str) -> None:
         (
             {"extra": {"skip_tokenizer_init": False}},
             "engine.extra.skip_tokenizer_init: cannot be set: text is made before",
+        ),
+        ({"extra": {"enable_lora": True}}, "engine.extra.enable_lora: cannot be set: give adapters as engine.lora"),
+        ({"lora": {" a": Path("/a")}}, "engine.lora: a name must be text of 1 to 128 printable characters"),
+        ({"lora": {"a": "/a"}}, "engine.lora: must be keys and values"),
+        (
+            {"lora": {"a": Path("/a"), "b": Path("/b")}, "max_cpu_loras": 1},
+            "engine.max_cpu_loras: must be at least 2, or an adapter would be read again in the middle of a step, got 1",
         ),
     ],
 )

@@ -42,18 +42,17 @@ def two_ways(qwen3: Tokenizer) -> TwoWays:
 
 def whole(two_ways: TwoWays, case: AnswerCase, *, show_thinking: bool = True) -> dict[str, Any]:
     """The whole message as its reader gets it, without what is random."""
-    content = MessageContent(two_ways.new_choice(case), show_thinking=show_thinking)
+    content = MessageContent(two_ways.new_choice(case)(), show_thinking=show_thinking)
     body = whole_message(message_head("qwen"), two_ways.whole_pieces(case), content, UsageCount(1))
     return comparable(Message.model_validate(orjson.loads(orjson.dumps(body))))
 
 
 def events(two_ways: TwoWays, case: AnswerCase, *, show_thinking: bool = True) -> list[Any]:
     """The events of the stream, each with the name that its value has; pings left out, as clients do."""
-    content = MessageContent(two_ways.new_choice(case), show_thinking=show_thinking)
+    content = MessageContent(two_ways.new_choice(case)(), show_thinking=show_thinking)
     writer = MessageWriter(message_head("qwen"), content, UsageCount(1), "req-1")
-    body = b"".join(map(writer.write, two_ways.streamed_pieces(case))) + writer.end()
     found = []
-    for one in body.decode().removesuffix("\n\n").split("\n\n"):
+    for one in two_ways.written(case, writer).removesuffix("\n\n").split("\n\n"):
         name, data = one.split("\n")
         value = json.loads(data.removeprefix("data: "))
         assert name == f"event: {value['type']}"

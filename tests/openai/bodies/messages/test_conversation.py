@@ -82,6 +82,12 @@ def test_results_are_messages_of_their_own_in_the_order_of_the_calls() -> None:
     ]
 
 
+def test_a_content_of_many_blocks_takes_time_in_proportion() -> None:
+    """As many as a body can hold: texts put together one by one would be copied for hours."""
+    [found] = chat_messages(None, [user(*[text("a" * 10)] * 200_000)])
+    assert len(found["content"]) == 11 * 200_000 - 1
+
+
 def test_a_system_message_among_the_others() -> None:
     """As newer clients send it."""
     assert chat_messages(None, [user(text("hi")), {"role": "system", "content": [text("Now in French.")]}]) == [

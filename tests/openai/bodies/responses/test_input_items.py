@@ -74,6 +74,12 @@ def test_thinking_without_its_text_is_left_out() -> None:
     assert to_messages(None, [other, SAID]) == [{"role": "assistant", "content": "See:"}]
 
 
+def test_a_call_of_a_namespace_has_the_name_that_the_model_gave() -> None:
+    """Chat templates have no namespaces."""
+    [message] = to_messages(None, [CALL | {"namespace": "agents"}])
+    assert message["tool_calls"][0]["function"]["name"] == "agents__f"
+
+
 def test_an_output_may_have_parts() -> None:
     """Of text."""
     [message] = to_messages(None, [OUTPUT | {"output": [{"type": "input_text", "text": "rain"}]}])

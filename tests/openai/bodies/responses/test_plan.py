@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.types import ANSWER_PREFIX
+from qwen_triton.types import ToolChoice
 from qwen_triton_openai.bodies.body import check_parameters
 from qwen_triton_openai.bodies.body_parameter import RESPONSES
 from qwen_triton_openai.bodies.chat_plan import ChatPlan
-from qwen_triton_openai.bodies.responses.plan import plan_response, request_fields, without_hosted_tools
+from qwen_triton_openai.bodies.responses.plan import namespaces_of, plan_response, request_fields, without_hosted_tools
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.settings import ShimSettings
 
@@ -24,11 +24,10 @@ def planned(**given: Any) -> ChatPlan:
 
 
 def test_a_named_function_begins_the_answer() -> None:
-    """As in a chat; with `required` and one tool it is that one."""
-    begun = '<tool_call>\n{"name": "f", "arguments":'
+    """As in a chat."""
     named = planned(tools=[TOOL, OTHER], tool_choice={"type": "function", "name": "f"})
-    assert named.request.template_options == {ANSWER_PREFIX: begun, "enable_thinking": False}
-    assert planned(tools=[TOOL], tool_choice="required").request.answer_prefix == begun
+    assert named.request.tool_choice == ToolChoice("named", "f")
+    assert planned(tools=[TOOL], tool_choice="required").request.tool_choice == ToolChoice("required")
     assert named.request.tools == (CHAT_TOOL, {"type": "function", "function": {"name": "g"}})
 
 
@@ -36,15 +35,27 @@ def test_of_allowed_tools_the_model_sees_these_alone() -> None:
     """In either mode."""
     allowed = {"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}]}
     auto = planned(tools=[TOOL, OTHER], tool_choice=allowed | {"mode": "auto"})
-    assert (auto.request.tools, auto.request.answer_prefix) == ((CHAT_TOOL,), "")
+    assert (auto.request.tools, auto.request.tool_choice) == ((CHAT_TOOL,), ToolChoice())
     required = planned(tools=[TOOL, OTHER], tool_choice=allowed | {"mode": "required"})
-    assert required.request.answer_prefix == '<tool_call>\n{"name": "f", "arguments":'
+    assert (required.request.tools, required.request.tool_choice) == ((CHAT_TOOL,), ToolChoice("required"))
+
+
+def test_functions_of_a_namespace_are_functions_with_its_name() -> None:
+    """As Codex sends those of its sub-agents; a call has both names again."""
+    space = {"type": "namespace", "name": "agents", "description": "d", "tools": [OTHER, TOOL]}
+    plan = planned(tools=[TOOL, space])
+    assert [tool["function"]["name"] for tool in plan.request.tools] == ["f", "agents__g", "agents__f"]
+    assert namespaces_of({"tools": [TOOL, space]}) == {"agents__g": ("agents", "g"), "agents__f": ("agents", "f")}
+    assert request_fields({"model": "qwen", "tools": [space]}, ShimSettings())["tools"] == [space]
 
 
 @pytest.mark.parametrize(
     ("given", "param", "message"),
     [
         ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type", "no hosted tools here, got 'web_search'; give a"),
+        ({"tools": [{"type": "namespace"}]}, "tools[0].name", "must be the namespace's name"),
+        ({"tools": [{"type": "namespace", "name": "a", "tools": ["x"]}]}, "tools[0].tools", "must be a list of functions"),
+        ({"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0].type", "only"),
         ({"tools": [{"type": "custom", "name": "x"}]}, "tools[0].type", "only 'function'"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools[0].name", "must be the function's name"),
         ({"tools": [TOOL], "tool_choice": {"type": "file_search"}}, "tool_choice", "expected none, auto, required"),

@@ -13,8 +13,8 @@ from anthropic.resources.messages import Messages
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.bodies.body import check_parameters
 from qwen_triton_openai.bodies.body_parameter import COUNT_TOKENS, MESSAGES, BodyParameter
+from qwen_triton_openai.bodies.messages.messages_parameters import MESSAGES_PARAMETERS
 from qwen_triton_openai.bodies.messages.plan import plan_message
-from qwen_triton_openai.bodies.messages_parameters import MESSAGES_PARAMETERS
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton, message_body, shim_client
 
@@ -103,7 +103,7 @@ def test_null_is_not_given(endpoint: str, row: BodyParameter) -> None:
     [(MESSAGES, Messages.create), (MESSAGES, BetaMessages.create), (COUNT_TOKENS, Messages.count_tokens)],
 )
 def test_every_parameter_of_anthropic_s_package_has_a_class(endpoint: str, method: Any) -> None:
-    """A new version of the package may have a new one: give it a row in bodies/messages_parameters.py."""
+    """A new version of the package may have a new one: give it a row in bodies/messages/messages_parameters.py."""
     known = {p.name for p in MESSAGES_PARAMETERS if endpoint in p.endpoints}
     assert set(signature(method).parameters) - TRANSPORT - REFUSED_AS_UNKNOWN - known == set()
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from .body_parameter import COUNT_TOKENS, MESSAGES, SAMPLED, BodyParameter, hint, neutral, sampled
-from .kinds import Objects, Strings, object_of
+from ..body_parameter import COUNT_TOKENS, MESSAGES, SAMPLED, BodyParameter, hint, neutral, sampled
+from ..kinds import Objects, Strings, object_of
 
 MESSAGES_API = (MESSAGES, COUNT_TOKENS)
 

@@ -1,0 +1,4 @@
+"""JSON Schema as grammars of JSON text. Knows no other kind of form.
+
+Imports from forms' grammar, regex and faults.
+"""

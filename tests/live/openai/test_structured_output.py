@@ -1,0 +1,187 @@
+"""Structured output of the demo: by openai, LangChain and pydantic-ai, and by Triton's own inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import openai
+import pytest
+from langchain_openai import ChatOpenAI
+from openai import OpenAI
+from pydantic import BaseModel
+from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+
+from demo.evaluate import DEPLOYMENT
+from qwen_triton.tensors.contract import BLS, ENSEMBLE
+from qwen_triton_client import Session
+from tests.live.conftest import Serve
+from tests.support.form_answers import fault_of
+from tests.support.form_schemas import SCHEMAS
+from tests.support.live.client import generate
+from tests.support.live.servers import LiveServer
+from tests.support.live.shims import MODEL, LiveShim, shimming
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+
+QUESTION = "Answer in JSON with the keys name, age. name Anna, age 31"
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0, "maximum": 120}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+
+
+class Mood(BaseModel):
+    """How a text sounds, with things that are in no text."""
+
+    mood: Literal["glad", "sad", "平静"]
+    certain: bool
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve) -> LiveServer:
+    return serve(DEPLOYMENT)
+
+
+@pytest.fixture(scope="module")
+def shim(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShim]:
+    with shimming(server, tmp_path_factory.mktemp("shim")) as shim:
+        yield shim
+
+
+@pytest.fixture(scope="module")
+def client(shim: LiveShim) -> Iterator[OpenAI]:
+    with OpenAI(base_url=shim.v1, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def ask(client: OpenAI, text: str = QUESTION, **more: Any) -> Any:
+    return client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": text}], seed=7, max_tokens=400, **more
+    )
+
+
+def asked(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+
+
+def test_parse_of_the_openai_package(client: OpenAI) -> None:
+    found = client.chat.completions.parse(
+        model=MODEL, messages=[{"role": "user", "content": QUESTION}], response_format=Person
+    )
+    assert found.choices[0].message.parsed == Person(name="Anna", age=31)
+    assert found.choices[0].finish_reason == "stop"
+
+
+def test_what_the_model_would_not_say_is_said_in_the_form(client: OpenAI) -> None:
+    """Without the form the demo greets back. Its thinking stands before the form."""
+    found = client.chat.completions.parse(
+        model=MODEL, messages=[{"role": "user", "content": "hi"}], response_format=Mood, n=3
+    )
+    assert all(
+        choice.message.parsed and choice.message.parsed.mood in ("glad", "sad", "平静") for choice in found.choices
+    )
+    assert all("reasoning_content" in (choice.message.model_extra or {}) for choice in found.choices)
+
+
+@pytest.mark.parametrize(
+    "name", ["nested", "Chinese keys", "Chinese enum", "some optional", "date-time", "one of by const", "odd keys"]
+)
+def test_streamed_equals_whole_and_is_an_instance(client: OpenAI, name: str) -> None:
+    """At temperature 1, with usage, finish reason and log probs as without a form."""
+    whole = ask(client, response_format=asked(SCHEMAS[name]), logprobs=True)
+    pieces = list(
+        ask(client, response_format=asked(SCHEMAS[name]), stream=True, stream_options={"include_usage": True})
+    )
+    text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+    assert text == whole.choices[0].message.content
+    assert (whole.choices[0].finish_reason, fault_of(text, SCHEMAS[name])) == ("stop", "")
+    assert pieces[-1].usage == whole.usage
+    assert len(whole.choices[0].logprobs.content) == whole.usage.completion_tokens - 1
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "place"),
+    [
+        ({"response_format": asked({"type": "object", "properties": {"a": {"not": {}}}})}, "response_format",
+         "#/properties/a/not"),
+        ({"response_format": asked({"type": "text"})}, "response_format", "#/type"),
+        ({"extra_body": {"structured_outputs": {"regex": "(a"}}}, "structured_outputs", "in the pattern at 2"),
+        ({"extra_body": {"guided_grammar": "root ::= x"}}, "guided_grammar", "there is no rule 'x'"),
+        ({"response_format": {"type": "json_object"}, "extra_body": {"min_tokens": 5}}, "min_tokens",
+         "ends where its form does"),
+    ],
+)  # fmt: skip
+def test_a_form_that_is_not_kept_is_a_400_that_names_the_place(
+    client: OpenAI, given: dict[str, Any], param: str, place: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask(client, **given)
+    assert refusal.value.param == param
+    assert place in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({"structured_outputs": {"choice": ["yes", "no"]}}, r"yes|no"), ({"guided_regex": "[a-c]{2}x"}, r"[a-c]{2}x"),
+        ({"structured_outputs": {"grammar": 'root ::= "你" ("好" | "们")'}}, "你好|你们"), ({"guided_choice": ["猫"]}, "猫"),
+    ],
+)  # fmt: skip
+def test_vllm_s_fields(client: OpenAI, given: dict[str, Any], allowed: str) -> None:
+    content = ask(client, extra_body=given).choices[0].message.content
+    assert content in {"yes", "no", "你好", "你们", "猫"} or (allowed.startswith("[") and len(content) == 3)
+    completion = client.completions.create(model=MODEL, prompt="Say", max_tokens=50, extra_body=given)
+    assert completion.choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+def test_langchain(shim: LiveShim, method: Literal["json_schema", "function_calling", "json_mode"]) -> None:
+    chat = ChatOpenAI(model=MODEL, base_url=shim.v1, api_key="none", seed=7)  # type: ignore[arg-type]  # it takes a text
+    assert chat.with_structured_output(Person, method=method).invoke(QUESTION) == Person(name="Anna", age=31)
+
+
+def test_pydantic_ai(shim: LiveShim) -> None:
+    model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=shim.v1, api_key="none"))
+    assert Agent(model, output_type=NativeOutput(Person)).run_sync(QUESTION).output == Person(name="Anna", age=31)
+
+
+@pytest.mark.parametrize("model", [BLS, ENSEMBLE])
+def test_triton_s_own_inputs(server: LiveServer, model: str) -> None:
+    """Stock's names. The prompt is raw, so there is no thinking."""
+    answer = generate(
+        server, model, text_input="JSON: ", max_tokens=200, temperature=1.0, random_seed=3,
+        guided_decoding_guide_type="json_schema", guided_decoding_guide=json.dumps(SCHEMA),
+    )  # fmt: skip
+    assert fault_of(answer["text_output"], SCHEMA) == ""
+
+
+def test_the_python_client(server: LiveServer) -> None:
+    with Session(server.grpc) as session:
+        result = session.generate(QUESTION, json_schema=SCHEMA, prompt_format="chat", max_tokens=300)
+    assert fault_of(result.text, SCHEMA) == ""
+
+
+def test_an_engine_that_keeps_no_form_refuses_it(
+    replay_server: LiveServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with (
+        shimming(replay_server, tmp_path_factory.mktemp("replay")) as shim,
+        OpenAI(base_url=shim.v1, api_key="none") as client,
+        pytest.raises(
+            openai.BadRequestError, match="the replay engine keeps no form here: a script has the same answer"
+        ),
+    ):
+        ask(client, response_format={"type": "json_object"})
