@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
@@ -33,15 +33,22 @@ def _path(path: Path) -> Path:
     return path
 
 
+def _processes(value: object) -> object:
+    """One fault for a value that is neither."""
+    if value == "auto" or (type(value) is int and 1 <= value <= _MOST_GIVEN):
+        return value
+    raise ValueError(f"expected auto, or a number from 1 to {_MOST_GIVEN}")
+
+
 _LONGEST_PART, _LONGEST_PATH = 255, 4000
 """Bytes of a path that Linux takes."""
-_MOST_PROCESSES, _CORES_A_PROCESS = 4, 4
+_MOST_PROCESSES, _CORES_A_PROCESS, _MOST_GIVEN = 4, 4, 256
 Host = Annotated[str, AfterValidator(_host)]
 PathCheck = AfterValidator(_path)
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
-Processes = Literal["auto"] | Annotated[int, Field(ge=1, le=256)]
+Processes = Annotated[int | Literal["auto"], BeforeValidator(_processes)]
 """A number of processes; auto: as many as `processes_for` the machine."""
 File = Annotated[Path, Field(strict=False), PathCheck]
 """A path, also where the deployment has it as text."""

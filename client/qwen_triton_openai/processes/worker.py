@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from .shared_limits import Questions, RemoteAccounts, RemoteQueue
 from .worker_process import WRONG_SETTINGS, Job
 
 _PR_SET_PDEATHSIG = 1
+_LINE_BYTES = 1 << 20
 
 
 class _WorkerServer(DrainingServer):
@@ -59,6 +61,8 @@ class _WorkerServer(DrainingServer):
 def main(connect: Callable[[str], Backend] = GrpcTriton) -> int:
     """Serves until the main process says otherwise; `connect` as for `create_app`. Returns the exit code."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A line of the access log is one write: with the usual buffer of 8 KiB others could write into the middle of a longer one.
+    sys.stdout = os.fdopen(1, "w", _LINE_BYTES, encoding="utf-8", errors="backslashreplace", closefd=False)
     job = Job.model_validate_json(sys.stdin.buffer.read())
     try:
         server = _WorkerServer(job, connect)
