@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 from qwen_triton.errors import ConfigurationError
 
@@ -27,7 +25,6 @@ from .shared_limits import Questions, RemoteAccounts, RemoteQueue
 from .worker_process import WRONG_SETTINGS, Job
 
 _PR_SET_PDEATHSIG = 1
-_LINE_BYTES = 1 << 20
 
 
 class _WorkerServer(DrainingServer):
@@ -62,7 +59,6 @@ class _WorkerServer(DrainingServer):
 def main(connect: Callable[[str], Backend] = GrpcTriton) -> int:
     """Serves until the main process says otherwise; `connect` as for `create_app`. Returns the exit code."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    sys.stdout = whole_lines(1)
     job = Job.model_validate_json(sys.stdin.buffer.read())
     try:
         server = _WorkerServer(job, connect)
@@ -72,12 +68,6 @@ def main(connect: Callable[[str], Backend] = GrpcTriton) -> int:
     tune_garbage_collector()
     server.run(sockets=[socket.socket(fileno=number) for number in job.sockets])
     return 0 if server.started else 1
-
-
-def whole_lines(descriptor: int) -> TextIO:
-    """A stream that writes a line at once, so that no other process writes into the middle of it: Python's own buffer of
-    8 KiB would cut a longer one."""
-    return os.fdopen(descriptor, "w", _LINE_BYTES, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 if __name__ == "__main__":
