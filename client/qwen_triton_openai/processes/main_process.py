@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 import uvloop
 
+from qwen_triton.errors import ConfigurationError
+
 from ..middleware.keys import KeyRing
 from ..middleware.queue import WaitQueue
 from ..middleware.rate_limit import Accounts
@@ -41,16 +43,21 @@ def serve_with_workers(settings: ShimSettings, workers: int, command: Sequence[s
     """Serves with so many workers until a signal. Returns the exit code: 0 after the drain, 1 when the workers could not
     start, 2 when their settings cannot be used.
 
-    Raises ConfigurationError for keys that cannot be read.
+    Raises ConfigurationError for keys that cannot be read, and where no folder for temporary files can be written.
     """
     ring = KeyRing(settings.api_keys_file)
     try:
-        sockets = listen(settings.host, settings.port)
+        folder = tempfile.TemporaryDirectory(prefix="qwen-triton-metrics-")
     except OSError as error:
-        _log.error("%s:%d: %s", settings.host, settings.port, error)
-        return 1
-    with tempfile.TemporaryDirectory(prefix="qwen-triton-metrics-") as folder:
-        return uvloop.run(_run(settings, workers, sockets, ring, folder, command))
+        reason = "no folder for the workers' metrics can be made; set TMPDIR to one that can be written"
+        raise ConfigurationError(f"{reason}: {error}") from None
+    with folder:
+        try:
+            sockets = listen(settings.host, settings.port)
+        except OSError as error:
+            _log.error("%s:%d: %s", settings.host, settings.port, error)
+            return 1
+        return uvloop.run(_run(settings, workers, sockets, ring, folder.name, command))
 
 
 async def _run(

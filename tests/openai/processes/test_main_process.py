@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -18,6 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from qwen_triton.errors import ConfigurationError
+from qwen_triton_openai.processes.main_process import serve_with_workers
+from qwen_triton_openai.settings import ShimSettings
 from tests.support.shim_workers import running, wait_served
 
 pytestmark = pytest.mark.timeout(120)
@@ -123,3 +127,9 @@ def test_a_port_that_is_taken_is_said_once(tmp_path: Path) -> None:
         with running(tmp_path, port=port, workers=WORKERS) as (process, _, log):
             assert process.wait(SOON_S) == 1
     assert f"127.0.0.1:{port}: [Errno 98]" in log.read_text()
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with pytest.raises(ConfigurationError, match="set TMPDIR to one that can be written"):
+        serve_with_workers(ShimSettings(), WORKERS)
