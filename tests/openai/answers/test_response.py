@@ -52,10 +52,11 @@ async def stay(_: Connection) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_who_leaves_before_the_first_token_gives_its_slot_back(streamed: bool) -> None:
+@pytest.mark.parametrize(("path", "body"), [(CHAT, chat_body()), ("/v1/responses", {"model": "qwen", "input": "hi"})])
+def test_who_leaves_before_the_first_token_gives_its_slot_back(path: str, body: dict[str, Any], streamed: bool) -> None:
     """Also while the request is queued: nothing has to be sent for it to be noticed."""
     triton = FakeTriton([], endless=True)
-    connection = exchange(triton, CHAT, chat_body(stream=streamed), leave_at_once)
+    connection = exchange(triton, path, body | {"stream": streamed}, leave_at_once)
     assert [g.cancelled for g in triton.generations] == [True]
     assert "data:" not in connection.text
 
