@@ -23,7 +23,7 @@ _SECONDS_IN_MS = 1000
 _MINUTE_S = 60
 
 
-class Admission(Protocol):
+class KeyAdmission(Protocol):
     """A request in the account of its key. Its `end` must be told."""
 
     async def add(self, more: int) -> None:
@@ -39,7 +39,7 @@ class Admission(Protocol):
 class KeyAccounts(Protocol):
     """What all keys have used: `Accounts` in this process, or those that another process keeps for several."""
 
-    async def begin(self, name: str, limits: KeyLimits) -> Admission:
+    async def begin(self, name: str, limits: KeyLimits) -> KeyAdmission:
         """Counts a request of the key `name`. Raises ApiError, with the headers, for one beyond its limits."""
 
 
@@ -65,7 +65,7 @@ class RateLimitMiddleware:
         await self._admit(admission, record, scope, receive, send)
 
     async def _admit(
-        self, admission: Admission, record: RequestRecord, scope: Scope, receive: Receive, send: Send
+        self, admission: KeyAdmission, record: RequestRecord, scope: Scope, receive: Receive, send: Send
     ) -> None:
         async def add_sequences(sequences: int) -> None:
             await admission.add(sequences - 1)

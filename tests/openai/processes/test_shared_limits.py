@@ -14,7 +14,7 @@ import pytest
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.middleware.keys import KeyLimits, KeyRing, digest_of
 from qwen_triton_openai.middleware.queue import QueueFull, Slots, WaitQueue
-from qwen_triton_openai.middleware.rate_limit import Accounts, Admission, KeyAccounts
+from qwen_triton_openai.middleware.rate_limit import Accounts, KeyAdmission, KeyAccounts
 from qwen_triton_openai.processes.link import Link
 from qwen_triton_openai.processes.shared_limits import (
     LimitKeeper,
@@ -72,7 +72,7 @@ class Story:
         self.keeper = keeper_of(lambda: self.now)
         self.workers: list[Worker] = []
         self.entries: list[tuple[int, asyncio.Future[None] | None, asyncio.Future[None]]] = []
-        self.admissions: list[tuple[int, Admission, Admission]] = []
+        self.admissions: list[tuple[int, KeyAdmission, KeyAdmission]] = []
 
     async def run(self, steps: int) -> None:
         self.workers = [await Worker(self.keeper).open() for _ in range(WORKERS)]
