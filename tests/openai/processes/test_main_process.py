@@ -58,15 +58,18 @@ def ask(url: str, tokens: int) -> str:
 
 
 def test_a_killed_worker_is_replaced_and_the_drain_ends_what_was_begun(tmp_path: Path) -> None:
-    """Whichever is killed; at the end nothing is left, neither a process nor a folder."""
+    """Whichever is killed; what it has counted stays; at the end no folder is left."""
     with running(tmp_path, workers=WORKERS) as (process, url, log):
         wait_served(url)
         until(lambda: len(workers(process)) == WORKERS)
+        assert [ask(url, 2) for _ in range(6)] == ["xx"] * 6
         for _ in range(2):
             killed = min(workers(process))
             os.kill(killed, signal.SIGKILL)
             until(lambda killed=killed: killed not in workers(process) and len(workers(process)) == WORKERS)  # type: ignore[misc]
         wait_served(url)
+        with urllib.request.urlopen(f"{url}/metrics", timeout=SOON_S) as reply:
+            assert 'qwen_triton_openai_completion_tokens_total{key="-",model="qwen"} 12.0\n' in reply.read().decode()
         answers: list[str] = []
         asking = threading.Thread(target=lambda: answers.append(ask(url, 100)))
         asking.start()

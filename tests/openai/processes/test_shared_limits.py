@@ -14,7 +14,7 @@ import pytest
 from qwen_triton_openai.errors import ApiError
 from qwen_triton_openai.middleware.keys import KeyLimits, KeyRing, digest_of
 from qwen_triton_openai.middleware.queue import QueueFull, Slots, WaitQueue
-from qwen_triton_openai.middleware.rate_limit import Accounts, KeyAdmission, KeyAccounts
+from qwen_triton_openai.middleware.rate_limit import Accounts, KeyAccounts, KeyAdmission
 from qwen_triton_openai.processes.link import Link
 from qwen_triton_openai.processes.shared_limits import (
     LimitKeeper,
@@ -23,6 +23,7 @@ from qwen_triton_openai.processes.shared_limits import (
     RemoteQueue,
     WorkerClaims,
 )
+from tests.support.asgi import until
 
 LIMITS = {
     "alice": KeyLimits(requests_per_minute=5),
@@ -148,8 +149,8 @@ class Story:
         """A worker is killed: what it held is as if its requests had ended."""
         number = self.random.randrange(WORKERS)
         self.workers[number].near.close()
-        while self.workers[number].claims._entries or self.workers[number].claims._admissions:
-            await asyncio.sleep(0)
+        claims = self.workers[number].claims
+        await until(lambda: not claims._entries and not claims._admissions)
         for _, local, _ in (a for a in self.admissions if a[0] == number):
             local.end(0)
         for _, entry, _ in (e for e in self.entries if e[0] == number):
