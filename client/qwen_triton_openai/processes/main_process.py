@@ -1,4 +1,4 @@
-"""The main process of several workers: listens, starts them, replaces those that die, and decides what is for all of them.
+"""The main process of several workers: starts them, replaces those that die, and decides what is for all of them.
 
 Serves no request itself. It keeps the queue and the accounts of keys (shared_limits.py), and drains all together.
 """
@@ -11,7 +11,6 @@ import logging
 import mmap
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import Sequence
 
@@ -24,7 +23,7 @@ from ..middleware.queue import WaitQueue
 from ..middleware.rate_limit import Accounts
 from ..middleware.stack import default_limits
 from ..settings import ShimSettings
-from .listening import listen
+from .listening import Address, addresses, bind
 from .shared_limits import LimitKeeper
 from .worker_process import COMMAND, WRONG_SETTINGS, Job, WorkerProcess, forget_gauges
 
@@ -53,40 +52,40 @@ def serve_with_workers(settings: ShimSettings, workers: int, command: Sequence[s
         raise ConfigurationError(f"{reason}: {error}") from None
     with folder:
         try:
-            sockets = listen(settings.host, settings.port)
+            known = addresses(settings.host, settings.port)
         except OSError as error:
             _log.error("%s:%d: %s", settings.host, settings.port, error)
             return 1
-        return uvloop.run(_run(settings, workers, sockets, ring, folder.name, command))
+        return uvloop.run(_run(settings, workers, known, ring, folder.name, command))
 
 
 async def _run(
     settings: ShimSettings,
     workers: int,
-    sockets: list[socket.socket],
+    known: list[Address],
     ring: KeyRing,
     folder: str,
     command: Sequence[str],
 ) -> int:
     queue = WaitQueue(settings.max_in_flight, settings.max_queued)
     keeper = LimitKeeper(queue, Accounts(), ring, default_limits(settings))
-    return await MainProcess(settings, workers, sockets, keeper, folder, command).run()
+    return await MainProcess(settings, workers, known, keeper, folder, command).run()
 
 
 class MainProcess:
-    """`sockets`: listening, closed here; `metrics_dir`: where the workers count."""
+    """`known`: the addresses to listen at; `metrics_dir`: where the workers count."""
 
     def __init__(
         self,
         settings: ShimSettings,
         workers: int,
-        sockets: Sequence[socket.socket],
+        known: list[Address],
         keeper: LimitKeeper,
         metrics_dir: str,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._settings = settings
-        self._sockets = sockets
+        self._known = known
         self._keeper = keeper
         self._metrics_dir = metrics_dir
         self._command = command
@@ -105,7 +104,6 @@ class MainProcess:
         try:
             await self._serve()
         finally:
-            self._close_sockets()
             os.close(self._counts)
         return self._code
 
@@ -124,15 +122,21 @@ class MainProcess:
         failed_starts, pause_s = 0, _FIRST_PAUSE_S
         while not self._leaving.is_set():
             began = asyncio.get_running_loop().time()
-            worker, code = await self._run_one(place, ready)
+            worker: WorkerProcess | None
+            try:
+                worker, code = await self._run_one(place, ready)
+            except OSError as error:  # no socket or no process: the next try may find one
+                _log.error("worker %d cannot start: %s", place, error)
+                worker, code = None, 1
             if self._leaving.is_set():
                 return
-            failed_starts = 0 if worker.ready.is_set() else failed_starts + 1
+            failed_starts = 0 if worker and worker.ready.is_set() else failed_starts + 1
             if code == WRONG_SETTINGS or failed_starts == _STARTS:
                 _log.error("worker %d cannot start: exit code %d", place, code)
                 self._give_up(WRONG_SETTINGS if code == WRONG_SETTINGS else 1)
                 return
-            _log.error("worker %d (process %d) ended with exit code %d; another starts", place, worker.pid, code)
+            if worker:
+                _log.error("worker %d (process %d) ended with exit code %d; another starts", place, worker.pid, code)
             sound = asyncio.get_running_loop().time() - began > _SOUND_S
             pause_s = _FIRST_PAUSE_S if sound else min(2 * pause_s, _LONGEST_PAUSE_S)
             if not sound:
@@ -140,14 +144,15 @@ class MainProcess:
                     await asyncio.wait_for(self._leaving.wait(), pause_s)
 
     async def _run_one(self, place: int, ready: asyncio.Event) -> tuple[WorkerProcess, int]:
+        sockets = bind(self._known)
         job = Job(
             settings=self._settings,
-            sockets=[sock.fileno() for sock in self._sockets],
+            sockets=[sock.fileno() for sock in sockets],
             counts=self._counts,
             place=place,
             metrics_dir=self._metrics_dir,
         )
-        worker = self._workers[place] = WorkerProcess(job, self._keeper, self._command)
+        worker = self._workers[place] = WorkerProcess(job, sockets, self._keeper, self._command)
         telling = asyncio.create_task(_set_after(worker.ready, ready))
         try:
             code = await worker.run()
@@ -167,7 +172,6 @@ class MainProcess:
 
     def _leave(self) -> None:
         self._leaving.set()
-        self._close_sockets()
         for worker in filter(None, self._workers):
             worker.drain()
         self._kill_after(self._settings.drain_notice_s + self._settings.drain_s + _GRACE_S)
@@ -180,7 +184,6 @@ class MainProcess:
     def _give_up(self, code: int) -> None:
         self._code = self._code or code
         self._leaving.set()
-        self._close_sockets()
         self._stop()
 
     def _kill_after(self, seconds: float) -> None:
@@ -189,11 +192,6 @@ class MainProcess:
     def _kill(self) -> None:
         for worker in filter(None, self._workers):
             worker.kill()
-
-    def _close_sockets(self) -> None:
-        """What the workers have inherited stays open."""
-        for sock in self._sockets:
-            sock.close()
 
 
 async def _set_after(first: asyncio.Event, second: asyncio.Event) -> None:

@@ -43,11 +43,14 @@ class Job(BaseModel):
 
 
 class WorkerProcess:
-    """One worker, from its start to its end."""
+    """One worker, from its start to its end. `sockets`: those of its job, which are the worker's alone once it runs."""
 
-    def __init__(self, job: Job, keeper: LimitKeeper, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, job: Job, sockets: Sequence[socket.socket], keeper: LimitKeeper, command: Sequence[str] = COMMAND
+    ) -> None:
         self.ready = asyncio.Event()
         self._job = job
+        self._sockets = sockets
         self._command = command
         self._link = Link(self._on_message, lambda: None)
         self._claims = WorkerClaims(keeper, self._link.send)
@@ -63,7 +66,9 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         await self._link.open(ours)
         try:
-            with theirs:
+            with contextlib.ExitStack() as inherited:
+                for each in (theirs, *self._sockets):
+                    inherited.enter_context(each)
                 if self._asked:
                     return 0
                 process = await self._start(theirs.fileno())
