@@ -48,7 +48,7 @@ class DrainingServer(uvicorn.Server):
     def begin_drain(self) -> None:
         """Stops once accepted requests have ended; a server that has not started, at once."""
         if not self.started:
-            self.stop_now()
+            self.should_exit = True
         elif self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
 

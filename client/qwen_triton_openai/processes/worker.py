@@ -5,6 +5,7 @@ Its standard input has a job (`Job`) as JSON.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import mmap
 import signal
@@ -40,6 +41,9 @@ class _WorkerServer(DrainingServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._link.open(socket.socket(fileno=self._job.link))
+        await asyncio.sleep(0)  # the main process may have asked for the end already
+        if self.should_exit:
+            return
         await super().startup(sockets)
         self._link.send("ready")
 

@@ -92,18 +92,16 @@ class WorkerProcess:
 
     async def _start(self, link: int) -> asyncio.subprocess.Process:
         job = self._job.model_copy(update={"link": link})
-        self._process = process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=(*job.sockets, job.counts, link),
-            env={**os.environ, _METRICS_VARIABLE: job.metrics_dir},
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(ConnectionError):  # it has ended; `wait` says how
-            process.stdin.write(job.model_dump_json().encode())
-            await process.stdin.drain()
-        process.stdin.close()
-        return process
+        with os.fdopen(os.memfd_create("job"), "w+b") as told:  # unlike a pipe, written whether the worker lives or not
+            told.write(job.model_dump_json().encode())
+            told.seek(0)
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=told,
+                pass_fds=(*job.sockets, job.counts, link),
+                env={**os.environ, _METRICS_VARIABLE: job.metrics_dir},
+            )
+        return self._process
 
     def _ask(self, message: str) -> None:
         self._asked.append(message)
