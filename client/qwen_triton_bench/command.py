@@ -91,10 +91,11 @@ def _serve(arguments: argparse.Namespace, stack: ExitStack) -> None:
     if arguments.url:
         raise ConfigurationError("--url and --deployment: give one, a server that runs or one to start")
     print("[INFO] Starting the deployment's server.", flush=True)
-    server = stack.enter_context(running_server(load_deployment(arguments.deployment)))
+    deployment = load_deployment(arguments.deployment)
+    server = stack.enter_context(running_server(deployment))
     if arguments.mode == "openai":
         arguments.triton_url = server.grpc
-        arguments.url, _ = stack.enter_context(running_shim(server.grpc))
+        arguments.url, _ = stack.enter_context(running_shim(server.grpc, deployment.shim_settings().workers))
     else:
         arguments.url = server.url(arguments.protocol)
 

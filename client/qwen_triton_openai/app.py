@@ -4,7 +4,7 @@ Keys of the ASGI scope that middleware sets for the endpoints:
     request_id        the id under which Triton logs the request
     triton_metadata   gRPC metadata for Triton, such as traceparent
     observer          an answers.observer.Observer of the answer
-    add_sequences     counts the sequences of a request against the limits of its key
+    add_sequences     counts the sequences of a request against the limits of its key (a coroutine function)
     admission         the request's slots, queue.SlotClaim
     send_body         the server's own `send`: a stream's chunks bypass the middleware, which only reads headers
 The key that an endpoint sets for the middleware once it has read the body:
@@ -25,17 +25,23 @@ from .endpoints.chat_page import add_chat_page
 from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
 from .middleware.drain import Drain
-from .middleware.stack import install_middleware
+from .middleware.stack import AllWorkers, install_middleware
 from .service import Service
 from .settings import ShimSettings
 
 
-def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcTriton) -> FastAPI:
-    """Builds the application. `connect` makes the backend for a URL, within the event loop.
+def create_app(
+    settings: ShimSettings,
+    connect: Callable[[str], Backend] = GrpcTriton,
+    drain: Drain | None = None,
+    shared: AllWorkers | None = None,
+) -> FastAPI:
+    """Builds the application. `connect` makes the backend for a URL, within the event loop; `drain` and `shared` are those of
+    a worker, None where this process is the only one on its port.
 
     Raises ConfigurationError for keys that cannot be read or traces that cannot be sent.
     """
-    drain = Drain()
+    drain = drain or Drain()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -52,5 +58,5 @@ def create_app(settings: ShimSettings, connect: Callable[[str], Backend] = GrpcT
     if settings.chat_page:
         add_chat_page(app)
     app.add_middleware(HeadMiddleware)
-    install_middleware(app, settings, drain)
+    install_middleware(app, settings, drain, shared)
     return app

@@ -78,7 +78,7 @@ class Service:
             raise to_api_error(error, names) from None
         sequences = sum(map(sequences_of, requests))
         if add_sequences := request.scope.get("add_sequences"):
-            add_sequences(sequences)
+            await add_sequences(sequences)
         if admission := request.scope.get("admission"):
             await admission.enter(sequences)
 

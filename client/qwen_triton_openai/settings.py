@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, POSTPROCESSING, PREPROCESSING
@@ -32,13 +33,23 @@ def _path(path: Path) -> Path:
     return path
 
 
+def _processes(value: object) -> object:
+    """One fault for a value that is neither."""
+    if value == "auto" or (type(value) is int and 1 <= value <= _MOST_GIVEN):
+        return value
+    raise ValueError(f"expected auto, or a number from 1 to {_MOST_GIVEN}")
+
+
 _LONGEST_PART, _LONGEST_PATH = 255, 4000
 """Bytes of a path that Linux takes."""
+_MOST_PROCESSES, _CORES_A_PROCESS, _MOST_GIVEN = 4, 4, 256
 Host = Annotated[str, AfterValidator(_host)]
 PathCheck = AfterValidator(_path)
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+Processes = Annotated[int | Literal["auto"], BeforeValidator(_processes)]
+"""A number of processes; auto: as many as `processes_for` the machine."""
 File = Annotated[Path, Field(strict=False), PathCheck]
 """A path, also where the deployment has it as text."""
 
@@ -94,6 +105,8 @@ class ShimSettings(MiddlewareSettings):
     """All settings of the shim. Times are in seconds.
 
     `enabled`: `qwen-triton serve` starts a shim beside the server.
+    `workers`: processes that serve the port; auto: one for every four cores, at most 4, and one where the deployment's
+    engine computes on the CPU.
     `models`: served names, each with the Triton model that answers.
     `adapters`: LoRA adapters of the engine, served under their own names, each with the one of `models` that it belongs to.
     `tokenizer_dir`: the checkpoint's folder, for GET /tokenizer_info alone; the deployment's model, where it is a folder.
@@ -108,6 +121,7 @@ class ShimSettings(MiddlewareSettings):
     """
 
     enabled: bool = True
+    workers: Processes = "auto"
     host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
@@ -136,6 +150,21 @@ class ShimSettings(MiddlewareSettings):
             if model not in models:
                 raise ValueError(f"{name} belongs to {model}, which is none of the models ({', '.join(models)})")
         return adapters
+
+    @property
+    def worker_count(self) -> int:
+        """`workers` as a number, on this machine."""
+        return processes_for(usable_cores()) if self.workers == "auto" else self.workers
+
+
+def processes_for(cores: int) -> int:
+    """Processes of one kind for a machine of so many cores, where another does the computing: one for every four, 1 to 4."""
+    return max(1, min(_MOST_PROCESSES, cores // _CORES_A_PROCESS))
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 def check_certificate(settings: MiddlewareSettings) -> None:

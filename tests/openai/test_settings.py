@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from qwen_triton.errors import ConfigurationError
-from qwen_triton_openai.settings import ShimSettings, check_certificate
+from qwen_triton_openai import settings
+from qwen_triton_openai.settings import ShimSettings, check_certificate, processes_for
 from tests.support.fake_triton import answer
 
 
@@ -32,3 +33,10 @@ def test_settings_refuse_what_they_do_not_know() -> None:
     with pytest.raises(ValueError, match="extra"):
         ShimSettings(drain=3)  # type: ignore[call-arg]
     assert answer("x").finish == "stop"
+
+
+def test_workers_are_one_for_every_four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most four, unless the deployment says how many."""
+    assert [processes_for(cores) for cores in (1, 2, 7, 8, 16, 128)] == [1, 1, 1, 2, 4, 4]
+    monkeypatch.setattr(settings, "usable_cores", lambda: 12)
+    assert (ShimSettings().worker_count, ShimSettings(workers=6).worker_count) == (3, 6)

@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="PORT", help="port to listen on (default: OPENAI_PORT, 9000)")
     parser.add_argument(
+        "--workers",
+        type=lambda text: int(text) if text.isdigit() else text,
+        metavar="N",
+        help="processes that serve the port (default: the deployment's, auto: by cores)",
+    )
+    parser.add_argument(
         "--model",
         action="append",
         metavar="NAME[=MODEL]",
@@ -60,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from qwen_triton_openai.server import serve
+    from qwen_triton_openai.processes.server import serve
 
     raise_descriptor_limit()
     return serve(settings(arguments))
@@ -77,6 +83,7 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
         "triton_url": arguments.triton_url,
         "host": arguments.host,
         "port": arguments.port,
+        "workers": arguments.workers,
         "models": models or None,
         "adapters": _adapters(arguments.adapter or (), models or base.get("models", ShimSettings().models), base),
         **{name: getattr(arguments, name) for name in FILES},

@@ -19,7 +19,15 @@ from qwen_triton.chat.tool_formats.formats import ToolFormatSetting
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.tensors.limits import LIMITS, Limits
-from qwen_triton_openai.settings import FILES, Host, PathCheck, ShimSettings
+from qwen_triton_openai.settings import (
+    FILES,
+    Host,
+    PathCheck,
+    Processes,
+    ShimSettings,
+    processes_for,
+    usable_cores,
+)
 
 from .build_section import Build
 from .engine_sections import EngineSection, adapters_of, with_engine_paths
@@ -47,6 +55,7 @@ class Repository(Section):
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
     of this server; None = what the engine's kind needs.
+    `bls_instances`: processes of the BLS; auto: as many as the shim's workers would be, and no more than these.
     """
 
     engine_door: Annotated[Literal["own", "grpc"] | None, BeforeValidator(_refuse_exec)] = None
@@ -63,9 +72,11 @@ class Repository(Section):
     max_queue_delay_microseconds: CountOrNone = 0
     preprocessing_instances: Count = 1
     postprocessing_instances: Count = 1
-    bls_instances: Count = 1
+    bls_instances: Processes = "auto"
 
 
+_ON_CPU = ("openvino", "replay")
+"""Kinds of engine that compute on the CPU, and leave no core to further processes in front of them."""
 TritonPort = Literal["http", "grpc", "metrics"]
 """A port of tritonserver."""
 ClosedApi = Literal["shared-memory", "model-repository", "trace", "logging"]
@@ -162,7 +173,8 @@ class Deployment(Section):
         return self.openai.models if "models" in self.openai.model_fields_set else {self.served_model_name: BLS}
 
     def shim_settings(self) -> ShimSettings:
-        """`openai`, with this server's address, this model's name and the engine's adapters where they are not set there."""
+        """`openai`, with this server's address, this model's name, the engine's adapters and a number of workers where they
+        are not set there."""
         models = self._served_models()
         defaults = {
             "triton_url": f"{self.server.host_of('grpc')}:{self.server.grpc_port}",
@@ -172,7 +184,22 @@ class Deployment(Section):
             "tokenizer_dir": Path(self.model) if Path(self.model).is_dir() else None,
         }
         unset = {key: value for key, value in defaults.items() if key not in self.openai.model_fields_set}
-        return self.openai.model_copy(update=unset)
+        return self.openai.model_copy(update={**unset, "workers": self._workers()})
+
+    def bls_instances(self) -> int:
+        """`repository.bls_instances` as a number: several of them are slower than one behind fewer workers of the shim."""
+        given = self.repository.bls_instances
+        if given != "auto":
+            return given
+        own = self._processes()
+        return min(own, self._workers()) if self.openai.enabled else own
+
+    def _workers(self) -> int:
+        given = self.openai.workers
+        return self._processes() if given == "auto" else given
+
+    def _processes(self) -> int:
+        return 1 if self.engine.kind in _ON_CPU else processes_for(usable_cores())
 
 
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:

@@ -41,7 +41,7 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "max_queue_delay_microseconds": repository.max_queue_delay_microseconds,
         "preprocessing_instance_count": repository.preprocessing_instances,
         "postprocessing_instance_count": repository.postprocessing_instances,
-        "bls_instance_count": repository.bls_instances,
+        "bls_instance_count": deployment.bls_instances(),
     }
 
 

@@ -43,6 +43,6 @@ def process_name(words: Sequence[str]) -> str:
         return stub[1] if stub else "stub"
     if "qwen_triton.engines.process.main" in command:
         return "engine"
-    if "shim" in words:
+    if "shim" in words or "qwen_triton_openai.processes.worker" in words:
         return "shim"
     return "server" if words and words[0].endswith("tritonserver") else "other"

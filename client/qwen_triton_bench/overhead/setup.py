@@ -60,5 +60,5 @@ def measured_server(deployment: Deployment, repository: Path | None, *, with_shi
         if not with_shim:
             yield MeasuredServer(triton)
             return
-        url, pid = stack.enter_context(running_shim(triton.grpc))
+        url, pid = stack.enter_context(running_shim(triton.grpc, deployment.shim_settings().workers))
         yield MeasuredServer(triton, url, pid)

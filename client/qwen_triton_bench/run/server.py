@@ -79,13 +79,13 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_shim(triton: str) -> Iterator[tuple[str, int]]:
-    """A shim in front of the Triton at this HOST:PORT of gRPC: its URL and process id.
+def running_shim(triton: str, workers: int | str = "auto") -> Iterator[tuple[str, int]]:
+    """A shim of so many workers in front of the Triton at this HOST:PORT of gRPC: its URL and process id.
 
     Raises ConfigurationError when it does not become ready.
     """
     port = free_ports(1)[0]
-    flags = ["--triton-url", triton, "--host", _HOST, "--port", str(port)]
+    flags = ["--triton-url", triton, "--host", _HOST, "--port", str(port), "--workers", str(workers)]
     url = f"http://{_HOST}:{port}"
     with tempfile.TemporaryFile() as log:
         shim = subprocess.Popen(

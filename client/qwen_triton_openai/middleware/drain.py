@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import MutableSequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,10 +11,15 @@ from ..errors import ApiError
 
 
 class Drain:
-    """State of the shutdown: counts requests in flight and says whether new ones are refused."""
+    """State of the shutdown: counts requests in flight and says whether new ones are refused.
 
-    def __init__(self) -> None:
+    `counts`: the requests in flight of each process on this port, in memory that they share; `place`: this process's.
+    """
+
+    def __init__(self, counts: MutableSequence[int] | memoryview | None = None, place: int = 0) -> None:
         self.leaving = False
+        self._counts = [0] if counts is None else counts
+        self._place = place
         self._refusing = False
         self._in_flight = 0
         self._empty = asyncio.Event()
@@ -21,7 +27,8 @@ class Drain:
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight
+        """Requests of all processes on this port."""
+        return sum(self._counts)
 
     @property
     def refusing(self) -> bool:
@@ -40,10 +47,12 @@ class Drain:
 
     def begin(self) -> None:
         self._in_flight += 1
+        self._counts[self._place] = self._in_flight
         self._empty.clear()
 
     def end(self) -> None:
         self._in_flight -= 1
+        self._counts[self._place] = self._in_flight
         if not self._in_flight:
             self._empty.set()
 

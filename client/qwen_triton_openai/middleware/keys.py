@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import math
 import os
 import re
 import secrets
@@ -157,6 +158,14 @@ class KeyRing:
         """The key of a secret; None when it is unknown."""
         self._refresh()
         return self._keys.find(secret)
+
+    def named(self, name: str) -> ApiKey | None:
+        """The key of a name; None when there is none. A name that is unknown is looked for in the file at once."""
+        self._refresh()
+        if name not in self._keys.keys:
+            self._checked = -math.inf
+            self._refresh()
+        return self._keys.keys.get(name)
 
     def _refresh(self) -> None:
         """Reads the file again if it has changed; checks that at most once a second."""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections import Counter as Count
 from collections.abc import Iterator, Set
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
 from .observe import RequestRecord, elapsed_s
-from .queue import WaitQueue
+from .queue import Slots
 
 _LABELS = ("model", "key")
+_IN_FLIGHT = "qwen_triton_openai_in_flight", "Requests that generate now."
+_QUEUE_LENGTH = "qwen_triton_openai_queue_length", "Requests that wait until the model takes them."
 _FIRST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GAP_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _LABELSLE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -26,10 +30,11 @@ _LABELSLE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 class ShimMetrics:
     """A watcher that counts requests. Label values are bounded: served models, names of keys, `paths` that exist."""
 
-    def __init__(self, queue: WaitQueue, paths: Set[str]) -> None:
+    def __init__(self, queue: Slots, paths: Set[str]) -> None:
         self.registry = CollectorRegistry()
         self._paths = paths
         self._queue = queue
+        self._queue_length = 0
         self._running: set[RequestRecord] = set()
         self._requests = Counter(
             "qwen_triton_openai_requests",
@@ -55,14 +60,14 @@ class ShimMetrics:
     def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
         self._running.add(record)
         del scope
-        record.on_model = self._observe_gaps
+        record.on_model = self._on_model
         try:
             yield
         finally:
             self._running.discard(record)
             self._count(record)
 
-    def _observe_gaps(self, record: RequestRecord) -> None:
+    def _on_model(self, record: RequestRecord) -> None:
         """Looks up the histogram of a stream once: only now are its labels known, and a piece must cost little."""
         if record.streamed:
             record.on_gap = self._gap.labels(record.model, record.key_name).observe
@@ -82,15 +87,14 @@ class ShimMetrics:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges, computed at the scrape (prometheus_client's Collector)."""
-        running = GaugeMetricFamily("qwen_triton_openai_in_flight", "Requests that generate now.", labels=_LABELS)
+        running = GaugeMetricFamily(*_IN_FLIGHT, labels=_LABELS)
         for (model, key), count in Count((r.model, r.key_name) for r in self._running if r.model).items():
             running.add_metric((model, key), count)
         yield running
-        yield GaugeMetricFamily(
-            "qwen_triton_openai_queue_length",
-            "Requests that wait until the model takes them.",
-            value=self._queue.length,
-        )
+        yield self._waiting()
+
+    def _waiting(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(*_QUEUE_LENGTH, value=self._queue_length)
 
     def describe(self) -> list[Any]:
         """Empty: registration then neither scrapes nor compares names."""
@@ -98,5 +102,40 @@ class ShimMetrics:
 
     async def respond(self, request: Request) -> Response:
         """GET /metrics, in the format that the scraper asks for."""
+        self._queue_length = await self._queue.ask_length()
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self.registry), headers={"content-type": media_type})
+        return Response(encode(self._exposed()), headers={"content-type": media_type})
+
+    def _exposed(self) -> CollectorRegistry:
+        return self.registry
+
+
+class SharedMetrics(ShimMetrics):
+    """Counts in files of `folder`, some for each process, and exposes the sum over all processes.
+
+    Needs PROMETHEUS_MULTIPROC_DIR in the environment, the same folder, before prometheus_client is imported.
+    """
+
+    def __init__(self, queue: Slots, paths: Set[str], folder: Path) -> None:
+        super().__init__(queue, paths)
+        self._folder = str(folder)
+        self._in_flight = Gauge(*_IN_FLIGHT, _LABELS, registry=self.registry, multiprocess_mode="livesum")
+
+    def _on_model(self, record: RequestRecord) -> None:
+        super()._on_model(record)
+        self._in_flight.labels(record.model, record.key_name).inc()
+
+    def _count(self, record: RequestRecord) -> None:
+        super()._count(record)
+        if record.model:
+            self._in_flight.labels(record.model, record.key_name).dec()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauge that is in no file."""
+        yield self._waiting()
+
+    def _exposed(self) -> CollectorRegistry:
+        exposed = CollectorRegistry()
+        MultiProcessCollector(exposed, self._folder)  # type: ignore[no-untyped-call]  # the library's signature
+        exposed.register(self)
+        return exposed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +17,23 @@ GENERATING = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages
 _RETRY_AFTER_S = 1
 
 
+class Slots(Protocol):
+    """A wait queue: `WaitQueue` in this process, or one that another process keeps for several."""
+
+    @property
+    def full(self) -> bool:
+        """Whether even a request of one sequence is sure to be refused; `enter` decides."""
+
+    def enter(self, sequences: int = 1) -> asyncio.Future[None]:
+        """An entry, done once the request may run; each must be left. Raises QueueFull, here or from the future."""
+
+    def leave(self, entry: asyncio.Future[None]) -> None:
+        """Gives a request's slots back, or its place in the queue."""
+
+    async def ask_length(self) -> int:
+        """The requests that wait."""
+
+
 class QueueMiddleware:
     """Gives an endpoint its `SlotClaim`, and gives the slots back at the end of the response.
 
@@ -23,7 +41,7 @@ class QueueMiddleware:
     without losing the disconnect.
     """
 
-    def __init__(self, app: ASGIApp, queue: WaitQueue, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, queue: Slots, timeout_s: float) -> None:
         self._app = app
         self._queue = queue
         self._timeout_s = timeout_s
@@ -46,7 +64,7 @@ class QueueMiddleware:
 class SlotClaim:
     """The slots of one request, one for each sequence that it generates; an endpoint knows how many these are."""
 
-    def __init__(self, queue: WaitQueue, timeout_s: float, receive: BufferedReceive, record: RequestRecord) -> None:
+    def __init__(self, queue: Slots, timeout_s: float, receive: BufferedReceive, record: RequestRecord) -> None:
         self._queue = queue
         self._timeout_s = timeout_s
         self._receive = receive
@@ -58,10 +76,10 @@ class SlotClaim:
         a client that has disconnected meanwhile, whose place is free again."""
         try:
             self._slot = self._queue.enter(sequences)
+            if not self._slot.done():
+                await self._wait(self._slot)
         except QueueFull:
             raise _overloaded("the queue is full") from None
-        if not self._slot.done():
-            await self._wait(self._slot)
 
     def leave(self) -> None:
         """Gives the slots back."""
@@ -77,6 +95,7 @@ class SlotClaim:
             raise ApiError(CLIENT_CLOSED_REQUEST, "the client has disconnected")
         if not done:
             raise _overloaded(f"no turn came within {self._timeout_s:g} s")
+        slot.result()
 
 
 def _overloaded(reason: str) -> ApiError:
@@ -108,6 +127,9 @@ class WaitQueue:
     def length(self) -> int:
         """The requests that wait."""
         return len(self._waiting)
+
+    async def ask_length(self) -> int:
+        return self.length
 
     @property
     def full(self) -> bool:

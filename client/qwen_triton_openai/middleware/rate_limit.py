@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,118 @@ _SECONDS_IN_MS = 1000
 _MINUTE_S = 60
 
 
+class KeyAdmission(Protocol):
+    """A request in the account of its key. Its `end` must be told."""
+
+    async def add(self, more: int) -> None:
+        """Counts `more` sequences of a request that counts as one so far. Raises ApiError."""
+
+    def headers(self) -> Mapping[str, str]:
+        """OpenAI's x-ratelimit headers: of now, or of the latest answer where another process keeps the account."""
+
+    def end(self, tokens: int) -> None:
+        """The request has ended and cost so many tokens, those of the prompt and of the answer."""
+
+
+class KeyAccounts(Protocol):
+    """What all keys have used: `Accounts` in this process, or those that another process keeps for several."""
+
+    async def begin(self, name: str, limits: KeyLimits) -> KeyAdmission:
+        """Counts a request of the key `name`. Raises ApiError, with the headers, for one beyond its limits."""
+
+
+class RateLimitMiddleware:
+    """Limits POST requests: those under /v1 and those to the tokenizer. `default`: limits of keys without their own."""
+
+    def __init__(self, app: ASGIApp, default: KeyLimits, accounts: KeyAccounts) -> None:
+        self._app = app
+        self._default = default
+        self._accounts = accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        record: RequestRecord = scope["record"]
+        key = scope.get("api_key")
+        try:
+            admission = await self._accounts.begin(record.key_name, (key and key.limits) or self._default)
+        except ApiError as refusal:
+            await refusal.response()(scope, receive, send)
+            return
+        await self._admit(admission, record, scope, receive, send)
+
+    async def _admit(
+        self, admission: KeyAdmission, record: RequestRecord, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        async def add_sequences(sequences: int) -> None:
+            await admission.add(sequences - 1)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(admission.headers())
+            await send(message)
+
+        scope["add_sequences"] = add_sequences
+        try:
+            await self._app(scope, receive, with_headers)
+        finally:
+            admission.end(record.prompt_tokens + record.completion_tokens)
+
+
+class Accounts:
+    """The accounts of all keys, in this process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    async def begin(self, name: str, limits: KeyLimits) -> AccountAdmission:
+        return self.admit(name, limits)
+
+    def admit(self, name: str, limits: KeyLimits) -> AccountAdmission:
+        """As `begin`, which waits for nothing here."""
+        account = self._account(name, limits)
+        refusal = account.refusal()
+        if refusal is not None:
+            refusal.headers |= account.headers()
+            raise refusal
+        return AccountAdmission(account)
+
+    def _account(self, name: str, limits: KeyLimits) -> _Account:
+        """The key's account. When its limits change, its buckets start full; its running requests still count."""
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = _Account(limits, None, None)
+            account.set_limits(limits, self._clock)
+        elif account.limits != limits:
+            account.set_limits(limits, self._clock)
+        return account
+
+
+class AccountAdmission:
+    """One request in an account of this process; counts it as one sequence until more are added."""
+
+    def __init__(self, account: _Account) -> None:
+        self._account = account
+        self._sequences = 1
+        account.begin()
+
+    async def add(self, more: int) -> None:
+        self.take(more)
+
+    def take(self, more: int) -> None:
+        """As `add`, which waits for nothing here."""
+        self._account.add(more)
+        self._sequences += more
+
+    def headers(self) -> dict[str, str]:
+        return self._account.headers()
+
+    def end(self, tokens: int) -> None:
+        self._account.end(self._sequences, tokens)
+
+
 @dataclass(slots=True)
 class _Account:
     """One key's usage. A bucket is None where there is no such limit."""
@@ -31,6 +144,13 @@ class _Account:
     tokens: RateBucket | None
     running: int = 0
 
+    def set_limits(self, limits: KeyLimits, clock: Callable[[], float]) -> None:
+        self.limits = limits
+        self.requests, self.tokens = (
+            RateBucket(per_minute, clock) if per_minute else None
+            for per_minute in (limits.requests_per_minute, limits.tokens_per_minute)
+        )
+
     def refusal(self) -> ApiError | None:
         limits = self.limits
         if limits.concurrency and self.running >= limits.concurrency:
@@ -39,6 +159,16 @@ class _Account:
             if bucket is not None and (wait_s := bucket.wait_s()) > 0:
                 return _too_many(what, f"{bucket.per_minute} {what} per minute", wait_s, "rate_limit_exceeded")
         return None
+
+    def begin(self) -> None:
+        self.running += 1
+        if self.requests is not None:
+            self.requests.take(1)
+
+    def end(self, sequences: int, tokens: int) -> None:
+        self.running -= sequences
+        if self.tokens is not None:
+            self.tokens.take(tokens)
 
     def add(self, more: int) -> None:
         """Counts `more` sequences of a request that counts as one so far. Raises ApiError."""
@@ -62,70 +192,6 @@ class _Account:
                 headers[f"x-ratelimit-remaining-{what}"] = str(bucket.left)
                 headers[f"x-ratelimit-reset-{what}"] = duration(bucket.reset_s())
         return headers
-
-
-class RateLimitMiddleware:
-    """Limits POST requests: those under /v1 and those to the tokenizer. `default`: limits of keys without their own."""
-
-    def __init__(self, app: ASGIApp, default: KeyLimits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._app = app
-        self._default = default
-        self._clock = clock
-        self._accounts: dict[str, _Account] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        record: RequestRecord = scope["record"]
-        key = scope.get("api_key")
-        account = self._account(record.key_name, (key and key.limits) or self._default)
-        refusal = account.refusal()
-        if refusal is not None:
-            refusal.headers |= account.headers()
-            await refusal.response()(scope, receive, send)
-            return
-        await self._admit(account, record, scope, receive, send)
-
-    async def _admit(
-        self, account: _Account, record: RequestRecord, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        if account.requests is not None:
-            account.requests.take(1)
-        account.running += 1
-        added = 0
-
-        def add_sequences(sequences: int) -> None:
-            nonlocal added
-            account.add(sequences - 1)
-            added = sequences - 1
-
-        scope["add_sequences"] = add_sequences
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(account.headers())
-            await send(message)
-
-        try:
-            await self._app(scope, receive, with_headers)
-        finally:
-            account.running -= 1 + added
-            if account.tokens is not None:
-                account.tokens.take(record.prompt_tokens + record.completion_tokens)
-
-    def _account(self, name: str, limits: KeyLimits) -> _Account:
-        """The key's account. When its limits change, its buckets start full; its running requests still count."""
-        account = self._accounts.get(name)
-        if account is None or account.limits != limits:
-            running = account.running if account else 0
-            account = self._accounts[name] = _Account(
-                limits, self._bucket(limits.requests_per_minute), self._bucket(limits.tokens_per_minute), running
-            )
-        return account
-
-    def _bucket(self, per_minute: int) -> RateBucket | None:
-        return RateBucket(per_minute, self._clock) if per_minute else None
 
 
 def _too_many(kind: str, limit: str, wait_s: float, code: str) -> ApiError:

@@ -25,6 +25,7 @@ from tests.support.folders import ROOT
         ("/b/python/triton_python_backend_stub /r/postprocessing/1/model.py p 1 2", "postprocessing"),
         ("python -m qwen_triton.engines.process.main --address a", "engine"),
         ("python -m qwen_triton_build.cli shim --port 1", "shim"),
+        ("python -m qwen_triton_openai.processes.worker", "shim"),
         ("python -c pass", "other"),
     ],
 )

@@ -66,6 +66,7 @@ def test_flags_come_before_all(deployment: str, monkeypatch: pytest.MonkeyPatch)
     found = read(deployment, "--port", "9300", "--triton-url", "h:1", "--host", "::", "--model", "x", "--model", "y=m")
     assert (found.port, found.triton_url, found.host) == (9300, "h:1", "::")
     assert found.models == {"x": "tensorrt_llm_bls", "y": "m"}
+    assert [read(deployment, "--workers", n).workers for n in ("3", "auto")] == [3, "auto"]
 
 
 VLLM = """
@@ -95,6 +96,7 @@ def test_adapters_of_the_engine_are_served(deployment: str) -> None:
         ),
         (["--adapter", "x=y"], None, "--adapter: x belongs to y, which is none of the models (qwen), got {'x': 'y'}"),
         (["--port", "70000"], None, "--port: input should be less than or equal to 65535, got 70000"),
+        (["--workers", "0"], None, "--workers: expected auto, or a number from 1 to 256, got 0"),
         ([], "ninety", "OPENAI_PORT: expected a port number, got 'ninety'"),
         (["nowhere.yaml"], None, "nowhere.yaml: no such file; deployments/ has examples"),
     ],

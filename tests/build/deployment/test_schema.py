@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from qwen_triton.checkpoint import hub
 from qwen_triton.errors import ConfigurationError
+from qwen_triton_build.deployment import schema
 from qwen_triton_build.deployment.checkpoint_names import resolve_model
 from qwen_triton_build.deployment.engine_sections import OpenVinoSection, ReplaySection, TensorRtLlmSection
 from qwen_triton_build.deployment.schema import Deployment, TritonPort, load_deployment
@@ -189,3 +191,33 @@ def test_a_revision_covers_all_files_that_are_fetched(tmp_path: Path, monkeypatc
     resolve_model(load_deployment(file, environment={}))
     assert (sent["name"], sent["revision"]) == ("Qwen/Qwen3-0.6B", "0123abc")
     assert not any(fnmatch("modeling_qwen.py", pattern) for pattern in sent["allow_patterns"])
+
+
+@pytest.mark.parametrize(
+    ("engine", "more", "workers", "instances"),
+    [
+        ("{kind: replay}", "", 1, 1),
+        ("{kind: replay}", "openai: {workers: 3}", 3, 1),
+        ("{kind: replay}", "repository: {bls_instances: 2}", 1, 2),
+        ("{kind: vllm}", "", 3, 3),
+        ("{kind: vllm}", "openai: {workers: auto}\nrepository: {bls_instances: auto}", 3, 3),
+        ("{kind: vllm}", "openai: {workers: 1}", 1, 1),
+        ("{kind: vllm}", "openai: {workers: 8}", 8, 3),
+        ("{kind: vllm}", "openai: {workers: 1, enabled: false}", 1, 3),
+        ("{kind: vllm}", "repository: {bls_instances: 5}", 3, 5),
+    ],
+)
+def test_processes_by_cores_and_engine(
+    engine: str, more: str, workers: int, instances: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 12 cores: an engine that computes on the CPU gets all of them."""
+    monkeypatch.setattr(schema, "usable_cores", lambda: 12)
+    loaded = load(f"model: m\nengine: {engine}\n{more}\n", tmp_path)
+    assert (loaded.shim_settings().workers, loaded.bls_instances()) == (workers, instances)
+
+
+@pytest.mark.parametrize("value", ["0", "many", "true", "1.5", "257"])
+def test_a_number_of_processes_is_auto_or_a_number(value: str, tmp_path: Path) -> None:
+    for section, key in (("openai", "workers"), ("repository", "bls_instances")):
+        found = fault(f"{BASE}{section}: {{{key}: {value}}}\n", tmp_path)
+        assert found == f"{section}.{key}: expected auto, or a number from 1 to 256, got {yaml.safe_load(value)!r}"

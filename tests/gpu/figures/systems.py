@@ -102,14 +102,13 @@ class Machine:
         own = {field.name for field in fields(VllmOptions)}
         keys = {name: value for name, value in engine.items() if name in own}
         extra = {name: value for name, value in engine.items() if name not in own}
-        several = instances > 1
         deployment = {
             "model": str(folder),
             "served_model_name": "qwen",
             "engine": {"kind": "vllm", "python": self.python, **keys, **({"extra": extra} if extra else {})},
-            "repository": {"prompt_format": "raw", **({"bls_instances": instances} if several else {})},
+            "repository": {"prompt_format": "raw", "bls_instances": instances},
             "server": {"http_port": http, "grpc_port": grpc, "metrics_port": metrics},
-            "openai": {"port": port, "access_log": False, **({"workers": instances} if several else {})},
+            "openai": {"port": port, "access_log": False, "workers": instances},
         }
         file = self.work / "deployment.yaml"
         file.write_text(json.dumps(deployment))

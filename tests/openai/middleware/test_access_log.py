@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
+from starlette.types import Scope
 
 from qwen_triton_openai.middleware.access_log import AccessLog
 from qwen_triton_openai.middleware.keys import digest_of
@@ -51,3 +54,16 @@ def test_the_log_goes_where_it_is_told() -> None:
     with AccessLog(out).watch(RequestRecord("i", "GET", "/"), {"type": "http"}):
         assert out.getvalue() == ""
     assert json.loads(out.getvalue())["request_id"] == "i"
+
+
+def test_a_line_is_one_write() -> None:
+    """However long, so that the lines of several processes stay whole: a socket of packets keeps what each write wrote."""
+    metadata = {f"k{i}": "é" * 250 for i in range(60)}
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    scope: Scope = {"caller_notes": {"metadata": metadata}}
+    with reader, writer, os.fdopen(writer.fileno(), "w", encoding="utf-8", closefd=False) as stream:
+        for number in range(2):
+            with AccessLog(stream).watch(RequestRecord(f"r{number}", "POST", "/v1/completions"), scope):
+                pass
+        lines = [json.loads(reader.recv(1 << 20)) for _ in range(2)]
+    assert [(line["request_id"], line["metadata"]) for line in lines] == [("r0", metadata), ("r1", metadata)]

@@ -1,4 +1,4 @@
-"""Process of the shim: uvicorn on uvloop, from the start to the drain after a signal."""
+"""A process that serves: uvicorn on uvloop, from the start to the drain after a signal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import signal
 from collections.abc import Iterator
 
 import uvicorn
+from fastapi import FastAPI
 
-from .app import create_app
-from .backend.grpc_pool import host_port
+from ..app import create_app
+from ..backend.grpc_pool import host_port
+from ..service import Service
+from ..settings import ShimSettings, check_certificate
 from .http_protocol import bounded_protocol
-from .service import Service
-from .settings import ShimSettings, check_certificate
+from .main_process import serve_with_workers
 
 _LINGER_S = 0.25
 """After the drain, connections that are still open: a client that sends its next request now is refused, not cut off."""
@@ -22,11 +24,11 @@ _COLLECTIONS = (20_000, 5, 2)
 """Thresholds of the garbage collector (`gc.set_threshold`); Python's defaults are 700, 10 and 10."""
 
 
-class _DrainingServer(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Drains after the first SIGTERM, SIGINT or SIGHUP before it stops; a second signal stops it at once."""
 
-    def __init__(self, config: uvicorn.Config, settings: ShimSettings) -> None:
-        super().__init__(config)
+    def __init__(self, app: FastAPI, settings: ShimSettings) -> None:
+        super().__init__(_config(app, settings))
         self._settings = settings
         self._draining: asyncio.Task[None] | None = None
 
@@ -38,10 +40,21 @@ class _DrainingServer(uvicorn.Server):
         yield
 
     def _on_signal(self) -> None:
-        if self._draining is None and self.started:
-            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        if self._draining is None:
+            self.begin_drain()
         else:
-            self.should_exit = self.force_exit = True
+            self.stop_now()
+
+    def begin_drain(self) -> None:
+        """Stops once accepted requests have ended; a server that has not started, at once."""
+        if not self.started:
+            self.should_exit = True
+        elif self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    def stop_now(self) -> None:
+        """Stops without regard for requests."""
+        self.should_exit = self.force_exit = True
 
     async def _drain(self) -> None:
         service = self.config.app.state.service  # type: ignore[union-attr]  # uvicorn takes other kinds of application too
@@ -59,8 +72,18 @@ def serve(settings: ShimSettings) -> int:
     """
     check_certificate(settings)
     host_port(settings.triton_url)
-    config = uvicorn.Config(
-        create_app(settings),
+    workers = settings.worker_count
+    if workers > 1:
+        return serve_with_workers(settings, workers)
+    server = DrainingServer(create_app(settings), settings)
+    tune_garbage_collector()
+    server.run()
+    return 0 if server.started else 1
+
+
+def _config(app: FastAPI, settings: ShimSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -74,13 +97,9 @@ def serve(settings: ShimSettings) -> int:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    server = _DrainingServer(config, settings)
-    _tune_garbage_collector()
-    server.run()
-    return 0 if server.started else 1
 
 
-def _tune_garbage_collector() -> None:
+def tune_garbage_collector() -> None:
     """Excludes objects that live as long as the process from garbage collection, and collects less often.
 
     A stream's pieces and events are short-lived tuples without cycles: reference counts free them, and searching them

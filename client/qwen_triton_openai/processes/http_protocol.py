@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qwen_triton.tensors.limits import too_many
 
-from .errors import ApiError, Json, is_messages_path
-from .settings import ShimSettings
+from ..errors import ApiError, Json, is_messages_path
+from ..settings import ShimSettings
 
 _LINGER_S = 2.0
 """How long a refused client may go on sending before it is cut off; closed at once, it would get no answer but a reset."""

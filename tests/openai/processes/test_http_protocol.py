@@ -13,7 +13,7 @@ import uvicorn
 
 from qwen_triton.tensors.limits import Limits
 from qwen_triton_openai.app import create_app
-from qwen_triton_openai.http_protocol import bounded_protocol
+from qwen_triton_openai.processes.http_protocol import bounded_protocol
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.fake_triton import FakeTriton
 from tests.support.live.servers import free_ports
