@@ -99,8 +99,7 @@ MESSAGES_PARAMETERS = (
         "output_config",
         _Object,
         {"effort": "low"},
-        "effort: with thinking, for a chat template that reads the word; format is refused, no engine constrains what a "
-        "model says",
+        "effort: with thinking, for a chat template that reads the word; format: json_schema, see structured-output.md",
     ),
     _both(
         "context_management",

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from qwen_triton.types import Form
+
 from ..body_parameter import CHAT, RESPONSES, SAMPLED, BodyParameter, hint, neutral, sampled
 from ..kinds import Objects, Strings
 from ..parameters import PARAMETERS
@@ -69,9 +71,9 @@ RESPONSES_PARAMETERS = (
     _responses(
         "text",
         dict[str, Any],
-        {"format": {"type": "text"}},
-        "format: text (json_object and json_schema are refused, no engine constrains what a model says); verbosity is a "
-        "hint",
+        {"format": {"type": "json_object"}},
+        "format: text, json_object, json_schema (kept with and without strict); see structured-output.md; verbosity is a hint",
+        {"form": Form("json_object")},
     ),
     _responses(
         "reasoning",
