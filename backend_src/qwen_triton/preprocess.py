@@ -13,6 +13,7 @@ from typing import Any
 
 from .chat.forms.compile import DEFAULT_BOUNDS, FormBounds
 from .chat.template import ChatTemplate
+from .chat.tool_choice import calls_form, wants_strict
 from .engines.capabilities import FormGrammars, check_request
 from .engines.engine import EngineInfo
 from .errors import CONTEXT_EXCEEDED, InvalidRequest
@@ -75,7 +76,24 @@ class Preprocessor:
         return split_sequences(base)
 
     def _grammar(self, request: GenerateRequest, base: EngineRequest, engine: EngineInfo) -> str:
-        return self.forms.grammar(request.form, base.token_ids, base.end_ids, base.sampling, engine)
+        """The grammar of the answer: of its form, and of the calls of its tools."""
+        chat = request.messages is not None or self._format_of(request) == "chat"
+        choice, tool_format = request.tool_choice, self.template.tool_format
+        if not request.tools or not chat or choice.mode == "none" or tool_format is None:
+            return self.forms.grammar(request.form, base, engine)
+        strict = wants_strict(request.tools)
+        if not engine.forms and strict:
+            self.forms.refuse(engine, "tools")
+        if not engine.forms:
+            return self.forms.grammar(request.form, base, engine)
+        try:
+            single = not request.parallel_tool_calls
+            form = calls_form(choice, request.tools, tool_format, request.form, self.form_bounds, single=single)
+            return self.forms.grammar(form, base, engine, begun=choice.forced)
+        except InvalidRequest:
+            if strict or request.form is not None:
+                raise
+            return ""  # a forced call was asked for, which the prompt begins; its arguments are the model's
 
     @cached_property
     def forms(self) -> FormGrammars:

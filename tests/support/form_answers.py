@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ class FormEngine:
         finish: dict[int, FinishReason | None] = {}
         for seed in seeds:
             sampling = SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=seed)
-            grammar = self._forms.grammar(form, prompt, self.tokenizer.end_ids, sampling, self.engine.info)
+            free = EngineRequest(prompt, sampling, end_ids=self.tokenizer.end_ids)
             self._key += 1
-            self.engine.add(self._key, EngineRequest(prompt, sampling, end_ids=self.tokenizer.end_ids, grammar=grammar))
+            self.engine.add(self._key, replace(free, grammar=self._forms.grammar(form, free, self.engine.info)))
             ids[self._key] = []
         while self.engine.wait_s() == 0:
             for key, chunk in self.engine.step():

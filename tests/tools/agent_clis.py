@@ -183,7 +183,14 @@ def run(agent: AgentCli, tokenizer: Tokenizer, checkpoint: Path) -> bool:
         file = room / "notes.txt"
         file.write_text(f"The word is {WORD}.\n")
         scripts = [tokenizer.encode(text) for text in agent.says(file)]
-        engine = {"kind": "replay", "mode": "scripts", "scripts": scripts, "step_ms": 1.0, "max_context": CONTEXT}
+        engine = {
+            "kind": "replay",
+            "mode": "scripts",
+            "scripts": scripts,
+            "step_ms": 1.0,
+            "forms": "play",
+            "max_context": CONTEXT,
+        }
         deployment = {"model": str(checkpoint), "engine": engine, "repository": {"max_context": CONTEXT}}
         with (
             serving(deployment, server_folder) as server,

@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from qwen_triton.chat.forms.compile import FormBounds
@@ -39,8 +40,8 @@ def main() -> None:
     prompt = tuple(tokenizer.encode("List the people as JSON: "))
     sampling = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=1)
     form = Form("json_schema", json.dumps(_SCHEMA))
-    grammar = FormGrammars(tokenizer, FormBounds()).grammar(form, prompt, tokenizer.end_ids, sampling, engine.info)
-    request = EngineRequest(prompt, sampling, end_ids=tokenizer.end_ids, grammar=grammar)
+    request = EngineRequest(prompt, sampling, end_ids=tokenizer.end_ids)
+    request = replace(request, grammar=FormGrammars(tokenizer, FormBounds()).grammar(form, request, engine.info))
     free = EngineRequest(prompt, sampling)
     rates: dict[str, list[float]] = {"with": [], "without": []}
     key = 0

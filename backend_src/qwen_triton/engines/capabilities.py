@@ -8,6 +8,7 @@ becomes the grammar that the engine is given, or is refused with the reason why 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NoReturn
 
 from ..chat.forms.compile import FormBounds, FormCompiler, Thinking
 from ..chat.forms.marks import token_marks
@@ -133,27 +134,23 @@ class FormGrammars:
         self._plain = FormCompiler(bounds)
         self._marked = FormCompiler(bounds, token_marks(tokenizer.added_tokens) if tokenizer else None)
 
-    def grammar(
-        self,
-        form: Form | None,
-        prompt_ids: Sequence[int],
-        end_ids: Sequence[int],
-        sampling: SamplingParams,
-        engine: EngineInfo,
-    ) -> str:
-        """The grammar of an answer, "" for free text.
+    def grammar(self, form: Form | None, request: EngineRequest, engine: EngineInfo, *, begun: bool = False) -> str:
+        """The grammar of an answer, "" for free text. `begun`: the prompt has begun the answer, so no thinking comes first.
 
         Raises InvalidRequest for a form that is malformed or not kept, and for parameters that contradict any form.
         """
         if form is None:
             return ""
         if not engine.forms:
-            raise InvalidRequest(
-                f"the {engine.name} engine keeps no form here: {_REASONS.get(engine.name, '')}", GUIDED_DECODING_GUIDE
-            )
-        _check_others(end_ids, sampling)
+            self.refuse(engine, GUIDED_DECODING_GUIDE)
+        _check_others(request.end_ids, request.sampling)
         compiler = self._marked if engine.forms == "marks" else self._plain
-        return compiler.ebnf(form, self._thinking(prompt_ids))
+        return compiler.ebnf(form, "none" if begun else self._thinking(request.token_ids))
+
+    @staticmethod
+    def refuse(engine: EngineInfo, field: str) -> NoReturn:
+        """Raises InvalidRequest: this engine keeps no form."""
+        raise InvalidRequest(f"the {engine.name} engine keeps no form here: {_REASONS.get(engine.name, '')}", field)
 
     def _thinking(self, prompt_ids: Sequence[int]) -> Thinking:
         """Whether a think block stands before the form: the prompt opened one, or the model may open one itself."""

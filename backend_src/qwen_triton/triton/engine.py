@@ -166,7 +166,7 @@ class EngineModel:
     def _sequences(self, row: EngineRow, engine: EngineInfo) -> tuple[EngineRequest, ...]:
         request = row.request
         check_request(engine, request)
-        grammar = self._forms.grammar(row.form, request.token_ids, request.end_ids, request.sampling, engine)
+        grammar = self._forms.grammar(row.form, request, engine)
         total = len(row.request.token_ids) + (row.request.sampling.max_tokens or 0)
         if total > engine.max_context:
             reason = f"prompt and answer would have {total} tokens, the context is {engine.max_context}"

@@ -24,6 +24,7 @@ Each setting is served, loaded and stopped; its deployment, figures and raw samp
 goes on where it was stopped. Keys are paths in the deployment; build.… builds an engine for each value first.
 
   qwen-triton tune deployments/cpu.yaml --space engine.max_num_seqs=16,64 --space engine.profile=exact,int8
+  qwen-triton tune deployments/vllm.yaml --space deployments/tuning/vllm.yaml --max-latency 20000
   qwen-triton tune deployments/replay.yaml --space deployments/tuning/two-builds.yaml --max-latency 20000 \\
       --load 'core --num-requests 500 --max-input-len 1024 token-norm-dist --input-mean 256 --output-mean 256'
 

@@ -46,6 +46,8 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
     try:
         base = base_request(given, settings, logprobs)
         base = replace(base, sampling=replace(base.sampling, prompt_logprobs=tops))
+        if _scores_its_prompt(base):
+            base = replace(base, stop=replace(base.stop, ignore_eos=True))
         return [with_prompt(base, prompt) for prompt in prompts]
     except QwenTritonError as error:
         raise to_api_error(error, names_of(given)) from error
@@ -54,6 +56,16 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
 def prompt_logprobs_form(given: Mapping[str, Any]) -> PromptLogprobsForm:
     """How the answer shows the log probs of its prompts: with `echo` those of the answer begin with them."""
     return PromptLogprobsForm(given.get("logprobs") if given.get("echo") else None, given.get("prompt_logprobs"))
+
+
+def _scores_its_prompt(base: GenerateRequest) -> bool:
+    """Whether the caller wants the log probs of a prompt and has to take a token of an answer, as evaluation harnesses do.
+
+    They count on that token in the lists, where an end token is left out unless it is ignored; the token is the same one.
+    """
+    sampling = base.sampling
+    wanted = base.echo and sampling.logprobs is not None and sampling.prompt_logprobs is not None
+    return bool(wanted) and sampling.max_tokens == 1
 
 
 def names_of(given: Mapping[str, Any]) -> Mapping[str, str]:

@@ -43,7 +43,7 @@ RUN_S = 90.0
 def server(serve: Serve, qwen3_folder: Any, qwen3: Tokenizer) -> LiveServer:
     """A Qwen3 that calls twice, and says a text the next time."""
     scripts = [qwen3.encode(text) for text in (CALLING, TEXT)]
-    engine = {"kind": "replay", "mode": "scripts", "scripts": scripts, "step_ms": 1.0}
+    engine = {"kind": "replay", "mode": "scripts", "scripts": scripts, "step_ms": 1.0, "forms": "play"}
     return serve({"model": str(qwen3_folder), "engine": engine})
 
 

@@ -194,3 +194,38 @@ def test_an_engine_that_keeps_no_form_refuses_it(
         ),
     ):
         ask(client, response_format={"type": "json_object"})
+
+
+def weather(*, strict: bool) -> Any:
+    city = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Oslo", "巴黎"]}},
+        "required": ["city"],
+    }
+    return {"type": "function", "function": {"name": "get_weather", "strict": strict, "parameters": city}}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_forced_call_keeps_the_tool_s_schema(client: OpenAI, choice: Any) -> None:
+    """The question is about none of the cities."""
+    found = ask(client, "hi", tools=[weather(strict=False)], tool_choice=choice, n=4, parallel_tool_calls=False)
+    calls = [call for option in found.choices for call in option.message.tool_calls]
+    assert [json.loads(call.function.arguments)["city"] in ("Oslo", "巴黎") for call in calls] == [True] * 4
+    assert {option.finish_reason for option in found.choices} == {"tool_calls"}
+
+
+def test_a_strict_tool_keeps_its_schema_where_the_model_calls_it(client: OpenAI) -> None:
+    """Without strict the demo asks for the city of the question."""
+    tools, question = [weather(strict=True)], "What is the weather in Rome?"
+    found = ask(client, question, tools=tools, n=4)
+    calls = [call for option in found.choices for call in option.message.tool_calls or ()]
+    assert all(json.loads(call.function.arguments)["city"] in ("Oslo", "巴黎") for call in calls)
+    assert calls, "the demo calls the tool"
+
+
+def test_a_strict_tool_is_refused_where_it_cannot_be_kept(client: OpenAI) -> None:
+    tool = weather(strict=True)
+    tool["function"]["parameters"] = {"type": "object", "not": {}}
+    with pytest.raises(openai.BadRequestError, match="strict, and its schema is not kept") as refusal:
+        ask(client, tools=[tool])
+    assert refusal.value.param == "tools[0]"

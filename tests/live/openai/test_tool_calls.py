@@ -159,7 +159,7 @@ def test_instructor_extracts_by_a_forced_call(instructor: Path, demo_shim: LiveS
 @pytest.fixture(scope="module")
 def replay(serve: Serve, qwen3_folder: Any, qwen3: Tokenizer) -> LiveServer:
     """A model that calls 41 times, 4 ms a token."""
-    engine = {"kind": "replay", "mode": "scripts", "scripts": [qwen3.encode(SAID)], "step_ms": 4.0}
+    engine = {"kind": "replay", "mode": "scripts", "scripts": [qwen3.encode(SAID)], "step_ms": 4.0, "forms": "play"}
     return serve({"model": str(qwen3_folder), "engine": engine})
 
 

@@ -153,6 +153,15 @@ def test_log_probs_of_an_echoed_prompt() -> None:
     }  # fmt: skip
 
 
+def test_a_prompt_that_is_scored_has_one_token_behind_it() -> None:
+    """Harnesses cut it off by its place, so an end token must not be left out of the lists; longer answers may end."""
+    triton = FakeTriton([answer("q", logprobs=TOKENS[:1], prompt_logprobs=PROMPT)])
+    for given in ({"max_tokens": 1}, {"max_tokens": 2}, {}):
+        ask(triton, echo=True, logprobs=1, **given)
+    ask(triton, logprobs=1, max_tokens=1)
+    assert [request.stop.ignore_eos for request in triton.sent] == [True, False, False, False]
+
+
 def test_log_probs_of_a_prompt_in_vllm_s_form() -> None:
     """By id, the token's own first; the rank of one that is not among the likeliest is not known."""
     triton = FakeTriton([answer("ab", prompt_logprobs=PROMPT)])

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...types import Form
 from .ebnf import parse_grammar
 from .faults import fault
 from .free_text import without
 from .grammar import EMPTY, HIGHEST, Grammar, Lit, Node, Rep, alt, chars, optional, seq
 from .regex import whole_match
-from .schema.json_schema import SchemaCompiler
+from .schema.json_schema import SchemaCompiler, parse_json
 from .xml_parameters import xml_parameters
 
 ANYTHING = Rep(chars((0, HIGHEST)))
@@ -39,6 +40,24 @@ def structural_tag(grammar: Grammar, compiler: SchemaCompiler, given: Any, place
         whole = {"type": "triggered_tags", "triggers": given.get("triggers"), "tags": tags}
         return _Tags(grammar, compiler).part(whole, place)
     raise fault(place, "expected an object with structures and triggers, or with type structural_tag and format")
+
+
+def form_part(form: Form) -> dict[str, Any]:
+    """A form as a part of a structural tag. Raises InvalidRequest for one that is malformed."""
+    if form.kind == "json_object":
+        return {"type": "json_schema", "json_schema": {"type": "object"}}
+    if form.kind == "regex":
+        return {"type": "regex", "pattern": form.spec}
+    if form.kind == "grammar":
+        return {"type": "grammar", "grammar": form.spec}
+    given = parse_json(form.spec, form.kind)
+    if form.kind == "json_schema":
+        return {"type": "json_schema", "json_schema": given}
+    if form.kind == "choice":
+        return {"type": "or", "elements": [{"type": "const_string", "value": text} for text in given]}
+    if isinstance(given, Mapping) and given.get("type") == "structural_tag":
+        return dict(given["format"]) if isinstance(given.get("format"), Mapping) else {}
+    raise fault("structural_tag", "beside tools only the form with type structural_tag is taken")
 
 
 class _Tags:

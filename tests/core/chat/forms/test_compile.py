@@ -115,7 +115,8 @@ TAG = {"begin": "<f>", "schema": {"type": "integer", "minimum": 1, "maximum": 9}
           {"type": "or", "elements": [{"type": "const_string", "value": "a"},
           {"type": "grammar", "grammar": 'root ::= "b"'}]},
           {"type": "tags_with_separator", "separator": ";", "tags": [{"type": "tag", "begin": "<", "content":
-          {"type": "json_schema", "json_schema": {"type": "null"}}, "end": ">"}]}]}}, r"(?s)<t>.*</t>[ab](?:<null>(?:;<null>)*)?"),
+          {"type": "json_schema", "json_schema": {"type": "null"}}, "end": ">"}]}]}},
+          r"(?s)<t>.*</t>[ab](?:<null>(?:;<null>)*)?"),
     ],
 )  # fmt: skip
 def test_a_structural_tag_is_kept(tag: Any, whole: str) -> None:

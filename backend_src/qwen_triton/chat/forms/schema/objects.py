@@ -27,7 +27,7 @@ def object_schema(compiler: PartCompiler, schema: Mapping[str, Any], place: str)
             names[name] = True if more is None else more
     extra = compiler.value(more, f"{place}/additionalProperties") if isinstance(more, Mapping) else NEVER
     if not names:
-        if more is False:
+        if more is False or (more is None and "properties" in schema):
             return _counted_none(schema, place)
         least, most = _counts(schema, place, least_kept=1)
         if extra == NEVER and not isinstance(more, Mapping):
