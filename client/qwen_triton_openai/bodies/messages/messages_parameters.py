@@ -76,8 +76,8 @@ MESSAGES_PARAMETERS = (
         "tools",
         Objects,
         [_TOOL],
-        "tools of the client: name, description, input_schema, input_examples; those of Anthropic's servers and models "
-        "are refused by their type, and so is strict: true",
+        "tools of the client: name, description, input_schema, input_examples, strict; those of Anthropic's servers and models "
+        "are refused by their type",
         {"tools": (_CHAT_TOOL,)},
     ),
     _both(

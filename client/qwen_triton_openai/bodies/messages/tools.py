@@ -12,11 +12,10 @@ from typing import Any
 from ...errors import bad_request
 from .conversation import wrong
 
-_KEYS = ("type", "name", "description", "input_schema", "input_examples")
+_KEYS = ("type", "name", "description", "input_schema", "input_examples", "strict")
 _HINTS = ("cache_control", "eager_input_streaming")
 """The cache of prompts finds equal beginnings by itself; inputs are streamed as they come."""
 _NEUTRAL: Mapping[str, tuple[Any, str]] = {
-    "strict": (False, "no engine of this server constrains what a model says"),
     "defer_loading": (False, "every tool is in the prompt"),
     "allowed_callers": (["direct"], "the model alone calls tools"),
 }
@@ -67,6 +66,10 @@ def _tool(tool: Any, path: str) -> dict[str, Any]:
         if not isinstance(given["description"], str):
             raise wrong(f"{path}.description", "a text", given["description"])
         function["description"] = given["description"]
+    if "strict" in given:
+        if not isinstance(given["strict"], bool):
+            raise wrong(f"{path}.strict", "true or false", given["strict"])
+        function |= {"strict": True} if given["strict"] else {}
     examples = {"examples": given["input_examples"]} if "input_examples" in given else {}
     return {"type": "function", "function": {**function, "parameters": {**schema, **examples}}}
 

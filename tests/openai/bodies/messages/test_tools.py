@@ -26,6 +26,7 @@ def test_a_tool() -> None:
     }
     assert chat_tools([TOOL]) == [{"type": "function", "function": function}]
     assert chat_tools([{**TOOL, **more}]) == chat_tools([TOOL])
+    assert chat_tools([{**TOOL, "strict": True}])[0]["function"] == {**function, "strict": True}
     [found] = chat_tools([{"name": "f", "input_schema": {}, "input_examples": [{"a": 1}], "description": None}])
     assert found["function"] == {"name": "f", "parameters": {"examples": [{"a": 1}]}}
 
@@ -58,8 +59,7 @@ def test_a_choice(choice: dict[str, Any], expected: tuple[Any, bool]) -> None:
         ({"name": "f"}, "tools[0].input_schema: must be a JSON schema, got None"),
         ({"name": "f", "input_schema": [1]}, "tools[0].input_schema: must be a JSON schema, got list"),
         ({**TOOL, "description": 7}, "tools[0].description: must be a text, got 7"),
-        ({**TOOL, "strict": True},
-         "tools[0].strict: no engine of this server constrains what a model says; leave it out"),
+        ({**TOOL, "strict": "yes"}, "tools[0].strict: must be true or false, got 'yes'"),
         ({**TOOL, "defer_loading": True}, "tools[0].defer_loading: every tool is in the prompt; leave it out"),
         ({**TOOL, "wat": 1}, "tools[0].wat: unknown; leave it out"),
     ],
