@@ -5,7 +5,7 @@
 A question is a held-out prompt as the chat template renders it; its choices are the right answer and those of three other
 held-out prompts of its task. Every other question ends with the first half of its answer, so that the rest of it is what
 the model would say. A choice's tokens are what a prompt with the choice has more than the prompt alone, blanks at
-the prompt's end counted to the choice, as lm-eval cuts them.
+the prompt's end counted to the choice, and they stand behind the tokens of the prompt alone, as lm-eval cuts them.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ def _different(asked: Any) -> list[Any]:
 
 def score(model: Any, tokenizer: Any, item: dict[str, Any]) -> dict[str, Any]:
     """The item with the log prob of each choice, and whether each of its tokens is the likeliest one."""
-    before = len(tokenizer.encode(item["query"].rstrip(), add_special_tokens=False))
-    rows = [tokenizer.encode(item["query"] + choice, add_special_tokens=False) for choice in item["choices"]]
+    query = tokenizer.encode(item["query"].rstrip(), add_special_tokens=False)
+    before = len(query)
+    both = [tokenizer.encode(item["query"] + choice, add_special_tokens=False) for choice in item["choices"]]
+    rows = [[*query, *ids[before:]] for ids in both]
     longest = max(map(len, rows))
     with torch.no_grad():  # padded behind, which a causal model does not look at
         every = model(torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in rows])).logits

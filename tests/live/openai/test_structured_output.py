@@ -85,6 +85,15 @@ def test_parse_of_the_openai_package(client: OpenAI) -> None:
     assert found.choices[0].finish_reason == "stop"
 
 
+def test_parse_of_a_response(client: OpenAI) -> None:
+    """The same of /v1/responses, whole and streamed."""
+    found = client.responses.parse(model=MODEL, input=QUESTION, text_format=Person, max_output_tokens=400)
+    assert found.output_parsed == Person(name="Anna", age=31)
+    with client.responses.stream(model=MODEL, input=QUESTION, text_format=Person, max_output_tokens=400) as stream:
+        stream.until_done()
+        assert stream.get_final_response().output_parsed == Person(name="Anna", age=31)
+
+
 def test_what_the_model_would_not_say_is_said_in_the_form(client: OpenAI) -> None:
     """Without the form the demo greets back. Its thinking stands before the form."""
     found = client.chat.completions.parse(

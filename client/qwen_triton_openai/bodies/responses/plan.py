@@ -31,6 +31,7 @@ NAMES = {
 """A chat's or the model's name of a parameter → this endpoint's."""
 _OTHERWISE = ("input", "instructions", "max_output_tokens", "tools", "tool_choice", "text", "reasoning", "include")
 """Parameters that a chat has under another name, in another form, or not at all."""
+_WRAPPED = "text.format.json_schema"
 _TEXT_KEYS = ("format", "verbosity")
 _REASONING_KEYS = ("effort", "summary", "generate_summary", "context")
 _LOGPROBS = "message.output_text.logprobs"
@@ -52,7 +53,18 @@ def plan_response(given: Given, settings: ShimSettings) -> ChatPlan:
     chat |= _tools(given)
     chat |= _format(given.get("text", {}))
     chat |= _effort(given.get("reasoning", {}))
-    return plan_chat(chat, settings, NAMES)
+    try:
+        return plan_chat(chat, settings, NAMES)
+    except ApiError as error:
+        raise _without_wrapper(error) from None
+
+
+def _without_wrapper(error: ApiError) -> ApiError:
+    """An error of a schema in this API's words: `text.format` has what a chat's wrapper `json_schema` has."""
+    if error.param is None or not error.param.startswith(_WRAPPED):
+        return error
+    param, message = (text.replace(_WRAPPED, "text.format", 1) for text in (error.param, error.message))
+    return ApiError(error.status, message, param=param, code=error.code, kind=error.kind, headers=error.headers)
 
 
 def without_hosted_tools(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -45,8 +45,10 @@ def finish(scorer: PromptScorer) -> list[tuple[int, PromptLogProbs]]:
 def test_log_likelihoods_equal_transformers(scorer: PromptScorer, tokenizer: Tokenizer) -> None:
     """Of each choice, and whether the likeliest tokens are its own; prompt after prompt in one scorer."""
     for row in ROWS:
-        before = len(tokenizer.encode(row["query"].rstrip(), control_tokens=True))
-        prompts = [tokenizer.encode(row["query"] + choice, control_tokens=True) for choice in row["choices"]]
+        query = tokenizer.encode(row["query"].rstrip(), control_tokens=True)
+        before = len(query)
+        both = [tokenizer.encode(row["query"] + choice, control_tokens=True) for choice in row["choices"]]
+        prompts = [[*query, *ids[before:]] for ids in both]
         for key, ids in enumerate(prompts):
             scorer.add(key, ids, 1)
         for (key, found), ids in zip(finish(scorer), prompts, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.types import ToolChoice
+from qwen_triton.types import Form, ToolChoice
 from qwen_triton_openai.bodies.body import check_parameters
 from qwen_triton_openai.bodies.body_parameter import RESPONSES
 from qwen_triton_openai.bodies.chat_plan import ChatPlan
@@ -90,6 +90,14 @@ def test_a_value_that_cannot_be_honoured_is_named(given: dict[str, Any], param: 
     assert (caught.value.status, caught.value.param) == (400, param)
     assert caught.value.message.startswith(f"{param.split('[')[0]}")
     assert message in caught.value.message
+
+
+def test_the_format_of_the_text_is_the_form_of_the_answer() -> None:
+    """A schema as a chat's wrapper has it; the response repeats it as it came."""
+    schema = {"type": "json_schema", "name": "a", "strict": True, "schema": {"type": "null"}}
+    assert planned(text={"format": schema}).request.form == Form("json_schema", '{"type": "null"}')
+    assert planned(text={"format": {"type": "json_object"}}).request.form == Form("json_object")
+    assert request_fields({"model": "qwen", "text": {"format": schema}}, ShimSettings())["text"] == {"format": schema}
 
 
 def test_values_that_ask_for_nothing_are_taken() -> None:
