@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from qwen_triton.types import Form
-
 from ..body_parameter import CHAT, RESPONSES, SAMPLED, BodyParameter, hint, neutral, sampled
 from ..kinds import Objects, Strings
 from ..parameters import PARAMETERS
