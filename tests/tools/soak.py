@@ -218,6 +218,8 @@ def main() -> int:
     parser.add_argument("--http", type=float, default=0.5, help="share of the clients that come over HTTP, 0 to 1")
     parser.add_argument("--folder", type=Path, help="an empty folder that keeps the server's log")
     options = parser.parse_args()
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     folder = fetch() / "qwen2.5"
     engine = {"kind": "replay", "step_ms": 2.0, "slots": max(1, options.callers // 8)}
     repository = {"postprocessing_instances": 2}

@@ -97,10 +97,6 @@ def _configure_model(
     config = check_config(fill(text, values, model), model)
     for step in steps:
         lay_over(config, step, fill(overlays[model, step], values, model))
-    if model == POSTPROCESSING and sum(group.count for group in config.instance_group) == 1:
-        # Only several processes need it to keep chunks in order. tritonserver 2.51 loses steps of cancelled requests in its
-        # queue: the requests of callers who left then stay in the server for good, with their responses.
-        config.ClearField("dynamic_batching")
     body: str = text_format.MessageToString(config, as_utf8=True)
     return f"# {model}: rendered by qwen-triton; edit the deployment instead.\n\n{body}"
 

@@ -50,14 +50,6 @@ def test_the_deployment_s_settings_arrive(tmp_path: Path) -> None:
     assert bls["engine_door"].string_value == "grpc"
 
 
-@pytest.mark.parametrize(("instances", "queued"), [(1, False), (2, True)])
-def test_postprocessing_has_a_queue_only_for_several_processes(tmp_path: Path, instances: int, queued: bool) -> None:
-    """They need it to keep the chunks of a stream in order; tritonserver 2.51 loses cancelled requests in it."""
-    folder = render(values(postprocessing_instances=instances), tmp_path / "repository")
-    parsed = check_config(config(folder, "postprocessing"), "postprocessing")
-    assert parsed.HasField("dynamic_batching") == parsed.dynamic_batching.preserve_ordering == queued
-
-
 def test_the_format_of_tool_calls_is_the_models_setting(tmp_path: Path) -> None:
     """Of both that render chats."""
     engine = OpenVinoSection(kind="openvino")
