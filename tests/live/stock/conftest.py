@@ -24,8 +24,15 @@ Expected = Callable[..., str]
 
 @contextmanager
 def random_server(model: Path, folder: Path, *, decoupled: bool) -> Iterator[LiveServer]:
-    """200 tokens a second, so that there is time for a stop."""
-    engine = {"kind": "replay", "mode": "random", "step_ms": 5.0, "random_ids": list(WORDS), "tokens": 4000}
+    """200 tokens a second, so that there is time for a stop. Forms are taken, and the drawn ids played all the same."""
+    engine = {
+        "kind": "replay",
+        "mode": "random",
+        "step_ms": 5.0,
+        "random_ids": list(WORDS),
+        "tokens": 4000,
+        "forms": "play",
+    }
     repository = {"decoupled": decoupled, "max_batch_size": 4}
     with serving({"model": str(model), "engine": engine, "repository": repository}, folder) as server:
         yield server

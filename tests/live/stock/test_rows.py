@@ -88,6 +88,14 @@ def text_settings(ids: list[int], tokenizer: Tokenizer) -> dict[str, Setting]:
         "min_tokens": Setting(1, 9, {"stop_token_ids": [ids[4]]}),
         "return_log_probs": Setting(False, True),
         "top_logprobs": Setting(0, 2, {"return_log_probs": True}, differs=False),
+        "prompt_logprobs": Setting(1, 2, differs=False),
+        "priority": Setting(1, 2),
+        "lora_name": Setting("a", "a"),
+        "guided_decoding_guide_type": Setting(
+            "regex", "ebnf_grammar", {"guided_decoding_guide": 'root ::= "a"'}, differs=False
+        ),
+        "guided_decoding_guide": Setting("a+", "b+", {"guided_decoding_guide_type": "regex"}, differs=False),
+        "return_token_ids": Setting(True, False, differs=False),
         "stream": Setting(False, True, differs=False),
         "accumulate_tokens": Setting(False, True, {"stream": True}, differs=False),
         "exclude_input_in_output": Setting(True, False),
@@ -129,6 +137,10 @@ def engine_settings(ids: list[int], tokenizer: Tokenizer) -> dict[str, Setting]:
         "return_num_input_tokens": Setting(True, False),
         "return_num_output_tokens": Setting(True, False),
         **{engine: same[text] for engine, text in renamed.items()},
+        **{
+            name: same[name]._replace(beside={**same[name].beside, "end_id": ids[4]})
+            for name in ("guided_decoding_guide_type", "guided_decoding_guide")
+        },
     }
     return {**same, **own}
 
