@@ -35,7 +35,7 @@ def test_blogs_question_gets_its_answer(demo_server: LiveServer) -> None:
 
 def test_held_out_prompts_of_all_tasks_at_95_percent(demo_server: LiveServer) -> None:
     scores = list(examine(demo_server.http, EXAMINED, EACH, SEED))
-    sent = sum(score.sent for score in scores)
+    sent = sum(score.asked for score in scores)
     exact = sent - sum(len(score.wrong) for score in scores)
     assert sent == EACH * 2 * len(EXAMINED)
     assert exact / sent >= ENOUGH, summary(scores)

@@ -125,7 +125,8 @@ def test_kserve_infer_has_the_code_and_generate_the_message(strict: LiveServer) 
 def test_an_engine_that_is_not_ours_must_have_said_something(qwen25_folder: Path, tmp_path: Path) -> None:
     """It does not say when it begins. A stand-in that speaks every 2.5 s: asked just after it did, it is late for one
     request, in time for the other, and no longer timed once it has spoken."""
-    with serving_standin(qwen25_folder, tmp_path, step_ms=2500.0) as standin:
+    reason = "the stand-in sleeps 2.5 s in a step, and ends after it"
+    with serving_standin(qwen25_folder, tmp_path, step_ms=2500.0, cannot_unload=reason) as standin:
         generate(standin.server, BLS, text_input="one", max_tokens=1)
         late, in_time = (
             Grpc(standin.server, BLS, {**inputs(BLS), "max_tokens": 2}, parameters={"timeout": us})

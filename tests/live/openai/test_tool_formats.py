@@ -55,6 +55,7 @@ def server(
     prompt = ChatTemplate.from_folder(folder, qwen3).render(turns)
     script = prompt.split("<|im_start|>assistant\n")[1].split("<|im_end|>")[0]
     engine = {"kind": "replay", "mode": "scripts", "scripts": [qwen3.encode(script)], "tokens_per_step": 7}
+    engine["max_context"] = 40_960  # the checkpoint's, which the ensemble's preprocessing fills
     return serve({"model": str(folder), "engine": engine})
 
 
