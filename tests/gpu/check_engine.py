@@ -142,14 +142,12 @@ def compare(checkpoint: Path, sent: list[list[int]], answers: list[list[int]], a
             logits = model(torch.tensor([prompt + answer]).cuda()).logits[0, len(prompt) - 1 : -1].float()
         best = logits.argmax(-1).tolist()
         parted = [n for n, (a, b) in enumerate(zip(answer, best, strict=True)) if a != b]
-        near = [
-            n
-            for n in parted
-            if float(logits[n].max() - logits[n, answer[n]]) <= _TIE * max(1.0, float(logits[n].max()) / 8)
-        ]
-        if len(near) < len(parted):
+        gaps = {n: float(logits[n].max() - logits[n, answer[n]]) for n in parted}
+        far = [n for n, gap in gaps.items() if not _is_tie(float(logits[n].max()), float(logits[n].max()) - gap)]
+        if far:
             raise AssertionError(
-                f"token {parted[0]} of an answer is {answer[parted[0]]}, transformers says {best[parted[0]]}"
+                f"token {far[0]} of an answer is {answer[far[0]]}, transformers says {best[far[0]]}; its logit is "
+                f"{gaps[far[0]]:.3f} higher, of {float(logits[far[0]].max()):.2f}"
             )
         equal += not parted
         ties += bool(parted)
