@@ -8,14 +8,16 @@ becomes the grammar that the engine is given, or is refused with the reason why 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..chat.forms.compile import FormBounds, FormCompiler, Thinking
 from ..chat.forms.marks import token_marks
 from ..errors import InvalidRequest
-from ..text.tokenizer import Tokenizer
 from ..types import GUIDED_DECODING_GUIDE, SAMPLING, EngineRequest, Form, SamplingParams
 from .engine import EngineInfo
+
+if TYPE_CHECKING:  # the process of an engine has only what that engine needs, which need not be a tokenizer
+    from ..text.tokenizer import Tokenizer
 
 _SETTLED = {"max_tokens", "seed", "n", "best_of"}
 """Every engine has a length and a seed; preprocessing makes sequences of n and best_of before an engine sees them."""
