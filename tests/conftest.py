@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.fetch_qwen import fetch
+
+
+def pytest_configure() -> None:
+    """Under nohup SIGHUP is ignored, and a launcher rightly leaves it so; tests that send it need the default action."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
