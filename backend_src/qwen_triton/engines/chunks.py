@@ -17,8 +17,11 @@ PLAIN = TokenChunk()[1:]
 def merge_chunks(first: TokenChunk, second: TokenChunk) -> TokenChunk:
     """One chunk with the tokens and log probs of both, in order, and of all else the latest that differs from a default.
 
-    The lists of `first` are extended: whoever added it must not use them any more.
+    The lists of `first` are extended: whoever added it must not use them any more. Hot: runs for every token that waits.
     """
+    if second[1:] == PLAIN and isinstance(first.token_ids, list):
+        first.token_ids.extend(second.token_ids)
+        return first
     defaults = PLAIN[2:]
     others = first[3:] if second[3:] == defaults else map(_latest, first[3:], second[3:], defaults)
     return TokenChunk(
@@ -46,13 +49,7 @@ class ChunkCollector:
         if not self._begun:
             self._begun = True
             return chunk
-        if self._kept is None:
-            self._kept = TokenChunk([])
-        kept, ids = self._kept, self._kept.token_ids
-        if chunk[1:] == PLAIN and isinstance(ids, list):
-            ids.extend(chunk.token_ids)
-        else:
-            kept = self._kept = merge_chunks(kept, chunk)
+        kept = self._kept = merge_chunks(TokenChunk([]) if self._kept is None else self._kept, chunk)
         if kept.finish is None and (not self._least or len(kept.token_ids) < self._least):
             return None
         self._kept = None

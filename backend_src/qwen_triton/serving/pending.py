@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from ..engines.chunks import PLAIN, merge_chunks
+from ..engines.chunks import merge_chunks
 from ..types import TokenChunk
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -28,17 +28,11 @@ class PendingChunks(Generic[_Key]):
 
     def add(self, key: _Key, chunk: TokenChunk) -> None:
         """Adds a chunk to the one that waits for the same key. Chunks of several beams are never merged."""
-        plain = chunk[1:] == PLAIN
-        if not plain and (chunk.sequence or not chunk.last):
+        if chunk.sequence or not chunk.last:
             self._beams.append((key, chunk))
             return
         waiting = self._chunks.get(key)
-        if waiting is None:
-            self._chunks[key] = chunk
-        elif plain and isinstance(waiting.token_ids, list):
-            waiting.token_ids.extend(chunk.token_ids)
-        else:
-            self._chunks[key] = merge_chunks(waiting, chunk)
+        self._chunks[key] = chunk if waiting is None else merge_chunks(waiting, chunk)
 
     def pop(self) -> tuple[_Key, TokenChunk]:
         """The key that has waited longest and its chunk; chunks of beams go before all others."""

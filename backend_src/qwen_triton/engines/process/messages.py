@@ -17,10 +17,10 @@ from typing import Any
 import msgpack
 
 from ...types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
+from ..chunks import PLAIN
 
 _LENGTH = struct.Struct("<I")
 _EXTRAS = TokenChunk._fields[1:]
-_PLAIN = tuple(TokenChunk()[1:])
 _new = tuple.__new__
 _REQUEST = tuple(f.name for f in fields(EngineRequest))
 _SAMPLING = tuple(f.name for f in fields(SamplingParams))
@@ -83,15 +83,15 @@ def decode_request(data: dict[str, Any]) -> EngineRequest:
 
 def encode_chunk(key: int, chunk: TokenChunk) -> list[Any]:
     """A chunk as [key, ids] or [key, ids, {fields that differ from their default}]."""
-    if chunk[1:] == _PLAIN:
+    if chunk[1:] == PLAIN:
         return [key, chunk[0]]
-    return [key, chunk[0], {n: v for n, v, d in zip(_EXTRAS, chunk[1:], _PLAIN, strict=True) if v != d}]
+    return [key, chunk[0], {n: v for n, v, d in zip(_EXTRAS, chunk[1:], PLAIN, strict=True) if v != d}]
 
 
 def decode_chunk(item: list[Any]) -> TokenChunk:
     """The inverse of encode_chunk, without the key. Hot: runs for every token of every request."""
     if len(item) == 2:
-        return _new(TokenChunk, (item[1],) + _PLAIN)  # noqa: RUF005  (ids, *_PLAIN) is slower, TokenChunk(ids) too
+        return _new(TokenChunk, (item[1],) + PLAIN)  # noqa: RUF005  (ids, *PLAIN) is slower, TokenChunk(ids) too
     fields = item[2]
     if "prompt" in fields:
         fields["prompt"] = PromptLogProbs(*fields["prompt"])
