@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import re
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from qwen_triton.chat.deltas import Content, ToolCallArguments, ToolCallStart
 from qwen_triton.chat.tool_calls import ToolCallParser
 from qwen_triton.chat.tool_formats.hermes import HERMES
+from tests.support.broken_answers import random_answers
 
 Part = str | tuple[str, str]
 
@@ -159,25 +158,12 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
-def random_answers(seed: int, count: int) -> Iterator[list[str]]:
-    """Mixtures of tags, JSON and their parts, and answers of the table with a few edits; in pieces."""
-    draw = random.Random(seed)
-    answers = [answer for answer, _ in [*TABLE, *BROKEN]]
-    for _ in range(count):
-        if draw.random() < 0.5:
-            yield draw.choices(FRAGMENTS, k=draw.randint(0, 14))
-            continue
-        text = "".join(draw.choices(answers, k=draw.randint(1, 2)))
-        for _ in range(draw.randint(0, 2)):
-            at = draw.randint(0, len(text))
-            text = text[:at] + draw.choice(["", *FRAGMENTS]) + text[at + draw.randint(0, 3) :]
-        cuts = sorted(draw.choices(range(len(text) + 1), k=draw.randint(0, 6)))
-        yield [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
+ANSWERS = [answer for answer, _ in [*TABLE, *BROKEN]]
 
 
 def test_the_cuts_do_not_matter() -> None:
     """6,000 answers, most of them broken: in pieces, whole, and character by character."""
-    for number, pieces in enumerate(random_answers(1, 6_000)):
+    for number, pieces in enumerate(random_answers(ANSWERS, FRAGMENTS, 1, 6_000)):
         answer, single = "".join(pieces), bool(number % 2)
         parts = parse([answer], single=single)
         assert parse(pieces, single=single) == parts, pieces
@@ -186,7 +172,7 @@ def test_the_cuts_do_not_matter() -> None:
 
 def test_text_without_a_call_is_the_same_text() -> None:
     """Where no part is a call, the parts joined are the answer."""
-    texts = [text for pieces in random_answers(2, 10_000) if (text := "".join(pieces))]
+    texts = [text for pieces in random_answers(ANSWERS, FRAGMENTS, 2, 10_000) if (text := "".join(pieces))]
     without = [text for text in texts if not any(isinstance(part, tuple) for part in parse([text]))]
     assert len(without) > 3000
     for text in without:
@@ -196,7 +182,7 @@ def test_text_without_a_call_is_the_same_text() -> None:
 def test_nothing_but_markup_is_left_out() -> None:
     """Whatever the answer, only blanks, tags and the outer object of a call are missing, in order."""
     markup = re.compile(r'<tool_call>|</tool_call>|\s|[{}",:]|name|arguments')
-    for pieces in random_answers(3, 10_000):
+    for pieces in random_answers(ANSWERS, FRAGMENTS, 3, 10_000):
         answer = "".join(pieces)
         if "\\" in answer or '{"arguments"' in answer or '"{' in answer or "7" in answer or "null" in answer:
             continue  # escapes are resolved in names; in other shapes the arguments are written anew

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import re
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from qwen_triton.chat.reader import ChatReader
 from qwen_triton.chat.tool_calls import ToolCallParser
 from qwen_triton.chat.tool_formats.qwen3_coder import QWEN3_CODER, Qwen3CoderBlock
 from qwen_triton.chat.tool_formats.tool_format import BlockState, ToolFormat
+from tests.support.broken_answers import random_answers
 
 Part = str | tuple[str, str]
 PROPERTIES: dict[str, Any] = {
@@ -317,25 +316,12 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
-def random_answers(seed: int, count: int) -> Iterator[list[str]]:
-    """Mixtures of tags and their parts, and answers of the table with a few edits; in pieces."""
-    draw = random.Random(seed)
-    answers = [answer for answer, *_ in [*TABLE, *CUT] if len(answer) < 400]
-    for _ in range(count):
-        if draw.random() < 0.5:
-            yield draw.choices(FRAGMENTS, k=draw.randint(0, 14))
-            continue
-        text = "".join(draw.choices(answers, k=draw.randint(1, 2)))
-        for _ in range(draw.randint(0, 2)):
-            at = draw.randint(0, len(text))
-            text = text[:at] + draw.choice(["", *FRAGMENTS]) + text[at + draw.randint(0, 3) :]
-        cuts = sorted(draw.choices(range(len(text) + 1), k=draw.randint(0, 6)))
-        yield [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
+ANSWERS = [answer for answer, *_ in [*TABLE, *CUT] if len(answer) < 400]
 
 
 def test_the_cuts_do_not_matter() -> None:
     """6,000 answers, most of them broken: in pieces, whole, and character by character."""
-    for number, pieces in enumerate(random_answers(1, 6_000)):
+    for number, pieces in enumerate(random_answers(ANSWERS, FRAGMENTS, 1, 6_000)):
         answer = "".join(pieces)
         how: dict[str, Any] = {"single": number % 2 == 1, "cut": number % 3 == 0}
         parts = parse([answer], **how)
@@ -345,7 +331,7 @@ def test_the_cuts_do_not_matter() -> None:
 
 def test_a_complete_call_is_always_an_object() -> None:
     """Its arguments parse, whatever the answer; those of a call that is not complete never do."""
-    for number, pieces in enumerate(random_answers(2, 6_000)):
+    for number, pieces in enumerate(random_answers(ANSWERS, FRAGMENTS, 2, 6_000)):
         parser = ToolCallParser(FORMAT)
         parts = parts_of([d for piece in pieces for d in parser.feed(piece)] + parser.flush(cut=number % 2 == 1))
         calls = [part[1] for part in parts if isinstance(part, tuple)]
@@ -361,7 +347,7 @@ def _is_object(text: str) -> bool:
 
 def test_text_without_a_call_is_the_same_text() -> None:
     """Where no part is a call, the parts joined are the answer."""
-    texts = [text for pieces in random_answers(3, 6_000) if (text := "".join(pieces))]
+    texts = [text for pieces in random_answers(ANSWERS, FRAGMENTS, 3, 6_000) if (text := "".join(pieces))]
     without = [text for text in texts if not any(isinstance(part, tuple) for part in parse([text]))]
     assert len(without) > 1000
     for text in without:
