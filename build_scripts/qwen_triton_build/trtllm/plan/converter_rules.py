@@ -58,6 +58,10 @@ class QwenConversion:
         return self.model.model_type == "qwen2"
 
     @property
+    def experts(self) -> bool:
+        return self.model.model_type == "qwen2_moe"
+
+    @property
     def too_few_kv_heads(self) -> bool:
         return self.model.kv_heads < self.build.tp
 
@@ -77,6 +81,11 @@ class QwenConversion:
         """Rows that a piece of a GPTQ matrix must divide into, 0 where one group has a whole column."""
         size = self.model.group_size or 0
         return max(_BLOCK, size) if size > 0 else 0
+
+    @property
+    def cut_by_groups(self) -> bool:
+        """Whether 4-bit GPTQ weights in groups are cut for GPUs that have a KV head each."""
+        return self.gptq and self.model.bits == 4 and self.group > 0 and not self.too_few_kv_heads
 
     def flag(self, name: str) -> bool:
         """Whether a switch of the converter is among the deployment's raw flags."""
@@ -165,10 +174,7 @@ RULES = (
         "smoothquant-gqa-tp",
         "build.tp",
         lambda c: (
-            c.smoothquant
-            and c.build.tp > 1
-            and c.build.tp <= c.model.kv_heads != c.model.heads
-            and c.model.model_type != "qwen2_moe"
+            c.smoothquant and c.build.tp > 1 and c.build.tp <= c.model.kv_heads != c.model.heads and not c.experts
         ),
         "SmoothQuant of a model with grouped KV heads fails after calibration on several GPUs; give tp 1, or another "
         "build.quantization",
@@ -181,7 +187,7 @@ RULES = (
             and c.build.tp > 1
             and c.model.kv_heads == c.model.heads
             and c.model.intermediate_size != c.model.hidden_size
-            and c.model.model_type != "qwen2_moe"
+            and not c.experts
         ),
         "SmoothQuant on several GPUs writes matrices of a shape that cannot be loaded; give tp 1, or another "
         "build.quantization",
@@ -189,14 +195,14 @@ RULES = (
     ConverterRule(
         "smoothquant-moe",
         "build.quantization",
-        lambda c: c.smoothquant and c.model.model_type == "qwen2_moe",
+        lambda c: c.smoothquant and c.experts,
         "SmoothQuant does not know experts; give int8_weight_only or int4_weight_only",
         later=True,
     ),
     ConverterRule(
         "int8-kv-moe",
         "build.kv_cache",
-        lambda c: c.build.kv_cache == "int8" and c.model.model_type == "qwen2_moe" and not c.smoothquant,
+        lambda c: c.build.kv_cache == "int8" and c.experts and not c.smoothquant,
         "calibration ends in an error where an expert gets no token of a sample; give another build.calib_dataset if it "
         "does, or no kv_cache",
         later=True,
@@ -273,27 +279,14 @@ RULES = (
     ConverterRule(
         "gptq-hidden",
         "build.tp",
-        lambda c: (
-            c.gptq
-            and c.model.bits == 4
-            and c.group > 0
-            and not c.too_few_kv_heads
-            and not (c.divides(c.model.hidden_size, c.group) and c.divides(c.qkv_width, c.group))
-        ),
+        lambda c: c.cut_by_groups and not (c.divides(c.model.hidden_size, c.group) and c.divides(c.qkv_width, c.group)),
         "hidden size and width of q, k and v must be multiples of the group size (64 at least) × tp; " + _PLAIN,
         later=True,
     ),
     ConverterRule(
         "gptq-intermediate",
         "build.tp",
-        lambda c: (
-            c.gptq
-            and c.model.bits == 4
-            and c.group > 0
-            and not c.too_few_kv_heads
-            and c.build.tp > 1
-            and not c.divides(c.model.intermediate_size, c.group)
-        ),
+        lambda c: c.cut_by_groups and c.build.tp > 1 and not c.divides(c.model.intermediate_size, c.group),
         "the intermediate size is no multiple of the group size (64 at least) × tp, and the weights would be wrong; "
         + _SMALLER_TP,
         later=True,
