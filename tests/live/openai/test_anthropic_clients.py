@@ -14,16 +14,11 @@ from anthropic import Anthropic
 
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
-from tests.support.live.shims import MODEL, LiveShim, shimming
+from tests.support.live.shims import MODEL, LiveShim
+from tests.support.live.thinking_model import CALLS, TEXT, THINKING, thinking_shim
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
-THINKING = "Which city? 北京 🌆"
-TEXT = "Let me see."
-CALLS = [("get_weather", {"city": "北京"}), ("get_weather", {"city": "Paris", "days": [1, 2]})]
-SAID = f"<think>\n{THINKING}\n</think>\n\n{TEXT}" + "".join(
-    f"\n<tool_call>\n{json.dumps({'name': n, 'arguments': a}, ensure_ascii=False)}\n</tool_call>" for n, a in CALLS
-)
 TOOLS: Any = [
     {
         "name": "get_weather",
@@ -47,13 +42,7 @@ def shim(
     serve: Serve, qwen3_folder: Any, qwen3: Tokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveShim]:
     """In front of a Qwen3 that always says the same."""
-    server = serve(
-        {
-            "model": str(qwen3_folder),
-            "engine": {"kind": "replay", "mode": "scripts", "scripts": [qwen3.encode(SAID)], "step_ms": 1.0},
-        }
-    )
-    with shimming(server, tmp_path_factory.mktemp("shim")) as shim:
+    with thinking_shim(serve, qwen3_folder, qwen3, tmp_path_factory.mktemp("shim")) as shim:
         yield shim
 
 
