@@ -210,9 +210,9 @@ class ModelClient:
     def _take(self, running: _Running, response: InferResponse, receiver: ChunkReceiver) -> None:
         if response.final or response.error:
             self._running.pop(response.request_id, None)
-        if response.error and (refusal := running.sequence.refusal(response.error)):
-            receiver.on_refusal(running.key, refusal)
-            return
+            if response.error and (refusal := running.sequence.refusal(response.error)):
+                receiver.on_refusal(running.key, refusal)
+                return
         try:
             for chunk in running.sequence.take(response):
                 receiver.on_chunk(running.key, chunk)
