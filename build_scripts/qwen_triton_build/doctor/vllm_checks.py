@@ -11,11 +11,11 @@ import subprocess
 from functools import lru_cache
 
 from qwen_triton.checkpoint.hub import resolve_model
+from qwen_triton.engines.gpu.footprint import Footprint, read_footprint
 from qwen_triton.engines.kinds import ENGINES
 from qwen_triton.engines.option import read_options
 from qwen_triton.engines.process.interpreter import Interpreter, find_interpreter
 from qwen_triton.engines.vllm.core import check_release
-from qwen_triton.engines.vllm.footprint import Footprint, check_lengths, read_footprint
 from qwen_triton.engines.vllm.options import VllmOptions
 from qwen_triton.errors import ConfigurationError
 
@@ -135,7 +135,7 @@ def context(site: Site) -> str:
     footprint, given = _footprint(site), options(site)
     if footprint is None:
         return "not known before vLLM loads it"
-    check_lengths(footprint, given)
+    _check_lengths(footprint, given)
     length = given.max_model_len or footprint.context
     if length is None or _cuda(site) is None:
         return "as vLLM finds it"
@@ -155,6 +155,15 @@ def context(site: Site) -> str:
             "what requests need, or set kv_cache_dtype: fp8"
         )
     return f"room for some {room} tokens, {room // length} sequences of {length}"
+
+
+def _check_lengths(footprint: Footprint, given: VllmOptions) -> None:
+    asked, has = given.max_model_len, footprint.context
+    if asked is not None and has is not None and asked > has and "hf_overrides" not in given.extra:
+        raise ConfigurationError(
+            f"engine.max_model_len: {asked}, and config.json gives the model {has}; lower it, or scale its positions by "
+            "extra: {hf_overrides: {rope_parameters: …}}"
+        )
 
 
 def _interpreter(site: Site) -> Interpreter:

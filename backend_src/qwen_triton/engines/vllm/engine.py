@@ -9,12 +9,12 @@ from ...checkpoint.hub import resolve_model
 from ...types import EngineRequest, TokenChunk
 from ..capabilities import check_request
 from ..engine import Counters, EngineInfo, FormKeeping, Key
-from .adapters import adapter_arguments, read_adapters
+from ..gpu.adapters import read_adapters
 from .core import VllmCore
 from .options import VllmOptions
 from .outputs import prompt_log_probs, token_chunk
 from .sampling import CoreBounds, sampling_arguments
-from .startup import explained_start
+from .startup import STARTUP
 from .statistics import add_events, add_step
 
 _WAIT_S = 0.002
@@ -37,10 +37,10 @@ class VllmEngine:
     """
 
     def __init__(self, options: VllmOptions) -> None:
-        adapters = read_adapters(options.lora)
-        room = adapter_arguments(adapters, options.max_loras, options.max_cpu_loras, options.max_lora_rank)
+        adapters = read_adapters(options.lora, "vLLM")
+        room = options.adapter_arguments(adapters)
         model = str(resolve_model(options.model, options.hub, options.revision))
-        with explained_start():
+        with STARTUP.explained():
             self._core = VllmCore(model, {**options.arguments(), **room})
         try:
             for adapter in adapters:
