@@ -71,7 +71,7 @@ class Preprocessor:
             lora_name=request.lora_name,
         )
         if engine is not None:
-            check_request(engine, base)
+            check_request(engine, base, seeded=request.sampling.seed is not None)
             base = replace(base, grammar=self._grammar(request, base, engine))
         return split_sequences(base)
 

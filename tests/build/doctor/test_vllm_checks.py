@@ -15,7 +15,8 @@ from qwen_triton_build.doctor.site import Site
 from qwen_triton_build.doctor.vllm_checks import CHECKS
 from qwen_triton_build.trtllm.gpus import Gpu, visible_gpus
 from tests.support.checkpoints import write_checkpoint
-from tests.support.fake_vllm import write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_fake_vllm
+from tests.support.gpu_library import write_interpreter
 
 H200 = Gpu("NVIDIA H200", 143_771, 9.0, "580.95.05", 143_000)
 T4 = Gpu("Tesla T4", 15_360, 7.5, "580.95.05", 15_000)

@@ -12,7 +12,8 @@ from openai import OpenAI
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
-from tests.support.fake_vllm import write_adapter, write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_fake_vllm
+from tests.support.gpu_library import write_adapter, write_interpreter
 from tests.support.live.client import Refused, generate, generate_stream
 from tests.support.live.crowd import Grpc, together
 from tests.support.live.servers import LiveServer

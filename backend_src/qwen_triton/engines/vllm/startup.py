@@ -1,4 +1,4 @@
-"""Why vLLM does not start: its words for it, and what helps. Imports no vllm."""
+"""Reasons why vLLM does not start, in its words, and what helps. Imports no vllm."""
 
 from __future__ import annotations
 

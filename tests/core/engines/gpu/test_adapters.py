@@ -9,7 +9,7 @@ import pytest
 
 from qwen_triton.engines.gpu.adapters import Adapter, AdapterRoom, read_adapters, room_for
 from qwen_triton.errors import ConfigurationError
-from tests.support.fake_vllm import write_adapter
+from tests.support.gpu_library import write_adapter
 
 
 def test_adapters_are_numbered_and_have_absolute_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
