@@ -11,8 +11,8 @@ import pytest
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.doctor.all_checks import checks_for
 from qwen_triton_build.doctor.check import Finding, run_checks
+from qwen_triton_build.doctor.gpu.vllm_checks import CHECKS
 from qwen_triton_build.doctor.site import Site
-from qwen_triton_build.doctor.vllm_checks import CHECKS
 from qwen_triton_build.trtllm.gpus import Gpu, visible_gpus
 from tests.support.checkpoints import write_checkpoint
 from tests.support.fake_vllm import write_fake_vllm
