@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,10 @@ FAIL, KILLED = 150_900, 150_903
 def server(serve: Serve, qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveServer:
     """Of a tritonserver that mpirun seems to have started."""
     folder = tmp_path_factory.mktemp("llmapi")
+    model = folder / "model"
+    shutil.copytree(qwen25_folder, model)
+    sizes = {"vocab_size": 152_064, "max_position_embeddings": 32_768}
+    (model / "config.json").write_text(json.dumps(json.loads((model / "config.json").read_text()) | sizes))
     python = write_interpreter(folder, write_fake_llmapi(folder / "library"))
     python.write_text(python.read_text().replace("PYTHONPATH=", "OMPI_COMM_WORLD_RANK=0 PMIX_RANK=0 PYTHONPATH="))
     engine = {
@@ -36,7 +42,7 @@ def server(serve: Serve, qwen25_folder: Path, tmp_path_factory: pytest.TempPathF
         "guided_decoding_backend": "xgrammar",
         "lora": {"pirate": str(write_adapter(folder / "pirate"))},
     }
-    return serve({"model": str(qwen25_folder), "engine": engine})
+    return serve({"model": str(model), "engine": engine})
 
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])

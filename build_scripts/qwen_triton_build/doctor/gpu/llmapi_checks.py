@@ -92,7 +92,7 @@ def memory(site: Site) -> str:
     weights = footprint.weights_of_a_gpu(stored)
     if weights > total:
         raise ConfigurationError(
-            f"{gib(weights)} of weights a GPU, which has {gib(total)}; take an FP8 or 4-bit checkpoint, or share the model "
+            f"{gib(weights)} of weights a GPU, which has {gib(total)}; take a quantized checkpoint, or share the model "
             "among more GPUs (engine.tensor_parallel_size)"
         )
     fraction = float((given.kv_cache_config or {}).get("free_gpu_memory_fraction", _FREE))

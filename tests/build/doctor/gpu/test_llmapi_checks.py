@@ -117,7 +117,7 @@ def test_gpus_that_are_too_few_or_too_old(make: Maker) -> None:
 
 def test_weights_and_sequences_that_do_not_fit(make: Maker) -> None:
     assert messages(make.site([A10]))["GPU memory"] == (
-        "27.5 GiB of weights a GPU, which has 22.5 GiB; take an FP8 or 4-bit checkpoint, or share the model among more GPUs "
+        "27.5 GiB of weights a GPU, which has 22.5 GiB; take a quantized checkpoint, or share the model among more GPUs "
         "(engine.tensor_parallel_size)"
     )
     tight = {"free_gpu_memory_fraction": 0.4}
