@@ -12,8 +12,9 @@ from ...checkpoint.weights import REMEDY
 from ...errors import ConfigurationError
 from ...types import EngineRequest, TokenChunk
 from ..capabilities import check_request
-from ..engine import Counters, EngineInfo, Key
+from ..engine import EngineInfo, Key
 from ..gpu.adapters import read_adapters, room_for
+from ..gpu.engine import SelfSteppingEngine
 from .core import LlmCore
 from .lora import lora_config
 from .options import LlmapiOptions
@@ -36,7 +37,7 @@ class _Live:
     begun: bool = False
 
 
-class LlmapiEngine:
+class LlmapiEngine(SelfSteppingEngine[LlmCore, _Live]):
     """The llmapi engine. Raises ConfigurationError when TensorRT-LLM cannot be loaded or does not start.
 
     Workers that die end this process (LlmDied, a SystemExit), whichever method notices.
@@ -54,7 +55,7 @@ class LlmapiEngine:
         context, vocab_size = _sizes(folder, options.max_seq_len)
         guided = options.guided_decoding_backend is not None
         with STARTUP.explained():
-            self._core = LlmCore(str(folder), arguments, vocab_size, guided=guided)
+            super().__init__(LlmCore(str(folder), arguments, vocab_size, guided=guided))
         try:
             for adapter in adapters:
                 self._core.load_adapter(adapter, 0)
@@ -72,31 +73,13 @@ class LlmapiEngine:
             forms="text" if guided else "",
             seeds=release.seeds(options.sampler_type),
         )
-        self.counters = Counters()
-        self._live: dict[Key, _Live] = {}
 
     def add(self, key: Key, request: EngineRequest) -> None:
         """Adds a sequence. Raises InvalidRequest for a value that TensorRT-LLM does not take."""
         check_request(self.info, request)
         arguments = sampling_arguments(request, self._bounds)
         self._core.add(str(key), request.token_ids, arguments, request.lora_name)
-        self._live[key] = _Live(end_ids(request), request.sampling.logprobs)
-        self.counters.requests += 1
-
-    def cancel(self, key: Key) -> None:
-        if self._live.pop(key, None) is None:
-            return
-        self.counters.cancelled += 1
-        self._forget_states()
-        self._core.cancel(str(key))
-
-    def waits(self, key: Key) -> bool:
-        """Whether a sequence has had no token yet: TensorRT-LLM does not say sooner that it has a slot."""
-        live = self._live.get(key)
-        return live is not None and not live.begun
-
-    def wait_s(self) -> float | None:
-        return 0.0 if self._live else None
+        self._keep(key, _Live(end_ids(request), request.sampling.logprobs))
 
     def step(self) -> list[tuple[Key, TokenChunk]]:
         chunks: list[tuple[Key, TokenChunk]] = []
@@ -108,14 +91,6 @@ class LlmapiEngine:
         self._forget_states()
         return chunks
 
-    def close(self) -> None:
-        self._core.close()
-
-    def _forget_states(self) -> None:
-        """An idle LLM makes no iterations, so the statistics of its last one would stand for ever."""
-        if not self._live:
-            self.counters.running = self.counters.waiting = 0
-
     def _take(self, output: LlmOutput, chunks: list[tuple[Key, TokenChunk]]) -> None:
         key = int(output.name)
         live = self._live.get(key)
@@ -124,12 +99,9 @@ class LlmapiEngine:
         self.counters.tokens += len(output.token_ids)
         live.begun = True
         chunk = token_chunk(output, live.end_ids, live.logprobs)
-        if chunk.finish is not None:
-            del self._live[key]
-            self.counters.finished += 1
-            if output.finish is None:  # it is ours that failed, and TensorRT-LLM would go on
-                self._core.cancel(output.name)
-        chunks.append((key, chunk))
+        if chunk.finish is not None and output.finish is None:  # of an error, after which TensorRT-LLM may go on
+            self._core.cancel(output.name)
+        self._hand_on(key, chunk, chunks)
 
 
 def _sizes(folder: Path, max_seq_len: int | None) -> tuple[int, int]:

@@ -16,9 +16,10 @@ import pytest
 from qwen_triton.engines.llmapi.engine import LlmapiEngine
 from qwen_triton.engines.llmapi.options import LlmapiOptions
 from qwen_triton.errors import ConfigurationError, InvalidRequest
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from qwen_triton.types import EngineRequest
 from tests.support.fake_llmapi import LIBRARIES, VERSIONS, write_fake_llmapi
 from tests.support.gpu_library import forget, write_adapter
+from tests.support.gpu_library.sequences import ids, request, run
 
 FAIL, DIE, KILLED = 150_900, 150_902, 150_903
 Start = Callable[..., LlmapiEngine]
@@ -51,27 +52,6 @@ def engine(start: Start) -> LlmapiEngine:
 
 def llm(engine: LlmapiEngine) -> Any:
     return engine._core._llm
-
-
-def request(
-    ids: tuple[int, ...], ends: tuple[int, ...] = (), stops: tuple[int, ...] = (), **sampling: Any
-) -> EngineRequest:
-    return EngineRequest(ids, SamplingParams(**{"max_tokens": 8, "seed": 1, **sampling}), ends, stop_token_ids=stops)
-
-
-def run(engine: LlmapiEngine, wanted: int = 1) -> dict[int, list[TokenChunk]]:
-    """All chunks of the sequences until `wanted` of them have ended."""
-    chunks: dict[int, list[TokenChunk]] = {}
-    deadline = time.monotonic() + 10
-    while sum(c[-1].finish is not None for c in chunks.values()) < wanted:
-        assert time.monotonic() < deadline
-        for key, chunk in engine.step():
-            chunks.setdefault(key, []).append(chunk)
-    return chunks
-
-
-def ids(chunks: list[TokenChunk]) -> list[int]:
-    return [token for chunk in chunks for token in chunk.token_ids]
 
 
 def is_newer(engine: LlmapiEngine) -> bool:
