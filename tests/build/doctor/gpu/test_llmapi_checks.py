@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,12 @@ from qwen_triton_build.doctor.check import Finding, run_checks
 from qwen_triton_build.doctor.gpu.llmapi_checks import CHECKS
 from qwen_triton_build.doctor.site import Site
 from qwen_triton_build.trtllm.gpus import Gpu
+from tests.support import gpu_sites
 from tests.support.fake_llmapi import write_fake_llmapi
 from tests.support.gpu_library import write_interpreter
+from tests.support.gpu_sites import GPTQ, H200, site_of, write_config
 
-H200 = Gpu("NVIDIA H200", 143_771, 9.0, "580.95.05", 143_000)
 A10 = Gpu("NVIDIA A10", 23_028, 8.6, "580.95.05", 23_000)
-QWEN_14B = {
-    "model_type": "qwen2", "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 48,
-    "num_attention_heads": 40, "num_key_value_heads": 8, "vocab_size": 152064, "max_position_embeddings": 32768,
-}  # fmt: skip
-GPTQ = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
 
 
 class Maker:
@@ -34,15 +29,11 @@ class Maker:
         self, gpus: list[Gpu], config: dict[str, Any] | None = None, version: str = "1.2.1", **engine: Any
     ) -> Site:
         """A deployment of a folder without weights."""
-        model, home = self.folder / "model", self.folder / version
-        model.mkdir(exist_ok=True)
-        (model / "config.json").write_text(json.dumps({**QWEN_14B, **(config or {})}))
+        home = self.folder / version
         if not home.exists():
             write_interpreter(home, write_fake_llmapi(home / "library", version))
         given = {"kind": "llmapi", "python": str(home / "python"), "load_format": "dummy", **engine}
-        site = Site(Deployment.model_validate({"model": str(model), "engine": given}), environment={})
-        site.__dict__["gpus"] = gpus
-        return site
+        return site_of(write_config(self.folder / "model", config), gpus, **given)
 
 
 @pytest.fixture
@@ -51,11 +42,11 @@ def make(tmp_path: Path) -> Maker:
 
 
 def look(site: Site) -> dict[str, Finding]:
-    return {finding.check: finding for finding in run_checks(CHECKS, site)}
+    return gpu_sites.look(CHECKS, site)
 
 
 def messages(site: Site) -> dict[str, str]:
-    return {name: finding.message for name, finding in look(site).items() if finding.message}
+    return gpu_sites.messages(CHECKS, site)
 
 
 def test_a_sound_deployment(make: Maker) -> None:
