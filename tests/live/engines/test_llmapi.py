@@ -14,8 +14,13 @@ from tests.live.conftest import Serve
 from tests.support.fake_llmapi import write_fake_llmapi
 from tests.support.gpu_library import write_adapter, write_interpreter
 from tests.support.live.client import Refused, generate, generate_stream
-from tests.support.live.crowd import Grpc, together
-from tests.support.live.gpu_engines import answers_again, check_adapter, engine_metrics
+from tests.support.live.gpu_engines import (
+    answers_again,
+    check_adapter,
+    check_crowd,
+    check_failure,
+    engine_metrics,
+)
 from tests.support.live.servers import LiveServer
 from tests.support.live.waiting import becomes
 
@@ -111,17 +116,11 @@ def test_iterations_are_on_triton_s_metrics(server: LiveServer) -> None:
 
 
 def test_three_hundred_at_once_with_sixty_four_slots(server: LiveServer) -> None:
-    crowd = [Grpc(server, BLS, {"text_input": f"number {n} of", "max_tokens": 8, "stream": True}) for n in range(300)]
-    received = together(crowd)
-    assert [h.error for h in received] == [""] * 300
-    assert [h.text[: len(f"number {n}")] for n, h in enumerate(received)] == [f"number {n}" for n in range(300)]
-    assert becomes(server.is_free, 10)
+    check_crowd(server, 300)
 
 
 def test_one_sequence_that_fails_fails_alone(server: LiveServer) -> None:
-    with pytest.raises(Refused, match="internal error; the server's log has the cause"):
-        generate(server, BLS, input_ids=[FAIL], max_tokens=4)
-    assert generate(server, BLS, text_input="hello again", max_tokens=2)["text_output"] == "hello again"
+    check_failure(server, FAIL)
 
 
 def test_killed_workers_are_started_again_and_their_callers_are_told(server: LiveServer) -> None:

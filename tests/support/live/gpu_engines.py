@@ -10,7 +10,9 @@ import pytest
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.live.client import Refused, generate
+from tests.support.live.crowd import Grpc, together
 from tests.support.live.servers import LiveServer
+from tests.support.live.waiting import becomes
 
 
 def check_adapter(server: LiveServer, tokenizer: Tokenizer, model: str, name: str, **asked: object) -> None:
@@ -22,6 +24,22 @@ def check_adapter(server: LiveServer, tokenizer: Tokenizer, model: str, name: st
     assert generate(server, model, **ask)["text_output"] == "one two three"
     with pytest.raises(Refused, match=f"lora_name: no adapter has this name; there are {name}"):
         generate(server, model, **ask, lora_name="sailor")
+
+
+def check_crowd(server: LiveServer, clients: int) -> None:
+    """Streams to all at once are whole, and leave nothing behind."""
+    asked = [{"text_input": f"number {n} of", "max_tokens": 8, "stream": True} for n in range(clients)]
+    received = together([Grpc(server, BLS, inputs) for inputs in asked])
+    assert [h.error for h in received] == [""] * clients
+    assert [h.text[: len(f"number {n}")] for n, h in enumerate(received)] == [f"number {n}" for n in range(clients)]
+    assert becomes(server.is_free, 10)
+
+
+def check_failure(server: LiveServer, fault: int) -> None:
+    """A sequence whose prompt has the id `fault` fails, and alone; its caller gets no cause."""
+    with pytest.raises(Refused, match="internal error; the server's log has the cause"):
+        generate(server, BLS, input_ids=[fault], max_tokens=4)
+    assert generate(server, BLS, text_input="hello again", max_tokens=2)["text_output"] == "hello again"
 
 
 def engine_metrics(server: LiveServer) -> dict[str, float]:
