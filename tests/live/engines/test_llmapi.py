@@ -13,7 +13,7 @@ from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
 from tests.support.fake_llmapi import write_fake_llmapi
 from tests.support.gpu_library import write_adapter, write_interpreter
-from tests.support.live.client import Refused, generate, generate_stream
+from tests.support.live.client import Refused, generate, generate_stream, stream_grpc
 from tests.support.live.gpu_engines import (
     answers_again,
     check_adapter,
@@ -74,8 +74,10 @@ def test_an_adapter_answers_where_it_is_named(server: LiveServer, qwen25: Tokeni
 
 
 def test_sequences_are_requests_of_their_own(server: LiveServer) -> None:
-    answer = generate(server, BLS, text_input="one two", max_tokens=2, num_return_sequences=3, temperature=0.5)
-    assert answer["text_output"] == ["one two"] * 3
+    asked = {"text_input": "one two", "max_tokens": 2, "num_return_sequences": 3, "temperature": 0.5}
+    answers = stream_grpc(server, BLS, asked)
+    assert [answer["text_output"] for answer in answers] == ["one two"] * 3
+    assert sorted(answer["sequence_index"] for answer in answers) == [0, 1, 2]
 
 
 def test_log_probs(server: LiveServer) -> None:
