@@ -16,6 +16,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import inspect
+import logging
 import os
 import queue
 import threading
@@ -50,6 +51,9 @@ _SAMPLED_WITH = (
 )  # fmt: skip
 
 
+_log = logging.getLogger(__name__)
+
+
 class LlmDied(SystemExit):
     """TensorRT-LLM's workers have ended, and with them this process: its clients are told, its supervisor starts both again."""
 
@@ -77,6 +81,7 @@ class LlmCore:
             self._check_grammar = _grammar_checker() if guided else None
             given = {**arguments, "enable_iter_perf_stats": True, "skip_tokenizer_init": not guided}
             self._llm = LLM(model=model, **update_llm_args_with_extra_dict({}, given))
+            _has_ended(self._llm)  # the names that it reads are upstream's own
         except Exception as error:  # of many classes, those of pydantic and of MPI among them
             raise ConfigurationError(f"engine: TensorRT-LLM does not start: {error}") from error
         self._adapters: dict[str | None, Any] = {None: None}
@@ -245,9 +250,13 @@ class LlmCore:
         """Hands on statistics as they come; without a reader they would pile up."""
         while not self._ended:
             await asyncio.sleep(_STATISTICS_S)
-            with contextlib.suppress(RuntimeError):  # of an LLM that is being shut down
+            try:
                 async for statistics in self._llm.get_stats_async(timeout=_STATISTICS_S):
                     self._arrived.put(statistics)
+            except Exception as error:  # answers go on without
+                if not _has_ended(self._llm):
+                    _log.warning("there are no statistics of iterations any more: %s", error)
+                return
 
     def _die(self, reason: str) -> LlmDied:
         """Announces the end, once; any thread."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import inspect
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +20,7 @@ from qwen_triton.engines.llmapi.options import LlmapiOptions
 from qwen_triton.errors import ConfigurationError, InvalidRequest
 from qwen_triton.types import EngineRequest
 from tests.support.fake_llmapi import LIBRARIES, VERSIONS, write_fake_llmapi
+from tests.support.folders import ROOT
 from tests.support.gpu_library import forget, write_adapter
 from tests.support.gpu_library.sequences import ids, request, run
 
@@ -195,6 +198,32 @@ def test_workers_that_died_while_idle_end_the_process_with_the_next_request(engi
     engine.add(2, request((5,)))
     with pytest.raises(SystemExit, match="TensorRT-LLM has ended: its workers have ended"):
         run(engine)
+
+
+LEFT_ALONE = """
+import sys, time
+from qwen_triton.engines.llmapi.engine import LlmapiEngine
+from qwen_triton.engines.llmapi.options import LlmapiOptions
+from qwen_triton.types import EngineRequest, SamplingParams
+engine = LlmapiEngine(LlmapiOptions(sys.argv[1]))
+engine.add(1, EngineRequest((150_903,), SamplingParams(max_tokens=8, seed=1)))
+while not engine._core._llm._executor.killed:
+    time.sleep(0.001)
+engine.cancel(1)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_nobody_asks_ends_with_its_workers(start: Start, tmp_path: Path) -> None:
+    """Although upstream's exit waits for them for ever: the supervisor starts both again before the next request."""
+    start()
+    path = f"{ROOT / 'backend_src'}:{tmp_path / 'library'}"
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_ALONE, str(tmp_path / "model")], env={"PYTHONPATH": path}, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert time.monotonic() - begun < 50
 
 
 @pytest.mark.parametrize(
