@@ -28,6 +28,8 @@ _WAIT_S = 0.002
 """How long a step waits for an output; a request that arrives meanwhile waits as long."""
 _STEP_TOKENS = 8192
 """TensorRT-LLM's default of max_num_tokens."""
+_TOKENIZER = "tokenizer.json"
+"""What grammars are kept by."""
 
 
 @dataclass(slots=True)
@@ -54,6 +56,11 @@ class LlmapiEngine(SelfSteppingEngine[LlmCore, _Live]):
         folder = resolve_model(options.model, options.hub, options.revision)
         context, vocab_size = _sizes(folder, options.max_seq_len)
         guided = options.guided_decoding_backend is not None
+        if guided and not (folder / _TOKENIZER).is_file():
+            raise ConfigurationError(
+                f"engine.guided_decoding_backend: {folder / _TOKENIZER}: no such file; give a checkpoint with its tokenizer, or "
+                "leave the key out"
+            )
         with STARTUP.explained():
             super().__init__(LlmCore(str(folder), arguments, vocab_size, guided=guided))
         try:

@@ -340,8 +340,13 @@ def test_the_choice_of_a_token(engine: LlmapiEngine, sampling: dict[str, Any], m
     assert (found.sampling_params.detokenize, found.sampling_params.n, found.sampling_params.stop) == (False, 1, None)
 
 
-def test_a_grammar_goes_to_the_workers_where_they_keep_one(start: Start) -> None:
+def test_a_grammar_goes_to_the_workers_where_they_keep_one(start: Start, tmp_path: Path) -> None:
     """Read before by xgrammar, since the workers would end with one that it cannot read."""
+    with pytest.raises(
+        ConfigurationError, match=r"engine.guided_decoding_backend: .*/tokenizer.json: no such file; give"
+    ):
+        start(guided_decoding_backend="xgrammar")
+    (tmp_path / "model" / "tokenizer.json").touch()
     engine = start(guided_decoding_backend="xgrammar")
     assert (engine.info.forms, llm(engine).arguments["skip_tokenizer_init"]) == ("text", False)
     engine.add(1, replace(request((5,), max_tokens=2000), grammar='root ::= "a"\n'))
