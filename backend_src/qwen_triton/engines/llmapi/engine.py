@@ -58,8 +58,8 @@ class LlmapiEngine(SelfSteppingEngine[LlmCore, _Live]):
         guided = options.guided_decoding_backend is not None
         if guided and not (folder / _TOKENIZER).is_file():
             raise ConfigurationError(
-                f"engine.guided_decoding_backend: {folder / _TOKENIZER}: no such file; give a checkpoint with its tokenizer, or "
-                "leave the key out"
+                f"engine.guided_decoding_backend: {folder / _TOKENIZER}: no such file; give a checkpoint with its tokenizer, "
+                "or leave the key out"
             )
         with STARTUP.explained():
             super().__init__(LlmCore(str(folder), arguments, vocab_size, guided=guided))
