@@ -23,9 +23,9 @@ from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
 from ...tensors.engine_outputs import OUTPUTS
 from ...types import EngineRequest, TokenChunk
-from ..deadlines import Deadlines
 from ..engine import EngineInfo, FormKeeping
 from ..link import ChunkReceiver
+from ..process.deadlines import Deadlines
 from ..process.socket import Waker
 from .connection import ModelConnection
 from .facts import EngineModelFacts
