@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from ..options import add_mode_options
+from ..options import MODES, add_mode_options
 from ..plan import make_plan
 from ..run.arrivals import Closed
 from ..run.load import Bounds, Load
@@ -59,12 +60,18 @@ class Cost:
         return 1e3 * spread.percentiles[50] - self.step_ms if self.step_ms and spread.count else None
 
 
-def measure(server: MeasuredServer, via: str, work: Work, repository: str, step_ms: float) -> Cost:
-    """Loads one target. `step_ms`: milliseconds of the engine per token. Raises ConfigurationError when it does not answer."""
-    opened = open_target(_arguments(server, via, work))
+def measure(
+    server: MeasuredServer, via: str, work: Work, repository: str, step_ms: float, tokenizer: Path | None = None
+) -> Cost:
+    """Loads one target. `step_ms`: milliseconds of the engine per token. `via`: a mode of the benchmark, or a model's name.
+
+    `tokenizer`: the folder of one that makes prompts; None: the server's. Raises ConfigurationError when it does not answer.
+    """
+    arguments = _arguments(server, via, work, tokenizer)
+    opened = open_target(arguments)
     try:
         requests = work.concurrency * work.rounds
-        plan = make_plan(_arguments(server, via, work), opened.encode, as_ids=opened.as_ids)
+        plan = make_plan(arguments, opened.encode, as_ids=opened.as_ids)
         Load(opened.target, plan.conversations, Closed(4), Bounds(_WARMUP, None, _SILENCE_S), 0).run()
         before, progress = processor_seconds(server.pids), ProgressBar()
         bounds = Bounds(requests, None, _SILENCE_S)
@@ -79,20 +86,22 @@ def measure(server: MeasuredServer, via: str, work: Work, repository: str, step_
     return Cost(repository, via, work, step_ms, found, per_token)
 
 
-def _arguments(server: MeasuredServer, via: str, work: Work) -> argparse.Namespace:
+def _arguments(server: MeasuredServer, via: str, work: Work, tokenizer: Path | None) -> argparse.Namespace:
     """The load as a command line of `qwen-triton bench` would have it."""
-    openai = via == "openai"
+    openai, mode = via == "openai", via if via in MODES else "bls"
     url = server.openai if openai else server.triton.url(work.protocol)
     parser = argparse.ArgumentParser()
-    add_mode_options(parser, via)
+    add_mode_options(parser, mode)
     line = [
         *("--url", url, "--num-requests", str(min(64, work.concurrency)), "-c", str(work.concurrency)),
         *("--silence", str(_SILENCE_S), "--seed", "0"),
         *("--max-input-len", str(work.input_tokens)),
+        *(() if mode == via else ("--model", via)),
+        *(("--tokenizer-dir", str(tokenizer)) if tokenizer else ()),
         *(("--endpoint", "chat", "--triton-url", server.triton.grpc) if openai else ("-i", work.protocol)),
         *("token-norm-dist", "--input-mean", str(work.input_tokens), "--input-stdev", "0"),
         *("--output-mean", str(work.output_tokens), "--output-stdev", "0"),
     ]
     arguments = parser.parse_args(line)
-    arguments.mode = via
+    arguments.mode = mode
     return arguments

@@ -17,12 +17,15 @@ TWO_ROUNDS = ("--rounds", "2")
 def test_every_target_is_measured_by_process(
     qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """16 requests of 64 tokens for each target; each process that takes part is named with its time."""
+    """16 requests of 64 tokens for each target and the floor; each process that takes part is named with its time."""
     options = ["--concurrency", "8", "--pace", "2000", "--output-len", "64", "--input-len", "16"]
     file = tmp_path / "overhead.json"
     assert main(["bench", "overhead", *TWO_ROUNDS, "--model", str(qwen25_folder), *options, "--json", str(file)]) == 0
-    costs = {c["via"]: c for c in json.loads(file.read_text())["costs"]}
-    assert list(costs) == ["core", "ensemble", "bls", "openai"]
+    written = json.loads(file.read_text())
+    costs = {c["via"]: c for c in written["costs"]}
+    assert list(costs) == ["floor", "core", "ensemble", "bls", "openai"]
+    assert [r["via"] for r in written["ratios_to_floor"]] == ["core", "ensemble", "bls", "openai"]
+    assert all(r["tokens_per_s"] > 0 and r["cpu"] > 0 for r in written["ratios_to_floor"])
     for cost in costs.values():
         assert cost["figures"]["output_tokens"] == 16 * 64
         assert cost["figures"]["errors"] == {}
@@ -32,7 +35,28 @@ def test_every_target_is_measured_by_process(
     assert costs["ensemble"]["microseconds"]["postprocessing"] > 0
     assert costs["bls"]["microseconds"]["tensorrt_llm_bls"] > 0
     assert costs["openai"]["microseconds"]["shim"] > 0
-    assert capfd.readouterr().out.count("qwen-triton ") >= 4
+    assert set(costs["floor"]["microseconds"]) == {"server", "floor"}
+    out = capfd.readouterr().out
+    assert out.count("qwen-triton ") >= 8
+    assert "Divided by the floor" in out
+
+
+def test_the_form_in_which_front_ends_are_compared(
+    qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Through OpenAI's API, flat out, a row for each concurrency; lengths and rounds are those of the form unless given."""
+    file = tmp_path / "mock.json"
+    options = ["--concurrency", "2,4", "--rounds", "1", "--model", str(qwen25_folder), "--json", str(file)]
+    assert main(["bench", "overhead", "--mock", *options]) == 0
+    costs = json.loads(file.read_text())["costs"]
+    assert [(c["via"], c["work"]["concurrency"], c["step_ms"]) for c in costs] == [
+        ("openai", 2, 0.0),
+        ("openai", 4, 0.0),
+    ]
+    assert [(c["work"]["input_tokens"], c["figures"]["output_tokens"]) for c in costs] == [(32, 2 * 512), (32, 4 * 512)]
+    out = capfd.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in out if line.strip().startswith("openai")] == [["openai", "2"], ["openai", "4"]]
+    assert any("CPU s/M tok" in line for line in out)
 
 
 def test_another_repository_is_measured_in_the_same_run(
