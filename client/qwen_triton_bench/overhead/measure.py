@@ -34,7 +34,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """Figures of one load. `microseconds`: processor time per streamed token by process, without the client's."""
+    """Figures of one load. `microseconds`: processor time per streamed token by process, without the client's.
+
+    `batch`: mean sequences of an engine's step; `successor_ms`: mean time from a sequence's end to the first token of the
+    next one in its place. None for a server without an engine of ours.
+    """
 
     repository: str
     via: str
@@ -42,6 +46,8 @@ class Cost:
     step_ms: float
     figures: Figures
     microseconds: Mapping[str, float]
+    batch: float | None = None
+    successor_ms: float | None = None
 
     @property
     def total(self) -> float:
@@ -73,17 +79,20 @@ def measure(
         requests = work.concurrency * work.rounds
         plan = make_plan(arguments, opened.encode, as_ids=opened.as_ids)
         Load(opened.target, plan.conversations, Closed(4), Bounds(_WARMUP, None, _SILENCE_S), 0).run()
-        before, progress = processor_seconds(server.pids), ProgressBar()
+        before, steps_before, progress = processor_seconds(server.pids), server.engine_counters(), ProgressBar()
         bounds = Bounds(requests, None, _SILENCE_S)
         run = Load(opened.target, plan.conversations, Closed(work.concurrency), bounds, 0).run(progress)
-        spent = processor_seconds(server.pids) - before
+        spent, steps = processor_seconds(server.pids) - before, server.engine_counters()
+        steps.subtract(steps_before)
         progress.end()
     finally:
         opened.target.close()
     found = figures(run)
     tokens = max(1, found.output_tokens)
     per_token = {name: 1e6 * seconds / tokens for name, seconds in spent.items()}
-    return Cost(repository, via, work, step_ms, found, per_token)
+    batch = steps["batched"] / steps["steps"] if steps["steps"] else None
+    successor_ms = 1e3 * steps["successor_s"] / steps["successors"] if steps["successors"] else None
+    return Cost(repository, via, work, step_ms, found, per_token, batch, successor_ms)
 
 
 def _arguments(server: MeasuredServer, via: str, work: Work, tokenizer: Path | None) -> argparse.Namespace:

@@ -25,13 +25,14 @@ MOCK: Mapping[str, Any] = {
 """What the command line leaves out."""
 _SPARE_FILES = 128
 """Files that this process, the shim or the server have open beside the connections of a load, at most."""
-_WIDTHS = (9, 8, 9, 10, 9, 9, 10, 9, 9, 9, 13, 13, 6)
+_WIDTHS = (9, 8, 9, 10, 9, 9, 10, 9, 9, 9, 13, 13, 8, 6)
 _NAMES = (
     "via", "at once", "req/s", "tokens/s", "tok/chunk", "TTFT p50", "TTFT p99", "gap p50", "gap p99", "chunks/s",
-    "CPU s/M tok", "client's", "errors",
+    "CPU s/M tok", "client's", "batch", "errors",
 )  # fmt: skip
 LEGEND = """Times in ms. «tok/chunk»: tokens of a chunk that the client receives; «CPU s/M tok»: processor seconds of all server
-processes, the engine that computes nothing included, for a million tokens; «client's»: those of this tool."""
+processes, the engine that computes nothing included, for a million tokens; «client's»: those of this tool;
+«batch»: mean sequences of a step of the engine."""
 
 
 def check_files(targets: Sequence[str], protocol: str, concurrencies: Sequence[int]) -> None:
@@ -69,6 +70,7 @@ def mock_row(cost: Cost) -> str:
             f"{f.responses / f.seconds if f.seconds else 0.0:,.0f}",
             f"{cost.total:.1f}",  # microseconds a token are seconds a million
             f"{cost.client:.1f}",
+            "-" if cost.batch is None else f"{cost.batch:.1f}",
             str(sum(f.errors.values())),
         )
     )

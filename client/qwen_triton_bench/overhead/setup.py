@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen_triton.errors import ConfigurationError
+from qwen_triton.engines.process.client import read_counters
+from qwen_triton.engines.process.loads import find_loads, server_identity
+from qwen_triton.errors import ConfigurationError, EngineError
 from qwen_triton_build.deployment.schema import Deployment
 
 from ..run.server import RunningServer, running_server, running_shim
@@ -32,6 +36,16 @@ class MeasuredServer:
     triton: RunningServer
     openai: str = ""
     shim_pid: int = 0
+
+    def engine_counters(self) -> Counter[str]:
+        """Totals of the server's own engine, none where it has no such engine or that does not answer."""
+        found: Counter[str] = Counter()
+        for load in find_loads(server_identity(self.triton.pid)):
+            with contextlib.suppress(EngineError):
+                found.update(
+                    {k: v for k, v in read_counters(load.engine_socket).items() if isinstance(v, (int, float))}
+                )
+        return found
 
     @property
     def pids(self) -> list[int]:

@@ -12,17 +12,18 @@ from .measure import Cost
 PROCESSES = ("server", "preprocessing", "tensorrt_llm", "engine", "postprocessing", "tensorrt_llm_bls", "shim", "other")
 _SHORT = {"preprocessing": "pre", "tensorrt_llm": "trt_llm", "postprocessing": "post", "tensorrt_llm_bls": "bls"}
 _SHOWN_US = 0.05
-_WIDTHS = (14, 9, 6, 9, 7, *[8] * len(PROCESSES), 7, 9, 8, 8, 8, 8, 6)
+_WIDTHS = (14, 9, 6, 9, 7, *[8] * len(PROCESSES), 7, 9, 8, 8, 8, 8, 7, 7, 6)
 
 LEGEND = """CPU in us per streamed token: «all» processes of the server, then each of them; «client»: this tool, not in «all».
 «floor»: a model that only makes tokens and sends them, in «other».
-TTFT and gaps between responses in ms; «added»: time per token beyond the engine's step; «t/resp»: tokens a response."""
+TTFT and gaps between responses in ms; «added»: time per token beyond the engine's step; «t/resp»: tokens a response.
+«batch»: mean sequences of a step of the engine; «next»: from a sequence's end to the first token of the next in its place."""
 
 
 def header() -> str:
     """Names of the columns."""
     names = ("repository", "via", "at once", "tokens/s", "all", *(_SHORT.get(p, p) for p in PROCESSES), "client")
-    return _columns((*names, "TTFT p50", "gap p50", "gap p99", "added", "t/resp", "errors"))
+    return _columns((*names, "TTFT p50", "gap p50", "gap p99", "added", "t/resp", "batch", "next", "errors"))
 
 
 def row(cost: Cost) -> str:
@@ -46,6 +47,8 @@ def row(cost: Cost) -> str:
             f"{1e3 * f.gaps.percentiles[99]:.1f}",
             "-" if added is None else f"{added:.2f}",
             f"{f.tokens_per_response:.2f}",
+            "-" if cost.batch is None else f"{cost.batch:.1f}",
+            "-" if cost.successor_ms is None else f"{cost.successor_ms:.1f}",
             str(sum(f.errors.values())),
         )
     )

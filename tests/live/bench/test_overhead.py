@@ -36,6 +36,8 @@ def test_every_target_is_measured_by_process(
     assert costs["bls"]["microseconds"]["tensorrt_llm_bls"] > 0
     assert costs["openai"]["microseconds"]["shim"] > 0
     assert set(costs["floor"]["microseconds"]) == {"server", "floor"}
+    assert (costs["floor"]["batch"], costs["floor"]["successor_ms"]) == (None, None)
+    assert all(1 <= costs[via]["batch"] <= 8 and costs[via]["successor_ms"] > 0 for via in list(costs)[1:])
     out = capfd.readouterr().out
     assert out.count("qwen-triton ") >= 8
     assert "Divided by the floor" in out
