@@ -62,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens-per-step", type=int, default=1, metavar="N", help="of a request (default 1)")
     parser.add_argument("--input-len", type=int, metavar="N", help="tokens of a prompt (default 128)")
     parser.add_argument("--output-len", type=int, metavar="N", help="tokens of an answer (default 256)")
+    parser.add_argument(
+        "--output-stdev", type=int, default=0, metavar="N", help="deviation of their lengths (default 0)"
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help="requests for each at once (default 4)")
     parser.add_argument("-i", "--protocol", choices=["grpc", "http"], default="grpc", help="default %(default)s")
     parser.add_argument(
@@ -101,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure_all(arguments: argparse.Namespace, targets: list[str], concurrency: int, rate: EmissionRate) -> list[Cost]:
     """All targets of all repositories. The floor's server stays for all of them, so that it may be measured in between."""
     deployment, costs = replay_deployment(arguments.model, rate, concurrency), []
-    work = Work(concurrency, arguments.input_len, arguments.output_len, arguments.rounds, arguments.protocol)
+    lengths = (arguments.input_len, arguments.output_len)
+    work = Work(concurrency, *lengths, arguments.rounds, arguments.protocol, arguments.output_stdev)
     step_ms = rate.step_ms(concurrency)
     deployed: list[Path | None] = [] if arguments.only_repository else [None]
     with ExitStack() as floors:

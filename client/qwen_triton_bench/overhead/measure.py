@@ -23,13 +23,17 @@ _WARMUP = 8
 
 @dataclass(frozen=True)
 class Work:
-    """The load, the same for every target: `rounds` times `concurrency` requests. Lengths are in tokens."""
+    """The load, the same for every target: `rounds` times `concurrency` requests. Lengths are in tokens.
+
+    `output_deviation`: of the lengths of answers; at 0 all that begin together end together.
+    """
 
     concurrency: int
     input_tokens: int
     output_tokens: int
     rounds: int
     protocol: str
+    output_deviation: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def _arguments(server: MeasuredServer, via: str, work: Work, tokenizer: Path | N
         *(("--tokenizer-dir", str(tokenizer)) if tokenizer else ()),
         *(("--endpoint", "chat", "--triton-url", server.triton.grpc) if openai else ("-i", work.protocol)),
         *("token-norm-dist", "--input-mean", str(work.input_tokens), "--input-stdev", "0"),
-        *("--output-mean", str(work.output_tokens), "--output-stdev", "0"),
+        *("--output-mean", str(work.output_tokens), "--output-stdev", str(work.output_deviation)),
     ]
     arguments = parser.parse_args(line)
     arguments.mode = mode
