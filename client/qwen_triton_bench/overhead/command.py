@@ -14,6 +14,7 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.schema import Deployment
 
 from ..run.machine import describe_machine
+from .curve import curve_lines, setting_name
 from .floor import FLOOR, floor_repository, ratios
 from .measure import Cost, Work, measure
 from .mock import LEGEND as MOCK_LEGEND
@@ -27,6 +28,8 @@ COSTS: Mapping[str, Any] = {
     "via": ",".join(TARGETS), "concurrency": "500", "pace": 30_000.0, "input_len": 128, "output_len": 256, "rounds": 4,
 }  # fmt: skip
 """What the command line leaves out, without --mock."""
+CURVED = ("bls", "openai")
+"""Targets whose responses the setting of --curve bounds."""
 _ONE_TOKEN_TARGETS = ("bls", "openai")
 _DEMO = Path(__file__).resolve().parents[3] / "demo" / "checkpoint"
 _EPILOG = """
@@ -40,6 +43,7 @@ examples:
   qwen-triton bench overhead --flat-out --concurrency 1,64,500  as fast as it goes
   qwen-triton bench overhead --via bls --engine one-token       behind an engine that answers as NVIDIA's backend does
   qwen-triton bench overhead --mock --concurrency 64,256        tokens/s, TTFT, gaps and processor time of the whole front
+  qwen-triton bench overhead --via bls,openai --curve 2000,4000,8000,16000     processor time against gaps
   qwen-triton bench overhead --via floor,bls,floor,bls          alternating, for a ratio that varies less
   qwen-triton bench overhead --via bls --repository /models/stock_repo    beside another repository, in the same run
 """
@@ -65,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-stdev", type=int, default=0, metavar="N", help="deviation of their lengths (default 0)"
     )
+    parser.add_argument(
+        "--curve", metavar="R,…", help="the most responses a second: measures each, prints processor time against gaps"
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help="requests for each at once (default 4)")
     parser.add_argument("-i", "--protocol", choices=["grpc", "http"], default="grpc", help="default %(default)s")
     parser.add_argument(
@@ -83,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     targets, concurrencies = _targets(arguments.via), _numbers(arguments.concurrency)
     rate = EmissionRate(None if arguments.pace is None else _positive(arguments.pace), arguments.tokens_per_step)
     check_files(targets, arguments.protocol, concurrencies)
+    paces = _paces(arguments)
     for folder in arguments.repository:
         if not folder.is_dir():
             raise ConfigurationError(f"--repository: {folder} is not a folder")
@@ -92,8 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{machine['processor']}, {machine['cores']} cores, load {machine['load before the run']}")
     print(f"{MOCK_LEGEND}\n{mock_header()}" if arguments.mock else f"{LEGEND}\n{header()}", flush=True)
     for concurrency in concurrencies:
-        costs += _measure_all(arguments, targets, concurrency, rate)
+        costs += _measure_all(arguments, targets, concurrency, rate, paces)
     found = ratios(costs)
+    if arguments.curve:
+        print(*curve_lines([c for c in costs if c.via in CURVED]), sep="\n")
     print(*ratio_lines(found), sep="\n", end="")
     if arguments.json:
         encoded = {"machine": machine, "costs": [encode_cost(c) for c in costs], "ratios_to_floor": found}
@@ -101,18 +111,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(c.figures.errors for c in costs) else 0
 
 
-def _measure_all(arguments: argparse.Namespace, targets: list[str], concurrency: int, rate: EmissionRate) -> list[Cost]:
+def _measure_all(
+    arguments: argparse.Namespace, targets: list[str], concurrency: int, rate: EmissionRate, paces: list[int]
+) -> list[Cost]:
     """All targets of all repositories. The floor's server stays for all of them, so that it may be measured in between."""
-    deployment, costs = replay_deployment(arguments.model, rate, concurrency), []
+    costs = []
+    deployments = [replay_deployment(arguments.model, rate, concurrency, pace) for pace in paces]
+    names = [setting_name(pace) for pace in paces] if arguments.curve else ["qwen-triton"]
     lengths = (arguments.input_len, arguments.output_len)
     work = Work(concurrency, *lengths, arguments.rounds, arguments.protocol, arguments.output_stdev)
     step_ms = rate.step_ms(concurrency)
-    deployed: list[Path | None] = [] if arguments.only_repository else [None]
+    served: list[tuple[str, Deployment, Path | None]] = []
+    if not arguments.only_repository:
+        served += [(name, deployment, None) for name, deployment in zip(names, deployments, strict=True)]
+    served += [(folder.name, deployments[0], folder) for folder in arguments.repository]
     with ExitStack() as floors:
-        floor = _floor(floors, deployment, rate, step_ms) if FLOOR in targets else None
-        for repository in [*deployed, *arguments.repository]:
+        floor = _floor(floors, deployments[0], rate, step_ms) if FLOOR in targets else None
+        for name, deployment, repository in served:
             with ExitStack() as stack:
-                name = repository.name if repository else "qwen-triton"
                 if arguments.engine == "one-token" and repository is None:
                     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen-triton-")))
                     repository = one_token_repository(deployment, folder, step_ms)
@@ -137,6 +153,11 @@ def _floor(stack: ExitStack, deployment: Deployment, rate: EmissionRate, step_ms
     return stack.enter_context(measured_server(deployment, repository, with_shim=False))
 
 
+def _paces(arguments: argparse.Namespace) -> list[int]:
+    """The values of `repository.max_responses_per_s`; 0 = by the machine's cores."""
+    return [0] if arguments.curve is None else _numbers(arguments.curve, "--curve")
+
+
 def _set_defaults(arguments: argparse.Namespace) -> None:
     """Fills in what the command line leaves out; a pace of None is none."""
     if arguments.flat_out and arguments.pace is not None:
@@ -154,13 +175,13 @@ def _targets(text: str) -> list[str]:
     return targets
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(text: str, option: str = "--concurrency") -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigurationError(f"--concurrency: expected whole numbers with commas, got {text!r}") from None
+        raise ConfigurationError(f"{option}: expected whole numbers with commas, got {text!r}") from None
     if min(numbers) < 1:
-        raise ConfigurationError(f"--concurrency: must be 1 or more, got {min(numbers)}")
+        raise ConfigurationError(f"{option}: must be 1 or more, got {min(numbers)}")
     return numbers
 
 

@@ -52,8 +52,10 @@ class MeasuredServer:
         return [pid for pid in (self.triton.pid, self.shim_pid) if pid]
 
 
-def replay_deployment(model: Path, rate: EmissionRate, concurrency: int) -> Deployment:
+def replay_deployment(model: Path, rate: EmissionRate, concurrency: int, responses_per_s: int = 0) -> Deployment:
     """A deployment whose engine answers with the prompt's tokens, at this rate. `model`: a folder with a tokenizer.
+
+    `responses_per_s`: the most of the BLS, 0 = by the machine's cores.
 
     Raises ConfigurationError when the folder has none.
     """
@@ -62,7 +64,11 @@ def replay_deployment(model: Path, rate: EmissionRate, concurrency: int) -> Depl
             f"--model {model}: has no tokenizer; give a Qwen checkpoint's folder (weights are not needed)"
         )
     engine = {"kind": "replay", "step_ms": rate.step_ms(concurrency), "tokens_per_step": rate.tokens_per_step}
-    data = {"model": str(model), "engine": {**engine, "slots": max(1024, 2 * concurrency)}}
+    data = {
+        "model": str(model),
+        "engine": {**engine, "slots": max(1024, 2 * concurrency)},
+        "repository": {"max_responses_per_s": responses_per_s},
+    }
     return Deployment.model_validate(data)
 
 

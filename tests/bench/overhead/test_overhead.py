@@ -14,6 +14,7 @@ import pytest
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_bench.command import add_arguments, run
+from qwen_triton_bench.overhead.curve import curve_lines, setting_name
 from qwen_triton_bench.overhead.floor import ratios
 from qwen_triton_bench.overhead.measure import Cost, Work
 from qwen_triton_bench.overhead.mock import check_files, mock_header, mock_row
@@ -80,6 +81,7 @@ def test_a_rate_is_shared_by_all_requests() -> None:
         ("--concurrency 0", "--concurrency: must be 1 or more"),
         ("--concurrency a", "--concurrency: expected whole numbers"),
         ("--pace 0", "--pace: must be above 0"),
+        ("--curve 0,5", "--curve: must be 1 or more"),
         ("--repository /no/where", "--repository: /no/where is not a folder"),
         ("--engine one-token", "--engine one-token: is reached by --via bls,openai only"),
         ("--model /no/where", "--model /no/where: has no tokenizer"),
@@ -153,6 +155,17 @@ def test_a_row_of_the_mock_form_has_seconds_for_a_million_tokens() -> None:
     assert shown["tokens/s"] == "500"
     assert (shown["TTFT_p50"], shown["gap_p99"], shown["CPU"]) == ("250.0", "250.0", "12.5")
     assert (shown["tok/chunk"], shown["chunks/s"]) == ("2.00", "250")
+
+
+def test_the_curve_goes_from_the_shortest_gap_to_the_longest() -> None:
+    rows = [replace(cost("bls", 2.0, gap, us), repository=setting_name(most)) for gap, us, most in CURVE]
+    lines = curve_lines(rows)[3:]
+    assert [line.split()[0] for line in lines] == ["8,000/s", "2,000/s", "by"]
+    assert lines[0].split() == ["8,000/s", "bls", "8", "250", "2.00", "50.0", "50.0", "50.0", "500", "60.0"]
+
+
+CURVE = [(0.2, 40, 2000), (0.05, 60, 8000), (0.3, 50, 0)]
+"""Gap in seconds, processor time of a token, setting."""
 
 
 def test_the_former_name_is_an_alias() -> None:

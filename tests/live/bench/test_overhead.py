@@ -43,6 +43,24 @@ def test_every_target_is_measured_by_process(
     assert "Divided by the floor" in out
 
 
+def test_processor_time_against_gaps_by_the_most_responses(
+    qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Eight streams of 500 tokens/s each get 40 responses a second together, or nearly one for each token."""
+    file = tmp_path / "curve.json"
+    options = ["--via", "bls", "--concurrency", "8", "--pace", "4000", "--output-len", "500", "--input-len", "16"]
+    command = ["bench", "overhead", "--rounds", "1", "--model", str(qwen25_folder), *options, "--json", str(file)]
+    assert main([*command, "--curve", "40,100000"]) == 0
+    costs = {c["repository"]: c for c in json.loads(file.read_text())["costs"]}
+    assert list(costs) == ["40/s", "100,000/s"]
+    assert all(c["figures"]["output_tokens"] == 8 * 500 for c in costs.values())
+    few, many = (costs[name]["figures"]["responses"] for name in costs)
+    assert few < many / 4
+    out = capfd.readouterr().out
+    assert "Processor seconds for a million tokens against gaps" in out
+    assert [line.split()[0] for line in out.splitlines()[-2:]] == ["100,000/s", "40/s"]
+
+
 def test_the_form_in_which_front_ends_are_compared(
     qwen25_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
