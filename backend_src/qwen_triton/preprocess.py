@@ -69,9 +69,11 @@ class Preprocessor:
             stream=request.stream,
             chunk_tokens=chunk_tokens(request.stream, watched=bool(request.stop.strings) or _ends_by_call(request)),
             lora_name=request.lora_name,
+            lora_task=request.lora_task,
+            perf_metrics=request.perf_metrics,
         )
         if engine is not None:
-            check_request(engine, base)
+            check_request(engine, base, seeded=request.sampling.seed is not None)
             base = replace(base, grammar=self._grammar(request, base, engine))
         return split_sequences(base)
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
-from ..engines.chunks import merge_chunks
+from ..engines.process.chunks import merge_chunks
 from ..errors import EngineError
 from ..types import TokenChunk
 from .pending import PendingChunks

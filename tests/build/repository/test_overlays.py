@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -29,18 +31,16 @@ FILLED = {"logits_datatype": "TYPE_FP32", "encoder_input_features_data_type": "T
     "prompt_embedding_table_data_type": "TYPE_FP16"
 }
 CAMEL = {"enableContextFMHAFP32Acc", "multiBlockMode"}
-TEXT_ONLY = {"IMAGE_BYTES", "IMAGE_URL", "VIDEO_BYTES", "IMAGE_SIZES"} | {
-    *("image_bytes_input", "image_url_input", "video_bytes_input", "image_sizes_input"),
-    *("lora_task_id", "lora_weights", "lora_config"),
-    *("return_perf_metrics", "guided_decoding_guide_type", "guided_decoding_guide"),
-}
-"""Inputs of later text models that ours do not declare: Triton refuses them by name, none is dropped."""
+TEXT_ONLY = {"IMAGE_BYTES", "IMAGE_URL", "VIDEO_BYTES", "IMAGE_SIZES"}
+"""Inputs of later preprocessing models that ours does not declare: no ensemble connects them."""
 
 
-def rendered(folder: Path, version: str, **settings: Any) -> dict[str, Any]:
-    """{model: its rendered config} for an engine of `version`."""
+def rendered(
+    folder: Path, version: str, shared: Mapping[str, Any] = MappingProxyType({"decoupled": True}), **settings: Any
+) -> dict[str, Any]:
+    """{model: its rendered config} for an engine of `version`; `shared`: the section `repository`."""
     engine = TensorRtLlmSection(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version), **settings)
-    deployment = Deployment(model="m", engine=engine, repository=Repository(decoupled=True))
+    deployment = Deployment(model="m", engine=engine, repository=Repository(**shared))
     repository = render(placeholders(deployment, folder), folder / "repository")
     return {
         file.parent.name: text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
@@ -85,6 +85,21 @@ def test_the_engine_model_equals_the_contract(version: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_queues_are_where_the_contract_has_them(version: str, tmp_path: Path) -> None:
+    """Before the engine model, and since 0.19 before preprocessing, with the limits of the deployment."""
+    limits = {"max_queue_size": 7, "max_queue_delay_microseconds": 40}
+    ours = rendered(tmp_path, version, {"decoupled": True, **limits})
+    for model in ("preprocessing", "tensorrt_llm"):
+        queue = contract(version)[model]["dynamic_batching"]
+        assert ours[model].HasField("dynamic_batching") == (queue is not None), model
+        if queue is not None:
+            found = ours[model].dynamic_batching
+            assert list(found.preferred_batch_size) == [8]
+            assert found.max_queue_delay_microseconds == 40
+            assert found.default_queue_policy.max_queue_size == 7
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_ensemble_offers_what_the_contract_s_offers(version: str, tmp_path: Path) -> None:
     """Its outputs are exactly stock's, an output that no engine gives would promise what never comes; more inputs are ours."""
     ours, theirs = rendered(tmp_path, version)["ensemble"], contract(version)["ensemble"]
@@ -122,7 +137,7 @@ def test_every_connection_of_the_ensemble_has_both_ends(version: str, tmp_path: 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("model", ["preprocessing", "postprocessing", "tensorrt_llm_bls"])
 def test_text_models_take_what_stock_s_take(model: str, version: str, tmp_path: Path) -> None:
-    """Apart from images, LoRA and guided decoding, which Triton refuses by name."""
+    """Apart from the images of preprocessing; what is not honoured is declared to be refused."""
     ours, theirs = rendered(tmp_path, version)[model], contract(version)[model]
     assert {t["name"] for t in theirs["inputs"]} - {t.name for t in ours.input} <= TEXT_ONLY
     stock, found = expected(theirs["inputs"]), spelled(ours.input)

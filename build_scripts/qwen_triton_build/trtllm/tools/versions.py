@@ -57,6 +57,10 @@ class Release:
 
 _QWEN2 = ("qwen", "qwen2", "qwen2_moe")
 _QWEN3 = (*_QWEN2, "qwen3", "qwen3_moe")
+UNTRIED = {
+    "qwen3_moe": "no converter that knows its experts was run; compare the engine's answers with the checkpoint's"
+}
+"""Model types that releases list and that were not tried with their tools, each with the reason."""
 _CORE = "models/core/qwen"
 
 RELEASES = {
@@ -79,7 +83,8 @@ def release_of(text: str) -> Release:
     if version > max(RELEASES):
         raise ConfigurationError(
             f"TensorRT-LLM {text}: engines and their build tools were removed upstream after {max(RELEASES)}; serve the "
-            f"checkpoint itself (engine.kind vllm), or build with {max(RELEASES)} (image {RELEASES[max(RELEASES)].image})"
+            "checkpoint itself (engine.kind llmapi, by the LLM API that upstream keeps, or vllm), or build with "
+            f"{max(RELEASES)} (image {RELEASES[max(RELEASES)].image})"
         )
     if version not in RELEASES:
         raise ConfigurationError(
