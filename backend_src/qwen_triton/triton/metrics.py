@@ -36,7 +36,7 @@ _STATES = {
     "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
     "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
     "engine_steps_total": ("Steps of the engine", "COUNTER"),
-    "engine_step_sequences_total": ("Sequences that got tokens, over all steps of the engine", "COUNTER"),
+    "engine_step_sequences_total": ("Sequences that a step advanced, over all steps of the engine", "COUNTER"),
     "successor_seconds_sum": (
         "Seconds from the end of a sequence to the first token of the next in its place",
         "COUNTER",

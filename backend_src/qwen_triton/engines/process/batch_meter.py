@@ -11,7 +11,7 @@ from collections import deque
 
 from ..engine import Key
 
-LATE_S = 10.0
+LATE_S = 2.0
 """Seconds after which a place has no successor: it was empty because nobody asked."""
 
 
