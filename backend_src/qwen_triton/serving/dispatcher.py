@@ -28,12 +28,12 @@ SHUTTING_DOWN = "the server is shutting down; try again"
 
 
 class Dispatcher:
-    """Serves requests with one engine. `max_in_flight`: sequences admitted at once, 0 for no bound.
+    """Serves requests with one engine. `max_in_flight`: sequences admitted at once, 0 for no bound. `rate`: of responses.
 
     A request of more sequences is admitted when nothing else is in flight.
     """
 
-    def __init__(self, engine: EngineLink, max_in_flight: int = 0) -> None:
+    def __init__(self, engine: EngineLink, max_in_flight: int = 0, rate: SendRate | None = None) -> None:
         self._engine = engine
         self._max_in_flight = max_in_flight
         self._keys = itertools.count(secrets.randbits(48))
@@ -42,7 +42,7 @@ class Dispatcher:
         self._disconnects = DisconnectWatcher()
         self._stopping = False
         self._draining = False
-        self._rate = SendRate()
+        self._rate = rate or SendRate()
         self._senders = [Sender(SendBudget(self._rate, _SENDERS), self._release) for _ in range(_SENDERS)]
         self._first, *others = self._senders
         self._threads = [

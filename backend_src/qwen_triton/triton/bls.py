@@ -19,6 +19,7 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
+from ..serving.send_rate import SendRate
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS
@@ -31,7 +32,7 @@ from .admission import Admission, DecodedRequest
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import is_decoupled, read_limits, read_parameters
+from .requests import instances_of, is_decoupled, read_limits, read_parameters
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
@@ -58,7 +59,8 @@ class BlsModel:
         )
         if fault := self._preprocessor.context_fault:
             _log.warning("max_context: %s", fault)
-        self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight)
+        rate = SendRate(most_per_s=self._settings.max_responses_per_s, processes=instances_of(args))
+        self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight, rate)
         metrics = RequestMetrics()
         self._admission = Admission(
             self._dispatcher,

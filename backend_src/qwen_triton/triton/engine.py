@@ -139,6 +139,10 @@ class EngineModel:
                 "queue_seconds_sum": counters["queue_s"],
                 "queue_seconds_count": counters["started"],
                 "engine_tokens_total": counters["tokens"],
+                "engine_steps_total": counters["steps"],
+                "engine_step_sequences_total": counters["batched"],
+                "successor_seconds_sum": counters["successor_s"],
+                "successor_seconds_count": counters["successors"],
                 "kv_cache_usage": counters["extra"].get("kv_cache_usage", 0.0),
             }
         return {}

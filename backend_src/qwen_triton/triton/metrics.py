@@ -35,6 +35,13 @@ _STATES = {
     "queue_seconds_sum": ("Seconds that sequences waited for a slot of the engine", "COUNTER"),
     "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
     "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
+    "engine_steps_total": ("Steps of the engine", "COUNTER"),
+    "engine_step_sequences_total": ("Sequences that a step advanced, over all steps of the engine", "COUNTER"),
+    "successor_seconds_sum": (
+        "Seconds from the end of a sequence to the first token of the next in its place",
+        "COUNTER",
+    ),
+    "successor_seconds_count": ("Sequences that began in the place of one that had ended", "COUNTER"),
     "prefix_cache_queries_total": ("Tokens of prompts that were looked for in the prefix cache", "COUNTER"),
     "prefix_cache_hits_total": ("Tokens of prompts that were found in the prefix cache", "COUNTER"),
     "preemptions_total": ("Sequences that lost their place in the cache to others and were computed again", "COUNTER"),

@@ -116,6 +116,12 @@ def is_decoupled(args: Mapping[str, str]) -> bool:
     return bool(policy.get("decoupled", False))
 
 
+def instances_of(args: Mapping[str, str]) -> int:
+    """The number of processes that run the model."""
+    groups = json.loads(args["model_config"]).get("instance_group", ())
+    return max(1, sum(int(group.get("count", 1)) for group in groups))
+
+
 def asks_stop(request: Any) -> bool:
     """Whether the request cancels another: stock sends one with the id of a running request and `stop` = true.
 

@@ -22,6 +22,7 @@ from typing import Any
 from ...errors import InvalidRequest
 from ...types import TokenChunk
 from ..engine import Key, StepEngine
+from .batch_meter import BatchMeter
 from .chunks import ChunkCollector
 from .deadlines import Deadlines
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
@@ -68,6 +69,7 @@ class EngineServer:
         self._owners: dict[Key, tuple[_Client, int]] = {}
         self._collectors: dict[Key, ChunkCollector] = {}
         self._deadlines = Deadlines(engine.waits)
+        self._batches = BatchMeter()
         self._clients: set[_Client] = set()
         self._next_key = 0
         self._stopping = self._leaving = False
@@ -174,7 +176,7 @@ class EngineServer:
         elif kind == "finish":
             self._finish(client, *parts)
         elif kind == "counters":
-            self._send(client, encode_message("counters", asdict(self._engine.counters)))
+            self._send(client, encode_message("counters", asdict(self._engine.counters) | self._batches.counters()))
         elif kind == "leave":
             self.leave()
 
@@ -187,6 +189,7 @@ class EngineServer:
             self._send(client, encode_message("refused", name, error.field, str(error)))
             return
         client.keys[name] = self._next_key
+        self._batches.add(self._next_key)
         self._owners[self._next_key] = (client, name)
         if request.queue_timeout_s is not None:
             self._deadlines.add(self._next_key, request.queue_timeout_s)
@@ -200,6 +203,7 @@ class EngineServer:
             return None
         del self._owners[key]
         self._engine.cancel(key)
+        self._batches.end(key, time.monotonic())
         return self._collectors.pop(key, None)
 
     def _finish(self, client: _Client, name: int) -> None:
@@ -212,10 +216,14 @@ class EngineServer:
     def _publish(self, chunks: Any) -> None:
         """Sends each client one message with the new chunks of all its sequences."""
         by_client: dict[_Client, list[Any]] = defaultdict(list)
+        now, advanced = time.monotonic(), 0
         for key, new in chunks:
             owner = self._owners.get(key)
             if owner is None:
                 continue
+            advanced += new.last
+            if self._batches.new:
+                self._batches.begins(key, now)
             collector = self._collectors.get(key)
             chunk = new if collector is None else collector.add(new)
             if chunk is None:
@@ -225,6 +233,8 @@ class EngineServer:
             if chunk.finish and chunk.last:
                 del self._owners[key], client.keys[name]
                 self._collectors.pop(key, None)
+                self._batches.end(key, now)
+        self._batches.advance(advanced)
         for client, items in by_client.items():
             self._send(client, encode_message("step", items))
 

@@ -305,3 +305,22 @@ def test_the_end_that_is_asked_for_has_the_tokens_that_were_kept(engines: Engine
     assert received.ids[7] == list(IDS * 20)[: len(received.ids[7])]
     assert received.ends == {7: "cancelled"}
     assert read_counters(engines.address("one"))["cancelled"] == 1
+
+
+def test_the_batch_and_the_time_to_a_successor_are_counted(
+    engines: Engines, client: EngineClient, receiver: Receiver
+) -> None:
+    """Of two sequences at once and a third after them; a sequence that is cancelled is one whose place is free."""
+    engines.open("e", step_ms=5.0)
+    client.submit([(1, request(4)), (2, request(1000))])
+    assert receiver.has_ended(1)
+    client.submit([(3, request(2))])
+    assert receiver.has_ended(3)
+    client.cancel(2)
+    client.submit([(4, request(2))])
+    assert receiver.has_ended(4)
+    counters = read_counters(engines.address("e"))
+    assert counters["batched"] == counters["tokens"]
+    assert counters["steps"] < counters["batched"] <= 2 * counters["steps"]
+    assert counters["successors"] == 2
+    assert 0 < counters["successor_s"] < WAIT_S
