@@ -46,7 +46,9 @@ def _most(default: int, unit: str, counted: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most of each thing in one request; `LIMITS` holds the rows. Sizes are in bytes, all others are counts.
+    """The most of each thing in one request, and of what is kept of all; `LIMITS` holds the rows.
+
+    Sizes are in bytes, all others are counts.
 
     The defaults are several times what prompts of 128,000 tokens, agents with hundreds of tools and OpenAI's own limits
     need. Raises ConfigurationError for a limit below 1.
@@ -75,6 +77,9 @@ class Limits:
         128 * KIB, "values", "log probs of prompts in an answer: tokens of the prompts times (prompt_logprobs + 1)"
     )
     answer_tokens: int = _most(4 * MIB, "token ids", "token ids that are to be decoded")
+    token_cache_bytes: int = _most(
+        64 * MIB, "bytes", "token ids of long prompts that each process keeps for the next turn of a conversation"
+    )
     outputs: int = _most(64, "outputs", "outputs that a request to a model names")
     request_id_bytes: int = _most(512, "bytes", "the id of a request to a model")
     parameters_bytes: int = _most(16 * KIB, "bytes", "request parameters, as JSON")

@@ -40,7 +40,7 @@ class PostprocessingModel:
         self._reader = RequestReader(POSTPROCESSING, read_limits(args))
         self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._metrics = RequestMetrics()
-        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, dict, answers=False)
         self._acks.start()
         self._publisher.start()
         self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers

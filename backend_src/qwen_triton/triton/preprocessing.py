@@ -18,6 +18,7 @@ from ..tensors.contract import PREPROCESSING
 from ..tensors.limits import check_requests
 from ..tensors.prompt import decode_prompts, encode_prompts
 from ..tensors.rows import each_row
+from ..text.token_cache import TokenCache
 from ..text.tokenizer import Tokenizer
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
@@ -34,13 +35,14 @@ class PreprocessingModel:
         instance = ModelInstance.read(args)
         prepare_process(instance.model)
         settings = TextSettings.read(read_parameters(args), instance.repository)
-        self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir)
+        self._limits = read_limits(args)
+        cache = TokenCache(self._limits.token_cache_bytes)
+        self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir, cache)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer, settings.tool_format)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
-        self._limits = read_limits(args)
         self._reader = RequestReader(PREPROCESSING, self._limits)
         self._metrics = RequestMetrics()
-        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, cache.states, answers=False)
         self._publisher.start()
         self._draining = False
         self._lifeline = Lifeline(PREPROCESSING, self._drain, idle=lambda: True)  # execute returns the answers
