@@ -195,17 +195,21 @@ _BYTES = {
     GUIDED_DECODING_GUIDE: "form_bytes",
 }
 """By tensor of texts, the limit of the bytes of a row. Of any other: `tensor_values`."""
+_BYTES_OF_NUMBERS = 16
+"""Bytes of numbers that take as long as a byte of text: an id of 4 bytes 60 ns, a byte of text 300 ns."""
 _END_IDS = 16
 """A checkpoint's own end ids, which preprocessing sends as stop words of one token."""
 _BIAS_BYTES = 64
 """The most bytes of one entry of `logit_bias`: a token id, a number in any spelling, blanks."""
 
 
-def check_sizes(arrays: Arrays, limits: Limits) -> None:
+def check_sizes(arrays: Arrays, limits: Limits) -> int:
     """Raises InvalidRequest, with the name that callers know the tensor by, for the first one that is above a limit.
 
     `arrays` are of any model and of shape [rows, n] or longer. The work is in proportion to the number of tensors and strings.
+    Returns by how many bytes of text the request is to be judged: to read 16 bytes of numbers takes as long as to encode one.
     """
+    size = 0
     for tensor, array in arrays.items():
         name = TEXT_NAMES.get(tensor, tensor)
         rows = array.shape[0] if array.ndim else 1
@@ -213,7 +217,10 @@ def check_sizes(arrays: Arrays, limits: Limits) -> None:
         if array.size:
             _check_count(name, array.size // rows, limits)
         if array.dtype == object:
-            _check_bytes(name, array, limits)
+            size += _check_bytes(name, array, limits)
+        else:
+            size += array.nbytes // _BYTES_OF_NUMBERS
+    return size
 
 
 def _check_count(name: str, values: int, limits: Limits) -> None:
@@ -233,9 +240,12 @@ def _check_ids(name: str, ids: int, most: int, limit: str) -> None:
         )
 
 
-def _check_bytes(name: str, array: Array, limits: Limits) -> None:
+def _check_bytes(name: str, array: Array, limits: Limits) -> int:
+    """Returns the bytes of all rows."""
+    total = 0
     for row in array.reshape(array.shape[0] if array.ndim else 1, -1):
         size = sum(map(len, row))
+        total += size
         if name == LOGIT_BIAS:
             if size > limits.biases * _BIAS_BYTES:
                 most = limits.biases * _BIAS_BYTES
@@ -244,3 +254,4 @@ def _check_bytes(name: str, array: Array, limits: Limits) -> None:
                 )
         else:
             limits.check(_BYTES.get(name, "tensor_values"), size, name)
+    return total

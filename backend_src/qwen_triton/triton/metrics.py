@@ -12,8 +12,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..serving.background_thread import BackgroundThread
 from ..serving.request_metrics import SECONDS, LatencyHistogram, RequestMetrics
+from ..serving.threads import BackgroundThread
 
 PREFIX = "qwen_triton_"
 FLUSH_S = 1.0
@@ -26,6 +26,8 @@ _HISTOGRAMS = {
 _COUNTERS = {
     "prompt_tokens_total": "Tokens of the prompts of finished sequences",
     "output_tokens_total": "Tokens generated for finished sequences",
+    "prompt_seconds_sum": "Seconds that requests took from their arrival to the engine",
+    "prompt_seconds_count": "Requests that reached the engine",
 }
 _STATES = {
     "requests_running": ("Sequences that the engine is generating", "GAUGE"),
@@ -128,6 +130,8 @@ class MetricsPublisher(BackgroundThread):
         metrics = self._metrics
         self._count("prompt_tokens_total", metrics.prompt_tokens)
         self._count("output_tokens_total", metrics.output_tokens)
+        self._count("prompt_seconds_sum", metrics.prompt_seconds)
+        self._count("prompt_seconds_count", metrics.submitted)
         self._histogram("time_to_first_token_seconds", metrics.time_to_first_token)
         self._histogram("inter_token_latency_seconds", metrics.inter_token_latency)
         self._histogram("end_to_end_seconds", metrics.end_to_end)

@@ -58,7 +58,7 @@ class PostprocessingModel:
     def _respond(self, request: Any) -> Any:
         try:
             self._reader.check_envelope(request)
-            inputs, _, request_id = self._reader.read(request)
+            inputs, _, request_id, _ = self._reader.read(request)
             if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(tag)
             text = self._postprocessor.decode(inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request_id)

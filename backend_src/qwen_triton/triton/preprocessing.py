@@ -1,9 +1,14 @@
-"""The `preprocessing` model: text or chat messages to token ids, for the ensemble and for clients that only tokenize."""
+"""The `preprocessing` model: text or chat messages to token ids, for the ensemble and for clients that only tokenize.
+
+Small prompts are made in `execute`. Requests that arrive together with a long one are answered by response senders, because
+this kind of model may use either for a whole batch: the small ones at once, the long ones from the threads of a pool.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import triton_python_backend_utils as pb
 
@@ -13,6 +18,7 @@ from ..preprocess import Preprocessor
 from ..serving.dispatcher import SHUTTING_DOWN
 from ..serving.lifeline import Lifeline
 from ..serving.request_metrics import RequestMetrics
+from ..serving.threads import INLINE_BYTES, PromptPool, prompt_threads
 from ..tensors.arrays import Array
 from ..tensors.contract import PREPROCESSING
 from ..tensors.limits import check_requests
@@ -26,6 +32,15 @@ from .model_process import prepare_process
 from .requests import RequestReader, read_limits, read_parameters, read_request_id
 from .responses import triton_error
 from .settings import TextSettings
+
+
+class _Sent(NamedTuple):
+    """A request: its id, the outputs that it wants, its inputs or what is wrong with them, and their size as it is judged."""
+
+    request_id: str
+    wanted: frozenset[str]
+    inputs: Mapping[str, Array] | Exception
+    size: int
 
 
 class PreprocessingModel:
@@ -45,31 +60,56 @@ class PreprocessingModel:
         self._publisher = MetricsPublisher(instance.labels, self._metrics, cache.states, answers=False)
         self._publisher.start()
         self._draining = False
-        self._lifeline = Lifeline(PREPROCESSING, self._drain, idle=lambda: True)  # execute returns the answers
+        self._pool = PromptPool(prompt_threads())
+        self._pool.start()
+        self._lifeline = Lifeline(PREPROCESSING, self._drain, idle=lambda: self._pool.idle)
         self._lifeline.open()
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        return [self._respond(request) for request in requests]
+    def execute(self, requests: Sequence[Any]) -> list[Any] | None:
+        sent = [self._read(request) for request in requests]
+        if not any(one.size > INLINE_BYTES for one in sent):
+            return [self._response(one) for one in sent]
+        for request, one in zip(requests, sent, strict=True):
+            send = partial(self._send, request.get_response_sender(), one)
+            if one.size > INLINE_BYTES:
+                self._pool.submit(one.size, send)
+            else:
+                send()
+        return None
 
     def finalize(self) -> None:
         self._lifeline.leave()
+        self._pool.stop()
         self._publisher.stop()
 
     def _drain(self) -> None:
         """Refuses new requests: those of the ensemble begin here."""
         self._draining = True
 
-    def _respond(self, request: Any) -> Any:
+    def _read(self, request: Any) -> _Sent:
+        wanted, name = frozenset(request.requested_output_names()), read_request_id(request) or ""
         try:
             if self._draining:
                 raise Unavailable(SHUTTING_DOWN)
             self._reader.check_envelope(request)
-            arrays = self._encode(self._reader.read(request).arrays)
+            content = self._reader.read(request)
         except Exception as error:  # an exception that leaves execute fails every request of the batch
+            return _Sent(name, wanted, error, 0)
+        arrays = content.kept_arrays() if content.size > INLINE_BYTES else content.arrays
+        return _Sent(name, wanted, arrays, content.size)
+
+    def _response(self, sent: _Sent) -> Any:
+        try:
+            if isinstance(sent.inputs, Exception):
+                raise sent.inputs
+            arrays = self._encode(sent.inputs)
+        except Exception as error:
             self._metrics.start().failed(error)
-            return pb.InferenceResponse(error=triton_error(error, read_request_id(request) or ""))
-        wanted = request.requested_output_names()
-        return pb.InferenceResponse([pb.Tensor(n, a) for n, a in arrays.items() if n in wanted])
+            return pb.InferenceResponse(error=triton_error(error, sent.request_id))
+        return pb.InferenceResponse([pb.Tensor(n, a) for n, a in arrays.items() if n in sent.wanted])
+
+    def _send(self, sender: Any, sent: _Sent) -> None:
+        sender.send(self._response(sent), flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         prompts = decode_prompts(inputs)
