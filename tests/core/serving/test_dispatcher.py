@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -653,3 +655,52 @@ def test_prompts_that_are_being_made_count_against_the_bound(setting: Callable[.
     three.go.set()
     assert three.received.ended.wait(WAIT_S)
     assert (one.received.text, isinstance(three.received.error, Unavailable)) == ("one", True)
+
+
+def test_whatever_happens_while_prompts_are_made_each_request_ends_once(
+    monkeypatch: pytest.MonkeyPatch, setting: Callable[..., ServedReplay]
+) -> None:
+    """Three hundred at once, which are cancelled, stopped, left, refused, timed out or made, in random order."""
+    monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 0.1)
+    here, draw = setting(max_in_flight=250), random.Random(5)
+    asked: list[tuple[str, RecordingResponder]] = []
+    refused = 0
+    for number in range(300):
+        kind = draw.choice(("made", "made", "call", "stop", "leaves", "fault", "hasty"))
+        received = RecordingResponder(f"id {number}")
+        preparation = Preparation(
+            received, here.metrics.start(), prompts=1, size=draw.choice((5_000, 90_000)),
+            timeout_s=draw.choice((0.001, 0.01)) if kind == "hasty" else 60.0, call=f"call {number}",
+        )  # fmt: skip
+        reply = here.reply(f"text {number}", received, call=f"call {number}")
+        try:
+            here.dispatcher.prepare(preparation, partial(slowly, reply, draw.random() / 200, kind == "fault"))
+        except Unavailable:
+            refused += 1
+            continue
+        asked.append((kind, received))
+        if draw.random() < 0.7:
+            kind, received = draw.choice(asked)
+            if kind == "call":
+                here.dispatcher.cancel(call=received.request_id.replace("id", "call"))
+            elif kind == "stop":
+                here.dispatcher.cancel(received.request_id)
+            received.left = kind == "leaves"
+    assert all(received.ended.wait(WAIT_S) for _, received in asked)
+    assert becomes(here.dispatcher.idle, WAIT_S)
+    assert becomes(here.is_free, WAIT_S)
+    assert {received.ends for _, received in asked} == {1}
+    for kind, received in asked:
+        text = f"text {received.request_id.removeprefix('id ')}"
+        assert kind != "made" or (received.text, received.error) == (text, None)
+        assert kind != "fault" or isinstance(received.error, InvalidRequest)
+    assert here.metrics.finished.total() == len(asked)
+    assert refused < 100
+
+
+def slowly(reply: Reply, seconds: float, fault: bool) -> Reply:
+    """Makes a prompt in so many seconds."""
+    time.sleep(seconds)
+    if fault:
+        raise InvalidRequest("no", "messages")
+    return reply
