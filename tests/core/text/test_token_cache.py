@@ -21,30 +21,12 @@ from qwen_triton.text.tokenizer import Tokenizer
 from tests.support.random_streams import TEXTS
 
 CONTROLS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|vision_start|>")
+BLANKS = ("", " ", "  ", "\n", " \n\n ", "\t", "\r\n", "\u3000", "\u00a0")
 BORDERS = (
-    *("", " ", "  ", "\n", " \n\n ", "\t", "\r\n", "\u3000", "\u00a0", "\u200d", "\ufe0f", "\u0301", "\u0301\u0323"),
-    *(
-        "e",
-        "é",
-        "가",
-        "\u1100",
-        "\u1161",
-        "\u11a8",
-        "你",
-        "。",
-        "🙂",
-        "🏽",
-        "1",
-        "12",
-        "'",
-        "'s",
-        "<",
-        "<|",
-        "|>",
-        "im_end|>",
-    ),
-    *("<think>", "</think>", "<tool_call>", "user\n", "\ufeff", "\x00", "\ufffd"),
-)
+    *BLANKS, "\u200d", "\ufe0f", "\u0301", "\u0301\u0323", "e", "é", "가", "\u1100", "\u1161", "\u11a8", "你", "。", "🙂",
+    "🏽", "1", "12", "'", "'s", "<", "<|", "|>", "im_end|>", "<think>", "</think>", "<tool_call>", "user\n", "\ufeff",
+    "\x00", "\ufffd",
+)  # fmt: skip
 """What stands first or last in a piece: blanks, marks that join what is before them, halves of control tokens."""
 
 plain = st.lists(st.one_of(st.sampled_from((*BORDERS, *TEXTS)), st.text(max_size=4)), max_size=6).map("".join)
@@ -82,10 +64,13 @@ def edited(parts: list[str], how: str, draw: random.Random) -> list[str]:
         parts = list(parts)
         parts[at], parts[other] = parts[other], parts[at]
         return parts
-    if how in ("edit", "border"):
-        text, mark = parts[at], draw.choice(BORDERS)
-        cut = draw.randrange(len(text) + 1) if how == "edit" else draw.choice((0, len(text)))
-        return [*parts[:at], text[:cut] + mark + text[cut:], *parts[at + 1 :]]
+    if how == "border":
+        return [
+            draw.choice(BLANKS) + part + draw.choice(BORDERS) if n % 2 == 0 else part for n, part in enumerate(parts)
+        ]
+    if how == "edit":
+        cut = draw.randrange(len(parts[at]) + 1)
+        return [*parts[:at], parts[at][:cut] + draw.choice(BORDERS) + parts[at][cut:], *parts[at + 1 :]]
     return parts
 
 
