@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidRequest
 from ..types import Form, ToolChoice
 from .forms.compile import FormBounds, form_grammar
+from .forms.latest import LatestTexts
 from .forms.structural_tags import form_part
 from .tool_formats.tool_format import OPEN, ToolFormat, function_of
 from .tool_formats.untold import Untold
@@ -118,11 +118,18 @@ def _tag(tool: Mapping[str, Any], index: int, tool_format: ToolFormat, bounds: F
     return {"type": "tag", "begin": call.begin, "content": content, "end": call.end}
 
 
-@lru_cache(maxsize=256)
+_NOT_KEPT = LatestTexts(most=256, most_bytes=4 << 20)
+"""Why schemas of tools are not kept: the same tools come with every request of an agent."""
+
+
 def _not_kept(spec: str, bounds: FormBounds) -> str:
-    """Why arguments of this form are not kept, "" if they are. The same tools come with every request of an agent."""
-    try:
-        form_grammar(Form("structural_tag", spec), bounds)
-    except InvalidRequest as error:
-        return str(error).partition(": ")[2]
-    return ""
+    """Why arguments of this form are not kept, "" if they are."""
+
+    def reason() -> str:
+        try:
+            form_grammar(Form("structural_tag", spec), bounds)
+        except InvalidRequest as error:
+            return str(error).partition(": ")[2]
+        return ""
+
+    return _NOT_KEPT.get(spec, bounds, reason)

@@ -5,8 +5,6 @@ The grammar is checked for its size first: what an engine makes of it costs time
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from .ebnf import parse_grammar
 from .faults import fault
 from .free_text import without
 from .grammar import Grammar, Lit, Node, Ref, Rep, alt, optional, seq
+from .latest import LatestTexts
 from .regex import whole_match
 from .schema.json_schema import SchemaBounds, SchemaCompiler, parse_json
 from .structural_tags import structural_tag
@@ -36,38 +35,25 @@ class FormBounds(SchemaBounds):
 DEFAULT_BOUNDS = FormBounds()
 
 
-class FormCompiler:
-    """Compiles forms and keeps the latest, up to `cache_bytes` of text. Thread-safe."""
+_MOST = 256
+_MOST_BYTES = 16 << 20
 
-    def __init__(
-        self, bounds: FormBounds = DEFAULT_BOUNDS, marks: Mapping[str, str] | None = None, cache_bytes: int = 16 << 20
-    ) -> None:
+
+class FormCompiler:
+    """Compiles forms and keeps the latest 256, up to 16 MiB with their grammars. Thread-safe."""
+
+    def __init__(self, bounds: FormBounds = DEFAULT_BOUNDS, marks: Mapping[str, str] | None = None) -> None:
         self._bounds = bounds
         self._marks = marks or {}
-        self._cache_bytes = cache_bytes
-        self._cache: OrderedDict[tuple[Form, Thinking], str] = OrderedDict()
-        self._held = 0
-        self._lock = threading.Lock()
+        self._latest = LatestTexts(_MOST, _MOST_BYTES)
 
     def ebnf(self, form: Form, thinking: Thinking = "none") -> str:
         """The grammar of an answer of a form. Raises InvalidRequest, naming the place, for what is malformed or not kept."""
-        key = (form, thinking)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        text = form_grammar(form, self._bounds, thinking).ebnf(self._marks)
-        with self._lock:
-            if key not in self._cache:
-                self._held += _held(key, text)
-            self._cache[key] = text
-            while self._held > self._cache_bytes and len(self._cache) > 1:
-                self._held -= _held(*self._cache.popitem(last=False))
-        return text
 
+        def compiled() -> str:
+            return form_grammar(form, self._bounds, thinking).ebnf(self._marks)
 
-def _held(key: tuple[Form, Thinking], text: str) -> int:
-    return len(key[0].spec) + len(text)
+        return self._latest.get(form.spec, (form.kind, thinking), compiled)
 
 
 def form_grammar(form: Form, bounds: FormBounds, thinking: Thinking = "none") -> Grammar:
