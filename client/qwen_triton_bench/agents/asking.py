@@ -21,7 +21,7 @@ _WAIT_S = 120.0
 
 
 @dataclass(frozen=True)
-class Address:
+class TargetAddress:
     """Where to ask: one of TARGETS, and its URL, HOST:PORT of Triton's gRPC for a model."""
 
     via: str
@@ -47,7 +47,7 @@ class Answered:
 class Asker:
     """Asks at one address. It is a listener of its own answers, one at a time."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: TargetAddress) -> None:
         self._target = address.open()
         self._number = 0
         self._ended = threading.Event()

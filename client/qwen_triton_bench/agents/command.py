@@ -15,10 +15,10 @@ from qwen_triton_build.deployment.schema import Deployment
 
 from ..run.machine import describe_machine
 from ..run.server import running_server, running_shim
-from .asking import TARGETS, Address
+from .asking import TARGETS, TargetAddress
 from .conversation import AgentPlan
 from .loads import AgentsLoad, ask_alone, ask_beside
-from .table import LEGEND, Row, encode_rows, header, line, percentile
+from .table import LEGEND, AgentFigures, encode_rows, header, line, percentile
 
 _DEMO = Path(__file__).resolve().parents[3] / "demo" / "checkpoint"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "vocab.json", "merges.txt")
@@ -64,20 +64,24 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{LEGEND}\n{header()}", flush=True)
     with _served(arguments, with_shim="openai" in targets) as (folder, triton, openai):
         for via in targets:
-            rows += _measure(arguments, Address(via, openai if via == "openai" else triton), folder, agents)
+            rows += _measure(arguments, TargetAddress(via, openai if via == "openai" else triton), folder, agents)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine, "rows": encode_rows(rows)}))
     return 1 if any(row.errors for row in rows) else 0
 
 
-def _measure(arguments: argparse.Namespace, address: Address, folder: Path, agents: list[int]) -> list[Row]:
+def _measure(
+    arguments: argparse.Namespace, address: TargetAddress, folder: Path, agents: list[int]
+) -> list[AgentFigures]:
     plan = AgentPlan(arguments.history, arguments.new, arguments.output_len, arguments.turns)
     ask_alone(address, 10)  # connections, caches and threads that a first request makes
-    rows = [Row(address.via, ask_alone(address, arguments.questions))]
+    rows = [AgentFigures(address.via, ask_alone(address, arguments.questions))]
     alone = percentile([one.first_token_s for one in rows[0].neighbour if not one.error], 50)
     for count in (0, *agents):
         if count:
-            rows.append(Row(address.via, *ask_beside(AgentsLoad(address, folder, plan, count, arguments.pause))))
+            rows.append(
+                AgentFigures(address.via, *ask_beside(AgentsLoad(address, folder, plan, count, arguments.pause)))
+            )
         print(line(rows[-1], alone), flush=True)
         for kind, errors in rows[-1].errors.items():
             print(f"[ERROR] {errors} x {kind}")

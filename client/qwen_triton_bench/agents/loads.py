@@ -21,7 +21,7 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
 
 from ..prompts.prompt import Prompt
-from .asking import Address, Answered, Asker
+from .asking import Answered, Asker, TargetAddress
 from .conversation import AgentPlan, SourceText, conversation
 
 _BETWEEN_S = 0.02
@@ -33,7 +33,7 @@ _QUESTION = "How many tokens has this question, and how long does its answer tak
 class AgentsLoad:
     """So many agents, each of which pauses for `pause_s` between an answer and its next turn, as one whose tools run."""
 
-    address: Address
+    address: TargetAddress
     tokenizer: Path
     plan: AgentPlan
     agents: int
@@ -47,7 +47,7 @@ class AgentsLoad:
     def decode(cls, text: str) -> AgentsLoad:
         """The inverse of encode."""
         given = json.loads(text)
-        address, plan = Address(**given.pop("address")), AgentPlan(**given.pop("plan"))
+        address, plan = TargetAddress(**given.pop("address")), AgentPlan(**given.pop("plan"))
         return cls(address, Path(given.pop("tokenizer")), plan, **given)
 
 
@@ -70,7 +70,7 @@ def run_agents(load: AgentsLoad) -> list[list[Answered]]:
         return list(threads.map(run_agent, range(load.agents)))
 
 
-def ask_alone(address: Address, questions: int) -> list[Answered]:
+def ask_alone(address: TargetAddress, questions: int) -> list[Answered]:
     """A neighbour's answers while nobody else asks."""
     return _ask(address, lambda asked: asked >= questions)
 
@@ -91,7 +91,7 @@ def ask_beside(load: AgentsLoad) -> tuple[list[Answered], list[list[Answered]]]:
     return asked, [[Answered(*one) for one in agent] for agent in json.loads(written.result())]
 
 
-def _ask(address: Address, done: Callable[[int], bool]) -> list[Answered]:
+def _ask(address: TargetAddress, done: Callable[[int], bool]) -> list[Answered]:
     asker = Asker(address)
     answers: list[Answered] = []
     try:

@@ -23,7 +23,7 @@ def percentile(seconds: Sequence[float], percent: int) -> float:
 
 
 @dataclass(frozen=True)
-class Row:
+class AgentFigures:
     """One measurement: the neighbour's answers, and those of each agent turn by turn; no agents: the neighbour alone."""
 
     via: str
@@ -60,7 +60,7 @@ def header() -> str:
     return _columns(("via", "agents", *names, "errors"))
 
 
-def line(row: Row, alone_p50: float) -> str:
+def line(row: AgentFigures, alone_p50: float) -> str:
     """One measurement."""
     agents, tokens, first, later, p95, p50, p99, times, errors = row.figures(alone_p50).values()
     turns = [f"{value:.1f}" if agents else "-" for value in (first, later, p95)]
@@ -72,7 +72,7 @@ def _columns(cells: Sequence[str]) -> str:
     return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
 
 
-def encode_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def encode_rows(rows: Sequence[AgentFigures]) -> list[dict[str, Any]]:
     """All figures as JSON values; the row without agents of each target comes before its others."""
     encoded, alone = [], 0.0
     for row in rows:

@@ -10,10 +10,10 @@ import pytest
 
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.text.tokenizer import Tokenizer
-from qwen_triton_bench.agents.asking import Address, Answered
+from qwen_triton_bench.agents.asking import Answered, TargetAddress
 from qwen_triton_bench.agents.conversation import AgentPlan, SourceText, conversation
 from qwen_triton_bench.agents.loads import AgentsLoad
-from qwen_triton_bench.agents.table import Row, encode_rows, header, line
+from qwen_triton_bench.agents.table import AgentFigures, encode_rows, header, line
 from qwen_triton_bench.command import add_arguments, run
 
 PLAN = AgentPlan(history=9000, new=1000, answer=8, turns=3)
@@ -42,9 +42,9 @@ def test_agents_share_no_message(qwen3: Tokenizer) -> None:
 
 def test_figures_are_those_of_the_answers_without_an_error() -> None:
     """Medians in ms; first turns and later ones apart; the neighbour as a multiple of its median alone."""
-    alone = Row("bls", [Answered(0.004, 20)] * 9)
+    alone = AgentFigures("bls", [Answered(0.004, 20)] * 9)
     agents = [[Answered(0.1, 80_000), Answered(0.02, 84_000), Answered(0.03, 88_000)], [Answered(0.2, 80_000)]]
-    beside = Row("bls", [Answered(0.006, 20)] * 8 + [Answered(9.0, 0, "lost")], agents)
+    beside = AgentFigures("bls", [Answered(0.006, 20)] * 8 + [Answered(9.0, 0, "lost")], agents)
     found = encode_rows([alone, beside])
     assert found[0]["times_alone"] == 1.0
     assert found[1] == pytest.approx(
@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_answers_without_an_error() -> None:
 
 
 def test_a_load_goes_to_its_process_as_json() -> None:
-    load = AgentsLoad(Address("openai", "http://localhost:1"), Path("/model"), PLAN, 8, 0.5)
+    load = AgentsLoad(TargetAddress("openai", "http://localhost:1"), Path("/model"), PLAN, 8, 0.5)
     assert AgentsLoad.decode(load.encode()) == load
 
 
