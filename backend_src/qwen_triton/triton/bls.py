@@ -51,7 +51,7 @@ class BlsModel:
         self._skip_special_tokens = text.skip_special_tokens
         self._limits = read_limits(args)
         cache = TokenCache(self._limits.token_cache_bytes)
-        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir, cache)
+        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir, cache=cache)
         self._tokenizer.prepare_decoding(text.skip_special_tokens)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer, text.tool_format)
         self._tool_format = template.tool_format.name if template.tool_format else ""

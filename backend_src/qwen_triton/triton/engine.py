@@ -51,6 +51,8 @@ _EXTRA = {
     "preemptions": "preemptions_total",
 }
 """Counters of some engines and the metric of each."""
+_CACHED_WORDS = 256
+"""This model encodes pieces of answers only, and on several threads, of which each has a cache of its own."""
 
 
 class EngineModel:
@@ -63,7 +65,7 @@ class EngineModel:
         folder = parameters.text("tokenizer_dir") or sibling_parameter(
             instance.repository, "preprocessing", "tokenizer_dir"
         )
-        self._tokenizer = Tokenizer.from_folder(folder) if folder else None
+        self._tokenizer = Tokenizer.from_folder(folder, _CACHED_WORDS) if folder else None
         settings = EngineSettings.read(parameters)
         self._echo = settings.echo
         self._limits = read_limits(args)

@@ -52,7 +52,7 @@ class PreprocessingModel:
         settings = TextSettings.read(read_parameters(args), instance.repository)
         self._limits = read_limits(args)
         cache = TokenCache(self._limits.token_cache_bytes)
-        self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir, cache)
+        self._tokenizer = Tokenizer.from_folder(settings.tokenizer_dir, cache=cache)
         template = ChatTemplate.from_folder(settings.tokenizer_dir, self._tokenizer, settings.tool_format)
         self._preprocessor = Preprocessor(self._tokenizer, template, settings.prompt_format, settings.max_context)
         self._reader = RequestReader(PREPROCESSING, self._limits)

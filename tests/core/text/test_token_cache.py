@@ -47,7 +47,7 @@ def library(qwen3_folder: Path) -> tokenizers.Tokenizer:
 
 def cached(folder: Path, max_bytes: int = 1 << 20) -> Tokenizer:
     """A tokenizer whose cache takes all pieces but empty ones of all texts."""
-    return Tokenizer.from_folder(folder, TokenCache(max_bytes, long_text=1, shortest_piece=1))
+    return Tokenizer.from_folder(folder, cache=TokenCache(max_bytes, long_text=1, shortest_piece=1))
 
 
 def edited(parts: list[str], how: str, draw: random.Random) -> list[str]:
@@ -129,7 +129,7 @@ def turns(count: int) -> str:
 
 def test_a_turn_encodes_only_what_is_new(qwen3_folder: Path, qwen3: Tokenizer) -> None:
     """Of the second turn all pieces of the first are found, but for one that was edited."""
-    tokenizer = Tokenizer.from_folder(qwen3_folder, cache := TokenCache(1 << 20))
+    tokenizer = Tokenizer.from_folder(qwen3_folder, cache=(cache := TokenCache(1 << 20)))
     sizes = [len(qwen3.encode(piece)) for piece in re.findall(r"<\|im_start\|>(.*?)<\|im_end\|>", turns(21), re.DOTALL)]
     tokenizer.encode(turns(20), control_tokens=True)
     assert (cache.hits, cache.queries) == (0, sum(sizes[:20]))
@@ -141,7 +141,7 @@ def test_a_turn_encodes_only_what_is_new(qwen3_folder: Path, qwen3: Tokenizer) -
 
 def test_small_prompts_are_not_kept(qwen3_folder: Path) -> None:
     """Nor looked for: they would pay for what they do not use. Of a long one, short pieces are not kept."""
-    tokenizer = Tokenizer.from_folder(qwen3_folder, cache := TokenCache(1 << 20))
+    tokenizer = Tokenizer.from_folder(qwen3_folder, cache=(cache := TokenCache(1 << 20)))
     tokenizer.encode("a word " * 500, control_tokens=True)
     tokenizer.encode("<|im_start|>short piece" * 500, control_tokens=True)
     assert (cache.queries, cache.bytes) == (0, 0)

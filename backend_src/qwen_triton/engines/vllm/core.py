@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigurationError, InvalidRequest
-from .adapters import Adapter
+from ..gpu.adapters import Adapter
 
 OLDEST, NEWEST = (0, 26), (0, 33)
 _PATTERNS = (0, 33)
