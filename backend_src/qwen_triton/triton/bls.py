@@ -26,6 +26,7 @@ from ..tensors.contract import BLS
 from ..tensors.limits import check_prompt_log_probs, check_requests
 from ..tensors.rows import each_row
 from ..tensors.text_inputs import decode_generate
+from ..text.token_cache import TokenCache
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .admission import Admission, DecodedRequest
@@ -49,11 +50,12 @@ class BlsModel:
         text = TextSettings.read(parameters, repository)
         self._settings = BlsSettings.read(parameters, repository)
         self._skip_special_tokens = text.skip_special_tokens
-        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
+        self._limits = read_limits(args)
+        cache = TokenCache(self._limits.token_cache_bytes)
+        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir, cache=cache)
         self._tokenizer.prepare_decoding(text.skip_special_tokens)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer, text.tool_format)
         self._tool_format = template.tool_format.name if template.tool_format else ""
-        self._limits = read_limits(args)
         self._preprocessor = Preprocessor(
             self._tokenizer, template, text.prompt_format, text.max_context, self._limits.form_bounds()
         )
@@ -70,7 +72,7 @@ class BlsModel:
             is_decoupled(args),
             self._limits,
         )
-        self._publisher = MetricsPublisher(instance.labels, metrics, self._dispatcher.states)
+        self._publisher = MetricsPublisher(instance.labels, metrics, lambda: self._dispatcher.states() | cache.states())
         self._dispatcher.start()
         self._publisher.start()
         self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)

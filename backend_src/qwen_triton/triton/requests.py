@@ -23,11 +23,19 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 class RequestContent(NamedTuple):
-    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none."""
+    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none.
+
+    `size`: of its prompts in bytes, as `check_sizes` judges them.
+    """
 
     arrays: dict[str, Array]
     parameters: Mapping[str, Any]
     request_id: str
+    size: int
+
+    def kept_arrays(self) -> dict[str, Array]:
+        """The inputs as they may be read after `execute` has returned: numbers lie in memory that the server uses again."""
+        return {name: array if array.dtype == object else array.copy() for name, array in self.arrays.items()}
 
 
 class RequestReader:
@@ -65,8 +73,8 @@ class RequestReader:
         used = {name: array for name, array in arrays.items() if name not in self._refused}
         for name, array in used.items():
             check_input(self._declared[name], array)
-        check_sizes(used, self._limits)
-        return RequestContent(arrays, parameters, request.request_id())
+        size = check_sizes(used, self._limits)
+        return RequestContent(arrays, parameters, request.request_id(), size)
 
 
 def read_request_id(request: Any) -> str | None:

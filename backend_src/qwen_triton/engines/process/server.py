@@ -11,6 +11,7 @@ when none is left. What a client sent before it knew is served as well, so that 
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import time
@@ -29,6 +30,9 @@ from .messages import MessageReader, decode_request, encode_chunk, encode_messag
 from .socket import listen, same_user
 
 _READ = 1 << 18
+_REST_S = 0.005
+"""How long a step waits for the rest of a message. A socket holds some 200 KB, so the ids of a prompt of 80,000 tokens come
+in two parts and those of 126,000 in three; without this each part, and what stands behind it, would wait for a step."""
 _LINGER_S = 5.0
 """Without a sequence for so long, a leaving engine ends although clients are connected."""
 _LOOK_S = 0.5
@@ -155,6 +159,12 @@ class EngineServer:
             self._read(client)
 
     def _read(self, client: _Client) -> None:
+        """Handles the messages that have arrived, and the rest of one of which a part has, unless it takes too long."""
+        self._read_part(client)
+        while client in self._clients and client.reader.is_within and select.select([client.peer], [], [], _REST_S)[0]:
+            self._read_part(client)
+
+    def _read_part(self, client: _Client) -> None:
         try:
             data = client.peer.recv(_READ)
         except (BlockingIOError, InterruptedError):
