@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
-from ..errors import EngineError
-from ..types import TokenChunk
+from ..errors import EngineError, InvalidRequest
+from ..types import GUIDED_DECODING_GUIDE, TokenChunk
 from .pending import PendingChunks
 from .reply import Reply
 from .send_rate import SendBudget
@@ -158,6 +158,9 @@ class Sender:
         if chunk.finish == "error":
             _log.error("the engine failed on a request: %s", chunk.error)
             self._fail(reply, EngineError(chunk.error))
+            return None
+        if chunk.finish == "refused":
+            self._fail(reply, reply.numbered(sequence.index, InvalidRequest(chunk.error, GUIDED_DECODING_GUIDE)))
             return None
         try:
             done = reply.add_chunk(sequence.index, chunk)
