@@ -8,6 +8,7 @@ cannot be kept is refused by name and place.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,18 +29,29 @@ Schema = Mapping[str, Any] | bool
 
 @dataclass(frozen=True, slots=True)
 class SchemaBounds:
-    """The most of a schema: how deep it nests, and values of one enum or branches of one anyOf."""
+    """The most of a schema: how deep it nests, values of one enum or branches of one anyOf, and steps of compiling it.
+
+    Merging the parts of allOf and of branches takes steps of which no state is left, twice as many for each level.
+    """
 
     depth: int = 64
     alternatives: int = 4096
+    steps: int = 65_536
 
 
 def parse_json(text: str, place: str) -> Any:
     """A JSON value. Raises InvalidRequest with the position of what is wrong."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise fault(place, f"is not JSON: {error}") from None
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is larger than any number")
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -57,6 +69,7 @@ class SchemaCompiler:
         self._place = "#"
         self._named: dict[str, str] = {}
         self._depth = 0
+        self._steps = 0
         for name, node in (*json_text.RULES.items(), *FORMAT_RULES.items()):
             grammar.rules.setdefault(name, node)
 
@@ -75,6 +88,7 @@ class SchemaCompiler:
         """The instances of a part of the schema."""
         if isinstance(schema, bool):
             return Ref("any0") if schema else NEVER
+        self._spend(len(schema), place)
         self._depth += 1
         try:
             if self._depth > self._bounds.depth:
@@ -106,6 +120,7 @@ class SchemaCompiler:
         """A schema with its references and allOf merged into it. Raises InvalidRequest for what cannot be merged."""
         if steps > self._bounds.depth:
             raise fault(place, "refers to itself without end")
+        self._spend(len(schema), place)
         found = constraints(schema)
         parts: list[tuple[Schema, str]] = []
         if "$ref" in found:
@@ -117,8 +132,21 @@ class SchemaCompiler:
                 return {"enum": []}
             if isinstance(part, Mapping):
                 check_keywords(part, where)
-                found = merged(found, self.flat(part, where, steps + 1), where)
+                found = self._merged(found, self.flat(part, where, steps + 1), where)
         return found
+
+    def _merged(self, one: Mapping[str, Any], other: Mapping[str, Any], place: str) -> dict[str, Any]:
+        self._spend(len(one.get("properties", ())) + len(other.get("properties", ())), place)
+        return merged(one, other, place)
+
+    def _spend(self, steps: int, place: str) -> None:
+        self._steps += 1 + steps
+        if self._steps > self._bounds.steps:
+            raise fault(
+                place[:200],
+                f"compiling the schema takes more than {self._bounds.steps} steps (limits.form_states); merge allOf and "
+                "keywords beside anyOf by hand, or put what is repeated into $defs",
+            )
 
     def resolve(self, reference: str, place: str) -> Schema:
         """The schema that a reference names. Raises InvalidRequest for one outside of this schema, or to nothing."""
@@ -174,12 +202,13 @@ class SchemaCompiler:
             where = f"{place}/{name}/{i}"
             if isinstance(part, Mapping):
                 check_keywords(part, where)
-            whole = base if part is True else merged(base, self.flat(part, where), where)
+            whole = base if part is True else self._merged(base, self.flat(part, where), where)
             found.append(self.value(whole, where))
         return alt(*found)
 
     def _check_apart(self, branches: Sequence[Schema], place: str) -> None:
         """Refuses branches of oneOf that one value may match two of: a grammar could not tell."""
+        self._spend(len(branches) ** 2 // 2, place)
         flat = [self.flat(b, f"{place}/{i}") if isinstance(b, Mapping) else {} for i, b in enumerate(branches)]
         for i, one in enumerate(flat):
             for other in flat[:i]:
