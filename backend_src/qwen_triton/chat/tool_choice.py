@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidRequest
 from ..types import Form, ToolChoice
+from .forms.cache import TextCache
 from .forms.compile import FormBounds, form_grammar
 from .forms.structural_tags import form_part
 from .tool_formats.tool_format import OPEN, ToolFormat, function_of
@@ -118,11 +118,17 @@ def _tag(tool: Mapping[str, Any], index: int, tool_format: ToolFormat, bounds: F
     return {"type": "tag", "begin": call.begin, "content": content, "end": call.end}
 
 
-@lru_cache(maxsize=256)
+_REASONS = TextCache[tuple[str, FormBounds]](8 << 20)
+
+
 def _not_kept(spec: str, bounds: FormBounds) -> str:
     """Why arguments of this form are not kept, "" if they are. The same tools come with every request of an agent."""
-    try:
-        form_grammar(Form("structural_tag", spec), bounds)
-    except InvalidRequest as error:
-        return str(error).partition(": ")[2]
-    return ""
+
+    def reason() -> str:
+        try:
+            form_grammar(Form("structural_tag", spec), bounds)
+        except InvalidRequest as error:
+            return str(error).partition(": ")[2]
+        return ""
+
+    return _REASONS.get((spec, bounds), spec, reason)

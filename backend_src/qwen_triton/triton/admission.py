@@ -13,11 +13,12 @@ from ..errors import Cancelled
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Reply, RowPlan
-from ..serving.request_metrics import RequestMetrics
+from ..serving.request_metrics import RequestMetrics, RequestTimer
 from ..tensors.arrays import Array
 from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
 from ..tensors.rows import check_one_response
+from .deferred import DeferredWork
 from .requests import RequestReader
 from .responses import TritonResponder
 
@@ -27,6 +28,10 @@ class DecodedRequest(NamedTuple):
 
     rows: Sequence[RowPlan]
     encoder: AnswerEncoder
+
+
+Decode = Callable[[dict[str, Array]], DecodedRequest | Callable[[], DecodedRequest]]
+"""What a model makes of a request's arrays, or, where that takes long, a function that makes it later."""
 
 
 class Admission:
@@ -49,29 +54,69 @@ class Admission:
         self._reader = RequestReader(model, limits)
         self._queue_timeout_ms = queue_timeout_ms
         self._decoupled = decoupled
+        self._later = DeferredWork()
 
-    def admit(
-        self, request: Any, responder: TritonResponder, decode: Callable[[dict[str, Array]], DecodedRequest]
-    ) -> None:
+    def admit(self, request: Any, responder: TritonResponder, decode: Decode) -> None:
         """Decodes, checks and submits one request; a fault of it becomes its response.
 
-        `decode` raises QwenTritonError for what it refuses.
+        `decode`, and what it returns, raise QwenTritonError for what they refuse.
         """
         timer = self._metrics.start()
         try:
             self._reader.check_envelope(request)
             arrays, parameters, _ = self._reader.read(request)
             if call := parameters.get(CANCEL_CALL):
+                self._later.cancel(str(call))
                 self._dispatcher.cancel(call=str(call))
                 self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
                 return
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             if not self._decoupled:
                 check_one_response(arrays)
-            rows, encoder = decode(arrays)
+            decoded = decode(arrays)
             call = str(parameters.get(CALL, ""))
-            reply = Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call)
-            self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
+            submit = partial(self._submit, responder, timer, call, timeout_s)
+            if isinstance(decoded, DecodedRequest):
+                submit(decoded)
+            else:
+                self._later.put(call, partial(self._submit_later, responder, timer, submit, decoded))
         except Exception as error:  # an exception that leaves execute fails every request of the batch
-            timer.failed(error)
-            self._dispatcher.post(partial(responder.fail, error))
+            self._fail(responder, timer, error)
+
+    def idle(self) -> bool:
+        """Whether every request has had its last response."""
+        return not self._later.pending and self._dispatcher.idle()
+
+    def stop(self) -> None:
+        """Returns when every request is submitted or refused."""
+        self._later.stop()
+
+    def _submit(
+        self,
+        responder: TritonResponder,
+        timer: RequestTimer,
+        call: str,
+        timeout_s: float | None,
+        decoded: DecodedRequest,
+    ) -> None:
+        reply = Reply(responder, decoded.rows, decoded.encoder, timer, at_once=not self._decoupled, call=call)
+        self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
+
+    def _submit_later(
+        self,
+        responder: TritonResponder,
+        timer: RequestTimer,
+        submit: Callable[[DecodedRequest], None],
+        decode: Callable[[], DecodedRequest],
+        cancelled: bool,
+    ) -> None:
+        try:
+            if cancelled:
+                raise Cancelled("the request was cancelled")
+            submit(decode())
+        except Exception as error:  # each request gets an answer
+            self._fail(responder, timer, error)
+
+    def _fail(self, responder: TritonResponder, timer: RequestTimer, error: Exception) -> None:
+        timer.failed(error)
+        self._dispatcher.post(partial(responder.fail, error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from ..engines.triton_model.client import ModelClient
 from ..engines.triton_model.facts import EngineModelFacts
 from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
-from ..preprocess import Preprocessor
+from ..preprocess import Preprocessor, compiles
 from ..serving.dispatcher import Dispatcher
 from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
@@ -71,7 +71,7 @@ class BlsModel:
         self._publisher = MetricsPublisher(instance.labels, metrics, self._dispatcher.states)
         self._dispatcher.start()
         self._publisher.start()
-        self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._admission.idle)
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -80,6 +80,7 @@ class BlsModel:
 
     def finalize(self) -> None:
         self._lifeline.leave()
+        self._admission.stop()
         self._dispatcher.stop()
         self._publisher.stop()
 
@@ -93,9 +94,14 @@ class BlsModel:
         processes = ModelProcesses(server_pid(), instance.repository / model) if facts.python else None
         return ModelClient(grpc_address(server_pid()), model, facts, processes)
 
-    def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:
+    def _decode(self, arrays: dict[str, Array]) -> DecodedRequest | Callable[[], DecodedRequest]:
         prompts = [self._with_defaults(prompt) for prompt in decode_generate(arrays)]
         check_requests(prompts, self._limits)
+        if any(map(compiles, prompts)):
+            return partial(self._plan, prompts)
+        return self._plan(prompts)
+
+    def _plan(self, prompts: Sequence[GenerateRequest]) -> DecodedRequest:
         prompts = each_row(prompts, self._preprocessor.resolve_stops)
         engine = self._dispatcher.info()
         requests = each_row(prompts, partial(self._preprocessor.engine_requests, engine=engine))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -99,7 +99,7 @@ class EngineModel:
         self._acks.start()
         self._publisher.start()
         self._own.publish()
-        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
+        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._admission.idle)
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -114,6 +114,7 @@ class EngineModel:
         """Ends this load's own engine, once it has finished what other models gave it."""
         self._lifeline.leave()
         self._own.withdraw()
+        self._admission.stop()
         self._dispatcher.stop()
         self._acks.stop()
         self._supervisor.stop()
@@ -141,10 +142,17 @@ class EngineModel:
             }
         return {}
 
-    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest:
+    def _decode(
+        self, responder: AckedResponder, arrays: dict[str, Array]
+    ) -> DecodedRequest | Callable[[], DecodedRequest]:
         self._check_id(responder.request_id)
-        engine = self._dispatcher.info()
         decoded = decode_engine(arrays, echo=self._echo)
+        if any(row.form for row in decoded):
+            return partial(self._plan, responder, decoded)
+        return self._plan(responder, decoded)
+
+    def _plan(self, responder: AckedResponder, decoded: Sequence[EngineRow]) -> DecodedRequest:
+        engine = self._dispatcher.info()
         sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
         self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
         rows = each_row(decoded, partial(resolve_stops, tokenizer=self._tokenizer))

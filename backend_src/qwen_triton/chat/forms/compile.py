@@ -5,13 +5,12 @@ The grammar is checked for its size first: what an engine makes of it costs time
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...types import Form
+from .cache import TextCache
 from .ebnf import parse_grammar
 from .faults import fault
 from .free_text import without
@@ -44,30 +43,13 @@ class FormCompiler:
     ) -> None:
         self._bounds = bounds
         self._marks = marks or {}
-        self._cache_bytes = cache_bytes
-        self._cache: OrderedDict[tuple[Form, Thinking], str] = OrderedDict()
-        self._held = 0
-        self._lock = threading.Lock()
+        self._cache = TextCache[tuple[Form, Thinking]](cache_bytes)
 
     def ebnf(self, form: Form, thinking: Thinking = "none") -> str:
         """The grammar of an answer of a form. Raises InvalidRequest, naming the place, for what is malformed or not kept."""
-        key = (form, thinking)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        text = form_grammar(form, self._bounds, thinking).ebnf(self._marks)
-        with self._lock:
-            if key not in self._cache:
-                self._held += _held(key, text)
-            self._cache[key] = text
-            while self._held > self._cache_bytes and len(self._cache) > 1:
-                self._held -= _held(*self._cache.popitem(last=False))
-        return text
-
-
-def _held(key: tuple[Form, Thinking], text: str) -> int:
-    return len(key[0].spec) + len(text)
+        return self._cache.get(
+            (form, thinking), form.spec, lambda: form_grammar(form, self._bounds, thinking).ebnf(self._marks)
+        )
 
 
 def form_grammar(form: Form, bounds: FormBounds, thinking: Thinking = "none") -> Grammar:

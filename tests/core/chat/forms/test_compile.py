@@ -157,7 +157,7 @@ def both(levels: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "schema",
-    [doubled(30), both(40), {"oneOf": [{"const": i} for i in range(4000)]},
+    [doubled(30), both(24), {"oneOf": [{"const": i} for i in range(4000)]},
      {"properties": {f"p{i}": {} for i in range(1500)}, "anyOf": [{"required": [f"p{i}"]} for i in range(1500)]}],
 )  # fmt: skip
 @pytest.mark.timeout(60)
