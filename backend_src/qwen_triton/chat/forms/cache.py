@@ -21,7 +21,7 @@ class TextCache(Generic[_Key]):
         self._held = 0
 
     def get(self, key: _Key, spec: str, make: Callable[[], str]) -> str:
-        """The text of a key, made where it is not kept. `spec`: the part of the key that takes memory. Raises what `make` does."""
+        """The text of a key, made where it is not kept. `spec`: the memory of the key. Raises as `make` does."""
         with self._lock:
             if key in self._texts:
                 self._texts.move_to_end(key)
