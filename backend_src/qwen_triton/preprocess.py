@@ -69,6 +69,8 @@ class Preprocessor:
             stream=request.stream,
             chunk_tokens=chunk_tokens(request.stream, watched=bool(request.stop.strings) or _ends_by_call(request)),
             lora_name=request.lora_name,
+            lora_task=request.lora_task,
+            perf_metrics=request.perf_metrics,
         )
         if engine is not None:
             check_request(engine, base)

@@ -258,6 +258,20 @@ ANSWER_PREFIX = "answer_prefix"
 
 
 @dataclass(frozen=True, slots=True)
+class LoraTask:
+    """The adapter of NVIDIA's backend that answers, by its number; the first request of a task has the adapter with it.
+
+    `weights`: FP16, `config`: int32, as on the wire, of shapes [modules, values] and [modules, 3]. `modules`: the adapted
+    modules of all layers; 0 and b"" where the backend has the adapter in its cache.
+    """
+
+    task_id: int
+    modules: int = 0
+    weights: bytes = b""
+    config: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """A client's request for one prompt. Exactly one of `prompt`, `messages`, `token_ids` is set.
 
@@ -268,7 +282,8 @@ class GenerateRequest:
     `return_token_ids`: the answer has the token ids of its prompt and its own.
     `parallel_tool_calls` false: an answer to `messages` with `tools` ends when its first tool call is closed.
     `clamp_max_tokens`: a `max_tokens` beyond the rest of the context is cut to that rest; else it is refused. `lora_name`: the
-    engine's adapter that answers; None = the model as it is. `form`: what the answer must look like, None for free text.
+    engine's adapter that answers; None = the model as it is. `lora_task`: the same for NVIDIA's backend. `form`: what the
+    answer must look like, None for free text. `perf_metrics`: the answer has the engine's metrics of it.
     """
 
     prompt: str | None = None
@@ -295,6 +310,8 @@ class GenerateRequest:
     accumulate: bool | None = None
     echo: bool | None = None
     lora_name: str | None = None
+    lora_task: LoraTask | None = None
+    perf_metrics: bool = False
 
     def __post_init__(self) -> None:
         given = [n for n in ("prompt", "messages", "token_ids") if getattr(self, n) is not None]
@@ -320,7 +337,8 @@ class EngineRequest:
     hint by which an engine may end early; the text is scanned in any case. `queue_timeout_s`: how long it may wait for
     a slot before it is refused; None = no bound. `lora_name`: as in GenerateRequest. `chunk_tokens`: the fewest tokens of
     a chunk between the first and the last, 0 = there is none between them: of a whole answer nothing is needed sooner. An
-    engine may send more chunks. `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none.
+    engine may send more chunks. `grammar`: the form of the answer in EBNF (chat.forms.compile), "" for none. `lora_task` and
+    `perf_metrics`: as in GenerateRequest; no engine process of ours takes them.
     """
 
     token_ids: tuple[int, ...]
@@ -336,6 +354,8 @@ class EngineRequest:
     chunk_tokens: int = 1
     grammar: str = ""
     lora_name: str | None = None
+    lora_task: LoraTask | None = None
+    perf_metrics: bool = False
 
 
 class PromptLogProbs(NamedTuple):
@@ -357,7 +377,8 @@ class TokenChunk(NamedTuple):
     `error` is a message for the server's log, with finish = "error"; with finish = "refused" it says to the caller why the
     engine does not take the form of the answer, and nothing came before. `last` is False on the last chunk of every beam of
     a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request. `prompt`: those of
-    the prompt, on the first chunk of a sequence that requests them.
+    the prompt, on the first chunk of a sequence that requests them. `metrics`: the engine's metrics of the sequence so far, raw
+    contents of one value by output name, where they are requested.
     """
 
     token_ids: Sequence[int] = ()
@@ -371,6 +392,7 @@ class TokenChunk(NamedTuple):
     error: str = ""
     last: bool = True
     prompt: PromptLogProbs | None = None
+    metrics: Mapping[str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +412,7 @@ class TextChunk(NamedTuple):
     """New text of one sequence. On the last chunk `finish`, `usage` and, after a stop, `stop_reason` are set.
 
     `stop_reason` is the stop string or stop token id that ended the answer, None for the model's own end id.
-    `token_ids` and `log_probs` are those of the tokens that are sent with this chunk.
+    `token_ids` and `log_probs` are those of the tokens that are sent with this chunk. `metrics`: as in TokenChunk.
     """
 
     text: str = ""
@@ -402,3 +424,4 @@ class TextChunk(NamedTuple):
     usage: Usage | None = None
     sequence: int = 0
     cum_log_prob: float | None = None
+    metrics: Mapping[str, bytes] | None = None

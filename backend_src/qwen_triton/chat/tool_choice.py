@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from ..types import Form, ToolChoice
-from .forms.cache import TextCache
 from .forms.compile import FormBounds, form_grammar
+from .forms.latest import LatestTexts
 from .forms.structural_tags import form_part
 from .tool_formats.tool_format import OPEN, ToolFormat, function_of
 from .tool_formats.untold import Untold
@@ -118,11 +118,12 @@ def _tag(tool: Mapping[str, Any], index: int, tool_format: ToolFormat, bounds: F
     return {"type": "tag", "begin": call.begin, "content": content, "end": call.end}
 
 
-_REASONS = TextCache[tuple[str, FormBounds]](8 << 20)
+_NOT_KEPT = LatestTexts(most=256, most_bytes=4 << 20)
+"""Why schemas of tools are not kept: the same tools come with every request of an agent."""
 
 
 def _not_kept(spec: str, bounds: FormBounds) -> str:
-    """Why arguments of this form are not kept, "" if they are. The same tools come with every request of an agent."""
+    """Why arguments of this form are not kept, "" if they are."""
 
     def reason() -> str:
         try:
@@ -131,4 +132,4 @@ def _not_kept(spec: str, bounds: FormBounds) -> str:
             return str(error).partition(": ")[2]
         return ""
 
-    return _REASONS.get((spec, bounds), spec, reason)
+    return _NOT_KEPT.get(spec, bounds, reason)

@@ -1,6 +1,6 @@
 """Capabilities of the engines: which parameters each honours. What an engine does not list is refused by name.
 
-A parameter of the sampling table (types.SAMPLING) that is in no set here is refused by every engine. Knows no tensors and
+A parameter of the sampling table (types.SAMPLING) that is in no set here is refused by every engine. Knows no arrays and
 imports no engine's library, because the BLS checks requests for an engine that runs in another process. A form of the answer
 becomes the grammar that the engine is given, or is refused with the reason why that engine keeps none.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ..chat.forms.compile import FormBounds, FormCompiler, Thinking
 from ..chat.forms.marks import token_marks
 from ..errors import InvalidRequest
+from ..tensors.contract import LORA_NAME, LORA_TASK_ID, RETURN_PERF_METRICS
 from ..types import GUIDED_DECODING_GUIDE, SAMPLING, EngineRequest, Form, SamplingParams
 from .engine import EngineInfo
 
@@ -53,7 +54,8 @@ HONOURED: dict[str, frozenset[str]] = {
 }
 """`top_logprobs` are the log probs of other tokens than the chosen one (logprobs > 0). `temperature`, `top_k`, `top_p` and
 `min_p` change nothing in replay: a script has one answer at any temperature. What an engine honours only as some options
-have it loaded (`priority`, `lora_name`) is not here but in its EngineInfo."""
+have it loaded (`priority`, `lora_name`), or only some versions of it (`lora_task_id`, `return_perf_metrics`), is not here but
+in its EngineInfo."""
 
 _CHOSEN_ALONE = frozenset({"openvino"})
 """Engines that have the log prob of the chosen token alone. Where it is sure to be the likeliest, a request for the likeliest
@@ -63,6 +65,9 @@ _REMEDIES = {
         "openvino",
         "top_logprobs",
     ): "this engine knows the likeliest token only, and that with temperature = 0 and no penalties",
+    ("tensorrtllm", RETURN_PERF_METRICS): "needs TensorRT-LLM 0.19 or newer; leave it out",
+    ("tensorrtllm", LORA_TASK_ID): "needs an engine that was built with lora_plugin; leave it out",
+    ("vllm", LORA_TASK_ID): f"adapters are chosen by name here: {LORA_NAME}; leave it out",
     ("vllm", "priority"): "needs engine.scheduling_policy: priority in the deployment; leave it out",
     ("vllm", "lora_name"): "this server has no adapters (engine.lora in the deployment); leave it out",
 }
@@ -87,6 +92,10 @@ def _used(request: EngineRequest) -> set[str]:
         used.add("embedding_bias")
     if request.lora_name:
         used.add("lora_name")
+    if request.lora_task:
+        used.add(LORA_TASK_ID)
+    if request.perf_metrics:
+        used.add(RETURN_PERF_METRICS)
     return used
 
 

@@ -42,6 +42,16 @@ _REFILL = 1 << 22
 """Bytes received before a window is refilled: seldom, and long before it is empty."""
 
 
+class _Http2(H2Connection):
+    """Remembers fewer calls that have ended than h2's 65,536, of some 170 bytes each.
+
+    What the server wrote to a call before it heard of its reset would break the connection once the call is forgotten. Such
+    frames come before the answer to any later call, so only so many calls that are reset at once could do that.
+    """
+
+    MAX_CLOSED_STREAMS = 4096
+
+
 class _Stream:
     """One call: what waits to be sent, the part of a message that has come, and the headers of the answer so far."""
 
@@ -71,7 +81,7 @@ class GrpcConnection:
         self._received = 0
         self._updates = b""
         self._over = ""
-        self._http2 = H2Connection(H2Configuration(client_side=True))
+        self._http2 = _Http2(H2Configuration(client_side=True))
         self._http2.local_settings = Settings(
             client=True, initial_values={SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW}
         )

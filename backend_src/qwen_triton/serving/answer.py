@@ -56,7 +56,9 @@ class ChoiceIndex:
 class Stream(Protocol):
     """Turns the token chunks of one sequence into chunks of text (TextStream) or of ids (TokenStream) until `done`."""
 
-    done: bool
+    @property
+    def done(self) -> bool:
+        """Whether the sequence has ended."""
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
         """What can be sent now, if anything; always something, the last chunk, when this one ends the sequence."""

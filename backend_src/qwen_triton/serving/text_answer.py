@@ -8,7 +8,7 @@ from typing import Any
 from ..chat.reader import opens_thinking, reader_of
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_INPUT_TOKENS, NUM_OUTPUT_TOKENS
-from ..tensors.engine_outputs import encode_prompt_log_probs
+from ..tensors.engine_outputs import encode_metrics, encode_prompt_log_probs
 from ..tensors.text_outputs import (
     TokenLogprobs,
     encode_answer_ids,
@@ -20,8 +20,8 @@ from ..tensors.text_outputs import (
 from ..text.text_stream import TextStream
 from ..text.thinking_tokens import ThinkingTokens
 from ..text.tokenizer import Tokenizer
-from ..types import EngineRequest, GenerateRequest, PromptLogProbs, TextChunk
-from .answer import ChoiceIndex, SequenceAnswer, fill_rows, places_of, rows_with_first
+from ..types import EngineRequest, GenerateRequest, PromptLogProbs, TextChunk, TokenChunk
+from .answer import ChoiceIndex, SequenceAnswer, Stream, fill_rows, places_of, rows_with_first
 
 
 class TextEncoder:
@@ -51,7 +51,7 @@ class TextEncoder:
         self._prompt_ids: dict[int, Sequence[int]] = {}
         """Of the rows whose answers have token ids."""
 
-    def open(self, row: int, request: EngineRequest, sequence: int) -> TextStream:
+    def open(self, row: int, request: EngineRequest, sequence: int) -> Stream:
         given = self._rows[row]
         if given.return_token_ids:
             self._prompt_ids[row] = request.token_ids
@@ -70,7 +70,7 @@ class TextEncoder:
             ends=_first_call_closed(given, self._thinking[row], self._tool_formats[row]),
             thinking=self._thinking_tokens(row) if given.messages is not None else None,
         )
-        return stream
+        return MeasuredStream(stream) if given.perf_metrics else stream
 
     def _thinking_tokens(self, row: int) -> ThinkingTokens | None:
         """The count of thinking; None for a tokenizer that writes its tags with several tokens."""
@@ -100,6 +100,8 @@ class TextEncoder:
             arrays |= encode_answer_ids([[piece]])
             if choice.first and choice.sequence == 0:
                 arrays |= encode_prompt_ids([self._prompt_ids[choice.row]])
+        if piece.metrics is not None:
+            arrays |= encode_metrics([[piece.metrics]])
         return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:
@@ -117,13 +119,41 @@ class TextEncoder:
             arrays |= encode_answer_ids(chunks)
             if first := rows_with_first(rows):
                 arrays |= encode_prompt_ids([self._prompt_ids.get(r, ()) for r in first])
+        if any(self._rows[r].perf_metrics for r in rows):
+            arrays |= self._encode_metrics(dict(zip(rows, chunks, strict=True)))
         return _without_counts(arrays, [self._rows[r] for r in rows])
+
+    def _encode_metrics(self, rows: Mapping[int, Sequence[TextChunk]]) -> dict[str, Array]:
+        """The metrics of each row's sequences; of a beam search, which is one sequence to the engine, those of one beam."""
+        beams = any(self._rows[r].sampling.beam_width > 1 for r in rows)
+        return encode_metrics(
+            [[c.metrics or {} for c in (chunks[:1] if beams else chunks)] for chunks in rows.values()]
+        )
 
     def _encode_prompts(self, rows: Sequence[int]) -> dict[str, Array]:
         """The log probs of the prompts of these rows, as numbers and as JSON."""
         found = [self._prompts.get(row, ((), PromptLogProbs())) for row in rows]
         texts = [prompt_logprobs(ids, prompt, self._tokenizer) if ids else None for ids, prompt in found]
         return encode_prompt_log_probs([prompt for _, prompt in found]) | encode_prompt_logprobs(texts)
+
+
+class MeasuredStream:
+    """A stream whose last chunk has the latest of the engine's metrics; an engine gives those so far with each chunk."""
+
+    def __init__(self, stream: TextStream) -> None:
+        self._stream = stream
+        self._metrics: Mapping[str, bytes] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the sequence has ended."""
+        return self._stream.done
+
+    def feed(self, chunk: TokenChunk) -> TextChunk | None:
+        """As TextStream's."""
+        self._metrics = chunk.metrics or self._metrics
+        piece = self._stream.feed(chunk)
+        return piece if piece is None or piece.finish is None else piece._replace(metrics=self._metrics)
 
 
 def _first_call_closed(

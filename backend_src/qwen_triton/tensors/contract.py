@@ -67,6 +67,10 @@ GUIDED_DECODING_GUIDE_TYPE = "guided_decoding_guide_type"
 RETURN_TOKEN_IDS = "return_token_ids"
 EXCLUDE_INPUT_IN_OUTPUT = "exclude_input_in_output"
 LORA_NAME = "lora_name"
+LORA_TASK_ID = "lora_task_id"
+LORA_WEIGHTS = "lora_weights"
+LORA_CONFIG = "lora_config"
+RETURN_PERF_METRICS = "return_perf_metrics"
 
 # Names of sampling parameters in types.SAMPLING that other modules need.
 MIN_LENGTH = "min_length"
@@ -135,8 +139,8 @@ POST_TOKENS_BATCH = "TOKENS_BATCH"
 POST_SEQUENCE_LENGTH = "SEQUENCE_LENGTH"
 POST_OUTPUT = "OUTPUT"
 
-STRING, INT32, INT64, UINT64, FP32, FP16, BOOL = (
-    f"TYPE_{t}" for t in ("STRING", "INT32", "INT64", "UINT64", "FP32", "FP16", "BOOL")
+STRING, UINT8, INT32, INT64, UINT64, FP32, FP16, BOOL = (
+    f"TYPE_{t}" for t in ("STRING", "UINT8", "INT32", "INT64", "UINT64", "FP32", "FP16", "BOOL")
 )
 
 
@@ -177,6 +181,31 @@ PROMPT_TABLE_INPUTS = (
 )
 CHAT_INPUTS = _optional(STRING, MESSAGES, TOOLS, TOOL_CHOICE, CHAT_TEMPLATE_KWARGS, PROMPT_FORMAT)
 """Texts of JSON, except `prompt_format`, which is «raw» or «chat», and `tool_choice` where it is a word."""
+
+LORA_INPUTS = (
+    *_optional(UINT64, LORA_TASK_ID),
+    Tensor(LORA_WEIGHTS, FP16, (-1, -1), True),
+    Tensor(LORA_CONFIG, INT32, (-1, 3), True),
+)
+"""Adapters of NVIDIA's backend: weights and config [modules, …] with the first request of a task, then the id alone."""
+PERF_METRICS = (
+    *(Tensor(n, INT32) for n in ("kv_cache_alloc_new_blocks", "kv_cache_reused_blocks", "kv_cache_alloc_total_blocks")),
+    *(
+        Tensor(n, INT64)
+        for n in ("arrival_time_ns", "first_scheduled_time_ns", "first_token_time_ns", "last_token_time_ns")
+    ),
+    Tensor("acceptance_rate", FP32),
+    *(Tensor(n, INT32) for n in ("total_accepted_draft_tokens", "total_draft_tokens")),
+)
+"""Outputs of NVIDIA's backend since TensorRT-LLM 0.19, where a request has `return_perf_metrics`. They are declared in the
+overlays of those releases alone."""
+IMAGE_INPUTS = (
+    Tensor("image_input", FP16, (3, -1, -1), True),
+    *_optional(UINT8, "image_bytes_input", "video_bytes_input", dims=(-1, -1, -1, -1)),
+    *_optional(STRING, "image_url_input"),
+    *_optional(INT64, "image_sizes_input", dims=(-1, 2)),
+)
+"""Declared to be refused; stock has all but the first since TensorRT-LLM 0.16, the sizes since 1.0."""
 
 GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
 """The form of an answer; stock's since tensorrtllm_backend v0.19."""
@@ -256,9 +285,11 @@ ENSEMBLE_OUTPUTS = (*ANSWER_OUTPUTS, *USAGE_OUTPUTS, *TOP_OUTPUTS)
 
 BLS_INPUTS = (
     *_TEXT_INPUTS,
-    Tensor("image_input", FP16, (3, -1, -1), True),
+    *IMAGE_INPUTS,
     *_optional(INT32, "num_draft_tokens"),
     *_optional(BOOL, "use_draft_logits"),
+    *LORA_INPUTS,
+    *_optional(BOOL, RETURN_PERF_METRICS),
     *ADDED_INPUTS,
     *BLS_ONLY_INPUTS,
 )
@@ -325,10 +356,8 @@ ENGINE_INPUTS = (
     *_optional(FP16, "prompt_embedding_table", dims=(-1, -1)),
     *_optional(UINT64, "prompt_table_extra_ids", dims=(-1,)),
     *_optional(INT32, "prompt_vocab_size"),
-    *_optional(UINT64, "lora_task_id"),
-    *_optional(FP16, "lora_weights", dims=(-1, -1)),
-    *_optional(INT32, "lora_config", dims=(-1, 3)),
-    *_optional("TYPE_UINT8", CONTEXT_PHASE_PARAMS, dims=(-1,)),
+    *LORA_INPUTS,
+    *_optional(UINT8, CONTEXT_PHASE_PARAMS, dims=(-1,)),
     *_optional(INT32, TOP_LOGPROBS),
     *_optional(BOOL, INCLUDE_STOP_STR_IN_OUTPUT, RETURN_NUM_INPUT_TOKENS, RETURN_NUM_OUTPUT_TOKENS),
     *_optional(STRING, STOP_WORDS, dims=(-1,)),
@@ -344,7 +373,7 @@ ENGINE_OUTPUTS = (
     Tensor("generation_logits", FP32, (-1, -1, -1)),
     Tensor(BATCH_INDEX, INT32),
     Tensor(SEQUENCE_INDEX, INT32),
-    Tensor(CONTEXT_PHASE_PARAMS, "TYPE_UINT8", (-1,)),
+    Tensor(CONTEXT_PHASE_PARAMS, UINT8, (-1,)),
     *USAGE_OUTPUTS,
     *TOP_OUTPUTS,
 )
@@ -373,7 +402,7 @@ NOW_OPTIONAL = {
 REFUSED_TEXT_INPUTS = {
     PROMPT: f"{TEXT_INPUT} is missing, the prompt goes there",
     "decoder_text_input": "Qwen has no encoder-decoder form",
-    "image_input": "images are not supported by this model",
+    **dict.fromkeys((tensor.name for tensor in IMAGE_INPUTS), "images are not supported by this model"),
     "prompt_embedding_table": "prompt tuning is not supported",
     "prompt_vocab_size": "prompt tuning is not supported",
     "prompt_table_extra_id": "prompt tuning is not supported",
@@ -398,12 +427,24 @@ REFUSED_ENGINE_INPUTS = {
     "prompt_embedding_table": "prompt tuning is not supported",
     "prompt_table_extra_ids": "prompt tuning is not supported",
     "prompt_vocab_size": "prompt tuning is not supported",
-    "lora_task_id": f"adapters are chosen by name here: {LORA_NAME}",
-    "lora_weights": f"adapters are chosen by name here: {LORA_NAME}",
-    "lora_config": f"adapters are chosen by name here: {LORA_NAME}",
+    **dict.fromkeys((tensor.name for tensor in LORA_INPUTS), f"adapters are chosen by name here: {LORA_NAME}"),
     CONTEXT_PHASE_PARAMS: "disaggregated serving is not supported",
 }
 """Inputs of stock that nothing here honours, with the reason that their senders are given."""
+ENGINE_ONLY = (
+    *("draft_input_ids", "draft_logits", "draft_acceptance_threshold"),
+    *("runtime_top_p_min", "runtime_top_p_decay", "runtime_top_p_reset_ids"),
+    *("early_stopping", "beam_search_diversity_rate", CONTEXT_PHASE_PARAMS),
+)
+"""Inputs of NVIDIA's engine model that the text models do not have, as stock's do not: who needs one asks `tensorrt_llm`."""
+LATER_ENGINE_ONLY = (
+    *("encoder_input_features", "encoder_output_lengths", "cross_attention_mask", "skip_cross_attn_blocks"),
+    *("mrope_rotary_cos_sin", "mrope_position_deltas"),
+    *(f"retention_token_range_{part}" for part in ("starts", "ends", "priorities", "durations_ms")),
+    *("retention_decode_priority", "retention_decode_duration_ms"),
+    *("lookahead_window_size", "lookahead_ngram_size", "lookahead_verification_set_size"),
+)
+"""The same of TensorRT-LLM 0.19 and later, which engines of ours do not declare."""
 
 ENGINE_ALIASES = {p.engine_tensors[-1]: p.engine_tensors[0] for p in SAMPLING if len(p.engine_tensors) > 1}
 """Stock's name of an input to ours, which TensorRT-LLM has too since 0.20; an engine model declares one or both."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidRequest
-from ..types import EngineRequest, Form, StopConditions
-from .arrays import NUMPY, Array, Arrays, decode_word_list, encode_strings, encode_word_list
+from ..types import EngineRequest, Form, LoraTask, StopConditions
+from .arrays import NUMPY, Array, Arrays, decode_word_list, encode_raw, encode_strings, encode_word_list
 from .contract import (
     BAD_WORDS_LIST,
+    BOOL,
     EMBEDDING_BIAS,
     END_ID,
     ENGINE_ALIASES,
@@ -26,21 +27,27 @@ from .contract import (
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     INPUT_LENGTHS,
+    LORA_CONFIG,
     LORA_NAME,
+    LORA_TASK_ID,
+    LORA_WEIGHTS,
     PAD_ID,
     REFUSED_ENGINE_INPUTS,
     REQUEST_OUTPUT_LEN,
     RETURN_NUM_INPUT_TOKENS,
     RETURN_NUM_OUTPUT_TOKENS,
+    RETURN_PERF_METRICS,
     STOP,
     STOP_WORDS,
     STOP_WORDS_LIST,
     STREAMING,
+    Tensor,
 )
 from .rows import EBNF, Row, count_rows, decode_form, each_row, refuse_unsupported
 from .sampling import decode_engine_sampling, encode_engine_sampling
 
-_DTYPE = {t.name: NUMPY.get(t.dtype) for t in ENGINE_INPUTS}
+_DTYPE = {t.name: NUMPY.get(t.dtype) for t in (*ENGINE_INPUTS, Tensor(RETURN_PERF_METRICS, BOOL))}
+_WEIGHT, _MODULE = np.dtype("<f2"), np.dtype("<i4")
 
 
 def decode_engine(arrays: Arrays, *, echo: bool) -> list[EngineRow]:
@@ -124,6 +131,7 @@ def encode_engine_request(
         STREAMING: streaming,
         EXCLUDE_INPUT_IN_OUTPUT: True,
         LORA_NAME: request.lora_name or None,
+        RETURN_PERF_METRICS: request.perf_metrics or None,
         **encode_engine_sampling(request.sampling),
     }
     if request.grammar:
@@ -132,6 +140,7 @@ def encode_engine_request(
     arrays |= {STOP_WORDS_LIST: encode_word_list([words])} if words else {}
     arrays |= {BAD_WORDS_LIST: encode_word_list([request.bad_words])} if request.bad_words else {}
     arrays |= {EMBEDDING_BIAS: _bias(request.bias, vocab_size)} if request.bias else {}
+    arrays |= encode_lora(request.lora_task)
     return _spelled(arrays, declared)
 
 
@@ -144,6 +153,39 @@ def encode_stop_request() -> dict[str, Array]:
     """The arrays [1, 1] of a request that cancels another, which it names by its request id (stock's way)."""
     values = {INPUT_LENGTHS: 1, REQUEST_OUTPUT_LEN: 1, STOP: True}
     return {INPUT_IDS: np.zeros((1, 1), np.int32), **{name: _row(name, value) for name, value in values.items()}}
+
+
+def decode_lora(row: Row) -> LoraTask | None:
+    """The adapter of a row by its number, None where none was sent; 0 is an adapter's number too.
+
+    Raises InvalidRequest for weights without their config or the reverse, of other shapes, or without the number.
+    """
+    task_id = row.scalar(LORA_TASK_ID)
+    weights, config = row.array(LORA_WEIGHTS), row.array(LORA_CONFIG)
+    for there, missing, array in ((LORA_CONFIG, LORA_WEIGHTS, config), (LORA_WEIGHTS, LORA_CONFIG, weights)):
+        if array is not None and row.array(missing) is None:
+            raise InvalidRequest(f"is missing or empty; it goes with {there}", missing)
+    if weights is None or config is None:
+        return None if task_id is None else LoraTask(task_id)
+    if task_id is None:
+        raise InvalidRequest(f"is missing; {LORA_WEIGHTS} are those of a task", LORA_TASK_ID)
+    if config.shape != (len(weights), 3):
+        raise InvalidRequest(
+            f"expected 3 values for each of the {len(weights)} modules of {LORA_WEIGHTS}, got {list(config.shape)}",
+            LORA_CONFIG,
+        )
+    return LoraTask(task_id, len(weights), encode_raw(weights), encode_raw(config))
+
+
+def encode_lora(task: LoraTask | None) -> dict[str, Array]:
+    """The inverse of decode_lora: the number [1, 1], weights [1, modules, n] and config [1, modules, 3] where it has them."""
+    if task is None:
+        return {}
+    arrays: dict[str, Array] = {LORA_TASK_ID: np.array([[task.task_id]], np.uint64)}
+    if task.modules:
+        arrays[LORA_WEIGHTS] = np.frombuffer(task.weights, _WEIGHT).reshape(1, task.modules, -1)
+        arrays[LORA_CONFIG] = np.frombuffer(task.config, _MODULE).reshape(1, task.modules, 3)
+    return arrays
 
 
 def _row(name: str, value: Any) -> Array:

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from ..types import FinishReason, PromptLogProbs, TokenChunk
-from .arrays import Array, encode_padded
+from .arrays import NUMPY, Array, encode_padded
 from .contract import (
     CUM_LOG_PROBS,
     OUTPUT_IDS,
     OUTPUT_LOG_PROBS,
     OUTPUT_TOP_LOG_PROBS,
     OUTPUT_TOP_TOKEN_IDS,
+    PERF_METRICS,
     PROMPT_LOG_PROBS,
     PROMPT_TOP_LOG_PROBS,
     PROMPT_TOP_TOKEN_IDS,
@@ -30,6 +31,8 @@ Pairs = Sequence[tuple[int, float]]
 OUTPUTS = (OUTPUT_IDS, SEQUENCE_LENGTH)
 """The outputs that a request must name: TensorRT-LLM's backend fails without either."""
 LOG_PROB_OUTPUTS = (OUTPUT_LOG_PROBS, CUM_LOG_PROBS)
+METRIC_OUTPUTS = tuple(tensor.name for tensor in PERF_METRICS)
+_METRIC_TYPES = {tensor.name: NUMPY[tensor.dtype] for tensor in PERF_METRICS}
 
 
 def encode_token_piece(ids: Sequence[int]) -> dict[str, Array]:
@@ -92,6 +95,21 @@ def _pairs(rows: Sequence[Sequence[Sequence[Pairs]]], ids_name: str, log_probs_n
                 if pairs:
                     ids[r, s, p, : len(pairs)], log_probs[r, s, p, : len(pairs)] = zip(*pairs, strict=True)
     return {ids_name: ids, log_probs_name: log_probs}
+
+
+def encode_metrics(rows: Sequence[Sequence[Mapping[str, bytes]]]) -> dict[str, Array]:
+    """The metrics of the sequences of some rows, as many in each: [rows, sequences]; only those that all sequences have."""
+    sequences = [metrics for row in rows for metrics in row]
+    return {
+        name: np.frombuffer(b"".join(metrics[name] for metrics in sequences), dtype).reshape(len(rows), -1)
+        for name, dtype in _METRIC_TYPES.items()
+        if sequences and all(name in metrics for metrics in sequences)
+    }
+
+
+def decode_metrics(outputs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The metrics of a response, raw contents of one value, from its outputs' bytes by name."""
+    return {name: outputs[name] for name in METRIC_OUTPUTS if name in outputs}
 
 
 def decode_token_ids(outputs: Mapping[str, bytes]) -> list[int]:

@@ -24,6 +24,7 @@ from .contract import (
     GUIDED_DECODING_GUIDE,
     INPUT_IDS,
     LOGIT_BIAS,
+    LORA_WEIGHTS,
     MESSAGES,
     NUM_RETURN_SEQUENCES,
     POST_TOKENS_BATCH,
@@ -69,6 +70,11 @@ class Limits:
     form_depth: int = _most(64, "levels", "levels of a JSON schema")
     form_alternatives: int = _most(4096, "alternatives", "values of an enum, branches of anyOf, choices")
     form_states: int = _most(16_384, "states", "states of a form's automaton, broad ones counted as many")
+    lora_values: int = _most(
+        64 * MIB,
+        "values",
+        "LoRA weights that a request sends to NVIDIA's backend: of all rows, each times its sequences",
+    )
     sequences: int = _most(1024, "sequences", "prompts times n (or best_of, or the beams)")
     tensor_values: int = _most(MIB, "values", "values of any other tensor in a row, or bytes of its text")
     log_probs_of_prompts: int = _most(
@@ -146,11 +152,14 @@ def utf8_bytes(texts: Iterable[str]) -> int:
 
 def check_requests(requests: Sequence[GenerateRequest], limits: Limits) -> None:
     """Checks all prompts of one request, before one of them is tokenized. Raises InvalidRequest naming field and limit."""
-    sequences = 0
+    sequences = lora_values = 0
     for request in requests:
         _check_request(request, limits)
         sequences += sequences_of(request)
+        if request.lora_task is not None:  # each sequence but a beam is a request to the engine, which has the weights
+            lora_values += len(request.lora_task.weights) // _FP16_BYTES * request.sampling.sequences
     limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
+    limits.check("lora_values", lora_values, LORA_WEIGHTS)
 
 
 def sequences_of(request: GenerateRequest) -> int:
@@ -175,6 +184,7 @@ def _check_request(request: GenerateRequest, limits: Limits) -> None:
     limits.check("biases", len(request.bias.token_ids), LOGIT_BIAS)
 
 
+_FP16_BYTES = 2
 _COUNTS = {
     INPUT_IDS: "prompt_tokens",
     STOP_WORDS: "stop_strings",
@@ -211,7 +221,9 @@ def check_sizes(arrays: Arrays, limits: Limits) -> None:
         name = TEXT_NAMES.get(tensor, tensor)
         rows = array.shape[0] if array.ndim else 1
         limits.check("sequences", rows, name)
-        if array.size:
+        if name == LORA_WEIGHTS:
+            limits.check("lora_values", array.size, name)
+        elif array.size:
             _check_count(name, array.size // rows, limits)
         if array.dtype == object:
             _check_bytes(name, array, limits)

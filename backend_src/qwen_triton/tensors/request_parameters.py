@@ -17,16 +17,20 @@ from ..errors import InvalidRequest
 from ..types import SAMPLING, EngineRequest
 from .contract import (
     BLS,
+    ENGINE_ONLY,
     ENSEMBLE,
     EXCLUDE_INPUT_IN_OUTPUT,
     INPUTS,
+    LATER_ENGINE_ONLY,
     LOGPROBS,
+    LORA_INPUTS,
     LORA_NAME,
     POSTPROCESSING,
     PRE_PROMPT,
     PREPROCESSING,
     PROMPT,
     RETURN_LOG_PROBS,
+    RETURN_PERF_METRICS,
     STOP,
     STOP_WORDS,
     STREAM,
@@ -54,6 +58,21 @@ _OWN = {
 """The models that a caller may have asked, by the model that got the key: preprocessing is an ensemble's first step."""
 _OTHERS = {PREPROCESSING: (BLS,), TENSORRT_LLM: (ENSEMBLE, BLS), POSTPROCESSING: (), BLS: ()}
 """Further models whose inputs a caller may have meant."""
+_OF_THE_BACKEND = {
+    TENSORRT_LLM: dict.fromkeys(
+        (*LATER_ENGINE_ONLY, RETURN_PERF_METRICS),
+        "is an input of NVIDIA's backend since TensorRT-LLM 0.19, not of this engine: leave it out",
+    ),
+    **dict.fromkeys(
+        (BLS, PREPROCESSING),
+        dict.fromkeys(
+            (*ENGINE_ONLY, *LATER_ENGINE_ONLY),
+            f"is an input of {TENSORRT_LLM} with NVIDIA's backend, not of this model: ask there or leave it out",
+        ),
+    ),
+}
+"""By the model that got the key, names of inputs that only NVIDIA's backend has, each with the refusal."""
+_OF_LATER_ENSEMBLES = (*(tensor.name for tensor in LORA_INPUTS), RETURN_PERF_METRICS)
 _MEANT = {
     **{
         name: p.tensors[0]
@@ -102,6 +121,10 @@ def _fault(name: str, model: str) -> str | None:
     """What is wrong with a parameter of that name, None for nothing. Cached, because requests have the same headers."""
     if any(name in _names(owner) for owner in _OWN[model]):
         return "is an input, not a parameter: send it among the inputs"
+    if name in _OF_THE_BACKEND.get(model, ()):
+        return _OF_THE_BACKEND[model][name]
+    if model == PREPROCESSING and name in _OF_LATER_ENSEMBLES:
+        return "is an input of an ensemble with TensorRT-LLM 0.19 or newer: send it among the inputs there, or leave it out"
     for owner in _OTHERS[model]:
         if name in _names(owner):
             return f"is an input of {owner}, not of this model: ask there or leave it out"

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from ..errors import InvalidRequest
 from ..types import Form, FormKind, PromptFormat, ToolChoice
-from .arrays import Arrays
+from .arrays import Array, Arrays
 from .contract import (
     BEAM_WIDTH,
     BLS_INPUTS,
@@ -27,6 +27,7 @@ from .contract import (
     RETURN_LOG_PROBS,
     RETURN_NUM_INPUT_TOKENS,
     RETURN_NUM_OUTPUT_TOKENS,
+    RETURN_PERF_METRICS,
     STOP,
     STREAM,
     STREAMING,
@@ -47,6 +48,7 @@ _SPECIAL: Mapping[str, RowRule] = {
     RETURN_LOG_PROBS: "alike",
     RETURN_NUM_INPUT_TOKENS: "alike",
     RETURN_NUM_OUTPUT_TOKENS: "alike",
+    RETURN_PERF_METRICS: "alike",
     STREAM: "decoupled",
     STREAMING: "decoupled",
     STOP: "any",
@@ -91,6 +93,11 @@ class Row:
         """All values of the row, flattened."""
         array = self._arrays.get(name)
         return None if array is None else list(array[self._row : self._row + 1].reshape(-1).tolist())
+
+    def array(self, name: str) -> Array | None:
+        """The row of an array [rows, …], of shape […]; None for a tensor without values."""
+        array = self._arrays.get(name)
+        return array[self._row] if array is not None and array.size else None
 
     def scalar(self, name: str) -> Any:
         """The only value. Raises InvalidRequest for several or none."""
@@ -165,8 +172,9 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
 
     `refused`: the reason, by input. Zeros and empty texts pass, because stock's clients send them for «not used».
     """
-    for name, reason in refused.items():
-        if any(row.values(name) or ()):
+    for name in row.names:
+        reason, array = refused.get(name), row.array(name)
+        if reason is not None and array is not None and array.any():
             raise InvalidRequest(f"{reason}; leave it out", name)
 
 

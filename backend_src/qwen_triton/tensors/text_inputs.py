@@ -33,6 +33,7 @@ from .contract import (
     REFUSED_TEXT_INPUTS,
     RETURN_NUM_INPUT_TOKENS,
     RETURN_NUM_OUTPUT_TOKENS,
+    RETURN_PERF_METRICS,
     RETURN_TOKEN_IDS,
     STOP_TOKEN_IDS,
     STOP_WORDS,
@@ -41,6 +42,7 @@ from .contract import (
     TOOL_CHOICE,
     TOOLS,
 )
+from .engine_inputs import decode_lora, encode_lora
 from .rows import (
     Row,
     decode_form,
@@ -109,6 +111,8 @@ def _decode_row(row: Row) -> GenerateRequest:
         accumulate=row.flag(ACCUMULATE_TOKENS),
         echo=None if exclude is None else not exclude,
         lora_name=row.text(LORA_NAME) or None,
+        lora_task=decode_lora(row),
+        perf_metrics=row.flag(RETURN_PERF_METRICS) or False,
     )
 
 
@@ -145,9 +149,11 @@ def encode_generate(request: GenerateRequest) -> dict[str, Array]:
         EXCLUDE_INPUT_IN_OUTPUT: None if request.echo is None else not request.echo,
         **encode_form(request.form),
         LORA_NAME: request.lora_name or None,
+        RETURN_PERF_METRICS: request.perf_metrics or None,
         **encode_text_sampling(request.sampling),
     }
-    return {name: array for name, value in values.items() if (array := encode_row(name, value)) is not None}
+    arrays = {name: array for name, value in values.items() if (array := encode_row(name, value)) is not None}
+    return arrays | encode_lora(request.lora_task)
 
 
 def _dump(value: Sequence[Any] | Mapping[Any, Any] | None) -> str | None:

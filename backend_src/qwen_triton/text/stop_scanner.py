@@ -73,16 +73,22 @@ class StopAutomaton:
 class AutomatonCache:
     """Automata by their stop strings. Thread-safe.
 
-    The sequences of a request share theirs, however large, while one of them runs. Beyond that the latest are kept up to
-    `most_states` in all: a state takes some 350 bytes, and callers choose the strings.
+    The sequences of a request share theirs, however large, while one of them runs. Beyond that the latest are kept, at most
+    `most` of them with `most_states` in all: callers choose the strings. A state takes some 350 bytes; an automaton of one
+    short string 1.8 KiB, most of them for its expression and its lists.
     """
 
-    def __init__(self, most_states: int) -> None:
-        self._most = most_states
+    def __init__(self, most: int, most_states: int) -> None:
+        self._most = most
+        self._most_states = most_states
         self._used: WeakValueDictionary[tuple[str, ...], StopAutomaton] = WeakValueDictionary()
         self._kept: OrderedDict[tuple[str, ...], StopAutomaton] = OrderedDict()
         self._states = 0
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many automata are kept without being used."""
+        return len(self._kept)
 
     @property
     def states(self) -> int:
@@ -97,19 +103,19 @@ class AutomatonCache:
                 automaton = self._used[stops] = StopAutomaton(stops)
             if stops in self._kept:
                 self._kept.move_to_end(stops)
-            elif len(automaton.moves) <= self._most:
+            elif len(automaton.moves) <= self._most_states:
                 self._kept[stops] = automaton
                 self._states += len(automaton.moves)
                 self._drop()
             return automaton
 
     def _drop(self) -> None:
-        while self._states > self._most:
+        while len(self._kept) > self._most or self._states > self._most_states:
             _, dropped = self._kept.popitem(last=False)
             self._states -= len(dropped.moves)
 
 
-_AUTOMATA = AutomatonCache(most_states=1 << 15)
+_AUTOMATA = AutomatonCache(most=256, most_states=1 << 15)
 
 
 def stop_automaton(stops: tuple[str, ...]) -> StopAutomaton:

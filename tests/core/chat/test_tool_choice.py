@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qwen_triton.chat import tool_choice
 from qwen_triton.chat.deltas import ToolCallArguments, ToolCallStart
 from qwen_triton.chat.forms.compile import FormBounds, form_grammar
 from qwen_triton.chat.reader import ChatReader, reader_of
@@ -168,3 +169,12 @@ def test_a_schema_that_is_not_kept_is_refused_where_it_is_strict() -> None:
         calls_form(ToolChoice(), (NOW, strict(ODD)), HERMES, None, FormBounds(), single=False)
     texts = drawn(calls_form(ToolChoice("required"), (ODD,), HERMES, None, FormBounds(), single=True))
     assert all(isinstance(calls_of(text, HERMES, HERMES.beginning("odd"))[0][1], dict) for text in texts)
+
+
+def test_tools_of_many_callers_take_no_more_memory_than_those_of_a_few() -> None:
+    """A tool may have two megabytes; why its schema is not kept is known again for the latest ones."""
+    for number in range(20):
+        schema = {"type": "object", "description": f"{number}" + "x" * 500_000}
+        large = {"type": "function", "function": {"name": "large", "parameters": schema}}
+        calls_form(ToolChoice("required"), (large,), HERMES, None, FormBounds(), single=True)
+    assert 1 << 20 < tool_choice._NOT_KEPT.held_bytes <= 4 << 20

@@ -286,3 +286,27 @@ def test_what_is_no_http2_ends_the_connection(data: bytes) -> None:
     assert [(e.stream_id, e.code) for e in events if isinstance(e, Ended)] == [(1, StatusCode.UNAVAILABLE)]
     assert not client.usable
     assert client.receive(data) == []
+
+
+def test_calls_that_have_ended_are_forgotten() -> None:
+    """A server's callers make millions of them on a connection; h2 itself remembers the latest 65,536."""
+    client, _ = opened(0)
+    for _ in range(5000):
+        client.reset(client.open(PATH))
+        client.data_to_send()
+    assert client.open_calls == 0
+    assert len(client._http2._closed_streams) == 4096
+
+
+def test_a_crowd_that_leaves_at_once_breaks_no_connection() -> None:
+    """The server answers a thousand calls before it hears that all of them were broken off."""
+    client, peer = opened(1000, most=2000)
+    for call in range(1, 2000, 2):
+        client.reset(call)
+        peer.answer(call, b"late")
+    later = client.open(PATH)
+    client.half_close(later)
+    assert client.receive(peer.bytes_to_send()) == []
+    peer.exchange(client)
+    peer.answer(later, b"on time")
+    assert peer.exchange(client) == [Message(later, b"on time")]

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from qwen_triton.tensors.arrays import Arrays
+from qwen_triton.tensors.contract import PERF_METRICS
 from qwen_triton.tensors.engine_outputs import (
     decode_beams,
+    decode_metrics,
     decode_token_ids,
     encode_cum_log_probs,
     encode_log_probs,
+    encode_metrics,
     encode_prompt_log_probs,
     encode_prompt_top_log_probs,
     encode_token_ids,
@@ -88,3 +91,19 @@ def test_the_ids_of_the_only_beam_are_as_many_as_its_length(ids: list[int], leng
 
 def test_the_reason_of_an_end_is_the_count() -> None:
     assert [finish_reason(n, 9) for n in (8, 9)] == ["stop", "length"]
+
+
+def test_metrics_of_sequences_are_columns() -> None:
+    """As many as the sequences of a row, of the type that the output has; one that a sequence lacks is left out."""
+    first = {"kv_cache_reused_blocks": raw([[3]], np.int32), "arrival_time_ns": raw([[2**40]], np.int64)}
+    second = {"kv_cache_reused_blocks": raw([[4]], np.int32), "acceptance_rate": raw([[0.5]], np.float32)}
+    arrays = encode_metrics([[first], [second]])
+    assert {n: (a.dtype, a.tolist()) for n, a in arrays.items()} == {"kv_cache_reused_blocks": (np.int32, [[3], [4]])}
+    assert encode_metrics([[first, first]])["arrival_time_ns"].tolist() == [[2**40, 2**40]]
+    assert encode_metrics([[{}]]) == encode_metrics([]) == {}
+
+
+def test_metrics_of_a_response_are_those_it_has() -> None:
+    outputs = {tensor.name: bytes(8) for tensor in PERF_METRICS} | {"output_ids": b"1234"}
+    assert decode_metrics(outputs) == {tensor.name: bytes(8) for tensor in PERF_METRICS}
+    assert decode_metrics({"output_ids": b"1234"}) == {}

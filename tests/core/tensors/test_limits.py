@@ -16,7 +16,7 @@ from qwen_triton.tensors.limits import (
     check_sizes,
     utf8_bytes,
 )
-from qwen_triton.types import EngineRequest, GenerateRequest, SamplingParams, StopConditions, TokenBias
+from qwen_triton.types import EngineRequest, GenerateRequest, LoraTask, SamplingParams, StopConditions, TokenBias
 
 SMALL = Limits(
     **dict.fromkeys(LIMITS, 4) | {"sequences": 3, "stop_bytes": 6, "stop_ids": 5, "words_bytes": 7, "tensor_values": 9}
@@ -48,6 +48,10 @@ def texts(*values: str) -> Any:
         ({"input_ids": np.zeros((1, 5), np.int32)}, "input_ids: 5 token ids are more than the 4"),
         ({"stop_words_list": np.zeros((1, 2, 28), np.int32)}, "stop_words_list: 28 token ids are more than the 27"),
         ({"bad_words_list": np.zeros((1, 2, 8), np.int32)}, "bad_words_list: 8 token ids are more than the 7"),
+        (
+            {"lora_weights": np.zeros((3, 1, 2), np.float16)},
+            "lora_weights: 6 values are more than the 4 that are taken here (limits.lora_values)",
+        ),
         ({"image_input": np.zeros((1, 3, 2, 2), np.float16)}, "image_input: 12 values are more than the 9"),
         ({"prompt_format": texts("x" * 10)}, "prompt_format: 10 values are more than the 9"),
         ({"logit_bias": texts("{" + " " * 300 + "}")}, "logit_bias: 302 bytes are more than the 256"),
@@ -94,6 +98,10 @@ def test_arrays_at_their_limit_pass() -> None:
         (
             GenerateRequest(prompt="x", sampling=SamplingParams(n=4)),
             "num_return_sequences: 4 sequences are more than the 3",
+        ),
+        (
+            GenerateRequest(prompt="x", sampling=SamplingParams(n=3), lora_task=LoraTask(7, 1, bytes(4), bytes(12))),
+            "lora_weights: 6 values are more than the 4",
         ),
         (GenerateRequest(prompt="x", sampling=SamplingParams(n=1, best_of=4)), "num_return_sequences: 4"),
         (GenerateRequest(prompt="x", sampling=SamplingParams(beam_width=4)), "num_return_sequences: 4"),

@@ -8,6 +8,11 @@ from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import BLS, INPUTS, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from qwen_triton.tensors.request_parameters import check_parameters, edit_distance
 
+BACKEND = "is an input of tensorrt_llm with NVIDIA's backend"
+LATER = "is an input of NVIDIA's backend since TensorRT-LLM 0.19"
+ENSEMBLES = (
+    "is an input of an ensemble with TensorRT-LLM 0.19 or newer: send it among the inputs there, or leave it out"
+)
 MODELS = [BLS, PREPROCESSING, TENSORRT_LLM, POSTPROCESSING]
 HEADERS = """
 Accept Accept-CH Accept-Charset Accept-Datetime Accept-Encoding Accept-Language Accept-Patch Accept-Post Accept-Ranges
@@ -69,6 +74,14 @@ def test_an_input_that_is_sent_as_a_parameter_is_told_where_it_belongs(model: st
         (BLS, "request_output_len", "no input has this name; did you mean max_tokens?"),
         (BLS, "streaming", "no input has this name; did you mean stream?"),
         (BLS, "stop", "no input has this name; did you mean stop_words?"),
+        (BLS, "early_stopping", f"{BACKEND}, not of this model: ask there or leave it out"),
+        (BLS, "draft_input_ids", f"{BACKEND}, not of this model: ask there or leave it out"),
+        (PREPROCESSING, "retention_decode_priority", f"{BACKEND}, not of this model: ask there or leave it out"),
+        (PREPROCESSING, "lookahead_window_size", f"{BACKEND}, not of this model: ask there or leave it out"),
+        (TENSORRT_LLM, "lookahead_window_size", f"{LATER}, not of this engine: leave it out"),
+        (TENSORRT_LLM, "return_perf_metrics", f"{LATER}, not of this engine: leave it out"),
+        (PREPROCESSING, "return_perf_metrics", ENSEMBLES),
+        (PREPROCESSING, "lora_task_id", ENSEMBLES),
     ],
 )
 def test_an_input_of_another_model_is_told_which(model: str, name: str, message: str) -> None:

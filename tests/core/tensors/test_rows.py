@@ -19,7 +19,7 @@ def test_every_input_has_a_rule() -> None:
     assert {t.name for t in (*BLS_INPUTS, *ENSEMBLE_INPUTS, *ENGINE_INPUTS)} == set(ROW_RULES)
     assert {name for name, rule in ROW_RULES.items() if rule != "own"} == {
         *("num_return_sequences", "beam_width", "return_log_probs"),
-        *("return_num_input_tokens", "return_num_output_tokens"),
+        *("return_num_input_tokens", "return_num_output_tokens", "return_perf_metrics"),
         *("stream", "streaming", "stop"),
     }
 

@@ -33,6 +33,7 @@ from qwen_triton.types import (
     GenerateRequest,
     PromptLogProbs,
     SamplingParams,
+    StopConditions,
     TextChunk,
     TokenChunk,
     Usage,
@@ -309,3 +310,40 @@ def test_the_shapes_are_stock_s() -> None:
     assert piece["batch_index"].tolist() == [[3]]
     assert piece["sequence_index"].tolist() == [[1]]
     assert piece["finish_reason"].shape == (1, 1)
+
+
+def metrics(number: int) -> dict[str, bytes]:
+    return {"total_draft_tokens": number.to_bytes(4, "little"), "arrival_time_ns": (number << 40).to_bytes(8, "little")}
+
+
+def test_the_engine_s_metrics_come_with_the_end(qwen3: Tokenizer) -> None:
+    """The latest that it gave, also where a stop string ends the answer and the engine says nothing more."""
+    request = GenerateRequest(prompt="x", stop=StopConditions(("world",)), stream=True, perf_metrics=True)
+    measuring = TextEncoder([request], qwen3, skip_special_tokens=True, echo=False)
+    stream = measuring.open(0, EngineRequest((1, 2, 3), request.sampling), 0)
+    pieces = [stream.feed(TokenChunk((token,), metrics=metrics(n))) for n, token in enumerate((9707, 1879), 1)]
+    assert stream.done
+    found = [measuring.piece(piece, ChoiceIndex(0, 0, True, n == 0)) for n, piece in enumerate(filter(None, pieces))]
+    assert [name for arrays in found[:-1] for name in metrics(1) if name in arrays] == []
+    assert found[-1]["total_draft_tokens"].tolist() == [[2]]
+    assert (found[-1]["arrival_time_ns"].dtype, found[-1]["arrival_time_ns"].tolist()) == ("int64", [[2 << 40]])
+
+
+def test_metrics_of_a_whole_response(qwen3: Tokenizer) -> None:
+    """One value for each sequence in the engine, of which a beam search is one; none unless all have them."""
+
+    def whole(sampling: SamplingParams, *numbers: int | None) -> Any:
+        request = GenerateRequest(prompt="x", sampling=sampling, perf_metrics=True)
+        measuring = TextEncoder([request], qwen3, skip_special_tokens=True, echo=False)
+        answers = [SequenceAnswer(n) for n in range(len(numbers))]
+        for answer, number in zip(answers, numbers, strict=True):
+            measuring.open(0, EngineRequest((1, 2, 3), sampling), answer.sequence)
+            found = None if number is None else metrics(number)
+            answer.add(TextChunk("a", (64,), finish="length", usage=USAGE, metrics=found))
+        array = measuring.whole({0: answers}).get("total_draft_tokens")
+        return None if array is None else array.tolist()
+
+    assert whole(SamplingParams(), 4) == [[4]]
+    assert whole(SamplingParams(n=2), 4, 5) == [[4, 5]]
+    assert whole(SamplingParams(n=2, beam_width=2), 4, 4) == [[4]]
+    assert whole(SamplingParams(n=2), 4, None) is None

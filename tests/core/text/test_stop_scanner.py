@@ -158,7 +158,7 @@ def test_a_million_characters_that_nearly_match_are_linear_work() -> None:
 
 def test_automata_are_kept_up_to_so_many_states() -> None:
     """The latest ones; one that is too large is shared while it is used, and kept no longer."""
-    cache = AutomatonCache(most_states=12)
+    cache = AutomatonCache(most=100, most_states=12)
     first = cache.get(("abcd",))
     assert cache.get(("abcd",)) is first
     assert cache.states == 5
@@ -172,6 +172,23 @@ def test_automata_are_kept_up_to_so_many_states() -> None:
     unused = weakref.ref(large)
     del large
     assert unused() is None
+
+
+def test_only_the_latest_automata_are_kept_however_small() -> None:
+    """A short stop string has few states, and its automaton takes five times their memory."""
+    cache = AutomatonCache(most=2, most_states=1000)
+    kept = cache.get(("a",))
+    dropped = weakref.ref(cache.get(("b",)))
+    assert cache.get(("a",)) is kept
+    cache.get(("c",))
+    assert (len(cache), cache.states, dropped()) == (2, 4, None)
+    assert cache.get(("a",)) is kept
+
+
+def test_callers_with_a_stop_string_of_their_own_each_leave_a_few_behind() -> None:
+    for number in range(1000):
+        StopScanner((f"end of {number}",))
+    assert len(stop_scanner._AUTOMATA) == 256
 
 
 def test_the_cache_of_all_scanners_is_small_beside_what_callers_may_send() -> None:

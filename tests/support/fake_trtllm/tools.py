@@ -17,7 +17,7 @@ from typing import Any
 from tests.support.contract_parser import parse
 from tests.support.contract_rules import algorithm_of, conversion_faults, violations
 from tests.support.engine_folders import EXAMPLES, PLAIN
-from tests.support.fake_trtllm.converter_facts import failure_of
+from tests.support.fake_trtllm.converter_facts import ShownCheckpoint, failure_of
 
 STEP = {"convert_checkpoint": "convert", "quantize": "convert", "trtllm-build": "build", "run": "run"}
 _LINES = {"0.14": "0.14.0", "0.21": "0.21.0", "1.0": "1.0.0", "1.1": "1.2", "1.2": "1.2"}
@@ -44,7 +44,9 @@ def _convert(sent: Namespace, line: str) -> None:
     if faults:
         raise ValueError(faults)
     model = json.loads((Path(sent.model_dir) / "config.json").read_text())
-    if "qformat" not in vars(sent) and (failure := failure_of(line, model, sent, os.environ)):
+    if "qformat" not in vars(sent) and (
+        failure := failure_of(line, ShownCheckpoint.read(Path(sent.model_dir)), sent, os.environ)
+    ):
         sys.exit(f"Traceback (most recent call last):\n{failure}")
     config = json.loads((EXAMPLES / f"checkpoint_config.{PLAIN}.json").read_text())
     algorithm, kv = algorithm_of(line, sent)

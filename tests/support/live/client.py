@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tritonclient import grpc as triton_grpc
 from tritonclient import http as triton_http
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from qwen_triton.tensors import contract
 from tests.support.live.servers import LiveServer
@@ -98,8 +98,7 @@ def stream_grpc(
 
 def stream_arrays(server: LiveServer, model: str, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same with arrays sent as they are, whatever the model declares; objects are BYTES."""
-    kinds = {"O": "BYTES", "i": "INT32", "f": "FP32"}
-    tensors = [triton_grpc.InferInput(name, list(a.shape), kinds[a.dtype.kind]) for name, a in arrays.items()]
+    tensors = [triton_grpc.InferInput(n, list(a.shape), np_to_triton_dtype(a.dtype)) for n, a in arrays.items()]
     for tensor, array in zip(tensors, arrays.values(), strict=True):
         tensor.set_data_from_numpy(array)
     return _stream(server, model, tensors)

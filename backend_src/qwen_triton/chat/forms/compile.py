@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...types import Form
-from .cache import TextCache
 from .ebnf import parse_grammar
 from .faults import fault
 from .free_text import without
 from .grammar import Grammar, Lit, Node, Ref, Rep, alt, optional, seq
+from .latest import LatestTexts
 from .regex import whole_match
 from .schema.json_schema import SchemaBounds, SchemaCompiler, parse_json
 from .structural_tags import structural_tag
@@ -35,21 +35,25 @@ class FormBounds(SchemaBounds):
 DEFAULT_BOUNDS = FormBounds()
 
 
-class FormCompiler:
-    """Compiles forms and keeps the latest, up to `cache_bytes` of text. Thread-safe."""
+_MOST = 256
+_MOST_BYTES = 16 << 20
 
-    def __init__(
-        self, bounds: FormBounds = DEFAULT_BOUNDS, marks: Mapping[str, str] | None = None, cache_bytes: int = 16 << 20
-    ) -> None:
+
+class FormCompiler:
+    """Compiles forms and keeps the latest 256, up to 16 MiB with their grammars. Thread-safe."""
+
+    def __init__(self, bounds: FormBounds = DEFAULT_BOUNDS, marks: Mapping[str, str] | None = None) -> None:
         self._bounds = bounds
         self._marks = marks or {}
-        self._cache = TextCache[tuple[Form, Thinking]](cache_bytes)
+        self._latest = LatestTexts(_MOST, _MOST_BYTES)
 
     def ebnf(self, form: Form, thinking: Thinking = "none") -> str:
         """The grammar of an answer of a form. Raises InvalidRequest, naming the place, for what is malformed or not kept."""
-        return self._cache.get(
-            (form, thinking), form.spec, lambda: form_grammar(form, self._bounds, thinking).ebnf(self._marks)
-        )
+
+        def compiled() -> str:
+            return form_grammar(form, self._bounds, thinking).ebnf(self._marks)
+
+        return self._latest.get(form.spec, (form.kind, thinking), compiled)
 
 
 def form_grammar(form: Form, bounds: FormBounds, thinking: Thinking = "none") -> Grammar:

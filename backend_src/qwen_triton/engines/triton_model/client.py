@@ -21,10 +21,10 @@ from ...errors import EngineError, Unavailable
 from ...kserve.messages import InferResponse, encode_infer_request
 from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
-from ...tensors.engine_outputs import LOG_PROB_OUTPUTS, OUTPUTS
+from ...tensors.engine_outputs import OUTPUTS
 from ...types import EngineRequest, TokenChunk
 from ..deadlines import Deadlines
-from ..engine import EngineInfo
+from ..engine import EngineInfo, FormKeeping
 from ..link import ChunkReceiver
 from ..process.socket import Waker
 from .connection import ModelConnection
@@ -75,9 +75,9 @@ class ModelClient:
 
     def info(self) -> EngineInfo:
         """The engine's facts, from its files."""
-        return EngineInfo(
-            "tensorrtllm", self._facts.max_context, self._facts.vocab_size, forms="text" if self._facts.guided else ""
-        )
+        facts = self._facts
+        forms: FormKeeping = "text" if facts.guided else ""
+        return EngineInfo("tensorrtllm", facts.max_context, facts.vocab_size, facts.honours, forms=forms)
 
     def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
         """Sends sequences.
@@ -145,7 +145,7 @@ class ModelClient:
     def _encode(self, key: int, request: EngineRequest, sequence: ModelSequence) -> bytes:
         streaming = self._facts.decoupled and request.sampling.beam_width == 1
         arrays = encode_engine_request(request, self._facts.inputs, streaming, self._facts.vocab_size)
-        return self._infer_request(key, arrays, OUTPUTS if sequence.plain else (*OUTPUTS, *LOG_PROB_OUTPUTS))
+        return self._infer_request(key, arrays, sequence.outputs)
 
     def _infer_request(self, key: int, arrays: Arrays, outputs: Sequence[str]) -> bytes:
         parameters = {"triton_enable_empty_final_response": True} if self._facts.decoupled else {}
@@ -210,6 +210,9 @@ class ModelClient:
     def _take(self, running: _Running, response: InferResponse, receiver: ChunkReceiver) -> None:
         if response.final or response.error:
             self._running.pop(response.request_id, None)
+        if response.error and (refusal := running.sequence.refusal(response.error)):
+            receiver.on_refusal(running.key, refusal)
+            return
         try:
             for chunk in running.sequence.take(response):
                 receiver.on_chunk(running.key, chunk)

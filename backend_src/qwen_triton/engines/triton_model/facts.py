@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ...model_config import sibling_backend, sibling_config, sibling_parameter
+from ...tensors.contract import LORA_TASK_ID, RETURN_PERF_METRICS
 
 
 @dataclass(frozen=True)
 class EngineModelFacts:
     """Facts about an engine model: the names of its inputs, and whether it is decoupled; lengths in tokens.
 
-    `guided`: it keeps grammars, which needs TensorRT-LLM 0.19 and a backend for them. `python`: it runs in Triton's Python
+    `guided`: it keeps grammars, which needs TensorRT-LLM 0.19 and a backend for them. `lora`: the engine takes adapters, as
+    far as is known. `python`: it runs in Triton's Python
     backend, in processes of its own.
     """
 
@@ -25,6 +27,7 @@ class EngineModelFacts:
     max_context: int
     vocab_size: int
     guided: bool = False
+    lora: bool = True
 
     @classmethod
     def read(cls, repository: Path, model: str, max_context: int, vocab_size: int) -> EngineModelFacts:
@@ -39,7 +42,14 @@ class EngineModelFacts:
             built.get("build_config", {}).get("max_seq_len", max_context),
             built.get("pretrained_config", {}).get("vocab_size", vocab_size),
             bool(sibling_parameter(repository, model, "guided_decoding_backend")),
+            not built or bool(built.get("build_config", {}).get("plugin_config", {}).get("lora_plugin")),
         )
+
+    @property
+    def honours(self) -> tuple[str, ...]:
+        """What requests may use of this model beyond what every release has (EngineInfo.honours)."""
+        honoured = {LORA_TASK_ID: self.lora, RETURN_PERF_METRICS: True}
+        return tuple(name for name, honours in honoured.items() if honours and name in self.inputs)
 
 
 def _engine_config(engine_dir: Path) -> dict[str, Any]:

@@ -44,29 +44,36 @@ class CheckpointFacts:
 
     @classmethod
     def read(cls, folder: Path) -> CheckpointFacts:
-        """Raises ConfigurationError naming the file that is missing, or cannot be read, or the key that it lacks."""
+        """Raises ConfigurationError naming the file that is missing, or cannot be read, or the key that it lacks.
+
+        So for a key whose value is of another kind than its name says.
+        """
         file = folder / "config.json"
         config = read_json_object(file, _REMEDY)
-        quantization = config.get("quantization_config") or {}
+        quantization = _object(config, "quantization_config", file)
         try:
             return cls(
-                model_type=config["model_type"],
-                layers=config["num_hidden_layers"],
-                heads=config["num_attention_heads"],
-                kv_heads=config.get("num_key_value_heads", config["num_attention_heads"]),
-                hidden_size=config["hidden_size"],
-                intermediate_size=config["intermediate_size"],
-                vocab_size=config["vocab_size"],
-                max_positions=config.get("max_position_embeddings", 2048),
+                model_type=str(config["model_type"]),
+                layers=_size(config, "num_hidden_layers", file),
+                heads=_size(config, "num_attention_heads", file),
+                kv_heads=_size(
+                    {"num_key_value_heads": config["num_attention_heads"]} | _given(config), "num_key_value_heads", file
+                ),
+                hidden_size=_size(config, "hidden_size", file),
+                intermediate_size=_size(config, "intermediate_size", file),
+                vocab_size=_size(config, "vocab_size", file),
+                max_positions=_size(
+                    {"max_position_embeddings": 2048} | _given(config), "max_position_embeddings", file
+                ),
                 weight_bytes=sum(file.stat().st_size for file in weight_files(folder)),
                 quantized_by=quantization.get("quant_method"),
-                bits=quantization.get("bits"),
-                group_size=quantization.get("group_size"),
+                bits=_whole(quantization, "bits", file),
+                group_size=_whole(quantization, "group_size", file),
                 desc_act=bool(quantization.get("desc_act")),
                 symmetric=bool(quantization.get("sym", True)),
                 tied=bool(config.get("tie_word_embeddings")),
                 has_lm_head=not config.get("tie_word_embeddings") or _has_tensor(folder, "lm_head.weight"),
-                rope_scaling=_rope_scaling(config),
+                rope_scaling=_rope_scaling(_object(config, "rope_scaling", file)),
                 has_slow_tokenizer=all((folder / name).is_file() for name in ("vocab.json", "merges.txt")),
                 has_generation_config=(folder / "generation_config.json").is_file(),
             )
@@ -74,9 +81,39 @@ class CheckpointFacts:
             raise ConfigurationError(f"{file}: lacks {error}; is this a Qwen checkpoint?") from None
 
 
-def _rope_scaling(config: Mapping[str, Any]) -> str | None:
-    scaling = config.get("rope_scaling") or {}
-    return scaling.get("rope_type", scaling.get("type"))
+def _given(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the keys that are null, which are not set."""
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _object(config: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{file}: {key}: expected an object, got {value!r}; {_REMEDY}")
+    return value
+
+
+def _size(config: Mapping[str, Any], key: str, file: Path) -> int:
+    """A whole number from 1. Raises KeyError where there is none."""
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{file}: {key}: expected a whole number from 1, got {value!r}; {_REMEDY}")
+    return value
+
+
+def _whole(config: Mapping[str, Any], key: str, file: Path) -> int | None:
+    value = config.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise ConfigurationError(
+            f"{file}: quantization_config.{key}: expected a whole number, got {value!r}; {_REMEDY}"
+        )
+    return value
+
+
+def _rope_scaling(scaling: Mapping[str, Any]) -> str | None:
+    """The type's name. Of the two keys that it may stand under, TensorRT-LLM reads `type` first."""
+    value = scaling.get("type", scaling.get("rope_type"))
+    return None if value is None else str(value)
 
 
 def _has_tensor(folder: Path, name: str) -> bool:

@@ -97,7 +97,7 @@ class QwenConversion:
 
     @property
     def moe_ranks(self) -> int:
-        """moe_tp_size × moe_ep_size as the converter takes them: what is not given is what is left of tp."""
+        """moe_tp_size × moe_ep_size as the converter takes them: what is not given is what is left of tp. 0 for one below 1."""
         tp, ep = (int(str(self.build.convert_flags.get(f"moe_{kind}_size", -1))) for kind in ("tp", "ep"))
         if tp == ep == -1:
             return self.build.tp
@@ -105,7 +105,7 @@ class QwenConversion:
             tp = self.build.tp // ep if ep else 0
         if ep == -1:
             ep = self.build.tp // tp if tp else 0
-        return tp * ep
+        return tp * ep if min(tp, ep) > 0 else 0
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ class ConverterRule:
     certain: bool = True
 
 
+_ROPE_SCALINGS = ("linear", "dynamic", "longrope", "llama3")
+"""Types of `rope_scaling` that 0.14 looks up by name; it ends with a ValueError for any other."""
 _SMALLER_TP = "give a smaller build.tp"
 _PLAIN = "give the plain checkpoint, or build.quantization int8_weight_only"
 RULES = (
@@ -229,9 +231,10 @@ RULES = (
     ConverterRule(
         "yarn",
         "model",
-        lambda c: c.model.rope_scaling == "yarn",
-        "config.json has rope_scaling of type yarn, which no engine of this release can have; remove it from config.json, "
-        "and keep build_flags.max_seq_len within the length without it",
+        lambda c: c.model.rope_scaling not in (None, *_ROPE_SCALINGS),
+        "config.json has rope_scaling of type yarn, or another but "
+        f"{', '.join(_ROPE_SCALINGS)}, which no engine of this release can have; remove it from config.json, and keep "
+        "build_flags.max_seq_len within the length without it",
     ),
     ConverterRule(
         "intermediate-tp",

@@ -18,7 +18,7 @@ from typing import Literal
 
 from ...deployment.build_section import Build
 from ..tools.flags import FlagValues, Tool, check_raw, spell_flags
-from ..tools.versions import Release
+from ..tools.versions import UNTRIED, Release
 from .checkpoint_facts import CheckpointFacts
 from .constraints import check_constraints
 from .converter_rules import OLD_LOADER, check_conversion, needs_old_loader
@@ -105,9 +105,13 @@ def _checked(
     build: Build, conversion: Conversion, facts: CheckpointFacts | None, release: Release
 ) -> tuple[Mapping[str, str], tuple[str, ...]]:
     """Environment and warnings of a conversion. Raises ConfigurationError for one that convert_checkpoint.py cannot do."""
-    if facts is None or conversion.tool != "convert_checkpoint":
+    if facts is None:
         return {}, ()
-    warnings = tuple(check_conversion(build, facts, release))
+    reason = UNTRIED.get(facts.model_type)
+    untried = (f"model: {facts.model_type} was not tried: {reason}",) if reason else ()
+    if conversion.tool != "convert_checkpoint":
+        return {}, untried
+    warnings = (*untried, *check_conversion(build, facts, release))
     return OLD_LOADER if needs_old_loader(build, facts, release) else {}, warnings
 
 

@@ -303,3 +303,14 @@ def test_a_version_that_is_none_is_refused() -> None:
         ConfigurationError, match=r"^TensorRT-LLM version: got 'latest', expected one such as 0\.14\.0$"
     ):
         release_of("latest")
+
+
+@pytest.mark.parametrize("build", [Build(smoke_run=False), Build(smoke_run=False, quantization="fp8")])
+def test_a_model_that_was_not_tried_is_built_with_a_warning(build: Build) -> None:
+    """Of either tool; of other models nothing is said."""
+    told = plan(build, "1.2.1", replace(PLAIN, model_type="qwen3_moe"))[0].warnings
+    assert told == (
+        "model: qwen3_moe was not tried: no converter that knows its experts was run; compare the engine's answers with the "
+        "checkpoint's",
+    )
+    assert plan(build, "1.2.1", replace(PLAIN, model_type="qwen3"))[0].warnings == ()

@@ -304,6 +304,36 @@ def test_what_is_built_can_be_rendered(workshop: Workshop) -> None:
     assert 'key: "max_context"\n  value {\n    string_value: "32768"' in bls
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("num_attention_heads", "40", "num_attention_heads: expected a whole number from 1, got '40'"),
+        ("num_key_value_heads", 0, "num_key_value_heads: expected a whole number from 1, got 0"),
+        ("hidden_size", None, "hidden_size: expected a whole number from 1, got None"),
+        ("rope_scaling", "yarn", "rope_scaling: expected an object, got 'yarn'"),
+        ("quantization_config", "gptq", "quantization_config: expected an object, got 'gptq'"),
+        ("quantization_config", {"bits": "4"}, "quantization_config.bits: expected a whole number, got '4'"),
+    ],
+)
+def test_a_config_whose_values_are_of_another_kind_is_refused(
+    workshop: Workshop, key: str, value: object, told: str
+) -> None:
+    (workshop.model / "config.json").write_text(json.dumps(CONFIG | {key: value}))
+    assert workshop.refused() == f"{workshop.model}/config.json: {told}; give a Hugging Face checkpoint"
+
+
+def test_the_type_of_a_scaling_stands_under_either_key(workshop: Workshop) -> None:
+    """`type` counts where both are there, as TensorRT-LLM reads it; null heads are as many as the others."""
+    for scaling, code in (
+        ({"rope_type": "yarn"}, 2),
+        ({"type": "linear", "rope_type": "yarn"}, 0),
+        ({"type": "yarn"}, 2),
+    ):
+        changed = CONFIG | {"rope_scaling": scaling, "num_key_value_heads": None}
+        (workshop.model / "config.json").write_text(json.dumps(changed))
+        assert workshop.build("--dry-run").returncode == code
+
+
 def test_missing_model_files_are_named(workshop: Workshop) -> None:
     """A shard that the index names, config.json, a key of it."""
     (workshop.model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')

@@ -21,8 +21,8 @@ from qwen_triton.engines.triton_model.facts import EngineModelFacts
 from qwen_triton.engines.triton_model.server_address import GrpcAddress
 from qwen_triton.errors import InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import INFER, STREAM_INFER
-from qwen_triton.tensors.contract import ENGINE_INPUTS
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from qwen_triton.tensors.contract import ENGINE_INPUTS, PERF_METRICS
+from qwen_triton.types import EngineRequest, LoraTask, SamplingParams, TokenChunk
 from tests.support.http2_peer import HEADERS, Peer
 from tests.support.live.waiting import becomes
 
@@ -69,8 +69,7 @@ class Model:
                 peer.take(data)
                 self.flush()
                 for call, received in peer.received.items():
-                    while len(received) >= 5:
-                        size = 5 + int.from_bytes(received[1:5], "big")
+                    while len(received) >= 5 and len(received) >= (size := 5 + int.from_bytes(received[1:5], "big")):
                         self.sent.append((call, service_pb2.ModelInferRequest.FromString(bytes(received[5:size]))))
                         del received[:size]
 
@@ -136,7 +135,7 @@ class Gained:
 class Setting:
     def __init__(self, decoupled: bool = True) -> None:
         self.model = Model()
-        inputs = frozenset(t.name for t in ENGINE_INPUTS) - {"min_length", "min_tokens"}
+        inputs = frozenset(t.name for t in ENGINE_INPUTS) - {"min_length", "min_tokens"} | {"return_perf_metrics"}
         facts = EngineModelFacts(inputs, decoupled, False, 4096, 100)
         self.client = ModelClient(self.model.address, "engine", facts, connect_s=0.2)
         self.receiver = Gained()
@@ -229,6 +228,68 @@ def test_beams_and_log_probs_are_asked_for_and_read(setting: Callable[..., Setti
         (key, [], {"finish": "stop", "last": False}),
         (key, [], {"finish": "stop", "sequence": 1}),
     ]
+
+
+def test_metrics_are_asked_for_and_read(setting: Callable[..., Setting]) -> None:
+    """Each response has those so far; a request that does not want them asks for no output of theirs."""
+    here = setting()
+    (key, plain) = here.submit(replace(request(), perf_metrics=True), request())
+    sent = [message for _, message in here.model.sent]
+    assert [o.name for o in sent[0].outputs][2:] == [tensor.name for tensor in PERF_METRICS]
+    assert [o.name for o in sent[1].outputs] == ["output_ids", "sequence_length"]
+    assert "return_perf_metrics" in [i.name for i in sent[0].inputs]
+    assert "return_perf_metrics" not in [i.name for i in sent[1].inputs]
+    here.model.respond(1, streamed(str(key), [[7]], total_draft_tokens=[[1]]))
+    here.model.respond(1, streamed(str(key), None, True, total_draft_tokens=[[5]]))
+    here.model.respond(1, streamed(str(plain), [[7]], True))
+    metrics = [{"total_draft_tokens": number.to_bytes(4, "little")} for number in (1, 5)]
+    assert here.hears(3) == [
+        (key, [7], {"log_probs": [], "metrics": metrics[0]}),
+        (key, [], {"finish": "stop", "metrics": metrics[1]}),
+        (plain, [7], {"finish": "stop"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            "Executor failed process requestId 4 due to the following error: LoRA task 7 not found in cache. "
+            "Please send LoRA weights with request",
+            "LoRA task 7 not found in cache. Please send LoRA weights with request",
+        ),
+        (
+            "[ERROR] Assertion failed: lora_weights has too few values for attn_qkv (/app/cpp/loraModule.cpp:113)\n1  0x7f",
+            "[ERROR] Assertion failed: lora_weights has too few values for attn_qkv",
+        ),
+    ],
+)
+def test_an_adapter_that_the_backend_refuses_is_the_caller_s_to_send_again(
+    setting: Callable[..., Setting], error: str, told: str
+) -> None:
+    """Of a request without one, the same words are a fault of the engine."""
+    here = setting()
+    key, other = here.submit(replace(request(), lora_task=LoraTask(7)), request())
+    here.model.respond(1, streamed(str(key), None, True, error=error))
+    here.model.respond(1, streamed(str(other), None, True, error=error))
+    (_, _, refusal), failed = here.hears(2)
+    assert isinstance(refusal, InvalidRequest)
+    assert (refusal.field, str(refusal)) == ("lora_task_id", f"lora_task_id: {told}")
+    assert failed == (other, [], {"finish": "error", "error": error})
+
+
+def test_weights_of_several_megabytes_arrive_whole(setting: Callable[..., Setting]) -> None:
+    """They are many times what HTTP/2 lets a client send before the server takes it."""
+    here = setting()
+    weights, config = bytes(range(256)) * 2**14, np.array([[0, 0, 8]] * 4, np.int32).tobytes()
+    here.client.submit([(1, replace(request(), lora_task=LoraTask(7, 4, weights, config))), (2, request())])
+    assert becomes(lambda: here.receives() and len(here.model.sent) == 2, WAIT_S)
+    sent = here.model.sent[0][1]
+    shapes = {i.name: (i.datatype, list(i.shape)) for i in sent.inputs}
+    raw = dict(zip([i.name for i in sent.inputs], sent.raw_input_contents, strict=True))
+    assert shapes["lora_weights"] == ("FP16", [1, 4, len(weights) // 8])
+    assert (shapes["lora_config"], shapes["lora_task_id"]) == (("INT32", [1, 4, 3]), ("UINT64", [1, 1]))
+    assert raw["lora_weights"] == weights
 
 
 def test_a_cancel_is_a_stop_request_with_the_same_id(setting: Callable[..., Setting]) -> None:
