@@ -60,7 +60,7 @@ class Mood(BaseModel):
 def server(serve: Serve) -> LiveServer:
     deployment = yaml.safe_load(DEPLOYMENT.read_text())
     deployment["model"] = str(ROOT / "demo" / "checkpoint")
-    deployment["engine"]["form_compile_s"] = 2  # hostile forms are refused soon
+    deployment["engine"]["form_compile_s"] = 10  # hostile forms are refused soon
     return serve(deployment)
 
 
