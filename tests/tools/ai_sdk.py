@@ -1,6 +1,6 @@
-"""The AI SDK's `generateObject` and `streamObject` against the shim in front of the demo, as `tests/tools/agent_clis.sh ai-sdk`.
+"""The AI SDK's `generateObject` and `streamObject` against the shim before the demo: `tests/tools/agent_clis.sh ai-sdk`.
 
-Both ways of its provider are tried: a schema in `response_format`, and a JSON object with the schema in the prompt. The packages
+Both ways of its provider are tried: a schema in `response_format`, and a JSON object with the schema in the prompt. Packages
 are installed from npm into .cache/, in the versions given here.
 """
 
