@@ -90,6 +90,9 @@ class PartCompiler(Protocol):
     def rule(self, node: Node, kind: str) -> Ref:
         """A new rule for a node."""
 
+    def text(self, most: int) -> Node:
+        """Up to `most` characters of a JSON string and its closing quote."""
+
 
 OBJECT = (
     "properties",
