@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from ..engines.chunks import merge_chunks
+from ..engines.process.chunks import merge_chunks
 from ..types import TokenChunk
 
 _Key = TypeVar("_Key", bound=Hashable)

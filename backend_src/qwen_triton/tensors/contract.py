@@ -431,6 +431,8 @@ REFUSED_ENGINE_INPUTS = {
     CONTEXT_PHASE_PARAMS: "disaggregated serving is not supported",
 }
 """Inputs of stock that nothing here honours, with the reason that their senders are given."""
+REFUSED = {BLS: REFUSED_TEXT_INPUTS, TENSORRT_LLM: REFUSED_ENGINE_INPUTS}
+"""The same by model."""
 ENGINE_ONLY = (
     *("draft_input_ids", "draft_logits", "draft_acceptance_threshold"),
     *("runtime_top_p_min", "runtime_top_p_decay", "runtime_top_p_reset_ids"),

@@ -39,11 +39,15 @@ class Tokenizer:
     texts of the other added tokens, such as <tool_call>, by id; `special_pattern`
     matches them, and splits a text into pieces of which every second one is a control token. Raises ConfigurationError
     for a folder whose tokenizer cannot be read or is not byte-level.
+
+    `cached_words`: how many words the library keeps with their ids, in each thread that encodes. None = its 10,000, with
+    which it encodes prompts more than twice as fast; they take some 6 MiB, and 82 MiB where all have 250 bytes.
     """
 
-    def __init__(self, folder: TokenizerFolder) -> None:
+    def __init__(self, folder: TokenizerFolder, cached_words: int | None = None) -> None:
         self._folder = folder
-        self._backend = folder.load()
+        self._cached_words = cached_words
+        self._backend = self._load()
         self._backend.encode_special_tokens = True
         if not isinstance(self._backend.decoder, ByteLevel):
             raise ConfigurationError(
@@ -66,9 +70,9 @@ class Tokenizer:
         self.context_length = folder.context_length
 
     @classmethod
-    def from_folder(cls, folder: str | Path) -> Tokenizer:
+    def from_folder(cls, folder: str | Path, cached_words: int | None = None) -> Tokenizer:
         """Reads `folder`. Raises ConfigurationError, with the remedy, where it holds no usable fast tokenizer."""
-        return cls(TokenizerFolder(Path(folder)))
+        return cls(TokenizerFolder(Path(folder)), cached_words)
 
     def encode(self, text: str, control_tokens: bool = False, field: str = "text_input") -> list[int]:
         """The ids of `text`. Control tokens such as <|im_end|> inside it are plain text unless `control_tokens`.
@@ -153,7 +157,14 @@ class Tokenizer:
     @cached_property
     def _parsing(self) -> tokenizers.Tokenizer:
         """A second backend, which finds control tokens itself: for those that include blanks around them. No Qwen has any."""
-        return self._folder.load()
+        return self._load()
+
+    def _load(self) -> tokenizers.Tokenizer:
+        backend = self._folder.load()
+        resize = getattr(backend.model, "_resize_cache", None)  # below 0.21 the library has one cache for all threads
+        if self._cached_words is not None and resize is not None:
+            resize(self._cached_words)
+        return backend
 
     def _ids(self, backend: tokenizers.Tokenizer, text: str, field: str) -> list[int]:
         try:

@@ -53,6 +53,8 @@ _EXTRA = {
 """Counters of some engines and the metric of each."""
 _NO_ID = ("", "0")
 """Ids of requests that have none, by stock's rule."""
+_CACHED_WORDS = 256
+"""This model encodes pieces of answers only, and on several threads, of which each has a cache of its own."""
 
 
 class EngineModel:
@@ -65,7 +67,7 @@ class EngineModel:
         folder = parameters.text("tokenizer_dir") or sibling_parameter(
             instance.repository, "preprocessing", "tokenizer_dir"
         )
-        self._tokenizer = Tokenizer.from_folder(folder) if folder else None
+        self._tokenizer = Tokenizer.from_folder(folder, _CACHED_WORDS) if folder else None
         settings = EngineSettings.read(parameters)
         self._echo = settings.echo
         self._limits = read_limits(args)

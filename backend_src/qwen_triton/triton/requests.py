@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
-from ..tensors.contract import INPUTS, STOP
+from ..tensors.contract import INPUTS, REFUSED, STOP
 from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
 
@@ -36,6 +36,8 @@ class RequestReader:
     def __init__(self, model: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._model = model
         self._declared = {tensor.name: tensor for tensor in INPUTS[model]}
+        self._refused = REFUSED.get(model, {})
+        """Inputs whose shape and size do not matter: of an image, a limit to keep to would be no remedy."""
         self._limits = limits
 
     def check_envelope(self, request: Any) -> None:
@@ -60,9 +62,10 @@ class RequestReader:
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
         check_parameters(parameters, self._model)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        for name, array in arrays.items():
+        used = {name: array for name, array in arrays.items() if name not in self._refused}
+        for name, array in used.items():
             check_input(self._declared[name], array)
-        check_sizes(arrays, self._limits)
+        check_sizes(used, self._limits)
         return RequestContent(arrays, parameters, request.request_id())
 
 

@@ -18,7 +18,7 @@ from qwen_triton.engines.triton_model.sequence import ModelSequence
 from qwen_triton.engines.triton_model.server_address import GrpcAddress
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.preprocess import Preprocessor
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, INPUTS, PREPROCESSING, TENSORRT_LLM
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, INPUTS, PERF_METRICS, PREPROCESSING, TENSORRT_LLM
 from qwen_triton.tensors.engine_inputs import encode_engine_request
 from qwen_triton.tensors.prompt import decode_prompts
 from qwen_triton.tensors.request_parameters import check_parameters
@@ -187,6 +187,11 @@ def test_the_bls_offers_what_the_contract_s_offers(version: str, tmp_path: Path)
     assert found.items() >= stock.items()
     metrics = PASSED_OUTPUTS - {"cum_log_probs", "output_log_probs"}
     assert metrics & set(found) == metrics & set(stock)
+    declared = {tensor.name: tensor.dtype for tensor in PERF_METRICS}
+    assert set(declared) == metrics
+    assert {name: declared[name] for name in metrics & set(stock)} == {
+        n: stock[n]["data_type"] for n in metrics & set(stock)
+    }
     types = {t.name: model_config_pb2.DataType.Name(t.data_type) for t in ours.output}
     engine = {
         t.name: model_config_pb2.DataType.Name(t.data_type) for t in rendered(tmp_path, version)[TENSORRT_LLM].output

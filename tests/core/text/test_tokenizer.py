@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -214,3 +216,28 @@ def test_a_text_far_beyond_the_context_is_refused_before_it_is_encoded(
 def test_a_text_near_the_context_passes(qwen25: Tokenizer, text: str, context: int) -> None:
     """Its exact length is found when it is encoded; a million blanks are only some eight thousand tokens."""
     qwen25.check_length(text, context)
+
+
+@pytest.mark.parametrize(("cached_words", "least", "most"), [(100, 0, 256), (None, 1024, 8192)])
+def test_words_are_cached_up_to_a_number(qwen25_folder: Path, cached_words: int | None, least: int, most: int) -> None:
+    """KiB in use after 5,000 words of 20 letters, of some 600 bytes each where they are kept."""
+    tokenizer = Tokenizer.from_folder(qwen25_folder, cached_words)
+    draw, letters = Random(1), "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(draw.choices(letters, k=20)) for _ in range(5000)]
+    tokenizer.encode("warm")
+    before = malloc_in_use()
+    for word in words:
+        tokenizer.encode(word)
+    assert least <= (malloc_in_use() - before) / 1024 <= most
+
+
+class _MallocInfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "a", "b", "c", "mapped", "d", "e", "in_use", "f", "g")]
+
+
+def malloc_in_use() -> int:
+    """Bytes that glibc's malloc has given out in this process: the library's cache is in no object of Python's."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _MallocInfo
+    found = mallinfo()
+    return int(found.in_use + found.mapped)

@@ -17,7 +17,7 @@ from typing import Any
 import msgpack
 
 from ...types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
-from ..chunks import PLAIN
+from .chunks import PLAIN
 
 _LENGTH = struct.Struct("<I")
 _EXTRAS = TokenChunk._fields[1:]

@@ -21,9 +21,9 @@ from typing import Any
 
 from ...errors import InvalidRequest
 from ...types import TokenChunk
-from ..chunks import ChunkCollector
-from ..deadlines import Deadlines
 from ..engine import Key, StepEngine
+from .chunks import ChunkCollector
+from .deadlines import Deadlines
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
 from .socket import listen, same_user
 

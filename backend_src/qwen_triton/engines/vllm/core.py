@@ -20,7 +20,7 @@ from typing import Any
 
 from ...errors import ConfigurationError, InvalidRequest
 from ...types import GUIDED_DECODING_GUIDE
-from .adapters import Adapter
+from ..gpu.adapters import Adapter
 
 OLDEST, NEWEST = (0, 26), (0, 33)
 _PATTERNS = (0, 33)

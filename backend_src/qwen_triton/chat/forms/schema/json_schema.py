@@ -183,8 +183,8 @@ class SchemaCompiler:
     def text(self, most: int) -> Node:
         """Up to `most` characters of a JSON string and its closing quote.
 
-        One rule for each number of characters, which all strings of a grammar share. An engine compiles that in a quarter of the
-        time of a repetition, in each of whose states all later characters may be left out.
+        One rule for each number of characters, which all strings of a grammar share. An engine compiles that in a quarter of
+        the time of a repetition, in each of whose states all later characters may be left out.
         """
         if most > self._bounds.texts:
             return seq(Rep(json_text.CHARACTER, 0, most), Lit('"'))  # refused for its states

@@ -9,7 +9,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 
-from .engine import Key
+from ..engine import Key
 
 _FEW = 256
 """Deadlines kept without a look at which of them still matter."""

@@ -1,4 +1,4 @@
-"""Adapters of the vLLM engine: what is wrong with one is said before vLLM gets it, and vLLM gets room for all."""
+"""Adapters of a GPU engine: what is wrong with one is said before its library gets it, and all get room."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from qwen_triton.engines.vllm.adapters import Adapter, adapter_arguments, read_adapters
+from qwen_triton.engines.gpu.adapters import Adapter, AdapterRoom, read_adapters, room_for
 from qwen_triton.errors import ConfigurationError
-from tests.support.fake_vllm import write_adapter
+from tests.support.gpu_library import write_adapter
 
 
 def test_adapters_are_numbered_and_have_absolute_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM takes a relative folder that is not there for a name on a hub."""
+    """A library takes a relative folder that is not there for a name on a hub."""
     monkeypatch.chdir(tmp_path)
     write_adapter(Path("a"))
     write_adapter(Path("b"), r=8, rank_pattern={"v_proj": 64})
-    assert read_adapters({"x": Path("a"), "y": Path("b")}) == (
-        Adapter("x", 1, tmp_path / "a", 8, patterned=False),
-        Adapter("y", 2, tmp_path / "b", 64, patterned=True),
+    assert read_adapters({"x": Path("a"), "y": Path("b")}, "vLLM") == (
+        Adapter("x", 1, tmp_path / "a", 8, patterned=False, modules=("q_proj",)),
+        Adapter("y", 2, tmp_path / "b", 64, patterned=True, modules=("q_proj",)),
     )
 
 
@@ -39,7 +39,7 @@ def test_adapters_are_numbered_and_have_absolute_folders(tmp_path: Path, monkeyp
 def test_an_adapter_that_cannot_be_served_is_refused(tmp_path: Path, config: dict[str, Any], words: str) -> None:
     folder = write_adapter(tmp_path / "a", **config)
     with pytest.raises(ConfigurationError) as refusal:
-        read_adapters({"pirate": folder})
+        read_adapters({"pirate": folder}, "vLLM")
     assert str(refusal.value).startswith(f"engine.lora.pirate: {folder / 'adapter_config.json'}: ")
     assert words in str(refusal.value)
 
@@ -51,12 +51,12 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path: Path, missing: str) ->
     with pytest.raises(
         ConfigurationError, match=f"engine.lora.pirate: {folder / missing}: no such file; give the folder"
     ):
-        read_adapters({"pirate": folder})
+        read_adapters({"pirate": folder}, "vLLM")
 
 
 def test_a_plain_start_of_the_training_is_taken(tmp_path: Path) -> None:
     for n, start in enumerate((True, False, "gaussian", "Eva")):
-        assert read_adapters({"a": write_adapter(tmp_path / str(n), init_lora_weights=start)})
+        assert read_adapters({"a": write_adapter(tmp_path / str(n), init_lora_weights=start)}, "vLLM")
 
 
 def adapters(*ranks: int) -> list[Adapter]:
@@ -66,27 +66,21 @@ def adapters(*ranks: int) -> list[Adapter]:
 @pytest.mark.parametrize(
     ("ranks", "given", "expected"),
     [
-        ((), (None, None, None), None),
         ((8,), (None, None, None), (8, 1, 1)),
-        ((8, 20), (None, None, None), (32, 2, 2)),
+        ((8, 20), (None, None, None), (20, 2, 2)),
         ((8,) * 12, (None, None, None), (8, 8, 12)),
         ((8, 8), (1, None, None), (8, 1, 2)),
         ((8,), (4, None, 64), (64, 4, 4)),
         ((8,), (None, 9, None), (8, 1, 9)),
     ],
 )
-def test_vllm_gets_room_for_all(
-    ranks: tuple[int, ...], given: tuple[int | None, int | None, int | None], expected: tuple[int, int, int] | None
+def test_all_get_room(
+    ranks: tuple[int, ...], given: tuple[int | None, int | None, int | None], expected: tuple[int, int, int]
 ) -> None:
-    """The rank, places in a batch and in memory; nothing where there is no adapter."""
-    found = adapter_arguments(adapters(*ranks), *given)
-    if expected is None:
-        assert found == {}
-    else:
-        names = ("max_lora_rank", "max_loras", "max_cpu_loras")
-        assert found == {"enable_lora": True, **dict(zip(names, expected, strict=True))}
+    """The rank, places in a batch and in memory."""
+    assert room_for(adapters(*ranks), *given) == AdapterRoom(*expected)
 
 
 def test_a_rank_below_the_adapters_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"engine.max_lora_rank: 16 is less than the 20 of engine.lora.a2"):
-        adapter_arguments(adapters(8, 20), None, None, 16)
+        room_for(adapters(8, 20), None, None, 16)

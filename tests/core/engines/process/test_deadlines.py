@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from qwen_triton.engines.deadlines import Deadlines
+from qwen_triton.engines.process.deadlines import Deadlines
 
 
 def test_deadlines_pass_in_order_and_only_for_what_still_waits() -> None:

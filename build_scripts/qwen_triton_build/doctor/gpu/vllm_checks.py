@@ -5,38 +5,31 @@ Sizes are estimates from the checkpoint's files: what cannot fit is an error, wh
 
 from __future__ import annotations
 
-import difflib
-import json
-import subprocess
-from functools import lru_cache
-
 from qwen_triton.checkpoint.hub import resolve_model
-from qwen_triton.engines.kinds import ENGINES
+from qwen_triton.engines.gpu.footprint import Footprint, read_footprint
 from qwen_triton.engines.option import read_options
-from qwen_triton.engines.process.interpreter import Interpreter, find_interpreter
 from qwen_triton.engines.vllm.core import check_release
-from qwen_triton.engines.vllm.footprint import Footprint, check_lengths, read_footprint
 from qwen_triton.engines.vllm.options import VllmOptions
 from qwen_triton.errors import ConfigurationError
 
-from ..deployment.engine_sections import ProcessEngineSection
-from ..trtllm.gpus import Gpu
-from .check import Check, CheckWarning
-from .site import Site
+from ...deployment.engine_sections import ProcessEngineSection
+from ...trtllm.gpus import Gpu
+from ..check import Check, CheckWarning
+from ..site import Site
+from .devices import DRIVERS, check_count, check_driver, gib
+from .library import InstalledLibrary
 
 KIND = "vllm"
-_DRIVERS = {"12": 525, "13": 580}
-"""{CUDA of a vLLM: the oldest driver}."""
+_LIBRARY = InstalledLibrary(
+    kind=KIND,
+    title="vLLM",
+    package="vllm",
+    arguments="import inspect, json; from vllm.engine.arg_utils import EngineArgs; "
+    "print(json.dumps(list(inspect.signature(EngineArgs).parameters)))",
+)
 _CUDA = "13"
 """That of releases whose version does not say."""
 _CAPABILITY = 7.5
-_VERSION = "import msgpack; from importlib.metadata import version; print(version('vllm'))"
-_ARGUMENTS = (
-    "import inspect, json; from vllm.engine.arg_utils import EngineArgs; "
-    "print(json.dumps(list(inspect.signature(EngineArgs).parameters)))"
-)
-_ASK_S = 120.0
-_GIB = 2**30
 
 
 def options(site: Site) -> VllmOptions:
@@ -48,7 +41,7 @@ def options(site: Site) -> VllmOptions:
 
 
 def interpreter(site: Site) -> str:
-    return _interpreter(site).python
+    return _LIBRARY.interpreter(options(site).python).python
 
 
 def version(site: Site) -> str:
@@ -60,49 +53,21 @@ def version(site: Site) -> str:
 
 def arguments(site: Site) -> str:
     """Asks the installed vLLM for the arguments of its engine, which takes as long as importing it."""
-    found = _interpreter(site)
-    known = set(json.loads(_ask(found, _ARGUMENTS)))
-    given = options(site).arguments()
-    faults = []
-    for name in sorted(set(given) - known):
-        near = difflib.get_close_matches(name, known, 1)
-        key = f"engine.extra.{name}" if name in options(site).extra else f"engine.{name}"
-        remedy = f"did you mean {near[0]}?" if near else "leave it out"
-        faults.append(f"{key}: this vllm has no such argument; {remedy}")
-    if faults:
-        raise ConfigurationError("\n".join(faults))
-    return f"{len(given)} of {len(known)} are set"
+    given = options(site)
+    return _LIBRARY.check_arguments(_LIBRARY.interpreter(given.python), given.arguments(), given.extra)
 
 
 def driver(site: Site) -> str:
     cuda = _cuda(site)
     if cuda is None:
         return f"not asked for by vllm {_version(site)}"
-    if not site.gpus:
-        raise ConfigurationError("no GPU is visible; install NVIDIA's driver, in a container give --gpus all")
-    found, oldest = site.gpus[0].driver, _DRIVERS[cuda]
-    if found and int(found.split(".")[0]) < oldest:
-        raise CheckWarning(
-            f"driver {found} is older than CUDA {cuda} needs; install {oldest} or newer, or CUDA's package for compatibility"
-        )
-    return f"driver {found or 'of unknown version'}, CUDA {cuda}"
+    return check_driver(site, cuda)
 
 
 def gpus(site: Site) -> str:
     if _cuda(site) is None:
         return "not counted"
-    chosen, wanted = _gpus(site), _wanted(options(site))
-    if len(chosen) < wanted:
-        raise ConfigurationError(
-            f"{len(chosen)} GPUs, and tensor_parallel_size × pipeline_parallel_size is {wanted}; give it more, or lower them"
-        )
-    old = next((gpu for gpu in chosen if gpu.compute_capability < _CAPABILITY), None)
-    if old is not None:
-        raise ConfigurationError(
-            f"{old.name} has compute capability {old.compute_capability}, and vLLM's kernels begin at {_CAPABILITY}; "
-            "take a Turing (T4) or newer"
-        )
-    return f"{wanted} × {chosen[0].name}"
+    return check_count(_gpus(site), _wanted(options(site)), "vLLM", _CAPABILITY, "take a Turing (T4) or newer")
 
 
 def memory(site: Site) -> str:
@@ -117,17 +82,17 @@ def memory(site: Site) -> str:
     weights = footprint.weights_of_a_gpu(given)
     if weights > usable:
         raise ConfigurationError(
-            f"{_gib(weights)} of weights a GPU, and gpu_memory_utilization {part} of {gpu.memory_mib / 1024:.1f} GiB is "
-            f"{_gib(usable)}; quantize (engine.quantization: fp8, or an AWQ or GPTQ checkpoint), or share the model among "
+            f"{gib(weights)} of weights a GPU, and gpu_memory_utilization {part} of {gpu.memory_mib / 1024:.1f} GiB is "
+            f"{gib(usable)}; quantize (engine.quantization: fp8, or an AWQ or GPTQ checkpoint), or share the model among "
             "more GPUs (engine.tensor_parallel_size)"
         )
     if gpu.free_mib is not None and gpu.free_mib << 20 < usable:
         raise CheckWarning(
             f"{gpu.free_mib / 1024:.1f} GiB of {gpu.name} are free, and gpu_memory_utilization {part} asks for "
-            f"{_gib(usable)}; end what uses the GPU, or set engine.gpu_memory_utilization to "
+            f"{gib(usable)}; end what uses the GPU, or set engine.gpu_memory_utilization to "
             f"{int(100 * gpu.free_mib / gpu.memory_mib) / 100}"
         )
-    return f"{_gib(weights)} of weights a GPU, {_gib(usable)} may be used"
+    return f"{gib(weights)} of weights a GPU, {gib(usable)} may be used"
 
 
 def context(site: Site) -> str:
@@ -135,7 +100,7 @@ def context(site: Site) -> str:
     footprint, given = _footprint(site), options(site)
     if footprint is None:
         return "not known before vLLM loads it"
-    check_lengths(footprint, given)
+    _check_lengths(footprint, given)
     length = given.max_model_len or footprint.context
     if length is None or _cuda(site) is None:
         return "as vLLM finds it"
@@ -146,7 +111,7 @@ def context(site: Site) -> str:
     room = left // footprint.token_of_a_gpu(given)
     if room < length:
         raise ConfigurationError(
-            f"{_gib(left)} of a GPU are left for keys and values: {room} tokens, and a sequence may have {length}; set "
+            f"{gib(left)} of a GPU are left for keys and values: {room} tokens, and a sequence may have {length}; set "
             f"engine.max_model_len below {room}, kv_cache_dtype: fp8, or a higher tensor_parallel_size"
         )
     if given.max_num_seqs is not None and room < 2 * length and given.max_num_seqs > 1:
@@ -157,39 +122,18 @@ def context(site: Site) -> str:
     return f"room for some {room} tokens, {room // length} sequences of {length}"
 
 
-def _interpreter(site: Site) -> Interpreter:
-    kind = ENGINES[KIND]
-    return find_interpreter(options(site).python, kind.requires, kind.environment)
+def _check_lengths(footprint: Footprint, given: VllmOptions) -> None:
+    asked, has = given.max_model_len, footprint.context
+    if asked is not None and has is not None and asked > has and "hf_overrides" not in given.extra:
+        raise ConfigurationError(
+            f"engine.max_model_len: {asked}, and config.json gives the model {has}; lower it, or scale its positions by "
+            "extra: {hf_overrides: {rope_parameters: …}}"
+        )
 
 
 def _version(site: Site) -> str:
     """Raises ConfigurationError where the interpreter has no vllm, or lacks msgpack."""
-    return _ask(_interpreter(site), _VERSION)
-
-
-def _ask(found: Interpreter, script: str) -> str:
-    return _answer(found.python, None if found.environment is None else tuple(found.environment.items()), script)
-
-
-@lru_cache(maxsize=8)
-def _answer(python: str, environment: tuple[tuple[str, str], ...] | None, script: str) -> str:
-    """The last line that a script prints. Several checks need it; an error is not kept."""
-    try:
-        done = subprocess.run(
-            [python, "-c", script],
-            env=None if environment is None else dict(environment),
-            capture_output=True, text=True, timeout=_ASK_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise ConfigurationError(
-            f"{python} did not answer within {_ASK_S:.0f} s; name another as engine.python"
-        ) from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise ConfigurationError(
-            f"{python} cannot serve vLLM: {last}; install vllm and msgpack there, or name another as engine.python"
-        )
-    return done.stdout.strip().splitlines()[-1]
+    return _LIBRARY.version(_LIBRARY.interpreter(options(site).python))
 
 
 def _cuda(site: Site) -> str | None:
@@ -197,7 +141,7 @@ def _cuda(site: Site) -> str | None:
     local = _version(site).partition("+")[2]
     if not local:
         return _CUDA
-    return local[2:4] if local.startswith("cu") and local[2:4] in _DRIVERS else None
+    return local[2:4] if local.startswith("cu") and local[2:4] in DRIVERS else None
 
 
 def _wanted(given: VllmOptions) -> int:
@@ -221,10 +165,6 @@ def _footprint(site: Site) -> Footprint | None:
     if not site.model_dir.is_dir():
         return None
     return read_footprint(resolve_model(str(site.model_dir)), options(site))
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB"
 
 
 CHECKS = (

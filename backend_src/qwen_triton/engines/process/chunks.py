@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..types import TokenChunk
+from ...types import TokenChunk
 
 PLAIN = TokenChunk()[1:]
 """What follows the token ids in a chunk that has nothing else."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,16 @@ import pytest
 from qwen_triton_build.deployment.schema import Deployment
 from qwen_triton_build.doctor.all_checks import checks_for
 from qwen_triton_build.doctor.check import Finding, run_checks
+from qwen_triton_build.doctor.gpu.vllm_checks import CHECKS
 from qwen_triton_build.doctor.site import Site
-from qwen_triton_build.doctor.vllm_checks import CHECKS
 from qwen_triton_build.trtllm.gpus import Gpu, visible_gpus
+from tests.support import gpu_sites
 from tests.support.checkpoints import write_checkpoint
-from tests.support.fake_vllm import write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_fake_vllm
+from tests.support.gpu_library import write_interpreter
+from tests.support.gpu_sites import GPTQ, H200, site_of, write_config
 
-H200 = Gpu("NVIDIA H200", 143_771, 9.0, "580.95.05", 143_000)
 T4 = Gpu("Tesla T4", 15_360, 7.5, "580.95.05", 15_000)
-QWEN_14B = {
-    "model_type": "qwen2", "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 48,
-    "num_attention_heads": 40, "num_key_value_heads": 8, "vocab_size": 152064, "max_position_embeddings": 32768,
-}  # fmt: skip
-GPTQ = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
 EXPERTS = {"num_experts": 128, "moe_intermediate_size": 768, "hidden_size": 2048, "head_dim": 128}
 
 
@@ -38,16 +34,10 @@ class Maker:
 
     def site(self, gpus: list[Gpu], config: dict[str, Any] | None = None, **engine: Any) -> Site:
         """A deployment of a folder without weights."""
-        folder = self.folder / "model"
-        folder.mkdir(exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({**QWEN_14B, **(config or {})}))
-        return self.of(folder, gpus, load_format="dummy", **engine)
+        return self.of(write_config(self.folder / "model", config), gpus, load_format="dummy", **engine)
 
     def of(self, model: Path, gpus: list[Gpu], **engine: Any) -> Site:
-        given = {"kind": "vllm", "python": str(self.python), **engine}
-        site = Site(Deployment.model_validate({"model": str(model), "engine": given}), environment={})
-        site.__dict__["gpus"] = gpus
-        return site
+        return site_of(model, gpus, **{"kind": "vllm", "python": str(self.python), **engine})
 
 
 @pytest.fixture
@@ -56,11 +46,11 @@ def make(tmp_path: Path) -> Maker:
 
 
 def look(site: Site) -> dict[str, Finding]:
-    return {finding.check: finding for finding in run_checks(CHECKS, site)}
+    return gpu_sites.look(CHECKS, site)
 
 
 def messages(site: Site) -> dict[str, str]:
-    return {name: finding.message for name, finding in look(site).items() if finding.message}
+    return gpu_sites.messages(CHECKS, site)
 
 
 def test_a_sound_deployment(make: Maker) -> None:

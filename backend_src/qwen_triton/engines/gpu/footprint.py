@@ -1,7 +1,7 @@
-"""Memory that a checkpoint takes on GPUs under vLLM: its weights, and the cache of keys and values.
+"""Memory that a checkpoint takes on GPUs: its weights, and the cache of keys and values.
 
 From the headers of its weight files, or, for a folder without weights, from config.json. An estimate: activations, CUDA
-graphs and what a kernel needs come on top. Imports no vllm.
+graphs and what a kernel needs come on top. Knows no engine.
 """
 
 from __future__ import annotations
@@ -10,20 +10,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...checkpoint.json_file import read_json_object
 from ...checkpoint.weights import ITEM_BYTES, REMEDY, Checkpoint, StoredTensor
-from ...errors import ConfigurationError
-from .options import VllmOptions
 
 _BYTES = {"half": 2, "float16": 2, "bfloat16": 2, "float": 4, "float32": 4}
 _QUANTIZED_BITS = {"gptq": 4, "awq": 4, "fp8": 8, "compressed-tensors": 8}
 """Bits of a weight where quantization_config does not say."""
 _ONE_BYTE = ("fp8", "mxfp8", "int8")
-"""Beginnings of the methods by which vLLM itself quantizes a checkpoint that is not: to one byte a weight."""
+"""Beginnings of the methods by which an engine itself quantizes a checkpoint that is not: to one byte a weight."""
 _FROM_SAFETENSORS = ("auto", "safetensors")
 _NOT_QUANTIZED = ("embed_tokens", "lm_head")
+
+
+class Storage(Protocol):
+    """How an engine stores a checkpoint. `dtype` of values, `auto` as the checkpoint says; `load_format`; `quantization`
+    while loading, None = as the checkpoint is; `kv_cache_dtype` of keys and values; GPUs by tensor and pipeline parallelism.
+    """
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def load_format(self) -> str: ...
+    @property
+    def quantization(self) -> str | None: ...
+    @property
+    def kv_cache_dtype(self) -> str: ...
+    @property
+    def tensor_parallel_size(self) -> int: ...
+    @property
+    def pipeline_parallel_size(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +56,16 @@ class Footprint:
     kv_head_bytes: int
     context: int | None
 
-    def weights_of_a_gpu(self, options: VllmOptions) -> int:
+    def weights_of_a_gpu(self, options: Storage) -> int:
         return ceil(self.weights / (options.tensor_parallel_size * options.pipeline_parallel_size))
 
-    def token_of_a_gpu(self, options: VllmOptions) -> int:
+    def token_of_a_gpu(self, options: Storage) -> int:
         """Bytes of the cache for one token: heads are shared by tensor parallelism, layers by pipeline parallelism."""
         heads = max(1, ceil(self.kv_heads / options.tensor_parallel_size))
         return ceil(self.layers / options.pipeline_parallel_size) * heads * self.kv_head_bytes
 
 
-def read_footprint(folder: Path, options: VllmOptions) -> Footprint | None:
+def read_footprint(folder: Path, options: Storage) -> Footprint | None:
     """The footprint of a checkpoint's folder; None for an architecture whose sizes config.json has under other names.
 
     Raises ConfigurationError for files that are missing or cut short.
@@ -75,7 +92,7 @@ def read_footprint(folder: Path, options: VllmOptions) -> Footprint | None:
     return Footprint(weights, with_cache, kv_heads, 2 * head * kv_item, context if isinstance(context, int) else None)
 
 
-def _read_weights(checkpoint: Checkpoint, item: int, options: VllmOptions) -> int:
+def _read_weights(checkpoint: Checkpoint, item: int, options: Storage) -> int:
     quantizes = _quantizes(checkpoint.config, options)
     return sum(_tensor_bytes(name, tensor, item, quantizes) for name, tensor in checkpoint.tensors.items())
 
@@ -87,13 +104,13 @@ def _tensor_bytes(name: str, tensor: StoredTensor, item: int, quantizes: bool) -
     return prod(tensor.shape) * (1 if quantizes and linear else item)
 
 
-def _quantizes(config: Mapping[str, Any], options: VllmOptions) -> bool:
-    """Whether vLLM itself quantizes the weights while it loads them."""
+def _quantizes(config: Mapping[str, Any], options: Storage) -> bool:
+    """Whether the engine itself quantizes the weights while it loads them."""
     method = options.quantization or ""
     return method.startswith(_ONE_BYTE) and "quantization_config" not in config
 
 
-def _counted_weights(model: Mapping[str, Any], head: int, item: int, options: VllmOptions) -> int:
+def _counted_weights(model: Mapping[str, Any], head: int, item: int, options: Storage) -> int:
     """Bytes of a Qwen's weights by its sizes: embeddings in the type of values, layers as they are quantized."""
     hidden, layers = int(model["hidden_size"]), int(model["num_hidden_layers"])
     heads, kv_heads = int(model["num_attention_heads"]), int(model.get("num_key_value_heads") or 0)
@@ -112,13 +129,3 @@ def _counted_weights(model: Mapping[str, Any], head: int, item: int, options: Vl
         bits = 8.0
     embeddings = int(model["vocab_size"]) * hidden * (1 if model.get("tie_word_embeddings") else 2)
     return round(layers * (attention + feed) * bits / 8) + embeddings * item
-
-
-def check_lengths(footprint: Footprint, options: VllmOptions) -> None:
-    """Raises ConfigurationError where `max_model_len` is more than the checkpoint has."""
-    asked, has = options.max_model_len, footprint.context
-    if asked is not None and has is not None and asked > has and "hf_overrides" not in options.extra:
-        raise ConfigurationError(
-            f"engine.max_model_len: {asked}, and config.json gives the model {has}; lower it, or scale its positions by "
-            "extra: {hf_overrides: {rope_parameters: …}}"
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_triton.engines.chunks import ChunkCollector
+from qwen_triton.engines.process.chunks import ChunkCollector
 from qwen_triton.types import TokenChunk
 
 LAST = TokenChunk([9], finish="stop", stop_token=5, cached_tokens=3, cum_log_prob=-4.5)
