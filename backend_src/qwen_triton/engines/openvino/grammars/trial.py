@@ -34,8 +34,9 @@ _TOKENS = 8
 _TIMES = 10
 """CPU time for the whole vocabulary by that for the sample: measured 8 to 12 for broad texts, less for others."""
 _MEMORY = 2 << 30
-_LOAD_S, _WALL = 120.0, 20.0
-"""Seconds in which the program must have loaded, and times its CPU time that it may take on a busy machine."""
+_LOAD_S, _WALL, _LOOK_S = 120.0, 20.0, 0.25
+"""Seconds in which the program must have loaded, times its CPU time that it may take on a busy machine, and seconds between two
+looks at its memory, which has no limit by address space: the stacks of a server's threads take gigabytes of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +115,29 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _line(process: subprocess.Popen[bytes], wait_s: float) -> dict[str, Any] | None:
-    """The program's next line; None when it has ended, or says nothing for so long."""
-    out = _pipe(process.stdout)
+    """The program's next line; None when it has ended, says nothing for so long, or has taken too much memory."""
+    out, until = _pipe(process.stdout), time.monotonic() + wait_s
     with selectors.DefaultSelector() as selector:
         selector.register(out, selectors.EVENT_READ)
-        if not selector.select(wait_s):
-            return None
+        while not selector.select(_LOOK_S):
+            if time.monotonic() > until:
+                return None
+            if _resident(process.pid) > _MEMORY:
+                process.kill()
     line = out.readline()
     if not line:
         process.wait()
         return None
     found: dict[str, Any] = json.loads(line)
     return found
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process has; 0 for one that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0
 
 
 def compiled(pipeline: genai.ContinuousBatchingPipeline, grammar: str, end_id: int, tokens: int = 1) -> str:
@@ -155,12 +167,6 @@ def _bound_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
-def _bound_memory() -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + _MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-
-
 def main() -> None:
     """Tries the grammars that come on stdin until it ends."""
     parent = os.getppid()
@@ -171,7 +177,6 @@ def main() -> None:
     tokenizer = genai.Tokenizer(folder)
     pipeline = small_pipeline(folder, tokenizer)
     compiled(pipeline, 'root ::= "a"\n', SAMPLE_END)
-    _bound_memory()
     answers.write("{}\n")
     while os.getppid() == parent and (size := sys.stdin.buffer.read(4)):
         grammar = sys.stdin.buffer.read(int.from_bytes(size, "big")).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from qwen_triton.engines.openvino import engine as engine_module
 from qwen_triton.engines.openvino.engine import OpenVinoEngine
+from qwen_triton.engines.openvino.grammars import trial
 from qwen_triton.engines.openvino.options import OpenVinoOptions
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 from tests.support.folders import ROOT
@@ -93,6 +95,31 @@ def test_a_trial_that_does_not_start_is_no_fault_of_the_caller(
     monkeypatch.undo()
     engine.add(42, kept('root ::= "three"\n'))
     assert [chunk.finish for _, chunk in run(engine)] == ["stop"]
+
+
+def test_a_trial_works_where_threads_have_large_stacks(engine: OpenVinoEngine) -> None:
+    """As in the processes of a server, where a limit of the address space kept the library's threads from starting."""
+    assert engine._grammars is not None
+    engine._grammars._trial.close()
+    before = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (256 << 20, before[1]))
+    try:
+        engine.add(51, kept('root ::= "four" [a-z]{2}\n'))
+        assert [chunk.finish for _, chunk in run(engine, 60)] == ["stop"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_STACK, before)
+
+
+def test_a_trial_that_takes_too_much_memory_is_ended(engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from outside: the kernel counts the address space only, of which threads take much."""
+    assert engine._grammars is not None
+    one = engine._grammars._trial
+    assert one.run('root ::= "five"\n').refusal == ""
+    monkeypatch.setattr(trial, "_LOOK_S", 0.01)
+    monkeypatch.setattr(trial, "_MEMORY", 1 << 20)
+    assert "GiB to compile it; make it simpler" in one.run(HOSTILE.replace("x", "z")).refusal
+    monkeypatch.undo()
+    assert one.run('root ::= "six"\n').refusal == ""
 
 
 def test_the_memory_of_compiled_grammars_is_bounded(engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch) -> None:
