@@ -20,7 +20,7 @@ from . import json_text
 from .arrays import array_schema
 from .keywords import TYPES, check_keywords, constraints, is_kind, kinds_of
 from .merge import merged
-from .numbers import MOST_MULTIPLES, NumberBounds, endless_multiples, integer, multiples, number
+from .numbers import BEYOND, MOST_MULTIPLES, NumberBounds, endless_multiples, integer, multiples, number
 from .objects import object_schema
 from .strings import FORMAT_RULES, string_schema
 
@@ -276,7 +276,7 @@ class SchemaCompiler:
 
 
 def _numeric(kind: str, schema: Mapping[str, Any], place: str) -> Node:
-    bounds = _bounds(schema)
+    bounds = _bounds(schema, place, integers=kind == "integer")
     step = schema.get("multipleOf")
     if step is not None:
         values = multiples(step, bounds, integers=kind == "integer")
@@ -292,10 +292,25 @@ def _numeric(kind: str, schema: Mapping[str, Any], place: str) -> Node:
     return integer(bounds) if kind == "integer" else number(bounds)
 
 
-def _bounds(schema: Mapping[str, Any]) -> NumberBounds:
-    """Minimum and maximum, each with its exclusive form, which is a number, or a flag as in draft 4."""
+def _bounds(schema: Mapping[str, Any], place: str, *, integers: bool) -> NumberBounds:
+    """Minimum and maximum, each with its exclusive form, which is a number, or a flag as in draft 4.
+
+    A bound of 16 digits or more, as zod writes for any integer, is that of the digits that a number has here.
+    """
     low, above = _bound(schema.get("minimum"), schema.get("exclusiveMinimum"), lowest=True)
     high, below = _bound(schema.get("maximum"), schema.get("exclusiveMaximum"), lowest=False)
+    if low is not None and low >= BEYOND:
+        raise fault(
+            f"{place}/minimum", f"numbers have up to {len(str(BEYOND)) - 1} digits before the point; no number fits"
+        )
+    if high is not None and high <= -BEYOND:
+        raise fault(
+            f"{place}/maximum", f"numbers have up to {len(str(BEYOND)) - 1} digits before the point; no number fits"
+        )
+    if low is not None and low <= -BEYOND:
+        low, above = (None, False) if integers else (1 - BEYOND, False)
+    if high is not None and high >= BEYOND:
+        high, below = (None, False) if integers else (BEYOND - 1, False)
     return NumberBounds(low, high, above=above, below=below)
 
 
