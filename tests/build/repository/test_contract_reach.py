@@ -11,6 +11,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.chat.template import ChatTemplate
+from qwen_triton.engines.capabilities import HONOURED
 from qwen_triton.engines.engine import EngineInfo
 from qwen_triton.engines.triton_model.client import ModelClient
 from qwen_triton.engines.triton_model.facts import EngineModelFacts
@@ -153,11 +154,12 @@ def test_inputs_of_later_releases_are_refused_where_the_engine_is_older(
         assert asked(preprocessor, engine, "return_perf_metrics").perf_metrics
 
 
-@pytest.mark.parametrize("engine", ["openvino", "replay", "vllm"])
+@pytest.mark.parametrize("engine", sorted(set(HONOURED) - {"tensorrtllm"}))
 @pytest.mark.parametrize("name", ["lora_task_id", "return_perf_metrics"])
 def test_engines_of_other_kinds_refuse_them(engine: str, name: str, preprocessor: Preprocessor) -> None:
-    remedies = {("vllm", "lora_task_id"): "adapters are chosen by name here: lora_name; leave it out"}
-    told = remedies.get((engine, name), f"the {engine} engine does not support it; leave it out")
+    told = f"the {engine} engine does not support it; leave it out"
+    if name == "lora_task_id" and engine in ("llmapi", "vllm"):
+        told = "adapters are chosen by name here: lora_name; leave it out"
     with pytest.raises(InvalidRequest, match=f"^{name}: {told}$"):
         asked(preprocessor, EngineInfo(engine, 4096, 151_936), name)
 
