@@ -216,8 +216,8 @@ def test_hostile_forms_are_refused_while_others_are_answered(server: LiveServer,
     with ThreadPoolExecutor(len(HOSTILE) + 1) as threads:
         asked_for = {name: threads.submit(ask, client, extra_body=dict([form])) for name, form in HOSTILE.items()}
         by_triton = threads.submit(
-            generate, server, TENSORRT_LLM, input_ids=[1, 2], request_output_len=[4], guided_decoding_guide=_RULES,
-            guided_decoding_guide_type="ebnf_grammar", end_id=[4],
+            generate, server, TENSORRT_LLM, input_ids=[1, 2], input_lengths=[2], request_output_len=[4], end_id=[4],
+            guided_decoding_guide=_RULES, guided_decoding_guide_type="ebnf_grammar",
         )  # fmt: skip
         answered = 0
         while not all(found.done() for found in asked_for.values()) or not answered:

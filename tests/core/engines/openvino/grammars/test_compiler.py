@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from qwen_triton.chat.forms.compile import FormCompiler
 from qwen_triton.engines.openvino import engine as engine_module
 from qwen_triton.engines.openvino.engine import OpenVinoEngine
 from qwen_triton.engines.openvino.grammars import trial
 from qwen_triton.engines.openvino.options import OpenVinoOptions
-from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
+from qwen_triton.types import EngineRequest, Form, SamplingParams, TokenChunk
 from tests.support.folders import ROOT
 
 DEMO = ROOT / "demo" / "checkpoint"
@@ -60,6 +61,14 @@ def test_a_hostile_grammar_is_refused_while_others_are_answered(engine: OpenVino
     assert "more than 1 s of CPU (engine.form_compile_s)" in refused.error
     assert dict([first, second, last])[3].finish == "stop"
     assert engine.counters.running == engine.counters.waiting == 0
+
+
+def test_a_form_that_slows_all_others_is_refused(engine: OpenVinoEngine) -> None:
+    """It compiles at once; then choosing each token takes longer than the one before, within the step of all."""
+    assert engine._grammars is not None
+    nested = "(?:(?:.*)+(?:.*)+)+x" * 4
+    found = engine._grammars._trial.run(FormCompiler().ebnf(Form("regex", nested)))
+    assert "engine.form_compile_s" in found.refusal
 
 
 def test_what_the_library_cannot_compile_is_refused_with_its_words(engine: OpenVinoEngine) -> None:
