@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 from ..engines.process.chunks import merge_chunks
-from ..errors import EngineError
-from ..types import TokenChunk
+from ..errors import EngineError, InvalidRequest
+from ..types import GUIDED_DECODING_GUIDE, TokenChunk
 from .pending import PendingChunks
 from .reply import Reply
 from .send_rate import SendBudget
@@ -160,6 +160,9 @@ class Sender:
         if chunk.finish == "error":
             _log.error("the engine failed on a request: %s", chunk.error)
             self._fail(reply, EngineError(chunk.error))
+            return None
+        if chunk.finish == "refused":
+            self._fail(reply, reply.numbered(sequence.index, InvalidRequest(chunk.error, GUIDED_DECODING_GUIDE)))
             return None
         try:
             done = reply.add_chunk(sequence.index, chunk)

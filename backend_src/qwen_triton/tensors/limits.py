@@ -110,7 +110,13 @@ class Limits:
 
     def form_bounds(self) -> FormBounds:
         """The limits of a form, as its compiler has them."""
-        return FormBounds(self.form_depth, self.form_alternatives, self.form_bytes, self.form_states)
+        return FormBounds(
+            depth=self.form_depth,
+            alternatives=self.form_alternatives,
+            steps=4 * self.form_states,
+            bytes=self.form_bytes,
+            states=self.form_states,
+        )
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None) -> Limits:

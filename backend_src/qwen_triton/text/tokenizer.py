@@ -153,6 +153,15 @@ class Tokenizer:
         table.update({i: _bytes_of(token.content) for i, token in self._backend.get_added_tokens_decoder().items()})
         return table
 
+    def spelled_tokens(self) -> dict[int, str]:
+        """Every token as tokenizer.json spells it, by id: those of the vocabulary in the letters of its bytes."""
+        spelled = {i: token for token, i in self._backend.get_vocab(with_added_tokens=True).items()}
+        return {**spelled, **{i: token.content for i, token in self._backend.get_added_tokens_decoder().items()}}
+
+    def serialized(self) -> str:
+        """The tokenizer in the format of tokenizer.json."""
+        return str(self._backend.to_str())
+
     @cached_property
     def shown_text(self) -> dict[int, str]:
         """The text of every token of whole characters; '' for control tokens."""

@@ -69,7 +69,12 @@ def test_no_tensor_of_a_contract_is_forgotten(version: str) -> None:
 def facts_of(folder: Path, version: str, **plugins: Any) -> EngineModelFacts:
     """What the BLS knows of the engine model that is rendered for an engine of `version`."""
     engine = write_engine(folder / "engine", version, built={"max_beam_width": 4}, **plugins)
-    settings = TensorRtLlmSection(kind="tensorrtllm", engine_dir=engine, guided_decoding_backend=guided(version))
+    settings = TensorRtLlmSection(
+        kind="tensorrtllm",
+        engine_dir=engine,
+        guided_decoding_backend=guided(version),
+        xgrammar_tokenizer_info_path=guided(version) and Path("/tokenizers/info.json"),
+    )
     repository = render(placeholders(Deployment(model="m", engine=settings), folder), folder / "repository")
     return EngineModelFacts.read(repository, TENSORRT_LLM, 4096, 151_936)
 

@@ -225,6 +225,8 @@ LATER: dict[str, Any] = {
     "cuda_graph_mode": True,
     "cuda_graph_cache_size": 8,
     "speculative_decoding_fast_logits": False,
+    "guided_decoding_backend": "xgrammar",
+    "xgrammar_tokenizer_info_path": Path("/tokenizers/info.json"),
 }
 """Keys of 0.19 and later."""
 

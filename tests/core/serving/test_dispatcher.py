@@ -366,6 +366,20 @@ def test_what_the_engine_refuses_is_the_clients_fault(
     assert str(received.error) == "input_ids: the vocabulary has 10"
 
 
+def test_a_form_that_the_engine_refuses_later_is_the_clients_fault(qwen3: Tokenizer) -> None:
+    """An engine finds that a form cannot be compiled when it has taken the request."""
+    link, responder = SilentLink(), RecordingResponder()
+    dispatcher = Dispatcher(link)
+    encoder = TextEncoder([GenerateRequest(prompt="a")], qwen3, skip_special_tokens=True, echo=False)
+    rows = [RowPlan([EngineRequest((1,), SamplingParams(max_tokens=5, seed=0))], streamed=False, keep=1)]
+    dispatcher.admit(reply := Reply(responder, rows, encoder, RequestMetrics().start(), at_once=False), reply.requests)
+    dispatcher.on_chunk(link.keys[0], TokenChunk(finish="refused", error="it takes too long"))
+    dispatcher._senders[0].send_batch()
+    assert isinstance(responder.error, InvalidRequest)
+    assert str(responder.error) == "guided_decoding_guide: it takes too long"
+    assert responder.ends == 1
+
+
 def test_a_sequence_that_fails_fails_alone(setting: Callable[..., ServedReplay]) -> None:
     here = setting(fail_after=5, step_ms=1.0)
     bad, good = here.ask("one two three four five six seven"), here.ask("one two")

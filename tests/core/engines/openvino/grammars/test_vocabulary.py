@@ -11,7 +11,7 @@ import pytest
 
 from qwen_triton.chat.forms.compile import FormBounds
 from qwen_triton.engines.capabilities import FormGrammars
-from qwen_triton.engines.openvino.vocabulary import ensure_vocabulary, has_vocabulary, token_texts
+from qwen_triton.engines.openvino.grammars.vocabulary import ensure_vocabulary, has_vocabulary, token_texts
 from qwen_triton.types import EngineRequest, Form, SamplingParams
 from tests.support.folders import ROOT
 from tests.support.form_answers import FormEngine, fault_of, without_thinking

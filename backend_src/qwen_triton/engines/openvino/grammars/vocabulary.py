@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import queue
 import shutil
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,29 +17,30 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import openvino.opset15 as op
-import openvino_genai as genai
 from openvino.utils.node_factory import NodeFactory
 
-from ...chat.forms.marks import token_marks
-from ...checkpoint.text_files import TokenizerFolder
-from ...errors import ConfigurationError
-from ...text.tokenizer import Tokenizer
-from .architecture import DenseQwen
-from .graph import GraphBuilder
+from ....chat.forms.marks import token_marks
+from ....checkpoint.text_files import TokenizerFolder
+from ....errors import ConfigurationError
+from ....text.tokenizer import Tokenizer
+from ..architecture import DenseQwen
+from ..graph import GraphBuilder
 
 _FILE = "openvino_detokenizer.xml"
-_COMPILER = "grammars"
-"""Folder of the model by which grammars are compiled: one small layer with the same vocabulary."""
+COMPILER, SAMPLE = "grammars", "grammars-sample"
+"""Folders of models by which grammars are compiled, one small layer each: with the same vocabulary, and with a sample of it."""
+SAMPLED, SAMPLE_END = 16, 0
+"""Of how many tokens the sample has one; its first token is its end."""
 _SOURCE = "openvino_detokenizer.sha256"
 _WIDTH = 32
 _ONES = ("layers", "heads", "kv_heads")
-VERSION = "2"
+VERSION = "3"
 """Part of what the vocabulary is known by; raise it with every change of what is written."""
 
 
 def has_vocabulary(folder: Path) -> bool:
     """Whether a converted model has a vocabulary of this module's."""
-    return (folder / _SOURCE).is_file() and (folder / _FILE).is_file()
+    return (folder / _SOURCE).is_file() and (folder / SAMPLE / _FILE).is_file()
 
 
 def ensure_vocabulary(checkpoint: Path, folder: Path, vocab_size: int) -> None:
@@ -62,10 +61,13 @@ def ensure_vocabulary(checkpoint: Path, folder: Path, vocab_size: int) -> None:
         return
     try:
         (folder / _SOURCE).unlink(missing_ok=True)
-        ov.save_model(detokenizer(tokenizer, vocab_size), folder / _FILE, compress_to_fp16=False)
-        (folder / _COMPILER).mkdir(exist_ok=True)
-        ov.save_model(_small_model(vocab_size), folder / _COMPILER / "openvino_model.xml", compress_to_fp16=True)
-        shutil.copyfile(checkpoint / "config.json", folder / _COMPILER / "config.json")
+        texts = token_texts(tokenizer, vocab_size)
+        end = tokenizer.end_ids[0] if tokenizer.end_ids else tokenizer.pad_id
+        ov.save_model(detokenizer(texts, end), folder / _FILE, compress_to_fp16=False)
+        _save_small(checkpoint, folder / COMPILER, vocab_size)
+        sample = sampled(texts)
+        _save_small(checkpoint, folder / SAMPLE, len(sample))
+        ov.save_model(detokenizer(sample, SAMPLE_END), folder / SAMPLE / _FILE, compress_to_fp16=False)
         partial = folder / f"{_SOURCE}.partial"
         partial.write_text(source)
         os.replace(partial, folder / _SOURCE)
@@ -83,9 +85,13 @@ def token_texts(tokenizer: Tokenizer, vocab_size: int) -> list[bytes]:
     ]
 
 
-def detokenizer(tokenizer: Tokenizer, vocab_size: int) -> ov.Model:
+def sampled(texts: list[bytes]) -> list[bytes]:
+    """One in `SAMPLED` of the tokens that have a text, evenly from the shortest to the longest, behind the end."""
+    return [b"", *sorted(filter(None, texts), key=lambda text: (len(text), text))[SAMPLED - 1 :: SAMPLED]]
+
+
+def detokenizer(texts: list[bytes], end_id: int) -> ov.Model:
     """Token ids [n, m] to n texts, by OpenVINO's operations for strings."""
-    texts = token_texts(tokenizer, vocab_size)
     ends = np.cumsum([len(text) for text in texts], dtype=np.int32)
     begins = np.concatenate([np.zeros(1, np.int32), ends[:-1]])
     letters = np.frombuffer(b"".join(texts), np.uint8)
@@ -97,9 +103,15 @@ def detokenizer(tokenizer: Tokenizer, vocab_size: int) -> ov.Model:
     text = op.string_tensor_pack(*joined)
     text.output(0).tensor.add_names({"string_output"})
     model = ov.Model([text], [ids], "detokenizer")
-    model.set_rt_info(str(tokenizer.end_ids[0] if tokenizer.end_ids else tokenizer.pad_id), "eos_token_id")
+    model.set_rt_info(str(end_id), "eos_token_id")
     model.set_rt_info(VERSION, "openvino_tokenizers_version")
     return model
+
+
+def _save_small(checkpoint: Path, folder: Path, vocab_size: int) -> None:
+    folder.mkdir(exist_ok=True)
+    ov.save_model(_small_model(vocab_size), folder / "openvino_model.xml", compress_to_fp16=True)
+    shutil.copyfile(checkpoint / "config.json", folder / "config.json")
 
 
 def _small_model(vocab_size: int) -> ov.Model:
@@ -111,66 +123,6 @@ def _small_model(vocab_size: int) -> ov.Model:
     )  # fmt: skip
     shapes = model.tensor_shapes()
     return GraphBuilder(model, lambda name: op.constant(np.zeros(shapes[name], np.float32))).build()
-
-
-class GrammarCompiler:
-    """Compiles grammars on a thread of its own, so that running sequences go on; the pipeline then finds them compiled.
-
-    The library compiles where a sequence begins, within the step of all. What is compiled is kept by the `Tokenizer`,
-    which a second pipeline shares, and whose `generate` releases Python's lock. Grammars are compiled one at a time.
-    """
-
-    def __init__(self, folder: Path, tokenizer: genai.Tokenizer, end_id: int) -> None:
-        self._folder = folder / _COMPILER
-        self._tokenizer = tokenizer
-        self._end_id = end_id
-        self._results: dict[str, str | None] = {}
-        """By grammar: "" when it is compiled, the error when it cannot be, None while it waits."""
-        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def __len__(self) -> int:
-        return len(self._results)
-
-    def add(self, grammar: str) -> None:
-        """Has a grammar compiled, unless it is or will be."""
-        if grammar in self._results:
-            return
-        self._results[grammar] = None
-        self._queue.put(grammar)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="grammars", daemon=True)
-            self._thread.start()
-
-    def result(self, grammar: str) -> str | None:
-        """ "" when a grammar is compiled (or there is none), why it cannot be, or None while it waits."""
-        return self._results.get(grammar) if grammar else ""
-
-    def close(self) -> None:
-        """Ends the thread once it has compiled what it is at."""
-        self._queue.put(None)
-
-    def _run(self) -> None:
-        scheduler = genai.SchedulerConfig()
-        scheduler.num_kv_blocks = 4
-        pipeline = None
-        while (grammar := self._queue.get()) is not None:
-            try:
-                if pipeline is None:
-                    pipeline = genai.ContinuousBatchingPipeline(self._folder, self._tokenizer, scheduler, "CPU")
-                pipeline.generate([ov.Tensor(np.zeros((1, 1), np.int64))], [self._config(grammar)])
-                self._results[grammar] = ""
-            except RuntimeError as error:
-                pipeline = None
-                self._results[grammar] = str(error).strip().splitlines()[-1]
-
-    def _config(self, grammar: str) -> genai.GenerationConfig:
-        config = genai.GenerationConfig()
-        config.max_new_tokens = 1
-        config.set_eos_token_id(self._end_id)
-        config.stop_token_ids = {self._end_id}
-        config.structured_output_config = genai.StructuredOutputConfig(grammar=grammar)
-        return config
 
 
 @cache
