@@ -29,13 +29,15 @@ RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src openvino,bui
 # A separate environment, because NVIDIA's Python has packages that TensorRT-LLM pins.
 FROM ${TRITON_IMAGE} AS trtllm-environment
 COPY --from=source /src /src
-RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim
+RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim \
+ && if python3 -c 'from importlib.metadata import version; version("tensorrt_llm")' 2> /dev/null; then \
+      sh /src/scripts/write_engine_python.sh /opt/qwen-triton trtllm-python tensorrt_llm; fi
 
 # vLLM needs another numpy than Triton's stub. An image of Triton with vLLM has its server; vLLM's own image has none.
 FROM ${VLLM_IMAGE} AS vllm-environment
 COPY --from=source /src /src
 RUN sh /src/scripts/make_image_environment.sh /opt/qwen-triton /src build,shim "$(test -d /opt/tritonserver || echo server)" \
- && sh /src/scripts/write_engine_python.sh /opt/qwen-triton
+ && sh /src/scripts/write_engine_python.sh /opt/qwen-triton vllm-python vllm
 
 FROM ${PYTHON_IMAGE} AS cpu
 ARG DEMO=demo/checkpoint

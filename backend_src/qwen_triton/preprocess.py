@@ -73,7 +73,7 @@ class Preprocessor:
             perf_metrics=request.perf_metrics,
         )
         if engine is not None:
-            check_request(engine, base)
+            check_request(engine, base, seeded=request.sampling.seed is not None)
             base = replace(base, grammar=self._grammar(request, base, engine))
         return split_sequences(base)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import InvalidRequest
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "cancelled", "error", "refused"]
 PromptFormat = Literal["raw", "chat"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
@@ -374,7 +374,8 @@ class TokenChunk(NamedTuple):
 
     An end or stop id is in `stop_token`, not in `token_ids`. `log_probs[i]` belongs to `token_ids[i]` (natural log;
     empty unless requested), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is the beam.
-    `error` is a message for the server's log, with finish = "error". `last` is False on the last chunk of every beam of
+    `error` is a message for the server's log, with finish = "error"; with finish = "refused" it says to the caller why the
+    engine does not take the form of the answer, and nothing came before. `last` is False on the last chunk of every beam of
     a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request. `prompt`: those of
     the prompt, on the first chunk of a sequence that requests them. `metrics`: the engine's metrics of the sequence so far, raw
     contents of one value by output name, where they are requested.

@@ -132,6 +132,20 @@ def test_chunks_of_a_whole_answer_wait_in_the_engine_s_process(
     assert request.chunk_tokens == tokens
 
 
+def test_a_seed_that_an_engine_does_not_honour_is_refused(preprocess: Preprocessor) -> None:
+    """One that is drawn for a request without is not, nor one that changes nothing because the likeliest token is taken."""
+    unseeded = EngineInfo("llmapi", 1000, 151_936, seeds=False)
+
+    def asked(**sampling: Any) -> GenerateRequest:
+        return GenerateRequest(prompt="hello", sampling=SamplingParams(**sampling))
+
+    with pytest.raises(InvalidRequest, match=r"^seed: this sampler has one seed for all requests; it needs engine"):
+        preprocess.engine_requests(asked(seed=7, temperature=0.5), unseeded)
+    for request in (asked(temperature=0.5), asked(seed=7), asked(seed=7, temperature=0.0)):
+        assert len(preprocess.engine_requests(request, unseeded)) == 1
+    assert len(preprocess.engine_requests(asked(seed=7, temperature=0.5), replace(unseeded, seeds=True))) == 1
+
+
 def test_the_first_sequence_alone_has_the_log_probs_of_the_prompt(preprocess: Preprocessor) -> None:
     request = GenerateRequest(prompt="hello", sampling=SamplingParams(prompt_logprobs=1, n=3))
     found = preprocess.engine_requests(request, EngineInfo("vllm", 1000, 151_936))

@@ -34,7 +34,7 @@ def raised(function: PublicFunction) -> set[str]:
 
 def is_check(function: PublicFunction) -> bool:
     hints = [ast.unparse(a.annotation) for a in function.node.args.args if a.annotation]
-    return function.module.parent.name == "doctor" and hints == ["Site"]
+    return "doctor" in function.module.parts and hints == ["Site"]
 
 
 def takes_arrays(function: PublicFunction) -> bool:

@@ -148,7 +148,7 @@ def test_engines_that_do_not_list_it_refuse_it(facts: dict[str, Any]) -> None:
     """By name, unless its value asks for nothing; one word makes an engine take it."""
     assert facts["refused"] == {
         engine: f"warmth: the {engine} engine does not support it; leave it out"
-        for engine in ("openvino", "replay", "vllm", "tensorrtllm")
+        for engine in ("openvino", "replay", "vllm", "llmapi", "tensorrtllm")
     }
-    assert facts["unasked"] == [None, None, None, None]
+    assert facts["unasked"] == [None, None, None, None, None]
     assert facts["honoured"] is None

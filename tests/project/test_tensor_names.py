@@ -33,7 +33,11 @@ OTHER_THINGS: dict[str, set[str]] = {
     "qwen_triton/engines/openvino/graph.py": {"input_ids"},  # OpenVINO's port
     "qwen_triton/engines/openvino/prompt_scorer.py": {"input_ids"},  # the same
     "qwen_triton/engines/replay/engine.py": {"input_ids"},
-    "qwen_triton/engines/vllm/sampling.py": {"input_ids"},
+    "qwen_triton/engines/gpu/bounds.py": {"input_ids"},
+    "qwen_triton/engines/llmapi/core.py": {"streaming", "embedding_bias"},  # arguments of TensorRT-LLM's LLM
+    "qwen_triton/engines/llmapi/engine.py": {"lora_config"},
+    "qwen_triton/engines/llmapi/options.py": {"lora_config"},
+    "qwen_triton/engines/llmapi/sampling.py": {"input_ids"},
     "qwen_triton/triton/settings.py": {
         "accumulate_tokens",
         "exclude_input_in_output",

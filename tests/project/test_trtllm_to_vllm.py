@@ -1,4 +1,4 @@
-"""The page from TensorRT-LLM to vLLM has every key of the one, and only keys that the other has."""
+"""The page from TensorRT-LLM to vLLM and llmapi has every key of the one, and only keys that the others have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields
 
 import pytest
 
+from qwen_triton.engines.llmapi.options import LlmapiOptions
 from qwen_triton.engines.vllm.options import VllmOptions
 from qwen_triton_build.deployment.build_section import Build
 from qwen_triton_build.deployment.engine_sections import TensorRtLlmSection
@@ -44,3 +45,25 @@ def test_what_it_names_of_vllm_is_there(version: str) -> None:
     extras = {match for cell in cells for match in re.findall(r"extra: \{(\w+)", cell)}
     assert len(extras) == 4
     assert extras <= set(taken)
+
+
+@pytest.mark.parametrize("version", ["1.2.1", "1.4.0rc4"])
+def test_what_it_names_of_llmapi_is_there(version: str) -> None:
+    """Options of ours, in `extra` arguments that both releases take, in `kv_cache_config` keys of upstream's."""
+    options = {field.name for field in fields(LlmapiOptions)}
+    taken = json.loads((DATA / "llmapi" / f"{version}.json").read_text())["TorchLlmArgs"]
+    cells = [row[2] for section in ("engine:", "build:") for row in rows(section)]
+    assert set[str]().union(*map(names, cells)) <= options
+    assert {match for cell in cells for match in re.findall(r"extra: \{(\w+)", cell)} == {"peft_cache_config"} & set(
+        taken
+    )
+    cache = {match for cell in cells for match in re.findall(r"kv_cache_config: \{(\w+)", cell)}
+    known = {
+        "free_gpu_memory_fraction",
+        "max_tokens",
+        "host_cache_size",
+        "enable_block_reuse",
+        "max_attention_window",
+        "dtype",
+    }
+    assert cache == known

@@ -18,7 +18,8 @@ def broken_rules(build: Build, model: CheckpointFacts, *, variable: bool) -> set
     calibrated = smooth or build.kv_cache == "int8"
     plain, dense, moe = model.quantized_by is None, model.model_type == "qwen2", model.model_type == "qwen2_moe"
     width = (heads + 2 * max(kv, tp)) * (hidden // heads)
-    group = max(64, model.group_size) if gptq and model.bits == 4 and (model.group_size or 0) > 0 else None  # type: ignore[type-var]
+    size = model.group_size or 0
+    group = max(64, size) if gptq and model.bits == 4 and size > 0 else None
     shared = bool(flags.get("use_embedding_sharing"))
     held = {
         "tied-without-lm_head": model.tied and not model.has_lm_head and dense and not calibrated and not variable,

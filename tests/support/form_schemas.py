@@ -125,6 +125,9 @@ SCHEMAS: dict[str, Any] = {
     "ipv6": {"type": "string", "format": "ipv6"},
     "hostname": {"type": "string", "format": "hostname"},
     "uri": {"type": "string", "format": "uri"},
+    "safe integer": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991},
+    "far bounds": {"type": "number", "minimum": -1e300, "exclusiveMaximum": 9223372036854775808},
+    "from zero to far": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9007199254740991},
     "annotations": {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "T", "description": "d", "x-order": 1,
         **_object(a={"type": "integer", "description": "the a", "examples": [1], "default": 0, "deprecated": False}),
@@ -164,6 +167,8 @@ BAD_SCHEMAS: dict[str, tuple[Any, str]] = {
     "a length of text": ({"type": "string", "maxLength": "9"}, "#/maxLength"),
     "a negative length": ({"type": "string", "minLength": -1}, "#/minLength"),
     "a minimum of text": ({"type": "object", "properties": {"n": {"minimum": "0"}}}, "#/properties/n/minimum"),
+    "a minimum beyond all digits": ({"type": "number", "minimum": 1e15}, "#/minimum"),
+    "a maximum below all digits": ({"type": "integer", "exclusiveMaximum": -(10**400)}, "#/maximum"),
     "nothing within bounds": ({"type": "integer", "minimum": 3, "maximum": 2}, "json_schema"),
     "a broken pattern": ({"type": "string", "pattern": "^(a"}, "#/pattern"),
     "lookahead": ({"type": "string", "pattern": "^(?=a).*$"}, "#/pattern"),

@@ -6,7 +6,7 @@ An agent is asked for a word in a file. The replay engine, with a context of 128
 agent's own tool that reads files, and then gives its last answer. An agent passes if it ends with 0, every request of it
 was answered with 200, the file's word came back to the model as the tool's result, and it printed the last answer.
 Agents are installed from npm in the versions given here, into .cache/; one in the style of Anthropic's clients is
-tests/tools/messages_agent.py. A new agent is one more row of AGENTS.
+tests/tools/messages_agent.py. A new agent is one more row of AGENTS. Objects of a schema by the AI SDK: tests/tools/ai_sdk.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.support.folders import ROOT
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.shims import MODEL, LiveShim, shimming
 from tests.support.recording_proxy import Exchange, recording
+from tests.tools import ai_sdk
 
 INSTALL_S, RUN_S = 550.0, 180.0
 CONTEXT = 131_072
@@ -240,7 +241,7 @@ def _ended(line: Sequence[str], home: Path, room: Path, environment: Mapping[str
 
 def main() -> int:
     """Runs the command line; 0 if every agent did it, 1 if one did not, 2 if they cannot be run here."""
-    names = [agent.name for agent in AGENTS]
+    names = [*(agent.name for agent in AGENTS), ai_sdk.NAME]
     parser = argparse.ArgumentParser(
         prog="python -m tests.tools.agent_clis", description="coding agents against the shim, one round of a tool each"
     )
@@ -253,6 +254,8 @@ def main() -> int:
     chosen = [agent for agent in AGENTS if not options.agents or agent.name in options.agents]
     try:
         failed = [agent.name for agent in chosen if not run(agent, tokenizer, checkpoint)]
+        if ai_sdk.NAME in (options.agents or names) and not ai_sdk.run():
+            failed.append(ai_sdk.NAME)
     except (RuntimeError, OSError, subprocess.TimeoutExpired, pytest.fail.Exception) as error:
         print(f"agent_clis: {error}", file=sys.stderr)
         return 2

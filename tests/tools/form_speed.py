@@ -2,7 +2,8 @@
 
     python -m tests.tools.form_speed [CHECKPOINT] [--rounds N]
 
-Both answers have as many tokens, and rounds of both take turns, so that the machine's other load meets both. Prints the share.
+Both answers have as many tokens. Each round has both, in turns with the other first, and its share is that of the two, so that
+the machine's other load meets both alike.
 """
 
 from __future__ import annotations
@@ -43,20 +44,33 @@ def main() -> None:
     request = EngineRequest(prompt, sampling, end_ids=tokenizer.end_ids)
     request = replace(request, grammar=FormGrammars(tokenizer, FormBounds()).grammar(form, request, engine.info))
     free = EngineRequest(prompt, sampling)
-    rates: dict[str, list[float]] = {"with": [], "without": []}
-    key = 0
-    for turn in range(options.rounds + 1):
-        for name, one in (("with", request), ("without", free)):
-            started, tokens = time.monotonic(), 0
-            for _ in range(AT_ONCE):
-                key += 1
-                engine.add(key, one)
-            while engine.wait_s() is not None:
-                tokens += sum(len(chunk.token_ids) for _, chunk in engine.step())
-            if turn:  # the first compiles and warms up
-                rates[name].append(tokens / (time.monotonic() - started))
-    with_form, without = (statistics.median(rates[name]) for name in ("with", "without"))
-    print(f"with a form {with_form:.0f} tokens/s, without {without:.0f}: {with_form / without:.0%}")
+    _rate(engine, request, 0), _rate(engine, free, AT_ONCE)  # compiles and warms up
+    pairs = []
+    for turn in range(1, options.rounds + 1):
+        begun = 2 * turn * AT_ONCE
+        if turn % 2:
+            with_form, without = _rate(engine, request, begun), _rate(engine, free, begun + AT_ONCE)
+        else:
+            without, with_form = _rate(engine, free, begun), _rate(engine, request, begun + AT_ONCE)
+        pairs.append((with_form, without))
+    shares = sorted(with_form / without for with_form, without in pairs)
+    with_form, without = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    print(
+        f"with a form {with_form:.0f} tokens/s, without {without:.0f}; of {len(pairs)} pairs the share is "
+        f"{statistics.median(shares):.0%} (median; {shares[0]:.0%} to {shares[-1]:.0%})"
+    )
+    engine.close()
+
+
+def _rate(engine: OpenVinoEngine, request: EngineRequest, first_key: int) -> float:
+    """Tokens per second of 16 sequences at once, whose keys begin with `first_key`."""
+    started, tokens = time.monotonic(), 0
+    for key in range(first_key, first_key + AT_ONCE):
+        engine.add(key, request)
+    while (wait_s := engine.wait_s()) is not None:
+        time.sleep(wait_s)
+        tokens += sum(len(chunk.token_ids) for _, chunk in engine.step())
+    return tokens / (time.monotonic() - started)
 
 
 if __name__ == "__main__":

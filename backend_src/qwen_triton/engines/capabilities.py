@@ -44,6 +44,7 @@ HONOURED: dict[str, frozenset[str]] = {
             *("logprobs", "top_logprobs", "prompt_logprobs", "bad_words", "embedding_bias"),
         }
     ),
+    "llmapi": frozenset({"temperature", "top_k", "top_p", "logprobs", "embedding_bias"}),
     "tensorrtllm": frozenset(
         {
             *("min_tokens", "temperature", "top_k", "top_p"),
@@ -54,12 +55,14 @@ HONOURED: dict[str, frozenset[str]] = {
 }
 """`top_logprobs` are the log probs of other tokens than the chosen one (logprobs > 0). `temperature`, `top_k`, `top_p` and
 `min_p` change nothing in replay: a script has one answer at any temperature. What an engine honours only as some options
-have it loaded (`priority`, `lora_name`), or only some versions of it (`lora_task_id`, `return_perf_metrics`), is not here but
-in its EngineInfo."""
+have it loaded (`priority`, `lora_name`), or only some versions of it (`lora_task_id`, `return_perf_metrics`, what a release's
+sampler does), is not here but in its EngineInfo."""
 
 _CHOSEN_ALONE = frozenset({"openvino"})
 """Engines that have the log prob of the chosen token alone. Where it is sure to be the likeliest, a request for the likeliest
 one (logprobs = 1) has it too."""
+_SAMPLER_S = ("min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty", "min_p", "bad_words")
+"""What llmapi honours only by some samplers of TensorRT-LLM."""
 _REMEDIES = {
     (
         "openvino",
@@ -67,12 +70,24 @@ _REMEDIES = {
     ): "this engine knows the likeliest token only, and that with temperature = 0 and no penalties",
     ("tensorrtllm", RETURN_PERF_METRICS): "needs TensorRT-LLM 0.19 or newer; leave it out",
     ("tensorrtllm", LORA_TASK_ID): "needs an engine that was built with lora_plugin; leave it out",
+    ("llmapi", LORA_TASK_ID): f"adapters are chosen by name here: {LORA_NAME}; leave it out",
     ("vllm", LORA_TASK_ID): f"adapters are chosen by name here: {LORA_NAME}; leave it out",
     ("vllm", "priority"): "needs engine.scheduling_policy: priority in the deployment; leave it out",
+    ("llmapi", "top_logprobs"): "needs engine.sampler_type: TorchSampler in the deployment; leave it out",
+    ("llmapi", "lora_name"): "this server has no adapters (engine.lora in the deployment); leave it out",
+    **dict.fromkeys(
+        (("llmapi", name) for name in _SAMPLER_S),
+        "needs engine.sampler_type: TRTLLMSampler with TensorRT-LLM 1.2, or a newer release, and no speculative decoding; "
+        "leave it out",
+    ),
     ("vllm", "lora_name"): "this server has no adapters (engine.lora in the deployment); leave it out",
 }
 """What an engine could honour with other options."""
 
+_UNSEEDED = (
+    "this sampler has one seed for all requests; it needs engine.sampler_type: TRTLLMSampler with TensorRT-LLM 1.2, or a newer "
+    "release; leave it out"
+)
 _SHAPING = ("min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty")
 """Parameters by which a greedy choice may pass over the likeliest token."""
 _CHECKED = tuple((p.name, p.neutral) for p in SAMPLING if p.name not in _SETTLED)
@@ -99,12 +114,17 @@ def _used(request: EngineRequest) -> set[str]:
     return used
 
 
-def check_request(engine: EngineInfo, request: EngineRequest) -> None:
-    """Raises InvalidRequest for a parameter that the engine does not honour, and for an adapter that it does not have."""
+def check_request(engine: EngineInfo, request: EngineRequest, *, seeded: bool = False) -> None:
+    """Raises InvalidRequest for a parameter that the engine does not honour, and for an adapter that it does not have.
+
+    `seeded`: the seed is the client's; one that was drawn for a request without is not looked at.
+    """
     loaded = {*engine.honours, "lora_name"} if engine.adapters else engine.honours
     check_honoured(engine.name, request, loaded)
     if request.lora_name and request.lora_name not in engine.adapters:
         raise InvalidRequest(f"no adapter has this name; there are {', '.join(engine.adapters)}", "lora_name")
+    if seeded and not engine.seeds and not request.sampling.greedy:
+        raise InvalidRequest(_UNSEEDED, "seed")
 
 
 def check_honoured(engine: str, request: EngineRequest, loaded: Collection[str] = ()) -> None:
@@ -133,6 +153,7 @@ _REASONS: Mapping[str, str] = {
     "openvino": "this model's folder has no vocabulary for it; give a checkpoint with its tokenizer, which is converted",
     "tensorrtllm": "needs TensorRT-LLM 0.19 or newer, and engine.guided_decoding_backend: xgrammar in the deployment",
     "replay": "a script has the same answer whatever is asked; engine.forms: play takes a form and plays the script",
+    "llmapi": "needs engine.guided_decoding_backend: xgrammar in the deployment",
     "vllm": "this engine was started without a tokenizer; give a checkpoint's folder that has one",
 }
 

@@ -26,7 +26,7 @@ class EngineInfo:
     """Facts about a loaded engine that a request is checked against. Lengths in tokens.
 
     `honours`: parameters that it honours as it is loaded, beside those of its kind (capabilities.HONOURED). `adapters`: the
-    names that a request's `lora_name` may have. `forms`: see FormKeeping.
+    names that a request's `lora_name` may have. `forms`: see FormKeeping. `seeds`: whether the seed of a request is honoured.
     """
 
     name: str
@@ -35,6 +35,7 @@ class EngineInfo:
     honours: Sequence[str] = ()
     adapters: Sequence[str] = ()
     forms: FormKeeping = ""
+    seeds: bool = True
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from ..errors import ConfigurationError
 from .engine import StepEngine
+from .llmapi.options import LlmapiOptions
 from .openvino.options import OpenVinoOptions
 from .option import read_options
 from .replay.options import ReplayOptions
@@ -23,8 +24,8 @@ from .vllm.options import VllmOptions
 class EngineKind:
     """`engine`: module:class below this package. `extra`: the extra of this distribution that installs its library.
 
-    `requires` and `environment`: a library that the models' interpreter need not have, and the virtual environment that is
-    made for it; the engine's process then runs there (see process/interpreter.py).
+    `requires` and `environment`: a library that the models' interpreter need not have, and the virtual environment that
+    `make vllm` makes for it, "" where none is; the engine's process then runs there (see process/interpreter.py).
     """
 
     options: type
@@ -37,6 +38,7 @@ class EngineKind:
 ENGINES: Mapping[str, EngineKind] = {
     "openvino": EngineKind(OpenVinoOptions, "openvino.engine:OpenVinoEngine", extra="openvino"),
     "replay": EngineKind(ReplayOptions, "replay.engine:ReplayEngine"),
+    "llmapi": EngineKind(LlmapiOptions, "llmapi.engine:LlmapiEngine", requires="tensorrt_llm"),
     "vllm": EngineKind(VllmOptions, "vllm.engine:VllmEngine", requires="vllm", environment=".venv-vllm"),
 }
 

@@ -100,8 +100,6 @@ class TextEncoder:
             arrays |= encode_answer_ids([[piece]])
             if choice.first and choice.sequence == 0:
                 arrays |= encode_prompt_ids([self._prompt_ids[choice.row]])
-        if piece.metrics is not None:
-            arrays |= encode_metrics([[piece.metrics]])
         return arrays if row.counts_input and row.counts_output else _without_counts(arrays, [row])
 
     def whole(self, rows: Mapping[int, Sequence[SequenceAnswer]]) -> Mapping[str, Array]:

@@ -209,6 +209,8 @@ IMAGE_INPUTS = (
 
 GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
 """The form of an answer; stock's since tensorrtllm_backend v0.19."""
+FORM_INPUTS = (GUIDED_DECODING_GUIDE_TYPE, TOOLS)
+"""Inputs of a request that may have a form compiled."""
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,
@@ -431,6 +433,8 @@ REFUSED_ENGINE_INPUTS = {
     CONTEXT_PHASE_PARAMS: "disaggregated serving is not supported",
 }
 """Inputs of stock that nothing here honours, with the reason that their senders are given."""
+REFUSED = {BLS: REFUSED_TEXT_INPUTS, TENSORRT_LLM: REFUSED_ENGINE_INPUTS}
+"""The same by model."""
 ENGINE_ONLY = (
     *("draft_input_ids", "draft_logits", "draft_acceptance_threshold"),
     *("runtime_top_p_min", "runtime_top_p_decay", "runtime_top_p_reset_ids"),

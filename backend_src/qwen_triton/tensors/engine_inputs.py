@@ -69,6 +69,8 @@ def _decode_row(
 ) -> EngineRow:
     refuse_unsupported(row, REFUSED_ENGINE_INPUTS)
     ids, length = row.values(INPUT_IDS) or [], row.scalar(INPUT_LENGTHS)
+    if length is None:
+        raise InvalidRequest("is missing; it is the number of the prompt's ids", INPUT_LENGTHS)
     if not 1 <= length <= len(ids):
         raise InvalidRequest(f"is {length} where input_ids has {len(ids)}", INPUT_LENGTHS)
     exclude = row.flag(EXCLUDE_INPUT_IN_OUTPUT)

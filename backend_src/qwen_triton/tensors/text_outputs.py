@@ -28,6 +28,7 @@ from .contract import (
     TEXT_OUTPUT,
     TOOL_FORMAT,
 )
+from .engine_outputs import encode_metrics
 from .usage import (
     END_OUTPUTS,
     decode_body_values,
@@ -117,6 +118,8 @@ def encode_text_piece(
         arrays |= encode_ends([[chunk]]) | {STOP_REASON: encode_strings([[_dump(chunk.stop_reason)]])}
         if logprobs is not None:
             arrays[CUM_LOG_PROBS] = np.array([[chunk.cum_log_prob or 0.0]], np.float32)
+        if chunk.metrics is not None:
+            arrays |= encode_metrics([[chunk.metrics]])
     elif usage is not None:
         arrays |= encode_counts([[usage]])
     return arrays

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import InvalidRequest
 from ..model_config import Parameters
 from ..tensors.arrays import Array, check_input
-from ..tensors.contract import INPUTS, STOP
+from ..tensors.contract import INPUTS, REFUSED, STOP
 from ..tensors.limits import DEFAULT_LIMITS, Limits, check_sizes, utf8_bytes
 from ..tensors.request_parameters import check_parameters
 
@@ -23,11 +23,19 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 class RequestContent(NamedTuple):
-    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none."""
+    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none.
+
+    `size`: of its prompts in bytes, as `check_sizes` judges them.
+    """
 
     arrays: dict[str, Array]
     parameters: Mapping[str, Any]
     request_id: str
+    size: int
+
+    def kept_arrays(self) -> dict[str, Array]:
+        """The inputs as they may be read after `execute` has returned: numbers lie in memory that the server uses again."""
+        return {name: array if array.dtype == object else array.copy() for name, array in self.arrays.items()}
 
 
 class RequestReader:
@@ -36,6 +44,8 @@ class RequestReader:
     def __init__(self, model: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._model = model
         self._declared = {tensor.name: tensor for tensor in INPUTS[model]}
+        self._refused = REFUSED.get(model, {})
+        """Inputs whose shape and size do not matter: of an image, a limit to keep to would be no remedy."""
         self._limits = limits
 
     def check_envelope(self, request: Any) -> None:
@@ -60,10 +70,11 @@ class RequestReader:
         parameters = {} if text in _NO_PARAMETERS else json.loads(text)
         check_parameters(parameters, self._model)
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        for name, array in arrays.items():
+        used = {name: array for name, array in arrays.items() if name not in self._refused}
+        for name, array in used.items():
             check_input(self._declared[name], array)
-        check_sizes(arrays, self._limits)
-        return RequestContent(arrays, parameters, request.request_id())
+        size = check_sizes(used, self._limits)
+        return RequestContent(arrays, parameters, request.request_id(), size)
 
 
 def read_request_id(request: Any) -> str | None:
@@ -111,6 +122,12 @@ def is_decoupled(args: Mapping[str, str]) -> bool:
     """Whether the model's config.pbtxt lets it send several responses to one request."""
     policy = json.loads(args["model_config"]).get("model_transaction_policy", {})
     return bool(policy.get("decoupled", False))
+
+
+def instances_of(args: Mapping[str, str]) -> int:
+    """The number of processes that run the model."""
+    groups = json.loads(args["model_config"]).get("instance_group", ())
+    return max(1, sum(int(group.get("count", 1)) for group in groups))
 
 
 def asks_stop(request: Any) -> bool:

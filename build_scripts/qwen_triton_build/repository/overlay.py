@@ -2,7 +2,7 @@
 
 A folder for each step: `python` for engines of this project; a TensorRT-LLM version for what is new since it. In a folder,
 a file for each model that changes, of the same form as config.pbtxt. Laid over a model's config, a tensor replaces the
-one of its name or is added; an ensemble's step gains the connections; parameters are added.
+one of its name or is added; an ensemble's step gains the connections; parameters are added; a queue replaces the model's.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def lay_over(config: model_config_pb2.ModelConfig, step: str, overlay: str) -> N
         for tensor in additions:
             target = tensors[index[tensor.name]] if tensor.name in index else tensors.add()
             target.CopyFrom(tensor)
+    if addition.HasField("dynamic_batching"):
+        config.dynamic_batching.CopyFrom(addition.dynamic_batching)
     for key, value in addition.parameters.items():
         config.parameters[key].CopyFrom(value)
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}

@@ -21,6 +21,7 @@ from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCE
 
 from ..trtllm.built_engine import BuiltEngine
 from ..trtllm.tools.versions import served_version
+from . import xgrammar_tokenizer
 from .overlay import PYTHON, lay_over, overlay_text, steps_for
 from .placeholders import Values
 
@@ -102,13 +103,21 @@ def _configure_model(
 
 
 def render(values: Values, output: Path, template: Path | None = None) -> Path:
-    """Writes the filled repository to `output`, replacing an earlier rendering. Returns `output`."""
+    """Writes the filled repository to `output`, replacing an earlier rendering. Returns `output`.
+
+    Where TensorRT-LLM keeps forms and no file of its tokenizer is given, that file is written too.
+    """
     template = template or template_repository()
-    _write(configure(values, steps_of(values), template), template, output)
+    files: dict[Path, str] = {}
+    if values.get("guided_decoding_backend") and not values.get("xgrammar_tokenizer_info_path"):
+        file = Path(TENSORRT_LLM, xgrammar_tokenizer.FILE)
+        files[file] = xgrammar_tokenizer.tokenizer_info(Path(str(values["tokenizer_dir"])))
+        values = {**values, "xgrammar_tokenizer_info_path": str(output.absolute() / file)}
+    _write(configure(values, steps_of(values), template), files, template, output)
     return output
 
 
-def _write(filled: Mapping[str, str], template: Path, output: Path) -> None:
+def _write(filled: Mapping[str, str], files: Mapping[Path, str], template: Path, output: Path) -> None:
     if output.exists() and any(output.iterdir()) and not (output / _MARK).exists():
         raise ConfigurationError(f"{output}: holds something that render did not write; give an empty or new folder")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +126,8 @@ def _write(filled: Mapping[str, str], template: Path, output: Path) -> None:
         for model, text in filled.items():
             shutil.copytree(template / model, aside / model, ignore=shutil.ignore_patterns("__pycache__"))
             (aside / model / "config.pbtxt").write_text(text, encoding="utf-8")
+        for file, text in files.items():
+            (aside / file).write_text(text, encoding="utf-8")
         (aside / _MARK).write_text("rendered by qwen-triton; edit the deployment instead\n")
         aside.chmod(0o755)
         if output.exists():

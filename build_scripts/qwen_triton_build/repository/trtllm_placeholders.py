@@ -56,7 +56,7 @@ _SINCE = {
     for key in (
         "lora_prefetch_dir", "lookahead_window_size", "lookahead_ngram_size",
         "lookahead_verification_set_size", "eagle_choices", "cuda_graph_mode", "cuda_graph_cache_size",
-        "speculative_decoding_fast_logits",
+        "speculative_decoding_fast_logits", "guided_decoding_backend", "xgrammar_tokenizer_info_path",
     )
 }  # fmt: skip
 """Keys whose parameters only later releases of the backend have."""

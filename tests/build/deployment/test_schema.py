@@ -70,11 +70,20 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
         ("model: m", "engine: is missing; give it a value"),
         ("model: 3\nengine: {kind: replay}", "model: expected a valid string, got 3"),
         ("model: ''\nengine: {kind: replay}", "model: expected some text, got ''"),
-        ("model: m\nengine: {}", "engine.kind: is missing; expected one of openvino, replay, vllm, tensorrtllm"),
-        ("model: m\nengine: {kind: v}", "engine.kind: got 'v'; expected one of openvino, replay, vllm, tensorrtllm"),
+        (
+            "model: m\nengine: {}",
+            "engine.kind: is missing; expected one of openvino, replay, llmapi, vllm, tensorrtllm",
+        ),
+        (
+            "model: m\nengine: {kind: v}",
+            "engine.kind: got 'v'; expected one of openvino, replay, llmapi, vllm, tensorrtllm",
+        ),
         ("model: m\nengine: replay", "engine: expected keys and values, got 'replay'"),
         ("model: m\nengine: {kind: replay, slot: 3}", "engine.slot: unknown key; did you mean slots?"),
-        ("model: m\nengine: {kind: openvino, slots: 3}", "engine.slots: unknown key; known keys: cache_gib, kind, "),
+        (
+            "model: m\nengine: {kind: openvino, slots: 3}",
+            "engine.slots: unknown key; known keys: cache_gib, form_compile_s, kind, ",
+        ),
         (
             "model: m\nengine: {kind: openvino, profile: fp8}",
             "engine.profile: expected 'exact', 'bf16', 'int8' or 'int8-fast', got 'fp8'",

@@ -11,6 +11,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from qwen_triton.chat.template import ChatTemplate
+from qwen_triton.engines.capabilities import HONOURED
 from qwen_triton.engines.engine import EngineInfo
 from qwen_triton.engines.triton_model.client import ModelClient
 from qwen_triton.engines.triton_model.facts import EngineModelFacts
@@ -18,7 +19,7 @@ from qwen_triton.engines.triton_model.sequence import ModelSequence
 from qwen_triton.engines.triton_model.server_address import GrpcAddress
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.preprocess import Preprocessor
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, INPUTS, PREPROCESSING, TENSORRT_LLM
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, INPUTS, PERF_METRICS, PREPROCESSING, TENSORRT_LLM
 from qwen_triton.tensors.engine_inputs import encode_engine_request
 from qwen_triton.tensors.prompt import decode_prompts
 from qwen_triton.tensors.request_parameters import check_parameters
@@ -68,7 +69,12 @@ def test_no_tensor_of_a_contract_is_forgotten(version: str) -> None:
 def facts_of(folder: Path, version: str, **plugins: Any) -> EngineModelFacts:
     """What the BLS knows of the engine model that is rendered for an engine of `version`."""
     engine = write_engine(folder / "engine", version, built={"max_beam_width": 4}, **plugins)
-    settings = TensorRtLlmSection(kind="tensorrtllm", engine_dir=engine, guided_decoding_backend=guided(version))
+    settings = TensorRtLlmSection(
+        kind="tensorrtllm",
+        engine_dir=engine,
+        guided_decoding_backend=guided(version),
+        xgrammar_tokenizer_info_path=guided(version) and Path("/tokenizers/info.json"),
+    )
     repository = render(placeholders(Deployment(model="m", engine=settings), folder), folder / "repository")
     return EngineModelFacts.read(repository, TENSORRT_LLM, 4096, 151_936)
 
@@ -148,11 +154,12 @@ def test_inputs_of_later_releases_are_refused_where_the_engine_is_older(
         assert asked(preprocessor, engine, "return_perf_metrics").perf_metrics
 
 
-@pytest.mark.parametrize("engine", ["openvino", "replay", "vllm"])
+@pytest.mark.parametrize("engine", sorted(set(HONOURED) - {"tensorrtllm"}))
 @pytest.mark.parametrize("name", ["lora_task_id", "return_perf_metrics"])
 def test_engines_of_other_kinds_refuse_them(engine: str, name: str, preprocessor: Preprocessor) -> None:
-    remedies = {("vllm", "lora_task_id"): "adapters are chosen by name here: lora_name; leave it out"}
-    told = remedies.get((engine, name), f"the {engine} engine does not support it; leave it out")
+    told = f"the {engine} engine does not support it; leave it out"
+    if name == "lora_task_id" and engine in ("llmapi", "vllm"):
+        told = "adapters are chosen by name here: lora_name; leave it out"
     with pytest.raises(InvalidRequest, match=f"^{name}: {told}$"):
         asked(preprocessor, EngineInfo(engine, 4096, 151_936), name)
 
@@ -187,6 +194,11 @@ def test_the_bls_offers_what_the_contract_s_offers(version: str, tmp_path: Path)
     assert found.items() >= stock.items()
     metrics = PASSED_OUTPUTS - {"cum_log_probs", "output_log_probs"}
     assert metrics & set(found) == metrics & set(stock)
+    declared = {tensor.name: tensor.dtype for tensor in PERF_METRICS}
+    assert set(declared) == metrics
+    assert {name: declared[name] for name in metrics & set(stock)} == {
+        n: stock[n]["data_type"] for n in metrics & set(stock)
+    }
     types = {t.name: model_config_pb2.DataType.Name(t.data_type) for t in ours.output}
     engine = {
         t.name: model_config_pb2.DataType.Name(t.data_type) for t in rendered(tmp_path, version)[TENSORRT_LLM].output

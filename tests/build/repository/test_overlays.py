@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -33,10 +35,12 @@ TEXT_ONLY = {"IMAGE_BYTES", "IMAGE_URL", "VIDEO_BYTES", "IMAGE_SIZES"}
 """Inputs of later preprocessing models that ours does not declare: no ensemble connects them."""
 
 
-def rendered(folder: Path, version: str, **settings: Any) -> dict[str, Any]:
-    """{model: its rendered config} for an engine of `version`."""
+def rendered(
+    folder: Path, version: str, shared: Mapping[str, Any] = MappingProxyType({"decoupled": True}), **settings: Any
+) -> dict[str, Any]:
+    """{model: its rendered config} for an engine of `version`; `shared`: the section `repository`."""
     engine = TensorRtLlmSection(kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version), **settings)
-    deployment = Deployment(model="m", engine=engine, repository=Repository(decoupled=True))
+    deployment = Deployment(model="m", engine=engine, repository=Repository(**shared))
     repository = render(placeholders(deployment, folder), folder / "repository")
     return {
         file.parent.name: text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
@@ -78,6 +82,21 @@ def test_the_engine_model_equals_the_contract(version: str, tmp_path: Path) -> N
     assert spelled(ours.output) == expected(theirs["outputs"])
     assert set(ours.parameters) == set(theirs["parameters"]) | (CAMEL if version == "0.14.0" else set())
     assert ours.backend == "tensorrtllm"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_queues_are_where_the_contract_has_them(version: str, tmp_path: Path) -> None:
+    """Before the engine model, and since 0.19 before preprocessing, with the limits of the deployment."""
+    limits = {"max_queue_size": 7, "max_queue_delay_microseconds": 40}
+    ours = rendered(tmp_path, version, {"decoupled": True, **limits})
+    for model in ("preprocessing", "tensorrt_llm"):
+        queue = contract(version)[model]["dynamic_batching"]
+        assert ours[model].HasField("dynamic_batching") == (queue is not None), model
+        if queue is not None:
+            found = ours[model].dynamic_batching
+            assert list(found.preferred_batch_size) == [8]
+            assert found.max_queue_delay_microseconds == 40
+            assert found.default_queue_policy.max_queue_size == 7
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -206,6 +225,8 @@ LATER: dict[str, Any] = {
     "cuda_graph_mode": True,
     "cuda_graph_cache_size": 8,
     "speculative_decoding_fast_logits": False,
+    "guided_decoding_backend": "xgrammar",
+    "xgrammar_tokenizer_info_path": Path("/tokenizers/info.json"),
 }
 """Keys of 0.19 and later."""
 

@@ -28,6 +28,7 @@ def grammar(tokenizer: Tokenizer, request: EngineRequest, info: EngineInfo) -> s
     [
         ("replay", "a script has the same answer whatever is asked; engine.forms: play"),
         ("tensorrtllm", "needs TensorRT-LLM 0.19 or newer, and engine.guided_decoding_backend: xgrammar"),
+        ("llmapi", "needs engine.guided_decoding_backend: xgrammar in the deployment"),
         ("openvino", "this model's folder has no vocabulary for it"), ("vllm", "started without a tokenizer"),
     ],
 )  # fmt: skip

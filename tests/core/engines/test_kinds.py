@@ -24,9 +24,9 @@ def test_the_engine_of_a_description_is_loaded_with_its_options() -> None:
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({"engine": "vlm"}, r"^engine: expected openvino or replay or vllm, got 'vlm'$"),
-        ({}, r"^engine: expected openvino or replay or vllm, got None$"),
-        ({"engine": ["replay"]}, r"^engine: expected openvino or replay or vllm, got \['replay'\]$"),
+        ({"engine": "vlm"}, r"^engine: expected openvino or replay or llmapi or vllm, got 'vlm'$"),
+        ({}, r"^engine: expected openvino or replay or llmapi or vllm, got None$"),
+        ({"engine": ["replay"]}, r"^engine: expected openvino or replay or llmapi or vllm, got \['replay'\]$"),
         ({"engine": "replay", "slot": 1}, r"^engine\.slot: unknown option; known are crash_on, "),
         ({"engine": "replay", "slots": 0}, r"^engine\.slots: must be a whole number of at least 1, got 0$"),
         (

@@ -11,7 +11,7 @@ from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.contract import BLS_INPUTS, ENGINE_INPUTS, ENSEMBLE_INPUTS
 from qwen_triton.tensors.rows import ROW_RULES, Row, check_one_response, decode_form, encode_form
 from qwen_triton.tensors.text_inputs import decode_generate, encode_generate
-from qwen_triton.types import Form, GenerateRequest, ToolChoice
+from qwen_triton.types import Form, GenerateRequest, LoraTask, ToolChoice
 
 
 def test_every_input_has_a_rule() -> None:
@@ -56,6 +56,13 @@ def test_a_choice_of_tools_goes_there_and_back(choice: ToolChoice) -> None:
 def test_a_choice_of_tools_that_is_none(text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^tool_choice: "):
         decode_generate({"text_input": np.array([["x"]], object), "tool_choice": np.array([[text]], object)})
+
+
+@pytest.mark.parametrize("task", [None, LoraTask(0), LoraTask(7, 2, bytes(range(12)), bytes(24))])
+@pytest.mark.parametrize("perf_metrics", [False, True])
+def test_what_is_passed_on_goes_there_and_back(task: LoraTask | None, perf_metrics: bool) -> None:
+    request = GenerateRequest(prompt="x", lora_task=task, perf_metrics=perf_metrics)
+    assert decode_generate(encode_generate(request)) == [request]
 
 
 def test_other_settings_may_differ() -> None:

@@ -8,6 +8,7 @@ import pytest
 from qwen_triton.errors import InvalidRequest
 from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.contract import BLS
+from qwen_triton.tensors.text_inputs import decode_generate
 from qwen_triton.triton.requests import RequestContent, RequestReader
 
 TEXT = np.array([[b"hello"]], dtype=np.object_)
@@ -51,6 +52,14 @@ def test_inputs_and_parameters(text: str, parameters: dict[str, object]) -> None
     content = READER.read(FakeRequest(text, text_input=TEXT))
     assert content.parameters == parameters
     assert content.arrays == {"text_input": TEXT}
+
+
+def test_what_is_refused_has_no_limit_to_keep_to() -> None:
+    """An image of any shape and size is read as it is, for the refusal that says that there are no images."""
+    image = np.ones((1, 1, 3, 1200, 1200), np.float16)
+    assert READER.read(FakeRequest("", text_input=TEXT, image_input=image)).arrays["image_input"] is image
+    with pytest.raises(InvalidRequest, match="image_input: images are not supported by this model; leave it out"):
+        decode_generate({"text_input": TEXT, "image_input": image})
 
 
 def read(request: FakeRequest) -> RequestContent:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qwen_triton_build.cli import main
-from tests.support.fake_vllm import write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_fake_vllm
+from tests.support.gpu_library import write_interpreter
 
 pytestmark = pytest.mark.live
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -12,9 +10,16 @@ from openai import OpenAI
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton.text.tokenizer import Tokenizer
 from tests.live.conftest import Serve
-from tests.support.fake_vllm import write_adapter, write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_fake_vllm
+from tests.support.gpu_library import write_adapter, write_interpreter
 from tests.support.live.client import Refused, generate, generate_stream
-from tests.support.live.crowd import Grpc, together
+from tests.support.live.gpu_engines import (
+    answers_again,
+    check_adapter,
+    check_crowd,
+    check_failure,
+    engine_metrics,
+)
 from tests.support.live.servers import LiveServer
 from tests.support.live.shims import MODEL, shimming
 from tests.support.live.waiting import becomes
@@ -53,14 +58,7 @@ def test_an_answer_through_the_whole_server(server: LiveServer, model: str, text
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])
 def test_an_adapter_answers_where_it_is_named(server: LiveServer, qwen25: Tokenizer, model: str) -> None:
-    """The fake raises each id of the prompt by one for its first adapter."""
-    ids = qwen25.encode("one two three")
-    raised = qwen25.decode([token + 1 for token in ids])
-    ask = {"text_input": "one two three", "max_tokens": len(ids)}
-    assert generate(server, model, **ask, lora_name="pirate", priority=-1)["text_output"] == raised
-    assert generate(server, model, **ask)["text_output"] == "one two three"
-    with pytest.raises(Refused, match="lora_name: no adapter has this name; there are pirate"):
-        generate(server, model, **ask, lora_name="sailor")
+    check_adapter(server, qwen25, model, "pirate", priority=-1)
 
 
 def test_an_adapter_answers_in_ids(server: LiveServer) -> None:
@@ -89,30 +87,20 @@ def test_log_probs_of_a_prompt(server: LiveServer) -> None:
 def test_the_core_s_statistics_are_on_triton_s_metrics(server: LiveServer) -> None:
     """Of each request the fake says that 4 of 10 tokens were found and that it was preempted once."""
 
-    def told() -> dict[str, float]:
-        text = urllib.request.urlopen(server.metrics, timeout=10).read().decode()
-        return {name: float(value) for name, value in re.findall(r"^qwen_triton_(\w+)\{[^}]*\} (\S+)$", text, re.M)}
-
     generate(server, BLS, text_input="one two", max_tokens=1)
-    assert becomes(lambda: told().get("prefix_cache_queries_total", 0) > 0, 10)
-    found = told()
+    assert becomes(lambda: engine_metrics(server).get("prefix_cache_queries_total", 0) > 0, 10)
+    found = engine_metrics(server)
     assert found["prefix_cache_hits_total"] == 0.4 * found["prefix_cache_queries_total"]
     assert found["preemptions_total"] == found["prefix_cache_queries_total"] / 10
     assert found["kv_cache_usage"] == 0.5
 
 
 def test_three_hundred_at_once_with_sixty_four_slots(server: LiveServer) -> None:
-    crowd = [Grpc(server, BLS, {"text_input": f"number {n} of", "max_tokens": 8, "stream": True}) for n in range(300)]
-    received = together(crowd)
-    assert [h.error for h in received] == [""] * 300
-    assert [h.text[: len(f"number {n}")] for n, h in enumerate(received)] == [f"number {n}" for n in range(300)]
-    assert becomes(server.is_free, 10)
+    check_crowd(server, 300)
 
 
 def test_one_sequence_that_fails_fails_alone(server: LiveServer) -> None:
-    with pytest.raises(Refused, match="internal error; the server's log has the cause"):
-        generate(server, BLS, input_ids=[FAIL], max_tokens=4)
-    assert generate(server, BLS, text_input="hello again", max_tokens=2)["text_output"] == "hello again"
+    check_failure(server, FAIL)
 
 
 def test_log_probs_and_cached_tokens(server: LiveServer) -> None:
@@ -124,11 +112,4 @@ def test_log_probs_and_cached_tokens(server: LiveServer) -> None:
 def test_a_killed_core_is_started_again_and_its_callers_are_told(server: LiveServer) -> None:
     with pytest.raises(Refused):
         generate(server, BLS, input_ids=[KILLED], max_tokens=4)
-    assert becomes(lambda: _answers(server), 30)
-
-
-def _answers(server: LiveServer) -> bool:
-    try:
-        return bool(generate(server, BLS, text_input="hello", max_tokens=1)["text_output"] == "hello")
-    except Refused:
-        return False
+    assert becomes(lambda: answers_again(server), 30)

@@ -52,7 +52,9 @@ def server(version: str, qwen25_folder: Path, tmp_path_factory: pytest.TempPathF
     """A server on what is rendered for an engine of `version`."""
     folder = tmp_path_factory.mktemp("rendered")
     engine = TensorRtLlmSection(
-        kind="tensorrtllm", engine_dir=write_engine(folder / "engine", version, lora_plugin="auto")
+        kind="tensorrtllm",
+        engine_dir=write_engine(folder / "engine", version, lora_plugin="auto"),
+        guided_decoding_backend=None if version == "0.14.0" else "xgrammar",
     )
     deployment = Deployment(model="m", engine=engine, limits={"lora_values": LORA_VALUES})
     repository = render(placeholders(deployment, qwen25_folder), folder / "repository")
@@ -96,6 +98,21 @@ def test_an_input_that_the_version_does_not_have_is_refused_by_name(
         return
     with pytest.raises(Refused, match=f"unexpected inference input '{name}' for model 'ensemble'"):
         stream_grpc(server, "ensemble", row)
+
+
+@pytest.mark.parametrize(("model", "said"), [("ensemble", "one"), ("tensorrt_llm_bls", " twoone")])
+def test_a_guide_reaches_the_backend(server: LiveServer, version: str, model: str, said: str) -> None:
+    """As it is through the ensemble; as a grammar, made and checked here, through the BLS. An older release has none."""
+    guide = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "a|b"}
+    asked = {"text_input": "one two", "max_tokens": 20, **guide}
+    if version == "0.14.0":
+        told = "needs TensorRT-LLM 0.19 or newer" if model == "tensorrt_llm_bls" else "guided_decoding_guide"
+        with pytest.raises(Refused, match=told) as refusal:
+            generate(server, model, **asked)
+        assert refusal.value.status == 400
+        return
+    events = generate_stream(server, model, **asked)
+    assert "".join(event["text_output"] for event in events) == said
 
 
 PROMPT = {"text_input": np.array([[b"one two"]], object), "max_tokens": np.array([[20]], np.int32)}

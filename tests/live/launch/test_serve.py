@@ -21,7 +21,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.fake_vllm import write_fake_vllm, write_interpreter
+from tests.support.fake_vllm import write_fake_vllm
+from tests.support.gpu_library import write_interpreter
 from tests.support.live.servers import free_ports
 
 pytestmark = pytest.mark.live

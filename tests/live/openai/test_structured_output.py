@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import openai
 import pytest
+import yaml
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import BaseModel
@@ -16,12 +19,15 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from demo.evaluate import DEPLOYMENT
-from qwen_triton.tensors.contract import BLS, ENSEMBLE
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from qwen_triton_client import Session
 from tests.live.conftest import Serve
+from tests.support.folders import ROOT
 from tests.support.form_answers import fault_of
 from tests.support.form_schemas import SCHEMAS
-from tests.support.live.client import generate
+from tests.support.live.client import Refused, generate
+from tests.support.live.instructor import extract, instructor_python
+from tests.support.live.llama_index import structured
 from tests.support.live.servers import LiveServer
 from tests.support.live.shims import MODEL, LiveShim, shimming
 
@@ -52,7 +58,10 @@ class Mood(BaseModel):
 
 @pytest.fixture(scope="module")
 def server(serve: Serve) -> LiveServer:
-    return serve(DEPLOYMENT)
+    deployment = yaml.safe_load(DEPLOYMENT.read_text())
+    deployment["model"] = str(ROOT / "demo" / "checkpoint")
+    deployment["engine"]["form_compile_s"] = 10  # hostile forms are refused soon
+    return serve(deployment)
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +176,62 @@ def test_langchain(shim: LiveShim, method: Literal["json_schema", "function_call
     assert chat.with_structured_output(Person, method=method).invoke(QUESTION) == Person(name="Anna", age=31)
 
 
-def test_pydantic_ai(shim: LiveShim) -> None:
+@pytest.mark.parametrize("output", [NativeOutput(Person), Person])
+def test_pydantic_ai(shim: LiveShim, output: Any) -> None:
+    """By a schema, and by default by a call that is forced."""
     model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=shim.v1, api_key="none"))
-    assert Agent(model, output_type=NativeOutput(Person)).run_sync(QUESTION).output == Person(name="Anna", age=31)
+    found = Agent(model, output_type=output, model_settings={"temperature": 0}).run_sync(QUESTION)
+    assert found.output == Person(name="Anna", age=31)
+
+
+@pytest.mark.parametrize("mode", ["JSON", "JSON_SCHEMA", "TOOLS"])
+def test_instructor(shim: LiveShim, mode: str) -> None:
+    """Whole, and as a stream of objects that grow."""
+    found = extract(instructor_python(), shim.v1, MODEL, mode, "Answer in JSON with the keys city. city Oslo")
+    assert found.whole == found.partial[-1] == {"city": "Oslo"}
+    assert found.finish_reason == ("tool_calls" if mode == "TOOLS" else "stop")
+
+
+def test_llama_index(shim: LiveShim) -> None:
+    """`as_structured_llm` and `structured_predict`, by a schema and by a call."""
+    person = {"name": "Anna", "age": 31}
+    assert structured(shim.v1, MODEL, QUESTION) == {"schema": [person, person], "call": [person, person]}
+
+
+_RULES = "root ::= a0\n" + "".join(f"a{i} ::= a{i + 1} a{i + 1}?\n" for i in range(40)) + "a40 ::= [^x]\n"
+HOSTILE: dict[str, tuple[str, Any]] = {
+    "repetitions within repetitions": ("structured_outputs", {"regex": "(?:(?:.*)+(?:.*)+)+x" * 4}),
+    "a grammar that doubles": ("guided_grammar", _RULES),
+    "counts that multiply": ("guided_regex", "(a{1,1000}){1,1000}"),
+    "many items": ("guided_json", {"type": "array", "items": {"type": "string"}, "maxItems": 10**6}),
+    "long texts": ("guided_json", {"type": "string", "minLength": 10**6}),
+    "many choices": ("guided_choice", [f"choice {i}" for i in range(5000)]),
+    "a tag that doubles": ("structured_outputs", {"structural_tag": {
+        "type": "structural_tag", "format": {"type": "grammar", "grammar": _RULES}}}),
+}  # fmt: skip
+
+
+def test_hostile_forms_are_refused_while_others_are_answered(server: LiveServer, client: OpenAI) -> None:
+    """A 400 that names the limit, on OpenAI's API and on Triton's; neighbours with a form and without do not wait for them."""
+    with ThreadPoolExecutor(len(HOSTILE) + 1) as threads:
+        asked_for = {name: threads.submit(ask, client, extra_body=dict([form])) for name, form in HOSTILE.items()}
+        by_triton = threads.submit(
+            generate, server, TENSORRT_LLM, input_ids=[1, 2], input_lengths=[2], request_output_len=[4], end_id=[4],
+            guided_decoding_guide=_RULES, guided_decoding_guide_type="ebnf_grammar",
+        )  # fmt: skip
+        answered = 0
+        while not all(found.done() for found in asked_for.values()) or not answered:
+            assert ask(client, response_format=asked(SCHEMA)).choices[0].finish_reason == "stop"
+            assert ask(client, "hi").choices[0].message.content
+            answered += 1
+    for name, found in asked_for.items():
+        error = found.exception()
+        assert isinstance(error, openai.BadRequestError), name
+        assert error.param == HOSTILE[name][0], name
+        assert re.search(r"limits\.form_|engine\.form_compile_s", error.message), name
+    with pytest.raises(Refused, match=r"engine\.form_compile_s") as refusal:
+        by_triton.result()
+    assert refusal.value.status == 400
 
 
 @pytest.mark.parametrize("model", [BLS, ENSEMBLE])

@@ -91,6 +91,10 @@ def text_settings(ids: list[int], tokenizer: Tokenizer) -> dict[str, Setting]:
         "prompt_logprobs": Setting(1, 2, differs=False),
         "priority": Setting(1, 2),
         "lora_name": Setting("a", "a"),
+        "lora_task_id": Setting(7, 8),
+        "lora_weights": Setting([[1.0]], [[2.0]]),
+        "lora_config": Setting([[0, 1, 8]], [[0, 2, 8]]),
+        "return_perf_metrics": Setting(True, True),
         "guided_decoding_guide_type": Setting(
             "regex", "ebnf_grammar", {"guided_decoding_guide": 'root ::= "a"'}, differs=False
         ),
@@ -252,6 +256,7 @@ def test_rows_that_one_response_cannot_hold_are_refused(whole_server: LiveServer
 
 
 def test_the_rules_that_are_tried_are_all_there_are() -> None:
-    """beam_width is the only other one, and the replay engine has no beams."""
-    assert {name for name, rule in ROW_RULES.items() if rule == "alike"} == {*ALIKE, "beam_width"}
+    """There are two others, and the replay engine has neither beams nor metrics."""
+    others = {"beam_width", "return_perf_metrics"}
+    assert {name for name, rule in ROW_RULES.items() if rule == "alike"} == {*ALIKE} | others
     assert {name for name, rule in ROW_RULES.items() if rule == "decoupled"} == {"stream", "streaming"}

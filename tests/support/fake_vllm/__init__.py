@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from pathlib import Path
 
 from tests.support.folders import DATA
+from tests.support.gpu_library import write_metadata, write_package
 
 VERSIONS = ("0.26.0", "0.33.0")
 _MODULES = {
@@ -29,29 +28,15 @@ _MODULES = {
 
 def write_fake_vllm(folder: Path, version: str = "0.26.0") -> Path:
     """`folder`, with a package `vllm` of that version that can be imported from it."""
-    package = folder / "vllm"
-    for module, name in _MODULES.items():
-        file = package / module
-        file.parent.mkdir(parents=True, exist_ok=True)
-        names = ", ".join(f"{one} as {one}" for one in name.split(", "))
-        file.write_text(f"from vllm._library import {names}\n")
-    for parent in ("", "engine", "lora", "usage", "v1", "v1/structured_output"):
-        (package / parent / "__init__.py").touch()
-    for module in ("library", "startup"):
-        shutil.copy(Path(__file__).with_name(f"{module}.py"), package / f"_{module}.py")
-    shutil.copy(DATA / "vllm" / f"{version if version in VERSIONS else VERSIONS[0]}.json", package / "names.json")
-    metadata = folder / f"vllm-{version}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
-    return folder
-
-
-def write_adapter(folder: Path, **config: object) -> Path:
-    """`folder`, with an adapter of rank 8 as PEFT saves one; its weights are empty. `config` changes adapter_config.json."""
-    folder.mkdir(parents=True)
-    plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(plain | config))
-    (folder / "adapter_model.safetensors").touch()
+    here = Path(__file__).parent
+    names = DATA / "vllm" / f"{version if version in VERSIONS else VERSIONS[0]}.json"
+    modules = {
+        module: f"from vllm._library import {', '.join(f'{one} as {one}' for one in name.split(', '))}\n"
+        for module, name in _MODULES.items()
+    }
+    files = {f"_{module}.py": here / f"{module}.py" for module in ("library", "startup")}
+    write_package(folder / "vllm", modules, {**files, "names.json": names})
+    write_metadata(folder, "vllm", version)
     return folder
 
 
@@ -67,11 +52,3 @@ def write_fake_front(folder: Path) -> Path:
     (package / "entrypoints" / "cli" / "main.py").write_text("from vllm._front import main\n\nmain()\n")
     shutil.copy(Path(__file__).with_name("front.py"), package / "_front.py")
     return folder
-
-
-def write_interpreter(folder: Path, library: Path) -> Path:
-    """A program that is this Python with `library` on its path: what the environment of a GPU engine is to a server."""
-    program = folder / "python"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{library}" exec {sys.executable} "$@"\n')
-    program.chmod(0o755)
-    return program

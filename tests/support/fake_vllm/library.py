@@ -24,33 +24,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from vllm._records import record
 from vllm._startup import print_start
 
 NAMES = json.loads(Path(__file__).with_name("names.json").read_text())
 FAIL, DIE, KILLED = 150_900, 150_902, 150_903
 CONTEXT, VOCABULARY = 2048, 151_936
 _STEP_S = 0.001
-_NONE: dict[str, Any] = {"True": True, "False": False, "set()": None, "[]": None}
 
 
 def _record(name: str, base: str = "") -> type:
-    """A dataclass with the fields of the release, in order, after those of `base`; one without a default is required."""
-    fields: list[Any] = []
-    for line in [*NAMES.get(base, ()), *NAMES[name]]:
-        field, _, default = line.partition(" = ")
-        field = field.partition(":")[0].strip()
-        if not default:
-            fields.append((field, Any))
-        else:
-            fields.append((field, Any, dataclasses.field(default=_default(default))))
-    return dataclasses.make_dataclass(name.rpartition(".")[2], fields)
-
-
-def _default(text: str) -> Any:
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        return _NONE.get(text)
+    """A dataclass with the fields of the release, after those of `base`."""
+    return record(name.rpartition(".")[2], [*NAMES.get(base, ()), *NAMES[name]])
 
 
 EngineCoreRequest = _record("vllm.v1.engine.EngineCoreRequest")

@@ -70,6 +70,8 @@ def form_grammar(form: Form, bounds: FormBounds, thinking: Thinking = "none") ->
         raise fault(form.kind, "is nested too deeply") from None
     if not finite:
         raise fault(form.kind, "no text fits; a value is forbidden, or refers to itself without end")
+    if odd := grammar.odd_character():
+        raise fault(form.kind, f"U+{ord(odd):04X} is no character that a text can have; leave it out")
     if states > bounds.states:
         raise fault(
             form.kind,

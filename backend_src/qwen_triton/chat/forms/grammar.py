@@ -166,14 +166,23 @@ class Grammar:
         """
         return _size(self.root) + sum(_size(self.rules[name]) for name in self._reached())
 
+    def odd_character(self) -> str:
+        """A character of a literal that no text has, half a surrogate pair or one beyond HIGHEST; "" if there is none."""
+        found = map(_odd_character, (self.root, *(self.rules[name] for name in self._reached())))
+        return next(filter(None, found), "")
+
     def prune(self) -> bool:
         """Removes alternatives that no finite text can match. False when nothing is left."""
         alive: set[str] = set()
-        while True:
-            more = {n for n, node in self.rules.items() if n not in alive and _ends(node, alive)}
-            if not more:
-                break
-            alive |= more
+        users: dict[str, list[str]] = {}
+        for name, node in self.rules.items():
+            for used in _refs(node):
+                users.setdefault(used, []).append(name)
+        todo = dict.fromkeys(self.rules)
+        while todo:
+            more = [name for name in todo if name not in alive and _ends(self.rules[name], alive)]
+            alive.update(more)
+            todo = dict.fromkeys(user for name in more for user in users.get(name, ()) if user not in alive)
         self.root = _pruned(self.root, alive)
         self.rules = {name: _pruned(self.rules[name], alive) for name in alive}
         return self.root != NEVER
@@ -184,6 +193,10 @@ def children(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Seq | Alt):
         return node.parts
     return (node.node,) if isinstance(node, Rep) else ()
+
+
+def _refs(node: Node) -> set[str]:
+    return {node.name} if isinstance(node, Ref) else set().union(*map(_refs, children(node)))
 
 
 def _ends(node: Node, alive: set[str]) -> bool:
@@ -210,6 +223,14 @@ def _pruned(node: Node, alive: set[str]) -> Node:
         inner = _pruned(node.node, alive)
         return EMPTY if inner == NEVER or node.most == 0 else Rep(inner, node.least, node.most)
     return node
+
+
+def _odd_character(node: Node) -> str:
+    if not isinstance(node, Lit):
+        return next(filter(None, map(_odd_character, children(node))), "")
+    if node.text.isascii():
+        return ""
+    return next((c for c in node.text if ord(c) > HIGHEST or _SURROGATES[0] <= ord(c) <= _SURROGATES[1]), "")
 
 
 _NARROW, _BROAD = 16, 32

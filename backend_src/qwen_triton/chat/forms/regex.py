@@ -16,6 +16,7 @@ from .grammar import (
     Chars,
     Lit,
     Node,
+    Range,
     Rep,
     Seq,
     alt,
@@ -178,12 +179,13 @@ class _Parser:
 
     def _class(self) -> Chars:
         negated = self._take("^")
-        found, plain = chars(), True
+        ranges: list[Range] = []
+        plain = True
         while not self._take("]"):
             low = self._member()
             if isinstance(low, Chars):
                 plain = False
-                found = chars(*found.ranges, *low.ranges)
+                ranges += low.ranges
             elif self._text[self._at : self._at + 1] == "-" and self._text[self._at + 1 : self._at + 2] not in (
                 "]",
                 "",
@@ -192,9 +194,10 @@ class _Parser:
                 high = self._member()
                 if isinstance(high, Chars) or ord(high) < ord(low):
                     raise self._fault("a range whose ends are in the wrong order")
-                found = chars(*found.ranges, (ord(low), ord(high)))
+                ranges.append((ord(low), ord(high)))
             else:
-                found = chars(*found.ranges, (ord(low), ord(low)))
+                ranges.append((ord(low), ord(low)))
+        found = chars(*ranges)
         if not negated:
             return found
         return complement(found) if plain else common(complement(found), _ASCII)

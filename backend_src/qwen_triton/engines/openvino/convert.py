@@ -24,8 +24,8 @@ import openvino as ov
 from ...checkpoint.weights import Checkpoint
 from ...errors import ConfigurationError, QwenTritonError
 from .architecture import DenseQwen
+from .grammars.vocabulary import ensure_vocabulary
 from .graph import GraphBuilder
-from .vocabulary import ensure_vocabulary
 from .weight_nodes import WEIGHT_FORMATS, WeightFormat, WeightNodes, mark_decompression
 
 VERSION = 1

@@ -26,12 +26,13 @@ from ..capabilities import check_honoured
 from ..engine import Counters, EngineInfo, FormKeeping, Key, Queue
 from .cache import BLOCK_TOKENS, ModelSizes, cache_blocks, scheduler
 from .convert import convert_cached
+from .grammars.compiler import GrammarCompiler, GrammarOutcome
+from .grammars.vocabulary import has_vocabulary
 from .options import OpenVinoOptions
 from .profiles import PROFILES, cpu_capabilities, plugin_properties
 from .prompt_scorer import PromptScorer
 from .sampling import EngineLimits, generation_config
 from .sequence import RunningSequence
-from .vocabulary import GrammarCompiler, has_vocabulary
 
 _log = logging.getLogger(__name__)
 _IR = "openvino_model.xml"
@@ -40,7 +41,10 @@ BuildPipeline = Callable[..., genai.ContinuousBatchingPipeline]
 
 
 _COMPILING_S = 0.005
-_MOST_GRAMMARS = 256
+_GRAMMAR_BYTES = 512 << 20
+"""Of compiled grammars: from here on a new pipeline is built when nothing runs; from twice as much nothing is compiled and
+nothing joins until then."""
+_NOTHING = GrammarOutcome()
 
 
 class OpenVinoEngine:
@@ -59,6 +63,7 @@ class OpenVinoEngine:
         self.info = EngineInfo("openvino", min(sizes.max_positions, blocks * BLOCK_TOKENS), sizes.vocab, forms=forms)
         self.counters = Counters()
         self._queue = Queue(self.counters)
+        self._form_compile_s = options.form_compile_s
         self._limits = EngineLimits(sizes.vocab, self.info.max_context, blocks * BLOCK_TOKENS, options.max_num_seqs)
         self._folder, self._grammars = folder, None if not forms else self._new_compiler(folder)
         self._new_pipeline = partial(_pipeline, build, folder, scheduler(options, blocks), properties)
@@ -80,7 +85,9 @@ class OpenVinoEngine:
 
     def _new_compiler(self, folder: Path) -> GrammarCompiler:
         self._tokenizer = genai.Tokenizer(folder)
-        return GrammarCompiler(folder, self._tokenizer, self.info.vocab_size - 1)
+        return GrammarCompiler(
+            folder, self._tokenizer, self.info.vocab_size - 1, self._form_compile_s, 2 * _GRAMMAR_BYTES
+        )
 
     def add(self, key: Key, request: EngineRequest) -> None:
         """Queues a sequence (see StepEngine); it joins the batch at the first step with room for it."""
@@ -102,9 +109,12 @@ class OpenVinoEngine:
         if running is not None:
             running.handle.cancel()
         self._prompts.pop(key, None)
-        if self._scoring.pop(key, None) is not None:
+        scoring, waiting = self._scoring.pop(key, None), self._waiting.pop(key, None)
+        if scoring is not None:
             self._scorer.cancel(key)
-        elif running is None and self._waiting.pop(key, None) is None:
+        if (queued := scoring or waiting) is not None:
+            self._leave_grammar(queued[0])
+        elif running is None:
             return
         self.counters.cancelled += 1
         self._queue.leave(key)
@@ -119,13 +129,17 @@ class OpenVinoEngine:
 
         A moment while all that wait do so for their grammar.
         """
-        if self._scoring or self._busy() or any(self._compiled(r) is not None for r, _ in self._waiting.values()):
+        if self._scoring or self._busy() or any(self._outcome(r) for r, _ in self._waiting.values()):
             return 0.0
         return _COMPILING_S if self._waiting else None
 
-    def _compiled(self, request: EngineRequest) -> str | None:
-        """ "" when a sequence can join, None while its grammar is being compiled, or why that failed."""
-        return "" if self._grammars is None else self._grammars.result(request.grammar)
+    def _outcome(self, request: EngineRequest) -> GrammarOutcome | None:
+        """What came of a sequence's grammar; None while it is being compiled."""
+        return _NOTHING if self._grammars is None or not request.grammar else self._grammars.outcome(request.grammar)
+
+    def _leave_grammar(self, request: EngineRequest) -> None:
+        if self._grammars is not None and request.grammar:
+            self._grammars.leave(request.grammar)
 
     def _busy(self) -> bool:
         return self._pipeline is not None and bool(self._pipeline.has_non_finished_requests())
@@ -149,10 +163,16 @@ class OpenVinoEngine:
         self._count()
         return chunks
 
+    def _held(self, times: int) -> bool:
+        """Whether compiled grammars take more than so many times the memory that they may."""
+        return self._grammars is not None and self._grammars.held_bytes > _GRAMMAR_BYTES * times
+
     def _forget_grammars(self) -> None:
         """A new pipeline for many grammars: the library keeps each it has compiled, without a bound. Only when nothing runs."""
-        if self._grammars is None or len(self._grammars) <= _MOST_GRAMMARS or self._running or self._busy():
+        if self._grammars is None or not self._held(1) or self._running or self._busy():
             return
+        if any(request.grammar and self._outcome(request) for request, _ in self._waiting.values()):
+            return  # it would have to be compiled again
         self._grammars.close()
         self._pipeline = None
         self._grammars = self._new_compiler(self._folder)
@@ -170,8 +190,9 @@ class OpenVinoEngine:
         except (RuntimeError, MemoryError) as error:
             _log.exception("the log probs of a prompt failed")
             failed = [(key, TokenChunk(finish="error", error=str(error))) for key in self._scoring]
-            for key in self._scoring:
+            for key, (request, _) in self._scoring.items():
                 self._queue.leave(key)
+                self._leave_grammar(request)
             self.counters.finished += len(failed)
             self._scoring.clear()
             self._scorer = self._new_scorer()
@@ -186,24 +207,30 @@ class OpenVinoEngine:
 
         The pipeline's own bound (max_num_seqs) does not hold when long prompts are split, so the batch is bounded here.
         """
-        errors = []
+        errors: list[tuple[Key, TokenChunk]] = []
+        if self._held(2) and (self._running or self._busy()):
+            return errors
         taken = sum(running.request.sampling.beam_width for running in self._running.values())
         for key, (request, config) in list(self._waiting.items()):
-            compiled = self._compiled(request)
-            if compiled is None:
+            outcome = self._outcome(request)
+            if outcome is None:
                 continue
             taken += request.sampling.beam_width
             if taken > self._batch:
                 break
             del self._waiting[key]
+            self._leave_grammar(request)
             self._queue.start(key)
+            if outcome.refusal:
+                errors.append((key, TokenChunk(finish="refused", error=outcome.refusal)))
+                continue
             try:
-                if compiled:
-                    raise RuntimeError(compiled)
+                if outcome.failure:
+                    raise RuntimeError(outcome.failure)
                 self._running[key] = RunningSequence(request, self._submit(request, config))
             except RuntimeError as error:
-                self.counters.finished += 1
                 errors.append((key, TokenChunk(finish="error", error=str(error))))
+        self.counters.finished += len(errors)
         return errors
 
     def _submit(self, request: EngineRequest, config: genai.GenerationConfig) -> genai.GenerationHandle:

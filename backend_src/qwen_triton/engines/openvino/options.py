@@ -33,6 +33,13 @@ class OpenVinoOptions:
         phrase="a number of GiB larger than 0",
     )
     threads: int | None = option(None, "threads that compute; None = one for each physical core", at_least=1)
+    form_compile_s: float = option(
+        30.0,
+        "seconds of CPU that compiling a form of answers may take; one that would take more is refused",
+        more_than=0,
+        at_most=3600,
+        phrase="a number of seconds larger than 0, up to 3600",
+    )
     prefix_caching: bool = option(True, "prompts that begin alike are computed once")
     conversion_cache: str | None = option(
         None, "where conversions are kept; None = the user's cache folder", phrase="a folder", in_deployment=False

@@ -34,7 +34,8 @@ def find_interpreter(python: str | None, library: str, folder: str) -> Interpret
     """The interpreter of an engine that needs `library`.
 
     `python`: as the deployment names it. Without one, this interpreter if it has the library, else that of the virtual
-    environment `folder` below the working directory or beside the source. Raises ConfigurationError where there is none.
+    environment `folder` ("": there is none) below the working directory or beside the source. Raises ConfigurationError
+    where there is none.
     """
     if python is None and (not library or find_spec(library) is not None):
         return Interpreter(sys.executable)
@@ -43,11 +44,11 @@ def find_interpreter(python: str | None, library: str, folder: str) -> Interpret
         if found is None:
             raise ConfigurationError(f"engine.python: {python} is no program here; give the path of an interpreter")
     else:
-        found = _of_environment(folder)
+        found = _of_environment(folder) if folder else None
         if found is None:
+            made = f"`make vllm` installs it into {folder}, or " if folder else ""
             raise ConfigurationError(
-                f"engine: {library} is in no interpreter here; `make vllm` installs it into {folder}, or name one that has "
-                "it as engine.python"
+                f"engine: {library} is in no interpreter here; {made}name one that has it as engine.python"
             )
     if Path(found).absolute() == Path(sys.executable).absolute():
         return Interpreter(sys.executable)

@@ -17,7 +17,7 @@ from typing import Any
 import msgpack
 
 from ...types import EngineRequest, PromptLogProbs, SamplingParams, TokenChunk
-from ..chunks import PLAIN
+from .chunks import PLAIN
 
 _LENGTH = struct.Struct("<I")
 _EXTRAS = TokenChunk._fields[1:]
@@ -37,6 +37,11 @@ class MessageReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+
+    @property
+    def is_within(self) -> bool:
+        """Whether a part of a message has been received."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[list[Any]]:
         """Adds received bytes and yields the messages that are complete."""

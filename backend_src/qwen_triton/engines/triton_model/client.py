@@ -23,9 +23,9 @@ from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
 from ...tensors.engine_outputs import OUTPUTS
 from ...types import EngineRequest, TokenChunk
-from ..deadlines import Deadlines
 from ..engine import EngineInfo, FormKeeping
 from ..link import ChunkReceiver
+from ..process.deadlines import Deadlines
 from ..process.socket import Waker
 from .connection import ModelConnection
 from .facts import EngineModelFacts
@@ -210,9 +210,9 @@ class ModelClient:
     def _take(self, running: _Running, response: InferResponse, receiver: ChunkReceiver) -> None:
         if response.final or response.error:
             self._running.pop(response.request_id, None)
-        if response.error and (refusal := running.sequence.refusal(response.error)):
-            receiver.on_refusal(running.key, refusal)
-            return
+            if response.error and (refusal := running.sequence.refusal(response.error)):
+                receiver.on_refusal(running.key, refusal)
+                return
         try:
             for chunk in running.sequence.take(response):
                 receiver.on_chunk(running.key, chunk)

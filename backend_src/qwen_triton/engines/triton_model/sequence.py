@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...errors import InvalidRequest, QwenTritonError
+from ...errors import InvalidRequest, QwenTritonError, Unavailable
 from ...kserve.messages import InferResponse
 from ...tensors.contract import LORA_TASK_ID
 from ...tensors.engine_outputs import (
@@ -67,9 +67,13 @@ class ModelSequence:
     def refusal(self, error: str) -> QwenTritonError | None:
         """The refusal of a request whose adapter the backend does not take, of the backend's error; None for any other.
 
-        The backend says so for an adapter that has left its cache: whoever has the weights sends them once more.
+        The backend says so for an adapter that has left its cache: whoever has the weights sends them once more. A cache
+        whose adapters are all in use has room later.
         """
-        if not self._lora or "lora" not in error.lower():
+        told = error.lower() if self._lora else ""
+        if "cache is full" in told:
+            return Unavailable("the engine's cache of adapters is full; try again later")
+        if "lora" not in told:
             return None
         reason = error.splitlines()[0].rpartition("error: ")[2]
         return InvalidRequest(_SOURCE_LINE.sub("", reason), LORA_TASK_ID)

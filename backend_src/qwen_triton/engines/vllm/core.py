@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigurationError, InvalidRequest
-from .adapters import Adapter
+from ...types import GUIDED_DECODING_GUIDE
+from ..gpu.adapters import Adapter
 
 OLDEST, NEWEST = (0, 26), (0, 33)
 _PATTERNS = (0, 33)
@@ -162,9 +163,12 @@ class VllmCore:
         try:
             grammar = sampling.get("structured_outputs")
             parameters = self._sampling(**{**sampling, "structured_outputs": _structured(grammar)})
-            _check_grammar(parameters)
         except Exception as error:  # ValueError, or a class of its own in newer versions
             raise InvalidRequest(str(error), getattr(error, "parameter", None) or "sampling") from error
+        try:
+            _check_grammar(parameters)
+        except Exception as error:  # as above
+            raise InvalidRequest(f"vLLM cannot keep it: {error}", GUIDED_DECODING_GUIDE) from error
         request = self._request(
             request_id=name,
             prompt_token_ids=list(token_ids),

@@ -8,13 +8,14 @@ from typing import Any
 from ...checkpoint.hub import resolve_model
 from ...types import EngineRequest, TokenChunk
 from ..capabilities import check_request
-from ..engine import Counters, EngineInfo, FormKeeping, Key
-from .adapters import adapter_arguments, read_adapters
+from ..engine import EngineInfo, FormKeeping, Key
+from ..gpu.adapters import read_adapters
+from ..gpu.engine import SelfSteppingEngine
 from .core import VllmCore
 from .options import VllmOptions
 from .outputs import prompt_log_probs, token_chunk
 from .sampling import CoreBounds, sampling_arguments
-from .startup import explained_start
+from .startup import STARTUP
 from .statistics import add_events, add_step
 
 _WAIT_S = 0.002
@@ -30,18 +31,18 @@ class _Live:
     begun: bool = False
 
 
-class VllmEngine:
+class VllmEngine(SelfSteppingEngine[VllmCore, _Live]):
     """The vLLM engine. Raises ConfigurationError when vLLM cannot be loaded or does not start.
 
     A core that dies ends this process (CoreDied, a SystemExit), whichever method notices.
     """
 
     def __init__(self, options: VllmOptions) -> None:
-        adapters = read_adapters(options.lora)
-        room = adapter_arguments(adapters, options.max_loras, options.max_cpu_loras, options.max_lora_rank)
+        adapters = read_adapters(options.lora, "vLLM")
+        room = options.adapter_arguments(adapters)
         model = str(resolve_model(options.model, options.hub, options.revision))
-        with explained_start():
-            self._core = VllmCore(model, {**options.arguments(), **room})
+        with STARTUP.explained():
+            super().__init__(VllmCore(model, {**options.arguments(), **room}))
         try:
             for adapter in adapters:
                 self._core.load_adapter(adapter)
@@ -60,31 +61,14 @@ class VllmEngine:
             adapters=tuple(options.lora),
             forms=forms,
         )
-        self.counters = Counters()
-        self._live: dict[Key, _Live] = {}
 
     def add(self, key: Key, request: EngineRequest) -> None:
         """Adds a sequence. Raises InvalidRequest for a value that vLLM does not take."""
         check_request(self.info, request)
         arguments, sampling = sampling_arguments(request, self._bounds), request.sampling
         self._core.add(str(key), request.token_ids, arguments, request.lora_name, sampling.priority or 0)
-        self._live[key] = _Live(frozenset(arguments["stop_token_ids"]), sampling.logprobs, sampling.prompt_logprobs)
-        self.counters.requests += 1
-
-    def cancel(self, key: Key) -> None:
-        if self._live.pop(key, None) is None:
-            return
-        self.counters.cancelled += 1
-        self._forget_states()
-        self._core.cancel(str(key))
-
-    def waits(self, key: Key) -> bool:
-        """Whether a sequence has had no token yet: the core does not say sooner that it has a slot."""
-        live = self._live.get(key)
-        return live is not None and not live.begun
-
-    def wait_s(self) -> float | None:
-        return 0.0 if self._live else None
+        stops = frozenset(arguments["stop_token_ids"])
+        self._keep(key, _Live(stops, sampling.logprobs, sampling.prompt_logprobs))
 
     def step(self) -> list[tuple[Key, TokenChunk]]:
         chunks: list[tuple[Key, TokenChunk]] = []
@@ -96,14 +80,6 @@ class VllmEngine:
                 self._take(output, chunks)
         self._forget_states()
         return chunks
-
-    def close(self) -> None:
-        self._core.close()
-
-    def _forget_states(self) -> None:
-        """An idle core makes no steps, so the statistics of its last step would stand for ever."""
-        if not self._live:
-            self.counters.running = self.counters.waiting = 0
 
     def _take(self, output: Any, chunks: list[tuple[Key, TokenChunk]]) -> None:
         key = int(output.request_id)
@@ -121,7 +97,4 @@ class VllmEngine:
             if live.prompt_logprobs is not None:
                 found = prompt_log_probs(output.new_prompt_logprobs_tensors, live.prompt_logprobs)
                 chunk = chunk._replace(prompt=found)
-        if chunk.finish is not None:
-            del self._live[key]
-            self.counters.finished += 1
-        chunks.append((key, chunk))
+        self._hand_on(key, chunk, chunks)

@@ -5,17 +5,21 @@ Imports no vllm: the deployment's schema is made from this too. Options that are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...checkpoint.hub import Hub
+from ..gpu.adapters import Adapter, room_for
+from ..gpu.extra import check_adapter_names, check_extra, library_arguments
 from ..option import REQUIRED, OptionError, check_options, option
 
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values of vLLM's max_lora_rank."""
+
 _OURS = {"model", "hub", "revision", "python", "extra", "lora", "max_loras", "max_cpu_loras", "max_lora_rank"}
-"""Options that vLLM does not get as they are: it gets a folder, already fetched, and adapters that were read (adapters.py)."""
-_LONGEST_NAME = 128
-"""Characters of an adapter's name."""
+"""Options that vLLM does not get as they are: it gets a folder, already fetched, and adapters that were read."""
 _FIXED = {
     "skip_tokenizer_init": "text is made before and after the engine, so its core needs no tokenizer",
     "disable_log_stats": "the engine's counters are made of vLLM's statistics",
@@ -87,17 +91,10 @@ class VllmOptions:
         if not self.model:
             raise OptionError("model", "must be a folder or a hub name", self.model)
         self._check_adapters()
-        for name in self.extra:
-            if name in _FIXED:
-                raise OptionError(f"extra.{name}", f"cannot be set: {_FIXED[name]}", self.extra[name])
-            if name in {field.name for field in fields(self)}:
-                raise OptionError(f"extra.{name}", "is an option itself; give it without extra", self.extra[name])
+        check_extra(self, _FIXED)
 
     def _check_adapters(self) -> None:
-        for name in self.lora:
-            if not name.strip() or not name.isprintable() or name != name.strip() or len(name) > _LONGEST_NAME:
-                reason = f"a name must be text of 1 to {_LONGEST_NAME} printable characters without a space at its ends"
-                raise OptionError("lora", reason, name)
+        check_adapter_names(self.lora)
         needed = max(len(self.lora), self.max_loras or 1)
         if self.lora and self.max_cpu_loras is not None and self.max_cpu_loras < needed:
             reason = f"must be at least {needed}, or an adapter would be read again in the middle of a step"
@@ -105,9 +102,19 @@ class VllmOptions:
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of vLLM's EngineArgs, without the model: what differs from vLLM's defaults, and `extra`."""
-        given = {}
-        for declared in fields(self):
-            value = getattr(self, declared.name)
-            if declared.name not in _OURS and value != declared.default and value is not None:
-                given[declared.name] = value
-        return {**given, **self.extra}
+        return library_arguments(self, _OURS)
+
+    def adapter_arguments(self, adapters: Sequence[Adapter]) -> dict[str, Any]:
+        """Arguments of vLLM's engine by which it has room for the adapters; none where there are none.
+
+        Raises ConfigurationError for less than the adapters need.
+        """
+        if not adapters:
+            return {}
+        room = room_for(adapters, self.max_loras, self.max_cpu_loras, self.max_lora_rank)
+        return {
+            "enable_lora": True,
+            "max_lora_rank": self.max_lora_rank or next(rank for rank in RANKS if rank >= room.max_lora_rank),
+            "max_loras": room.max_loras,
+            "max_cpu_loras": room.max_cpu_loras,
+        }

@@ -6,15 +6,13 @@ checked here. The bounds are those of vLLM 0.26's and 0.33's model runners. Pure
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InvalidRequest
 from ...types import EngineRequest, SamplingParams
+from ..gpu.bounds import check_biases, check_ids, check_prompt
 
-_MOST_BIASES = 1024
 _MOST_BAD_WORDS = 128
 _MOST_BAD_WORD_TOKENS = 1024
 _MOST_STOP_IDS = 128
@@ -43,11 +41,11 @@ def sampling_arguments(request: EngineRequest, bounds: CoreBounds) -> dict[str, 
     """
     sampling = request.sampling
     max_context, vocab_size, max_logprobs = bounds.max_context, bounds.vocab_size, bounds.max_logprobs
-    _check_prompt(request.token_ids, max_context, vocab_size)
+    check_prompt(request.token_ids, max_context, vocab_size)
     if bounds.speculative:
         _check_speculative(request)
     stops = sorted({*request.end_ids, *request.stop_token_ids})
-    _check_ids(stops, vocab_size, "stop_token_ids")
+    check_ids(stops, vocab_size, "stop_token_ids")
     room = max_context - len(request.token_ids)
     max_tokens = min(sampling.max_tokens or room, room)
     min_tokens = min(sampling.min_tokens, max_tokens)
@@ -89,17 +87,6 @@ def _choice(sampling: SamplingParams) -> dict[str, Any]:
     }
 
 
-def _check_prompt(token_ids: Sequence[int], max_context: int, vocab_size: int) -> None:
-    if not 1 <= len(token_ids) < max_context:
-        raise InvalidRequest(f"must have 1 to {max_context - 1} tokens, got {len(token_ids)}", "input_ids")
-    _check_ids(token_ids, vocab_size, "input_ids")
-
-
-def _check_ids(ids: Sequence[int], vocab_size: int, field: str) -> None:
-    if ids and not (min(ids) >= 0 and max(ids) < vocab_size):
-        raise InvalidRequest(f"token ids must be in [0, {vocab_size})", field)
-
-
 def _check_speculative(request: EngineRequest) -> None:
     for name, asked in (("min_p", request.sampling.min_p), ("logit_bias", request.bias)):
         if asked:
@@ -109,11 +96,7 @@ def _check_speculative(request: EngineRequest) -> None:
 def _biases(request: EngineRequest, vocab_size: int) -> dict[int, float] | None:
     if not request.bias:
         return None
-    _check_ids(list(request.bias), vocab_size, "logit_bias")
-    if len(request.bias) > _MOST_BIASES:
-        raise InvalidRequest(f"at most {_MOST_BIASES} tokens, got {len(request.bias)}", "logit_bias")
-    if not all(map(math.isfinite, request.bias.values())):
-        raise InvalidRequest("a bias must be a finite number", "logit_bias")
+    check_biases(request.bias, vocab_size)
     return dict(request.bias)
 
 
@@ -122,7 +105,7 @@ def _bad_words(request: EngineRequest, vocab_size: int) -> list[list[int]] | Non
     if not words:
         return None
     tokens = [token for word in words for token in word]
-    _check_ids(tokens, vocab_size, "bad_words")
+    check_ids(tokens, vocab_size, "bad_words")
     if len(words) > _MOST_BAD_WORDS or len(tokens) > _MOST_BAD_WORD_TOKENS:
         raise InvalidRequest(
             f"at most {_MOST_BAD_WORDS} words of {_MOST_BAD_WORD_TOKENS} tokens, got {len(words)} of {len(tokens)}",

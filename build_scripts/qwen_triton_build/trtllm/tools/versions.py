@@ -83,7 +83,8 @@ def release_of(text: str) -> Release:
     if version > max(RELEASES):
         raise ConfigurationError(
             f"TensorRT-LLM {text}: engines and their build tools were removed upstream after {max(RELEASES)}; serve the "
-            f"checkpoint itself (engine.kind vllm), or build with {max(RELEASES)} (image {RELEASES[max(RELEASES)].image})"
+            "checkpoint itself (engine.kind llmapi, by the LLM API that upstream keeps, or vllm), or build with "
+            f"{max(RELEASES)} (image {RELEASES[max(RELEASES)].image})"
         )
     if version not in RELEASES:
         raise ConfigurationError(

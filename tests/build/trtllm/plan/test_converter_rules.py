@@ -237,15 +237,16 @@ def any_model(draw: random.Random) -> CheckpointFacts:
         heads = draw.choice((4, 8, 12, 16, 28))
         kv_heads = draw.choice([n for n in (1, 2, 4, 7, 8, heads) if heads % n == 0])
         hidden = heads * draw.choice((64, 96, 128))
-        inner = max(64, 64 * draw.choice((1, 2, 4, 8)) * draw.randint(1, 40) + draw.choice((0, 64, -64, 32, 1, -1)))
+        multiple = 64 * draw.choice((1, 2, 4, 8)) * draw.choice((1, 2, draw.randint(1, 40)))
+        inner = max(64, multiple + draw.choice((0, 64, -64, 32, 1, -1)))
         vocab += draw.choice((0, 1))
     quantized = draw.choice((None, None, "gptq"))
     tied = draw.random() < 0.4
     return CheckpointFacts(
         draw.choice(("qwen2", "qwen2", "qwen2_moe")), layers, heads, kv_heads, hidden, inner, vocab, 32_768, 1_000_000,
         quantized_by=quantized,
-        bits=quantized and draw.choice((4, 4, 8)),  # type: ignore[arg-type]
-        group_size=quantized and draw.choice((128, 128, 64, 32, -1)),  # type: ignore[arg-type]
+        bits=draw.choice((4, 4, 8)) if quantized else None,
+        group_size=draw.choice((128, 128, 64, 32, -1)) if quantized else None,
         desc_act=quantized is not None and draw.random() < 0.1,
         tied=tied,
         has_lm_head=not tied or draw.random() < 0.3,

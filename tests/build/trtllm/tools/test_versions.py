@@ -21,7 +21,7 @@ def test_a_release_without_engines_says_what_to_take(text: str) -> None:
         release_of(text)
     assert str(refused.value) == (
         f"TensorRT-LLM {text}: engines and their build tools were removed upstream after 1.2; serve the checkpoint itself "
-        "(engine.kind vllm), or build with 1.2 (image 26.07)"
+        "(engine.kind llmapi, by the LLM API that upstream keeps, or vllm), or build with 1.2 (image 26.07)"
     )
 
 

@@ -141,6 +141,59 @@ def test_what_is_too_large_is_refused_with_its_limit(form: Form, bounds: FormBou
         FormCompiler(bounds).ebnf(form)
 
 
+def doubled(levels: int) -> dict[str, Any]:
+    """Every part stands in a branch and beside it, so merging them takes twice the work for each level."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}, "anyOf": [{"required": ["a"]}, {"minProperties": 1}]}
+    return schema
+
+
+def both(levels: int) -> dict[str, Any]:
+    """A definition that is twice the next one."""
+    twice = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(levels)}
+    return {"$defs": {**twice, f"d{levels}": {"type": "object"}}, "$ref": "#/$defs/d0"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [doubled(30), both(24), {"oneOf": [{"const": i} for i in range(4000)]},
+     {"properties": {f"p{i}": {} for i in range(1500)}, "anyOf": [{"required": [f"p{i}"]} for i in range(1500)]}],
+)  # fmt: skip
+@pytest.mark.timeout(60)
+def test_a_small_schema_of_much_work_is_refused(schema: Any) -> None:
+    """Their states would be few or never counted; merged without a bound they take minutes to ages."""
+    with pytest.raises(InvalidRequest, match=r"takes more than 65536 steps \(limits\.form_states\)"):
+        FormCompiler().ebnf(schema_form(schema))
+
+
+@pytest.mark.timeout(60)
+def test_long_classes_and_long_chains_of_rules_take_time_in_proportion() -> None:
+    """Each was quadratic in its length, which took half a minute."""
+    letters = "".join(chr(0x4E00 + 2 * i) for i in range(8000))
+    assert FormCompiler().ebnf(Form("regex", f"[{letters}]"))
+    rules = "".join(f"a{i} ::= a{i + 1}\n" for i in range(4000))
+    assert FormCompiler().ebnf(Form("grammar", f'root ::= a0\n{rules}a4000 ::= "x"\n'))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [Form("regex", "\ud800"), Form("choice", '["\\udc00"]'), Form("json_schema", '{"const": "\\ud800"}'),
+     Form("json_schema", '{"properties": {"\\ud800": {}}, "required": ["\\ud800"]}'), Form("grammar", 'root ::= "\\ud800"'),
+     Form("choice", '["\U0010ffff"]')],
+)  # fmt: skip
+def test_what_is_no_character_is_refused(form: Form) -> None:
+    """Half a surrogate pair, and the marks behind the last character."""
+    with pytest.raises(InvalidRequest, match=rf"{form.kind}: U\+[0-9A-F]+ is no character"):
+        FormCompiler().ebnf(form)
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_what_is_no_number_of_json_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not JSON"):
+        FormCompiler().ebnf(Form("json_schema", f'{{"const": {value}}}'))
+
+
 def test_the_cache_is_bounded_and_keeps_the_latest() -> None:
     compiler = FormCompiler()
     first = compiler.ebnf(Form("regex", "a{3}"))

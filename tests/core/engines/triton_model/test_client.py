@@ -278,6 +278,15 @@ def test_an_adapter_that_the_backend_refuses_is_the_caller_s_to_send_again(
     assert failed == (other, [], {"finish": "error", "error": error})
 
 
+def test_a_full_cache_of_adapters_has_room_later(setting: Callable[..., Setting]) -> None:
+    here = setting()
+    (key,) = here.submit(replace(request(), lora_task=LoraTask(7)))
+    here.model.respond(1, streamed(str(key), None, True, error="Cache is full. There are no done tasks to evict"))
+    ((_, _, refusal),) = here.hears(1)
+    assert isinstance(refusal, Unavailable)
+    assert str(refusal) == "the engine's cache of adapters is full; try again later"
+
+
 def test_weights_of_several_megabytes_arrive_whole(setting: Callable[..., Setting]) -> None:
     """They are many times what HTTP/2 lets a client send before the server takes it."""
     here = setting()

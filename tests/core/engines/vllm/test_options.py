@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qwen_triton.engines.gpu.adapters import Adapter
 from qwen_triton.engines.option import OptionError, options_of
 from qwen_triton.engines.vllm.options import VllmOptions
 from tests.support.fake_vllm import VERSIONS
@@ -49,3 +50,13 @@ def test_every_option_is_an_argument_of_vllm(version: str) -> None:
 def test_a_wrong_option_is_refused_by_its_name(options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         VllmOptions("/m", **options)
+
+
+def test_vllm_gets_room_for_adapters_in_one_of_its_ranks() -> None:
+    """The smallest that fits all; nothing where there is no adapter."""
+    adapters = [Adapter(f"a{n}", n, Path("/a"), rank, patterned=False) for n, rank in enumerate((8, 20), 1)]
+    assert VllmOptions("/m").adapter_arguments([]) == {}
+    assert VllmOptions("/m").adapter_arguments(adapters) == {
+        "enable_lora": True, "max_lora_rank": 32, "max_loras": 2, "max_cpu_loras": 2,
+    }  # fmt: skip
+    assert VllmOptions("/m", max_lora_rank=64).adapter_arguments(adapters)["max_lora_rank"] == 64

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from qwen_triton.engines.vllm.startup import explained_start, find_cause, find_remedy
+from qwen_triton.engines.vllm.startup import STARTUP
 from qwen_triton.errors import ConfigurationError
 
 HIDDEN = "engine: vLLM does not start: Engine core initialization failed. See root cause above. Failed core proc(s): {'E': 1}"
@@ -21,7 +21,7 @@ def fail(*lines: str, message: str = HIDDEN) -> str:
     """The error of a start during which a process has printed these lines."""
     script = "import sys; sys.stderr.write(sys.stdin.read())"
 
-    @explained_start()
+    @STARTUP.explained()
     def start() -> None:
         subprocess.run([sys.executable, "-S", "-c", script], input="\n".join([*lines, ""]), text=True, check=True)
         raise ConfigurationError(message)
@@ -93,16 +93,19 @@ def test_what_the_client_itself_refuses_gets_its_remedy() -> None:
     ],
 )
 def test_remedies(cause: str, remedy: str) -> None:
-    assert find_remedy(cause) == remedy
+    assert STARTUP.find_remedy(cause) == remedy
 
 
 def test_lines_that_are_no_errors_are_no_cause() -> None:
-    assert find_cause(["INFO 11-29 12:00:00 [core.py:1] Error: is a word here", "ValueError", ""]) == "is a word here"
-    assert find_cause(["(EngineCore pid=7) INFO 11-29 12:00:00 [core.py:1] ready"]) == ""
+    assert (
+        STARTUP.find_cause(["INFO 11-29 12:00:00 [core.py:1] Error: is a word here", "ValueError", ""])
+        == "is a word here"
+    )
+    assert STARTUP.find_cause(["(EngineCore pid=7) INFO 11-29 12:00:00 [core.py:1] ready"]) == ""
 
 
 def test_a_start_that_succeeds_leaves_the_output_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
-    with explained_start():
+    with STARTUP.explained():
         child = subprocess.Popen(
             [sys.executable, "-S", "-c", "input(); print('later')"], stdin=subprocess.PIPE, text=True
         )

@@ -4,6 +4,7 @@ It echoes the prompt's ids, one per response if it is decoupled; outputs without
 that its config does not declare never reach it, because Triton refuses them. An adapter (`lora_task_id`) turns the ids round,
 once its weights have come with it; without them it is refused in the words of TensorRT-LLM. With `return_perf_metrics`, and
 only then, each response has the metrics: tokens so far, modules of the adapter, the sum of its weights, and counts beside.
+A guide shows what of it arrived: a grammar turns the ids round too, one of another type leaves the first id only.
 """
 
 import json
@@ -46,6 +47,10 @@ class TritonPythonModel:
             measured = "return_perf_metrics" in arrays and arrays["return_perf_metrics"].any()
             modules, weight = self._adapters.get(task, (0, 0.0))
             ids = arrays["input_ids"].reshape(-1)[: int(arrays["request_output_len"].reshape(-1)[0])].tolist()
+            if "guided_decoding_guide" in arrays:
+                kind = arrays["guided_decoding_guide_type"].reshape(-1)[0]
+                grammar = kind == b"ebnf_grammar" and b"root ::=" in arrays["guided_decoding_guide"].reshape(-1)[0]
+                ids = ids[::-1] if grammar else ids[:1]
             for number, token in enumerate(ids if task is None else ids[::-1], 1):
                 metrics = dict(
                     zip(METRICS, (number, modules, 3, 2**40, 2**41, 2**42, 2**43, weight, 9, 10), strict=True)

@@ -8,18 +8,19 @@ cannot be kept is refused by name and place.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from ..faults import fault
-from ..grammar import NEVER, Grammar, Lit, Node, Ref, alt
+from ..grammar import NEVER, Grammar, Lit, Node, Ref, Rep, alt, seq
 from . import json_text
 from .arrays import array_schema
 from .keywords import TYPES, check_keywords, constraints, is_kind, kinds_of
 from .merge import merged
-from .numbers import MOST_MULTIPLES, NumberBounds, endless_multiples, integer, multiples, number
+from .numbers import BEYOND, MOST_MULTIPLES, NumberBounds, endless_multiples, integer, multiples, number
 from .objects import object_schema
 from .strings import FORMAT_RULES, string_schema
 
@@ -28,18 +29,34 @@ Schema = Mapping[str, Any] | bool
 
 @dataclass(frozen=True, slots=True)
 class SchemaBounds:
-    """The most of a schema: how deep it nests, and values of one enum or branches of one anyOf."""
+    """The most of a schema: how deep it nests, values of one enum or branches of one anyOf, and steps of compiling it.
+
+    Merging the parts of allOf and of branches takes steps of which no state is left, twice as many for each level.
+    """
 
     depth: int = 64
     alternatives: int = 4096
+    steps: int = 65_536
+
+    @property
+    def texts(self) -> int:
+        """The most characters for which rules are made."""
+        return self.steps // 64
 
 
 def parse_json(text: str, place: str) -> Any:
     """A JSON value. Raises InvalidRequest with the position of what is wrong."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise fault(place, f"is not JSON: {error}") from None
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is larger than any number")
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -57,6 +74,7 @@ class SchemaCompiler:
         self._place = "#"
         self._named: dict[str, str] = {}
         self._depth = 0
+        self._steps = 0
         for name, node in (*json_text.RULES.items(), *FORMAT_RULES.items()):
             grammar.rules.setdefault(name, node)
 
@@ -75,6 +93,7 @@ class SchemaCompiler:
         """The instances of a part of the schema."""
         if isinstance(schema, bool):
             return Ref("any0") if schema else NEVER
+        self._spend(len(schema), place)
         self._depth += 1
         try:
             if self._depth > self._bounds.depth:
@@ -106,6 +125,7 @@ class SchemaCompiler:
         """A schema with its references and allOf merged into it. Raises InvalidRequest for what cannot be merged."""
         if steps > self._bounds.depth:
             raise fault(place, "refers to itself without end")
+        self._spend(len(schema), place)
         found = constraints(schema)
         parts: list[tuple[Schema, str]] = []
         if "$ref" in found:
@@ -117,8 +137,21 @@ class SchemaCompiler:
                 return {"enum": []}
             if isinstance(part, Mapping):
                 check_keywords(part, where)
-                found = merged(found, self.flat(part, where, steps + 1), where)
+                found = self._merged(found, self.flat(part, where, steps + 1), where)
         return found
+
+    def _merged(self, one: Mapping[str, Any], other: Mapping[str, Any], place: str) -> dict[str, Any]:
+        self._spend(len(one.get("properties", ())) + len(other.get("properties", ())), place)
+        return merged(one, other, place)
+
+    def _spend(self, steps: int, place: str) -> None:
+        self._steps += 1 + steps
+        if self._steps > self._bounds.steps:
+            raise fault(
+                place[:200],
+                f"compiling the schema takes more than {self._bounds.steps} steps (limits.form_states); merge allOf and "
+                "keywords beside anyOf by hand, or put what is repeated into $defs",
+            )
 
     def resolve(self, reference: str, place: str) -> Schema:
         """The schema that a reference names. Raises InvalidRequest for one outside of this schema, or to nothing."""
@@ -147,6 +180,21 @@ class SchemaCompiler:
         self._grammar.rules[name] = node
         return Ref(name)
 
+    def text(self, most: int) -> Node:
+        """Up to `most` characters of a JSON string and its closing quote.
+
+        One rule for each number of characters, which all strings of a grammar share. An engine compiles that in a quarter of
+        the time of a repetition, in each of whose states all later characters may be left out.
+        """
+        if most > self._bounds.texts:
+            return seq(Rep(json_text.CHARACTER, 0, most), Lit('"'))  # refused for its states
+        rules = self._grammar.rules
+        rules.setdefault("text0", Lit('"'))
+        for count in range(1, most + 1):
+            if f"text{count}" not in rules:
+                rules[f"text{count}"] = alt(Lit('"'), seq(json_text.CHARACTER, Ref(f"text{count - 1}")))
+        return Ref(f"text{most}")
+
     def _reference(self, reference: str, place: str) -> Node:
         """A rule for each target: so a schema may refer to itself."""
         if reference not in self._named:
@@ -174,12 +222,13 @@ class SchemaCompiler:
             where = f"{place}/{name}/{i}"
             if isinstance(part, Mapping):
                 check_keywords(part, where)
-            whole = base if part is True else merged(base, self.flat(part, where), where)
+            whole = base if part is True else self._merged(base, self.flat(part, where), where)
             found.append(self.value(whole, where))
         return alt(*found)
 
     def _check_apart(self, branches: Sequence[Schema], place: str) -> None:
         """Refuses branches of oneOf that one value may match two of: a grammar could not tell."""
+        self._spend(len(branches) ** 2 // 2, place)
         flat = [self.flat(b, f"{place}/{i}") if isinstance(b, Mapping) else {} for i, b in enumerate(branches)]
         for i, one in enumerate(flat):
             for other in flat[:i]:
@@ -218,7 +267,7 @@ class SchemaCompiler:
         if kind == "array":
             return array_schema(self, schema, place)
         if kind == "string":
-            return string_schema(schema, place)
+            return string_schema(self, schema, place)
         if kind == "boolean":
             return alt(Lit("true"), Lit("false"))
         if kind == "null":
@@ -227,7 +276,7 @@ class SchemaCompiler:
 
 
 def _numeric(kind: str, schema: Mapping[str, Any], place: str) -> Node:
-    bounds = _bounds(schema)
+    bounds = _bounds(schema, place, integers=kind == "integer")
     step = schema.get("multipleOf")
     if step is not None:
         values = multiples(step, bounds, integers=kind == "integer")
@@ -243,10 +292,25 @@ def _numeric(kind: str, schema: Mapping[str, Any], place: str) -> Node:
     return integer(bounds) if kind == "integer" else number(bounds)
 
 
-def _bounds(schema: Mapping[str, Any]) -> NumberBounds:
-    """Minimum and maximum, each with its exclusive form, which is a number, or a flag as in draft 4."""
+def _bounds(schema: Mapping[str, Any], place: str, *, integers: bool) -> NumberBounds:
+    """Minimum and maximum, each with its exclusive form, which is a number, or a flag as in draft 4.
+
+    A bound of 16 digits or more, as zod writes for any integer, is that of the digits that a number has here.
+    """
     low, above = _bound(schema.get("minimum"), schema.get("exclusiveMinimum"), lowest=True)
     high, below = _bound(schema.get("maximum"), schema.get("exclusiveMaximum"), lowest=False)
+    if low is not None and low >= BEYOND:
+        raise fault(
+            f"{place}/minimum", f"numbers have up to {len(str(BEYOND)) - 1} digits before the point; no number fits"
+        )
+    if high is not None and high <= -BEYOND:
+        raise fault(
+            f"{place}/maximum", f"numbers have up to {len(str(BEYOND)) - 1} digits before the point; no number fits"
+        )
+    if low is not None and low <= -BEYOND:
+        low, above = (None, False) if integers else (1 - BEYOND, False)
+    if high is not None and high >= BEYOND:
+        high, below = (None, False) if integers else (BEYOND - 1, False)
     return NumberBounds(low, high, above=above, below=below)
 
 

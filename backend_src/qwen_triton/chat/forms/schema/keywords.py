@@ -42,8 +42,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e15
 
 
+def _is_any_number(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
+
+
 def _is_bound(value: Any) -> bool:
-    return isinstance(value, bool) or _is_number(value)
+    return isinstance(value, bool) or _is_any_number(value)
 
 
 def is_schema(value: Any) -> bool:
@@ -67,8 +73,8 @@ def _is_type(value: Any) -> bool:
 
 
 _COUNT = (_is_count, "expected a whole number from 0")
-_NUMBER = (_is_number, "expected a number below 1e15")
-_BOUND = (_is_bound, "expected a number below 1e15")
+_NUMBER = (_is_any_number, "expected a number")
+_BOUND = (_is_bound, "expected a number")
 _SCHEMA = (is_schema, "expected a schema: an object, true or false")
 _SCHEMAS = (_is_schemas, "expected a list of schemas, not empty")
 _PROPERTIES = (_is_properties, "expected an object of schemas by name")
@@ -89,6 +95,9 @@ class PartCompiler(Protocol):
 
     def rule(self, node: Node, kind: str) -> Ref:
         """A new rule for a node."""
+
+    def text(self, most: int) -> Node:
+        """Up to `most` characters of a JSON string and its closing quote."""
 
 
 OBJECT = (
@@ -134,7 +143,7 @@ KEPT: Mapping[str, tuple[_Check, str]] = {
     "maximum": _NUMBER,
     "exclusiveMinimum": _BOUND,
     "exclusiveMaximum": _BOUND,
-    "multipleOf": (lambda v: _is_number(v) and v > 0, "expected a number above 0"),
+    "multipleOf": (lambda v: _is_number(v) and v > 0, "expected a number above 0 and below 1e15"),
 }
 """Keyword → the check of its value, and what is expected."""
 

@@ -11,6 +11,8 @@ from ..grammar import DIGIT, EMPTY, NEVER, Lit, Node, Rep, alt, chars, optional,
 
 _DIGITS = 15
 """Digits of the integer part that an unbounded number may have: all of them are exact as a double."""
+BEYOND = 10**_DIGITS
+"""The first number that has more digits."""
 _FRACTION = 6
 """Digits behind the point beyond those of the bounds."""
 _NONZERO = chars((ord("1"), ord("9")))

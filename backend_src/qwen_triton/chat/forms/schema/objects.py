@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..faults import fault
-from ..grammar import EMPTY, NEVER, Node, Ref, Rep, alt, seq
+from ..grammar import EMPTY, NEVER, Node, Ref, Rep, Seq, alt, seq
 from ..regex import ANY, search_match
 from . import json_text
 from .json_text import COLON, COMMA, bracketed, mapping, string
 from .keywords import PartCompiler
 from .strings import different_from
+
+_LONG = 64
+"""Parts of a sequence that is made longer one by one, and so copied each time."""
 
 
 def object_schema(compiler: PartCompiler, schema: Mapping[str, Any], place: str) -> Node:
@@ -65,6 +68,8 @@ def _members(compiler: PartCompiler, pairs: list[tuple[Node, str]], required: fr
             after, first = compiler.rule(follows, "rest"), compiler.rule(begins, "first")
         else:
             after, first = follows, begins
+            if isinstance(after, Seq) and len(after.parts) > _LONG:
+                after, first = compiler.rule(after, "rest"), compiler.rule(first, "first")
     return first
 
 

@@ -23,6 +23,7 @@ from ..grammar import (
 )
 from ..regex import ANY, search_match, whole_match
 from .json_text import CHARACTER, PLAIN, string
+from .keywords import PartCompiler
 
 _YEAR = "[1-9][0-9]{3}"
 _LEAP = "(?:[1-9][0-9](?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|[13579][26]|1[26])00)"
@@ -63,7 +64,7 @@ FREE_FORMATS = frozenset(
 """Formats that say what a text is for and bound nothing."""
 
 
-def string_schema(schema: Mapping[str, Any], place: str) -> Node:
+def string_schema(compiler: PartCompiler, schema: Mapping[str, Any], place: str) -> Node:
     """The strings that a schema allows, quotes included. Raises InvalidRequest for what is not kept together."""
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     form = schema.get("format")
@@ -86,7 +87,9 @@ def string_schema(schema: Mapping[str, Any], place: str) -> Node:
         return string(_within(found, least, most, f"{place}/pattern"))
     if least == 0 and most is None:
         return Ref("string")
-    return seq(Lit('"'), Rep(CHARACTER, least, most), Lit('"'))
+    if most is None:
+        return seq(Lit('"'), Rep(CHARACTER, least), Lit('"'))
+    return seq(Lit('"'), Rep(CHARACTER, least, least) if least else EMPTY, compiler.text(most - least))
 
 
 def _within(node: Node, least: int, most: int | None, place: str) -> Node:
