@@ -157,15 +157,15 @@ def test_a_row_of_the_mock_form_has_seconds_for_a_million_tokens() -> None:
     assert (shown["tok/chunk"], shown["chunks/s"]) == ("2.00", "250")
 
 
+CURVE = [(0.2, 40, 2000), (0.05, 60, 8000), (0.3, 50, 0)]
+"""Gap in seconds, processor time of a token, setting."""
+
+
 def test_the_curve_goes_from_the_shortest_gap_to_the_longest() -> None:
     rows = [replace(cost("bls", 2.0, gap, us), repository=setting_name(most)) for gap, us, most in CURVE]
     lines = curve_lines(rows)[3:]
     assert [line.split()[0] for line in lines] == ["8,000/s", "2,000/s", "by"]
     assert lines[0].split() == ["8,000/s", "bls", "8", "250", "2.00", "50.0", "50.0", "50.0", "500", "60.0"]
-
-
-CURVE = [(0.2, 40, 2000), (0.05, 60, 8000), (0.3, 50, 0)]
-"""Gap in seconds, processor time of a token, setting."""
 
 
 def test_the_former_name_is_an_alias() -> None:
@@ -177,4 +177,4 @@ def test_the_former_name_is_an_alias() -> None:
     shown = parser.format_help()
     assert "  overhead " in shown
     assert "  line " not in shown
-    assert set(modes.choices or ()) == {"core", "ensemble", "bls", "openai", "overhead", "line"}
+    assert set(modes.choices or ()) == {"core", "ensemble", "bls", "openai", "overhead", "agents", "line"}
