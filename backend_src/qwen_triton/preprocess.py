@@ -190,13 +190,6 @@ class Preprocessor:
                 raise InvalidRequest(f"token id {token} is not in [0, {self.tokenizer.vocab_size})", field)
 
 
-def compiles(request: GenerateRequest) -> bool:
-    """Whether a request may have a form compiled, which takes up to some seconds."""
-    return request.form is not None or bool(
-        request.tools and (request.tool_choice.forced or wants_strict(request.tools))
-    )
-
-
 def chunk_tokens(stream: bool, watched: bool) -> int:
     """`EngineRequest.chunk_tokens` of an answer. `watched`: its text is looked through for an end.
 

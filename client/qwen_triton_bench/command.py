@@ -15,6 +15,7 @@ from typing import Any
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.schema import load_deployment
 
+from .agents import command as agents
 from .options import MODES, REFUSED_NAMES, add_mode_options
 from .overhead import command as overhead
 from .plan import Plan, limits, make_plan
@@ -46,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_mode_options(modes.add_parser(name, help=summary, description=summary), name)
     summary = "the server's own cost: processor time of each process for each endpoint, without a model"
     overhead.add_arguments(modes.add_parser("overhead", help=summary, description=summary))
+    summary = (
+        "agents that send their whole history every turn, and what a neighbour's small question waits, without a model"
+    )
+    agents.add_arguments(modes.add_parser("agents", help=summary, description=summary))
     old_name = modes.add_parser("line", description=summary)  # without `help=` the list of modes leaves it out
     old_name.set_defaults(mode="overhead")
     overhead.add_arguments(old_name)
@@ -58,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.mode == "overhead":
         return overhead.run(arguments)
+    if arguments.mode == "agents":
+        return agents.run(arguments)
     reference = _reference(arguments)
     with ExitStack() as stack:
         if arguments.deployment:

@@ -32,7 +32,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 def test_every_subcommand_has_help(name: str) -> None:
     """All of bench's modes and workloads among them."""
     found = [p.prog for p in parsers(parser_of(name)) if p.format_help().startswith(f"usage: {p.prog}")]
-    assert len(found) == {"bench": 1 + len(MODES) * (1 + len(WORKLOADS)) + 2, "tune": 1, "report": 1}[name]
+    assert len(found) == {"bench": 1 + len(MODES) * (1 + len(WORKLOADS)) + 3, "tune": 1, "report": 1}[name]
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

@@ -61,13 +61,9 @@ class ControlTokens:
         """The ids of a rendered text: its control tokens as such, those hidden in it as plain text."""
         if not marks:
             return self._tokenizer.encode(text, control_tokens=True, field="messages")
-        ids: list[int] = []
-        for i, piece in enumerate(self._pattern.split(text)):
-            if i % 2:
-                ids.append(self._tokenizer.special_tokens[piece])
-            elif piece:
-                ids += self._tokenizer.encode(self.show(piece, marks), field="messages")
-        return ids
+        pieces = self._pattern.split(text)
+        pieces[::2] = [self.show(piece, marks) for piece in pieces[::2]]
+        return self._tokenizer.encode_pieces(pieces, field="messages")
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ..engines.process.loads import EngineLoad
 from ..engines.process.socket import connect_to, listen, same_user
-from ..serving.background_thread import BackgroundThread
+from ..serving.threads import BackgroundThread
 from .ack_ledger import AckLedger
 from .ack_tag import AckTag
 

@@ -40,16 +40,33 @@ from .status import StatusCode, status_of_headers, status_of_reset
 _WINDOW = (1 << 31) - 1
 _REFILL = 1 << 22
 """Bytes received before a window is refilled: seldom, and long before it is empty."""
+_UNCOUNTED = 64
+"""Calls that are opened without a count of those under way, at least."""
 
 
 class _Http2(H2Connection):
-    """Remembers fewer calls that have ended than h2's 65,536, of some 170 bytes each.
+    """Remembers fewer calls that have ended than h2's 65,536, of some 170 bytes each, and counts those under way seldom.
 
     What the server wrote to a call before it heard of its reset would break the connection once the call is forgotten. Such
     frames come before the answer to any later call, so only so many calls that are reset at once could do that.
+
+    h2 looks at all calls for each new one: 70 us of processor time a call with 500 under way and 170 us with 2,000 on an
+    EPYC, where this takes 44 us and 41 us.
     """
 
     MAX_CLOSED_STREAMS = 4096
+    _left = 0
+    """Calls that the last count left; it drops those that have ended."""
+
+    @property
+    def open_outbound_streams(self) -> int:
+        """Calls under way, with some that have ended as long as the server would take as many."""
+        known = len(self.streams)
+        if known < min(2 * self._left + _UNCOUNTED, self.remote_settings.max_concurrent_streams):
+            return known
+        found = super().open_outbound_streams
+        self._left = len(self.streams)
+        return found
 
 
 class _Stream:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .background_thread import BackgroundThread
+from .threads import BackgroundThread
 
 CHECK_S = 0.14
 """Seconds between two questions about one client; with the server's own delay an abandoned slot is free in 0.2 s."""

@@ -1,7 +1,9 @@
 """The dispatcher between models and engine: admits requests, gives each to a sender and routes its chunks there.
 
 Any thread may admit a request; its responses are sent by the thread of its sender only, in order. The first sender's
-thread also receives from the engine. Knows neither Triton nor text.
+thread also receives from the engine. A long prompt is made by a pool before its request is admitted: from its arrival on
+the request counts, may be cancelled, and ends when its client has disconnected or its queue timeout is over. Knows neither
+Triton nor text.
 """
 
 from __future__ import annotations
@@ -14,35 +16,43 @@ from functools import partial
 
 from ..engines.engine import EngineInfo
 from ..engines.link import EngineLink
-from ..errors import QwenTritonError, Unavailable
+from ..errors import Cancelled, QwenTritonError, Unavailable
+from ..tensors.request_parameters import limit_wait
 from ..types import EngineRequest, TokenChunk
 from .disconnects import DisconnectWatcher
-from .reply import Reply
+from .reply import Preparation, Reply
 from .send_rate import SendBudget, SendRate
 from .sender import ReplySequence, Sender
+from .threads import PromptPool, prompt_threads
 
 _SENDERS = 3
 """Number of sender threads. 500 concurrent streams on 2 cores of a Xeon VM: median gap between the responses of a stream
 160 ms with 1, 95 ms with 3, unchanged with 4 (`qwen-triton bench overhead`)."""
+_EXPIRED = "the request's timeout was over before its prompt was made; try again later"
 SHUTTING_DOWN = "the server is shutting down; try again"
 
 
 class Dispatcher:
-    """Serves requests with one engine. `max_in_flight`: sequences admitted at once, 0 for no bound.
+    """Serves requests with one engine. `max_in_flight`: sequences admitted at once, 0 for no bound. `rate`: of responses.
 
     A request of more sequences is admitted when nothing else is in flight.
     """
 
-    def __init__(self, engine: EngineLink, max_in_flight: int = 0) -> None:
+    def __init__(self, engine: EngineLink, max_in_flight: int = 0, rate: SendRate | None = None) -> None:
         self._engine = engine
         self._max_in_flight = max_in_flight
         self._keys = itertools.count(secrets.randbits(48))
         """Random, because they are request ids too in an engine that serves other models as well."""
         self._sequences: dict[int, ReplySequence] = {}
         self._disconnects = DisconnectWatcher()
+        self._pool = PromptPool(prompt_threads())
+        self._preparing: set[Preparation] = set()
+        """Requests whose prompts are being made. Whoever takes one out ends it, or admits it."""
+        self._admitting = threading.Lock()
+        """Held while the room is checked and taken, and for each change of `_preparing`."""
         self._stopping = False
         self._draining = False
-        self._rate = SendRate()
+        self._rate = rate or SendRate()
         self._senders = [Sender(SendBudget(self._rate, _SENDERS), self._release) for _ in range(_SENDERS)]
         self._first, *others = self._senders
         self._threads = [
@@ -52,8 +62,8 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        """Requests admitted and not yet answered."""
-        return sum(len(sender.replies) for sender in self._senders)
+        """Requests taken and not yet answered."""
+        return len(self._preparing) + sum(len(sender.replies) for sender in self._senders)
 
     def states(self) -> dict[str, float]:
         """The dispatcher's gauges, by the name of their metric."""
@@ -64,10 +74,12 @@ class Dispatcher:
         for thread in self._threads:
             thread.start()
         self._disconnects.start()
+        self._pool.start()
 
     def stop(self) -> None:
         """Ends the threads and closes the engine's link; requests still in flight are answered Unavailable."""
         self._stopping = True
+        self._pool.stop()
         for sender in self._senders:
             sender.stop()
         self._engine.wake()
@@ -81,7 +93,7 @@ class Dispatcher:
         self._engine.close()
 
     def drain(self) -> None:
-        """Refuses new requests from now on; those admitted go on."""
+        """Refuses new requests from now on; those taken before go on."""
         self._draining = True
 
     def idle(self) -> bool:
@@ -97,26 +109,68 @@ class Dispatcher:
         self._post(self._first, action)
 
     def runs(self, request_id: str) -> bool:
-        """Whether a request of that id is admitted and not yet answered."""
-        return any(reply.request_id == request_id for _, reply in self._replies())
+        """Whether a request of that id is taken and not yet answered."""
+        with self._admitting:  # a request that passes from one to the other is in neither
+            requests: list[Preparation | Reply] = [*self._preparing, *(reply for _, reply in self._replies())]
+        return any(request.request_id == request_id for request in requests)
 
     def cancel(self, request_id: str = "", call: str = "") -> None:
-        """Ends the requests of that id, or of that call, with finish «cancelled» and what was generated for them."""
-        for sender, reply in self._replies():
-            if reply.call == call if call else reply.request_id == request_id:
+        """Ends the requests of that id, or of that call, with finish «cancelled» and what was generated for them.
+
+        One whose prompt is being made is answered so once it is made; by its call, it ends at once with an error, because
+        nobody reads its answer.
+        """
+
+        def is_meant(request: Reply | Preparation) -> bool:
+            return request.call == call if call else request.request_id == request_id
+
+        with self._admitting:
+            preparing, replies = list(filter(is_meant, self._preparing)), self._replies()
+            for preparation in preparing:
+                preparation.cancelled = True
+        for preparation in preparing if call else ():
+            self._fail_prepared(preparation, Cancelled("the request was cancelled"))
+        for sender, reply in replies:
+            if is_meant(reply):
                 self._post(sender, partial(sender.finish_cancelled, reply, self._engine.finish))
+
+    def prepare(self, preparation: Preparation, make: Callable[[], Reply]) -> None:
+        """Has `make` run on the pool, and admits the reply that it returns. Raises Unavailable as `admit` does.
+
+        What `make` raises is the request's answer.
+        """
+        with self._admitting:
+            if self._draining:
+                raise Unavailable(SHUTTING_DOWN)
+            self._check_room(preparation.prompts)
+            self._preparing.add(preparation)
+        self._disconnects.watch(
+            lambda: preparation.wait_s() == 0 or preparation.client_gone(),
+            lambda: self._abandon(preparation),
+            lambda: preparation in self._preparing,
+        )
+        self._pool.submit(preparation.size, partial(self._make, preparation, make))
 
     def admit(self, reply: Reply, requests: Sequence[EngineRequest]) -> None:
         """Submits a reply's sequences to the engine. Raises Unavailable beyond `max_in_flight`, and once drained.
 
         From here on the reply's sender answers it, also where the engine cannot be reached.
         """
-        if self._draining:
-            raise Unavailable(SHUTTING_DOWN)
-        self._check_room(reply.sequences)
+        with self._admitting:
+            if self._draining:
+                raise Unavailable(SHUTTING_DOWN)
+            self._check_room(reply.sequences)
+            sender, keys = self._take(reply)
+        self._submit(sender, reply, keys, requests)
+
+    def _take(self, reply: Reply) -> tuple[Sender, list[int]]:
+        """Gives a reply to a sender and keys to its sequences."""
         sender = min(self._senders, key=lambda sender: len(sender.replies))
-        keys = list(itertools.islice(self._keys, len(requests)))
+        keys = list(itertools.islice(self._keys, len(reply.requests)))
         self._sequences.update(zip(keys, sender.add_reply(reply, keys), strict=True))
+        return sender, keys
+
+    def _submit(self, sender: Sender, reply: Reply, keys: Sequence[int], requests: Sequence[EngineRequest]) -> None:
         try:
             self._engine.submit(list(zip(keys, requests, strict=True)))
         except Exception as error:  # whatever keeps a request from the engine, its client gets an answer
@@ -126,10 +180,60 @@ class Dispatcher:
         drop = partial(self._drop, sender, reply)
         self._disconnects.watch(reply.client_gone, lambda: self._post(sender, drop), lambda: reply in sender.replies)
 
-    def _check_room(self, sequences: int) -> None:
+    def _make(self, preparation: Preparation, make: Callable[[], Reply]) -> None:
+        """Makes a request's prompts and admits it, unless it has ended meanwhile. On a thread of the pool."""
+        if preparation not in self._preparing:
+            return
+        try:
+            if self._stopping:
+                raise Unavailable(SHUTTING_DOWN)
+            if preparation.wait_s() == 0:
+                raise Unavailable(_EXPIRED)
+            self._admit_prepared(preparation, make())
+        except Exception as error:  # whatever is wrong with a request, its client gets an answer, and the others go on
+            self._fail_prepared(preparation, error)
+
+    def _admit_prepared(self, preparation: Preparation, reply: Reply) -> None:
+        wait_s = preparation.wait_s()
+        if wait_s == 0:
+            raise Unavailable(_EXPIRED)
+        with self._admitting:
+            if preparation not in self._preparing:
+                return
+            self._check_room(reply.sequences, but=preparation)
+            sender, keys = self._take(reply)
+            self._preparing.discard(preparation)
+        if preparation.cancelled:
+            self._post(sender, partial(sender.finish_cancelled, reply, lambda _: False))
+            return
+        self._submit(sender, reply, keys, limit_wait(reply.requests, wait_s))
+        preparation.submitted()
+
+    def _end(self, preparation: Preparation) -> bool:
+        """Takes a request out of those that are being prepared; whoever gets True answers it."""
+        with self._admitting:
+            found = preparation in self._preparing
+            self._preparing.discard(preparation)
+            return found
+
+    def _fail_prepared(self, preparation: Preparation, error: Exception) -> None:
+        if self._end(preparation):
+            self.post(partial(preparation.fail, error))
+
+    def _abandon(self, preparation: Preparation) -> None:
+        """Ends a request whose client has disconnected, or whose timeout is over, before its prompt was made."""
+        if preparation.wait_s() == 0:
+            self._fail_prepared(preparation, Unavailable(_EXPIRED))
+        elif self._end(preparation):
+            cancelled = partial(preparation.fail, Cancelled("the request was cancelled"))
+            self._disconnects.delayed_final_response(lambda: self.post(cancelled))
+
+    def _check_room(self, sequences: int, but: Preparation | None = None) -> None:
+        """Raises Unavailable where so many more do not fit; `but` is not counted, because it becomes them."""
         if not self._max_in_flight:
             return
         sizes = [reply.sequences for _, reply in self._replies()]
+        sizes += [preparation.prompts for preparation in self._preparing if preparation is not but]
         in_flight = sum(sizes)
         if in_flight and in_flight + sequences > self._max_in_flight:
             if sequences == 1 and len(sizes) == in_flight:

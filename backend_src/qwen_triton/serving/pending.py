@@ -34,6 +34,10 @@ class PendingChunks(Generic[_Key]):
         waiting = self._chunks.get(key)
         self._chunks[key] = chunk if waiting is None else merge_chunks(waiting, chunk)
 
+    def take(self, key: _Key) -> TokenChunk | None:
+        """Takes away the chunk that waits for a key, if any; chunks of several beams stay."""
+        return self._chunks.pop(key, None)
+
     def pop(self) -> tuple[_Key, TokenChunk]:
         """The key that has waited longest and its chunk; chunks of beams go before all others."""
         if self._beams:

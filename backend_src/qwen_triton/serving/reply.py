@@ -1,4 +1,4 @@
-"""A reply: one Triton request from its admission to its last response.
+"""A reply: one Triton request from its admission to its last response; before that, a preparation.
 
 Rows are the request's prompts; each has one or more sequences. A streamed response holds new text of one sequence. A
 whole answer is a response for each sequence, as stock sends it, or, from a model that may send one response only, a
@@ -7,6 +7,7 @@ response with all rows in order. Knows neither Triton (`Responder`) nor which ar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,6 +35,45 @@ class RowPlan:
     def ranked(self) -> bool:
         """Whether what is sent is known at the end of all sequences only."""
         return len(self.sequences) > self.keep or self.sequences[0].sampling.beam_width > 1
+
+
+class Preparation:
+    """A request whose prompts are made on another thread: from its arrival to its admission or its end. Any thread.
+
+    `prompts`: how many it has; `size`: their bytes. `timeout_s`: the longest it may wait for a slot of the engine, from now.
+    """
+
+    __slots__ = ("_responder", "_timer", "_until", "call", "cancelled", "prompts", "request_id", "size")
+
+    def __init__(
+        self, responder: Responder, timer: RequestTimer, *, prompts: int, size: int, timeout_s: float | None, call: str
+    ) -> None:
+        self.call = call
+        self.request_id = responder.request_id
+        self.prompts = prompts
+        self.size = size
+        self.cancelled = False
+        """Whether it is to end with finish «cancelled» as soon as it is made."""
+        self._responder = responder
+        self._timer = timer
+        self._until = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def wait_s(self) -> float | None:
+        """How long it may still wait for a slot, at least 0; None without a bound."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+    def client_gone(self) -> bool:
+        """Whether the client has disconnected. A round trip to the server."""
+        return self._responder.gone()
+
+    def submitted(self) -> None:
+        """Counts that it has reached the engine."""
+        self._timer.submitted()
+
+    def fail(self, error: Exception) -> None:
+        """Ends the request with an error."""
+        self._timer.failed(error)
+        self._responder.fail(error)
 
 
 class Reply:

@@ -32,7 +32,10 @@ class LatencyHistogram:
 
 
 class RequestMetrics:
-    """Totals since the model was loaded. `finished`: sequences by finish reason, failed requests by kind of error."""
+    """Totals since the model was loaded. `finished`: sequences by finish reason, failed requests by kind of error.
+
+    `submitted`: requests that reached the engine, `prompt_seconds`: what they took for that from their arrival.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -42,6 +45,8 @@ class RequestMetrics:
         self.time_to_first_token = LatencyHistogram()
         self.inter_token_latency = LatencyHistogram()
         self.end_to_end = LatencyHistogram()
+        self.submitted = 0
+        self.prompt_seconds = 0.0
 
     def start(self) -> RequestTimer:
         """A timer for a request that arrives now."""
@@ -57,6 +62,13 @@ class RequestTimer:
         self._metrics = metrics
         self._started = time.monotonic()
         self._last = 0.0
+
+    def submitted(self) -> None:
+        """Counts that the request has reached the engine, now."""
+        now, metrics = time.monotonic(), self._metrics
+        with metrics.lock:
+            metrics.submitted += 1
+            metrics.prompt_seconds += now - self._started
 
     def tokens(self, count: int) -> None:
         """Counts a response of `count` tokens, made now."""

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 _MIN_PER_CPU, _MAX_PER_CPU = 1500, 4000
-"""Responses per second and processor: 500 streams on 2 processors then have one every 167 ms or every 63 ms each."""
+"""Responses per second and processor: 500 streams on 2 processors then have one every 167 ms or every 63 ms each.
+
+`most_per_s` of a SendRate takes the place of the second one: on many processors a response costs more than it is worth.
+"""
 _IDLE, _BUSY = 0.10, 0.05
 """Idle share of all processors above which the rate rises, and below which it falls."""
 _STEP = 1.1
@@ -42,11 +45,15 @@ class LinuxProcessors:
 
 
 class SendRate:
-    """`per_s`: responses per second of all senders together, adapted to the machine's idle time."""
+    """`per_s`: responses per second of all senders together, adapted to the machine's idle time.
 
-    def __init__(self, processors: Processors | None = None) -> None:
+    `most_per_s`: the most of all processes that send, 0 = by the number of processors. `processes`: how many these are.
+    """
+
+    def __init__(self, processors: Processors | None = None, most_per_s: int = 0, processes: int = 1) -> None:
         self._processors = processors or LinuxProcessors()
-        self._least, self._most = (float(n * self._processors.count) for n in (_MIN_PER_CPU, _MAX_PER_CPU))
+        self._most = float(most_per_s or _MAX_PER_CPU * self._processors.count) / processes
+        self._least = min(self._most, float(_MIN_PER_CPU * self._processors.count) / processes)
         self.per_s = self._most
         self._idle, self._all = self._processors.times()
         self._next = 0.0

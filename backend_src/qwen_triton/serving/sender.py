@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
+from ..engines.process.chunks import merge_chunks
 from ..errors import EngineError, InvalidRequest
 from ..types import GUIDED_DECODING_GUIDE, TokenChunk
 from .pending import PendingChunks
@@ -49,8 +50,9 @@ class Sender:
         self._budget = budget
         self._release_key = release
         self._arrived: deque[tuple[PendingChunks[ReplySequence], ReplySequence, TokenChunk]] = deque()
-        self._first_chunks: PendingChunks[ReplySequence] = PendingChunks()
-        self._later_chunks: PendingChunks[ReplySequence] = PendingChunks()
+        self._urgent: PendingChunks[ReplySequence] = PendingChunks()
+        """Chunks of replies of which nothing has been sent, and last chunks: for those a client waits, or asks again."""
+        self._others: PendingChunks[ReplySequence] = PendingChunks()
         self._posted: deque[Callable[[], None]] = deque()
         self._asleep = False
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -60,7 +62,7 @@ class Sender:
         """Seconds until `send_batch` has something to do: 0 now, None not before something arrives."""
         if self._posted:
             return 0.0
-        return self._budget.wait_s() if self._arrived or self._first_chunks or self._later_chunks else None
+        return self._budget.wait_s() if self._arrived or self._urgent or self._others else None
 
     def add_reply(self, reply: Reply, keys: Sequence[int]) -> list[ReplySequence]:
         """Takes a request over; `keys` are the engine's names for its sequences, in order."""
@@ -69,8 +71,8 @@ class Sender:
         return sequences
 
     def add_chunk(self, sequence: ReplySequence, chunk: TokenChunk) -> None:
-        """Adds a chunk; those of a reply of which nothing has been sent go before all others."""
-        self._arrived.append((self._later_chunks if sequence.reply.begun else self._first_chunks, sequence, chunk))
+        """Adds a chunk; those of a reply of which nothing has been sent, and last ones, go before all others."""
+        self._arrived.append((self._others if sequence.reply.begun else self._urgent, sequence, chunk))
         if self._asleep:
             self._wake()
 
@@ -86,7 +88,7 @@ class Sender:
         return bool(self._posted)
 
     def send_batch(self) -> None:
-        """Runs what was posted, then builds up to 16 responses, first chunks first, and sends them.
+        """Runs what was posted, then builds up to 16 responses, urgent ones first, and sends them.
 
         All are built before the first is sent: building is our code and sending the server's, and either is several
         times as fast when it runs repeatedly as when the two alternate.
@@ -95,7 +97,7 @@ class Sender:
         built = []
         for _ in range(_BATCH):
             self._collect()
-            pending = self._first_chunks or self._later_chunks
+            pending = self._urgent or self._others
             if not (pending and self._budget.spend()):
                 break
             built.append(self._add_to_reply(*pending.pop()))
@@ -200,6 +202,10 @@ class Sender:
         arrived = self._arrived
         while arrived:
             pending, sequence, chunk = arrived.popleft()
+            if chunk.finish is not None and pending is self._others:
+                if (earlier := pending.take(sequence)) is not None:
+                    chunk = merge_chunks(earlier, chunk)
+                pending = self._urgent
             pending.add(sequence, chunk)
 
     def _wake(self) -> None:

@@ -16,6 +16,7 @@ from tokenizers.decoders import ByteLevel
 
 from ..checkpoint.text_files import TokenizerFolder
 from ..errors import CONTEXT_EXCEEDED, ConfigurationError, InvalidRequest
+from .token_cache import TokenCache
 
 _UNUSED_IDS = 1024
 """Ids behind the vocabulary that a model may have, where the folder does not say; Qwen2.5 has 271 or 399 of them."""
@@ -41,12 +42,16 @@ class Tokenizer:
     for a folder whose tokenizer cannot be read or is not byte-level.
 
     `cached_words`: how many words the library keeps with their ids, in each thread that encodes. None = its 10,000, with
-    which it encodes prompts more than twice as fast; they take some 6 MiB, and 82 MiB where all have 250 bytes.
+    which it encodes prompts more than twice as fast; they take some 6 MiB, and 82 MiB where all have 250 bytes. `cache`:
+    where the ids of pieces of long texts are kept.
     """
 
-    def __init__(self, folder: TokenizerFolder, cached_words: int | None = None) -> None:
+    def __init__(
+        self, folder: TokenizerFolder, cached_words: int | None = None, cache: TokenCache | None = None
+    ) -> None:
         self._folder = folder
         self._cached_words = cached_words
+        self.cache = cache
         self._backend = self._load()
         self._backend.encode_special_tokens = True
         if not isinstance(self._backend.decoder, ByteLevel):
@@ -70,9 +75,11 @@ class Tokenizer:
         self.context_length = folder.context_length
 
     @classmethod
-    def from_folder(cls, folder: str | Path, cached_words: int | None = None) -> Tokenizer:
+    def from_folder(
+        cls, folder: str | Path, cached_words: int | None = None, cache: TokenCache | None = None
+    ) -> Tokenizer:
         """Reads `folder`. Raises ConfigurationError, with the remedy, where it holds no usable fast tokenizer."""
-        return cls(TokenizerFolder(Path(folder)), cached_words)
+        return cls(TokenizerFolder(Path(folder)), cached_words, cache)
 
     def encode(self, text: str, control_tokens: bool = False, field: str = "text_input") -> list[int]:
         """The ids of `text`. Control tokens such as <|im_end|> inside it are plain text unless `control_tokens`.
@@ -81,12 +88,23 @@ class Tokenizer:
         `field` as the parameter at fault, for text that is not valid Unicode.
         """
         if not control_tokens:
-            return self._ids(self._backend, text, field)
+            return self.encode_pieces((text,), field)
         if self._takes_more:
             return self._ids(self._parsing, text, field)
+        return self.encode_pieces(self.special_pattern.split(text), field)
+
+    def encode_pieces(self, pieces: Sequence[str], field: str = "text_input") -> list[int]:
+        """The ids of a text in pieces: every second one is a control token, all others are plain text.
+
+        Raises InvalidRequest, with `field`, for text that is not valid Unicode.
+        """
+        kept = self.cache is not None and sum(map(len, pieces)) >= self.cache.long_text
         ids: list[int] = []
-        for i, piece in enumerate(self.special_pattern.split(text)):
-            ids += (self.special_tokens[piece],) if i % 2 else self._ids(self._backend, piece, field)
+        for i, piece in enumerate(pieces):
+            if i % 2:
+                ids.append(self.special_tokens[piece])
+            elif piece:
+                ids += self._kept_ids(piece, field) if kept else self._ids(self._backend, piece, field)
         return ids
 
     def check_length(self, text: str, context: int) -> None:
@@ -165,6 +183,19 @@ class Tokenizer:
         if self._cached_words is not None and resize is not None:
             resize(self._cached_words)
         return backend
+
+    def _kept_ids(self, piece: str, field: str) -> Sequence[int]:
+        """The ids of plain text, from the cache where they are kept."""
+        cache = self.cache
+        if cache is None or len(piece) < cache.shortest_piece:
+            return self._ids(self._backend, piece, field)
+        digest = cache.digest(piece)
+        found = cache.find(digest)
+        if found is not None:
+            return found
+        ids = self._ids(self._backend, piece, field)
+        cache.add(digest, ids)
+        return ids
 
     def _ids(self, backend: tokenizers.Tokenizer, text: str, field: str) -> list[int]:
         try:

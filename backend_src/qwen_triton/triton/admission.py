@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import Cancelled
+from ..errors import Cancelled, InvalidRequest
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
-from ..serving.reply import Reply, RowPlan
+from ..serving.reply import Preparation, Reply, RowPlan
 from ..serving.request_metrics import RequestMetrics, RequestTimer
+from ..serving.threads import INLINE_BYTES
 from ..tensors.arrays import Array
 from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
-from ..tensors.rows import check_one_response
-from .deferred import DeferredWork
+from ..tensors.rows import check_one_response, count_rows
 from .requests import RequestReader
 from .responses import TritonResponder
 
@@ -30,14 +30,15 @@ class DecodedRequest(NamedTuple):
     encoder: AnswerEncoder
 
 
-Decode = Callable[[dict[str, Array]], DecodedRequest | Callable[[], DecodedRequest]]
-"""What a model makes of a request's arrays, or, where that takes long, a function that makes it later."""
+NO_ID = ("", "0")
+"""Ids of requests that have none, by stock's rule."""
 
 
 class Admission:
     """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound.
 
-    `decoupled`: the model may send several responses to a request.
+    `decoupled`: the model may send several responses to a request. `unique_ids`: a request whose id is that of a running one
+    is refused, as stock does: a stop request names the one that it ends by its id only.
     """
 
     def __init__(
@@ -48,75 +49,64 @@ class Admission:
         queue_timeout_ms: int,
         decoupled: bool,
         limits: Limits = DEFAULT_LIMITS,
+        *,
+        unique_ids: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._reader = RequestReader(model, limits)
         self._queue_timeout_ms = queue_timeout_ms
         self._decoupled = decoupled
-        self._later = DeferredWork()
+        self._unique_ids = unique_ids
 
-    def admit(self, request: Any, responder: TritonResponder, decode: Decode) -> None:
+    def admit(
+        self, request: Any, responder: TritonResponder, decode: Callable[[dict[str, Array]], DecodedRequest]
+    ) -> None:
         """Decodes, checks and submits one request; a fault of it becomes its response.
 
-        `decode`, and what it returns, raise QwenTritonError for what they refuse.
+        `decode` raises QwenTritonError for what it refuses. For a request with long prompts it runs on another thread, after
+        this method has returned.
         """
         timer = self._metrics.start()
         try:
             self._reader.check_envelope(request)
-            arrays, parameters, _ = self._reader.read(request)
+            content = self._reader.read(request)
+            arrays, parameters = content.arrays, content.parameters
             if call := parameters.get(CANCEL_CALL):
-                self._later.cancel(str(call))
                 self._dispatcher.cancel(call=str(call))
                 self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
                 return
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             if not self._decoupled:
                 check_one_response(arrays)
-            decoded = decode(arrays)
+            if self._unique_ids:
+                self._check_id(responder.request_id)
             call = str(parameters.get(CALL, ""))
-            submit = partial(self._submit, responder, timer, call, timeout_s)
-            if isinstance(decoded, DecodedRequest):
-                submit(decoded)
-            else:
-                self._later.put(call, partial(self._submit_later, responder, timer, submit, decoded))
+            if content.size <= INLINE_BYTES:
+                reply = self._reply(responder, timer, call, decode, arrays)
+                self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
+                timer.submitted()
+                return
+            preparation = Preparation(
+                responder, timer, prompts=count_rows(arrays), size=content.size, timeout_s=timeout_s, call=call
+            )
+            kept = content.kept_arrays()
+            self._dispatcher.prepare(preparation, partial(self._reply, responder, timer, call, decode, kept))
         except Exception as error:  # an exception that leaves execute fails every request of the batch
-            self._fail(responder, timer, error)
+            timer.failed(error)
+            self._dispatcher.post(partial(responder.fail, error))
 
-    def idle(self) -> bool:
-        """Whether every request has had its last response."""
-        return not self._later.pending and self._dispatcher.idle()
-
-    def stop(self) -> None:
-        """Returns when every request is submitted or refused."""
-        self._later.stop()
-
-    def _submit(
+    def _reply(
         self,
         responder: TritonResponder,
         timer: RequestTimer,
         call: str,
-        timeout_s: float | None,
-        decoded: DecodedRequest,
-    ) -> None:
-        reply = Reply(responder, decoded.rows, decoded.encoder, timer, at_once=not self._decoupled, call=call)
-        self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
+        decode: Callable[[dict[str, Array]], DecodedRequest],
+        arrays: dict[str, Array],
+    ) -> Reply:
+        rows, encoder = decode(arrays)
+        return Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call)
 
-    def _submit_later(
-        self,
-        responder: TritonResponder,
-        timer: RequestTimer,
-        submit: Callable[[DecodedRequest], None],
-        decode: Callable[[], DecodedRequest],
-        cancelled: bool,
-    ) -> None:
-        try:
-            if cancelled:
-                raise Cancelled("the request was cancelled")
-            submit(decode())
-        except Exception as error:  # each request gets an answer
-            self._fail(responder, timer, error)
-
-    def _fail(self, responder: TritonResponder, timer: RequestTimer, error: Exception) -> None:
-        timer.failed(error)
-        self._dispatcher.post(partial(responder.fail, error))
+    def _check_id(self, request_id: str) -> None:
+        if request_id not in NO_ID and self._dispatcher.runs(request_id):
+            raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")

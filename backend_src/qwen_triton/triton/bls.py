@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,24 +14,26 @@ from ..engines.triton_model.client import ModelClient
 from ..engines.triton_model.facts import EngineModelFacts
 from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
-from ..preprocess import Preprocessor, compiles
+from ..preprocess import Preprocessor
 from ..serving.dispatcher import Dispatcher
 from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
+from ..serving.send_rate import SendRate
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
 from ..tensors.contract import BLS
 from ..tensors.limits import check_prompt_log_probs, check_requests
 from ..tensors.rows import each_row
 from ..tensors.text_inputs import decode_generate
+from ..text.token_cache import TokenCache
 from ..text.tokenizer import Tokenizer
 from ..types import GenerateRequest
 from .admission import Admission, DecodedRequest
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
-from .requests import is_decoupled, read_limits, read_parameters
+from .requests import instances_of, is_decoupled, read_limits, read_parameters
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
@@ -48,17 +50,19 @@ class BlsModel:
         text = TextSettings.read(parameters, repository)
         self._settings = BlsSettings.read(parameters, repository)
         self._skip_special_tokens = text.skip_special_tokens
-        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir)
+        self._limits = read_limits(args)
+        cache = TokenCache(self._limits.token_cache_bytes)
+        self._tokenizer = Tokenizer.from_folder(text.tokenizer_dir, cache=cache)
         self._tokenizer.prepare_decoding(text.skip_special_tokens)
         template = ChatTemplate.from_folder(text.tokenizer_dir, self._tokenizer, text.tool_format)
         self._tool_format = template.tool_format.name if template.tool_format else ""
-        self._limits = read_limits(args)
         self._preprocessor = Preprocessor(
             self._tokenizer, template, text.prompt_format, text.max_context, self._limits.form_bounds()
         )
         if fault := self._preprocessor.context_fault:
             _log.warning("max_context: %s", fault)
-        self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight)
+        rate = SendRate(most_per_s=self._settings.max_responses_per_s, processes=instances_of(args))
+        self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight, rate)
         metrics = RequestMetrics()
         self._admission = Admission(
             self._dispatcher,
@@ -68,10 +72,10 @@ class BlsModel:
             is_decoupled(args),
             self._limits,
         )
-        self._publisher = MetricsPublisher(instance.labels, metrics, self._dispatcher.states)
+        self._publisher = MetricsPublisher(instance.labels, metrics, lambda: self._dispatcher.states() | cache.states())
         self._dispatcher.start()
         self._publisher.start()
-        self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._admission.idle)
+        self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -80,7 +84,6 @@ class BlsModel:
 
     def finalize(self) -> None:
         self._lifeline.leave()
-        self._admission.stop()
         self._dispatcher.stop()
         self._publisher.stop()
 
@@ -94,14 +97,9 @@ class BlsModel:
         processes = ModelProcesses(server_pid(), instance.repository / model) if facts.python else None
         return ModelClient(grpc_address(server_pid()), model, facts, processes)
 
-    def _decode(self, arrays: dict[str, Array]) -> DecodedRequest | Callable[[], DecodedRequest]:
+    def _decode(self, arrays: dict[str, Array]) -> DecodedRequest:
         prompts = [self._with_defaults(prompt) for prompt in decode_generate(arrays)]
         check_requests(prompts, self._limits)
-        if any(map(compiles, prompts)):
-            return partial(self._plan, prompts)
-        return self._plan(prompts)
-
-    def _plan(self, prompts: Sequence[GenerateRequest]) -> DecodedRequest:
         prompts = each_row(prompts, self._preprocessor.resolve_stops)
         engine = self._dispatcher.info()
         requests = each_row(prompts, partial(self._preprocessor.engine_requests, engine=engine))

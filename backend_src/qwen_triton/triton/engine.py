@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ from ..tensors.limits import check_prompt_log_probs
 from ..tensors.rows import each_row
 from ..text.tokenizer import Tokenizer
 from ..types import EngineRequest
-from .admission import Admission, DecodedRequest
+from .admission import NO_ID, Admission, DecodedRequest
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
 from .model_process import prepare_process, server_pid
@@ -51,8 +51,6 @@ _EXTRA = {
     "preemptions": "preemptions_total",
 }
 """Counters of some engines and the metric of each."""
-_NO_ID = ("", "0")
-"""Ids of requests that have none, by stock's rule."""
 _CACHED_WORDS = 256
 """This model encodes pieces of answers only, and on several threads, of which each has a cache of its own."""
 
@@ -95,13 +93,14 @@ class EngineModel:
             settings.queue_timeout_ms,
             decoupled,
             self._limits,
+            unique_ids=True,
         )
         self._publisher = MetricsPublisher(instance.labels, metrics, self._states)
         self._dispatcher.start()
         self._acks.start()
         self._publisher.start()
         self._own.publish()
-        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._admission.idle)
+        self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -116,7 +115,6 @@ class EngineModel:
         """Ends this load's own engine, once it has finished what other models gave it."""
         self._lifeline.leave()
         self._own.withdraw()
-        self._admission.stop()
         self._dispatcher.stop()
         self._acks.stop()
         self._supervisor.stop()
@@ -140,21 +138,17 @@ class EngineModel:
                 "queue_seconds_sum": counters["queue_s"],
                 "queue_seconds_count": counters["started"],
                 "engine_tokens_total": counters["tokens"],
+                "engine_steps_total": counters["steps"],
+                "engine_step_sequences_total": counters["batched"],
+                "successor_seconds_sum": counters["successor_s"],
+                "successor_seconds_count": counters["successors"],
                 "kv_cache_usage": counters["extra"].get("kv_cache_usage", 0.0),
             }
         return {}
 
-    def _decode(
-        self, responder: AckedResponder, arrays: dict[str, Array]
-    ) -> DecodedRequest | Callable[[], DecodedRequest]:
-        self._check_id(responder.request_id)
-        decoded = decode_engine(arrays, echo=self._echo)
-        if any(row.form for row in decoded):
-            return partial(self._plan, responder, decoded)
-        return self._plan(responder, decoded)
-
-    def _plan(self, responder: AckedResponder, decoded: Sequence[EngineRow]) -> DecodedRequest:
+    def _decode(self, responder: AckedResponder, arrays: dict[str, Array]) -> DecodedRequest:
         engine = self._dispatcher.info()
+        decoded = decode_engine(arrays, echo=self._echo)
         sequences = sum(max(row.request.sampling.sequences, row.request.sampling.beam_width) for row in decoded)
         self._limits.check("sequences", sequences, NUM_RETURN_SEQUENCES)
         rows = each_row(decoded, partial(resolve_stops, tokenizer=self._tokenizer))
@@ -186,17 +180,12 @@ class EngineModel:
 
     def _stop(self, responder: AckedResponder) -> None:
         """Stops as stock does: the running request of the same id ends as «cancelled», the stop itself has no outputs."""
-        if responder.request_id in _NO_ID:
+        if responder.request_id in NO_ID:
             error = InvalidRequest("needs the request id of the request to be stopped", STOP)
             self._dispatcher.post(partial(responder.fail, error))
             return
         self._dispatcher.cancel(responder.request_id)
         self._dispatcher.post(responder.acknowledge)
-
-    def _check_id(self, request_id: str) -> None:
-        """Refuses a running id, as stock does: a stop request names the one that it ends by its id only."""
-        if request_id not in _NO_ID and self._dispatcher.runs(request_id):
-            raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")
 
 
 def _check_one_instance(args: Mapping[str, str]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb
 
-from ..serving.background_thread import BackgroundThread
 from ..serving.request_metrics import SECONDS, LatencyHistogram, RequestMetrics
+from ..serving.threads import BackgroundThread
 
 PREFIX = "qwen_triton_"
 FLUSH_S = 1.0
@@ -26,6 +26,8 @@ _HISTOGRAMS = {
 _COUNTERS = {
     "prompt_tokens_total": "Tokens of the prompts of finished sequences",
     "output_tokens_total": "Tokens generated for finished sequences",
+    "prompt_seconds_sum": "Seconds that requests took from their arrival to the engine",
+    "prompt_seconds_count": "Requests that reached the engine",
 }
 _STATES = {
     "requests_running": ("Sequences that the engine is generating", "GAUGE"),
@@ -35,11 +37,21 @@ _STATES = {
     "queue_seconds_sum": ("Seconds that sequences waited for a slot of the engine", "COUNTER"),
     "queue_seconds_count": ("Sequences that got a slot of the engine", "COUNTER"),
     "engine_tokens_total": ("Tokens that the engine generated, for all of its clients", "COUNTER"),
+    "engine_steps_total": ("Steps of the engine", "COUNTER"),
+    "engine_step_sequences_total": ("Sequences that a step advanced, over all steps of the engine", "COUNTER"),
+    "successor_seconds_sum": (
+        "Seconds from the end of a sequence to the first token of the next in its place",
+        "COUNTER",
+    ),
+    "successor_seconds_count": ("Sequences that began in the place of one that had ended", "COUNTER"),
     "prefix_cache_queries_total": ("Tokens of prompts that were looked for in the prefix cache", "COUNTER"),
     "prefix_cache_hits_total": ("Tokens of prompts that were found in the prefix cache", "COUNTER"),
+    "token_cache_queries_total": ("Tokens of long prompts whose ids were looked for in the token cache", "COUNTER"),
+    "token_cache_hits_total": ("Tokens of long prompts whose ids were found in the token cache", "COUNTER"),
+    "token_cache_bytes": ("Memory of the token cache", "GAUGE"),
     "preemptions_total": ("Sequences that lost their place in the cache to others and were computed again", "COUNTER"),
 }
-"""Metrics of the dispatcher and the engine; a model publishes those that its `states()` returns."""
+"""Metrics of the dispatcher, the engine and the token cache; a model publishes those that its `states()` returns."""
 
 
 class _Counter:
@@ -73,17 +85,23 @@ class _Gauge:
 class MetricsPublisher(BackgroundThread):
     """Publishes one model's request metrics, and the values of `states()`, until stopped. `labels` are on every metric.
 
-    `states` None: a step of an ensemble without an engine, of which only failed requests are counted. `stop()` publishes a
-    last time.
+    `answers` false: a step of an ensemble without an engine, of whose requests only the failed ones are counted. `stop()`
+    publishes a last time.
     """
 
     def __init__(
-        self, labels: Mapping[str, str], metrics: RequestMetrics, states: Callable[[], dict[str, float]] | None
+        self,
+        labels: Mapping[str, str],
+        metrics: RequestMetrics,
+        states: Callable[[], dict[str, float]],
+        *,
+        answers: bool = True,
     ) -> None:
         super().__init__("metrics")
         self._labels = labels
         self._metrics = metrics
         self._states = states
+        self._answers = answers
         self._counters: dict[tuple[str, str], _Counter] = {}
         self._families = self._declare()
         self._gauges: dict[str, _Gauge] = {}
@@ -108,18 +126,22 @@ class MetricsPublisher(BackgroundThread):
             gauge.update(0.0)
 
     def _publish(self) -> None:
-        metrics = self._metrics
-        for reason, count in list(metrics.finished.items()):
+        for reason, count in list(self._metrics.finished.items()):
             self._count("requests_finished_total", count, finish_reason=reason)
-        if self._states is None:
-            return
+        if self._answers:
+            self._publish_answers()
+        for name, value in self._states().items():
+            self._state(name, value)
+
+    def _publish_answers(self) -> None:
+        metrics = self._metrics
         self._count("prompt_tokens_total", metrics.prompt_tokens)
         self._count("output_tokens_total", metrics.output_tokens)
+        self._count("prompt_seconds_sum", metrics.prompt_seconds)
+        self._count("prompt_seconds_count", metrics.submitted)
         self._histogram("time_to_first_token_seconds", metrics.time_to_first_token)
         self._histogram("inter_token_latency_seconds", metrics.inter_token_latency)
         self._histogram("end_to_end_seconds", metrics.end_to_end)
-        for name, value in self._states().items():
-            self._state(name, value)
 
     def _state(self, name: str, value: float) -> None:
         if _STATES[name][1] == "COUNTER":

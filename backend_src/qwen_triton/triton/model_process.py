@@ -31,7 +31,7 @@ def prepare_process(model: str) -> None:
     """Sets up logging to the server's log with the model's name, and a thread that ends this process with the server.
 
     A server that ends before its models are unloaded (killed, or after its exit timeout) leaves their processes running.
-    The tokenizer gets no threads of its own, because prompts come one at a time.
+    The tokenizer gets no threads of its own, because each text is encoded by one thread (serving.threads has several).
     """
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_COLLECT_AFTER)

@@ -40,7 +40,7 @@ class PostprocessingModel:
         self._reader = RequestReader(POSTPROCESSING, read_limits(args))
         self._acks = AckSender(partial(find_loads, instance.server), f"{instance.repository}/{instance.model}")
         self._metrics = RequestMetrics()
-        self._publisher = MetricsPublisher(instance.labels, self._metrics, None)
+        self._publisher = MetricsPublisher(instance.labels, self._metrics, dict, answers=False)
         self._acks.start()
         self._publisher.start()
         self._lifeline = Lifeline(POSTPROCESSING, drain=lambda: None, idle=lambda: True)  # execute returns the answers
@@ -58,7 +58,7 @@ class PostprocessingModel:
     def _respond(self, request: Any) -> Any:
         try:
             self._reader.check_envelope(request)
-            inputs, _, request_id = self._reader.read(request)
+            inputs, _, request_id, _ = self._reader.read(request)
             if tag := read_tag(inputs[POST_TOKENS_BATCH]):
                 self._acks.add(tag)
             text = self._postprocessor.decode(inputs[POST_TOKENS_BATCH], inputs[POST_SEQUENCE_LENGTH], request_id)

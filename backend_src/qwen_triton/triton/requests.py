@@ -23,11 +23,19 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 class RequestContent(NamedTuple):
-    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none."""
+    """A request's inputs by name, as arrays [rows, …], its parameters, and the client's id of it, empty for none.
+
+    `size`: of its prompts in bytes, as `check_sizes` judges them.
+    """
 
     arrays: dict[str, Array]
     parameters: Mapping[str, Any]
     request_id: str
+    size: int
+
+    def kept_arrays(self) -> dict[str, Array]:
+        """The inputs as they may be read after `execute` has returned: numbers lie in memory that the server uses again."""
+        return {name: array if array.dtype == object else array.copy() for name, array in self.arrays.items()}
 
 
 class RequestReader:
@@ -65,8 +73,8 @@ class RequestReader:
         used = {name: array for name, array in arrays.items() if name not in self._refused}
         for name, array in used.items():
             check_input(self._declared[name], array)
-        check_sizes(used, self._limits)
-        return RequestContent(arrays, parameters, request.request_id())
+        size = check_sizes(used, self._limits)
+        return RequestContent(arrays, parameters, request.request_id(), size)
 
 
 def read_request_id(request: Any) -> str | None:
@@ -114,6 +122,12 @@ def is_decoupled(args: Mapping[str, str]) -> bool:
     """Whether the model's config.pbtxt lets it send several responses to one request."""
     policy = json.loads(args["model_config"]).get("model_transaction_policy", {})
     return bool(policy.get("decoupled", False))
+
+
+def instances_of(args: Mapping[str, str]) -> int:
+    """The number of processes that run the model."""
+    groups = json.loads(args["model_config"]).get("instance_group", ())
+    return max(1, sum(int(group.get("count", 1)) for group in groups))
 
 
 def asks_stop(request: Any) -> bool:

@@ -106,7 +106,9 @@ class AckedResponder(TritonResponder):
         that does not ask for their length, or asks for all outputs there are.
         """
         if self._requested.issuperset(OUTPUTS) and _NOT_OF_AN_ENSEMBLE not in self._requested:
-            self._request_number = self._ledger.begin(self._requested)
+            with self._ending:
+                if not self._ended:  # nothing ends what begins after that
+                    self._request_number = self._ledger.begin(self._requested)
         return self._request_number
 
     def flush(self) -> None:

@@ -65,7 +65,7 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class BlsSettings:
-    """Settings of the BLS. `max_in_flight` and `queue_timeout_ms`: 0 = no bound."""
+    """Settings of the BLS. `max_in_flight` and `queue_timeout_ms`: 0 = no bound; `max_responses_per_s`: 0 = by processors."""
 
     engine_model: str
     engine_link: EngineLinkKind
@@ -73,6 +73,7 @@ class BlsSettings:
     echo: bool
     max_in_flight: int
     queue_timeout_ms: int
+    max_responses_per_s: int
 
     @classmethod
     def read(cls, parameters: Parameters, repository: Path) -> BlsSettings:
@@ -92,6 +93,7 @@ class BlsSettings:
             not parameters.flag(EXCLUDE_INPUT_IN_OUTPUT, False),
             parameters.number("max_in_flight") or 0,
             parameters.number("queue_timeout_ms") or 0,
+            parameters.number("max_responses_per_s") or 0,
         )
 
 

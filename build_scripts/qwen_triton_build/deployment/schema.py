@@ -51,6 +51,7 @@ def _checked_name(model: str) -> str:
 class Repository(Section):
     """Settings that the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
     `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
+    `max_responses_per_s`: the most that all streams of the BLS get together, in all of its processes, 0 = 4,000 a core.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
@@ -68,6 +69,7 @@ class Repository(Section):
     max_context: Count | None = None
     max_in_flight: CountOrNone = 0
     queue_timeout_ms: CountOrNone = 0
+    max_responses_per_s: CountOrNone = 0
     max_queue_size: CountOrNone = 0
     max_queue_delay_microseconds: CountOrNone = 0
     preprocessing_instances: Count = 1

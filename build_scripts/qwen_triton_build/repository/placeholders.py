@@ -36,6 +36,7 @@ def _shared(deployment: Deployment, model_dir: Path) -> Values:
         "engine_door": repository.engine_door,
         "max_in_flight": repository.max_in_flight,
         "queue_timeout_ms": repository.queue_timeout_ms,
+        "max_responses_per_s": repository.max_responses_per_s,
         "limits": _limits(deployment),
         "max_queue_size": repository.max_queue_size,
         "max_queue_delay_microseconds": repository.max_queue_delay_microseconds,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen_triton.errors import ConfigurationError
+from qwen_triton.engines.process.client import read_counters
+from qwen_triton.engines.process.loads import find_loads, server_identity
+from qwen_triton.errors import ConfigurationError, EngineError
 from qwen_triton_build.deployment.schema import Deployment
 
 from ..run.server import RunningServer, running_server, running_shim
@@ -33,13 +37,25 @@ class MeasuredServer:
     openai: str = ""
     shim_pid: int = 0
 
+    def engine_counters(self) -> Counter[str]:
+        """Totals of the server's own engine, none where it has no such engine or that does not answer."""
+        found: Counter[str] = Counter()
+        for load in find_loads(server_identity(self.triton.pid)):
+            with contextlib.suppress(EngineError):
+                found.update(
+                    {k: v for k, v in read_counters(load.engine_socket).items() if isinstance(v, (int, float))}
+                )
+        return found
+
     @property
     def pids(self) -> list[int]:
         return [pid for pid in (self.triton.pid, self.shim_pid) if pid]
 
 
-def replay_deployment(model: Path, rate: EmissionRate, concurrency: int) -> Deployment:
+def replay_deployment(model: Path, rate: EmissionRate, concurrency: int, responses_per_s: int = 0) -> Deployment:
     """A deployment whose engine answers with the prompt's tokens, at this rate. `model`: a folder with a tokenizer.
+
+    `responses_per_s`: the most of the BLS, 0 = by the machine's cores.
 
     Raises ConfigurationError when the folder has none.
     """
@@ -48,7 +64,11 @@ def replay_deployment(model: Path, rate: EmissionRate, concurrency: int) -> Depl
             f"--model {model}: has no tokenizer; give a Qwen checkpoint's folder (weights are not needed)"
         )
     engine = {"kind": "replay", "step_ms": rate.step_ms(concurrency), "tokens_per_step": rate.tokens_per_step}
-    data = {"model": str(model), "engine": {**engine, "slots": max(1024, 2 * concurrency)}}
+    data = {
+        "model": str(model),
+        "engine": {**engine, "slots": max(1024, 2 * concurrency)},
+        "repository": {"max_responses_per_s": responses_per_s},
+    }
     return Deployment.model_validate(data)
 
 

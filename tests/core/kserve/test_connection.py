@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from h2.connection import H2Connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -310,3 +311,32 @@ def test_a_crowd_that_leaves_at_once_breaks_no_connection() -> None:
     peer.exchange(client)
     peer.answer(later, b"on time")
     assert peer.exchange(client) == [Message(later, b"on time")]
+
+
+def test_a_call_is_opened_for_each_that_has_ended() -> None:
+    """Where the server takes as many as there are; calls that have ended are dropped, though not counted each time."""
+    client, peer = opened(100, most=100)
+    for call in range(1, 2001, 2):
+        with pytest.raises(Unavailable):
+            client.open(PATH)
+        client.half_close(call)
+        peer.exchange(client)
+        peer.answer(call, b"done")
+        peer.end(call)
+        assert Ended(call, StatusCode.OK, "") in peer.exchange(client)
+        assert client.open(PATH) == call + 200
+        peer.exchange(client)
+    assert client.open_calls == 100
+    assert len(client._http2.streams) <= 2 * 100 + 64
+
+
+def test_calls_under_way_are_not_looked_at_for_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a crowd of requests costs the square of its size."""
+    counts = []
+    count = H2Connection._open_streams
+    monkeypatch.setattr(H2Connection, "_open_streams", lambda self, odd: counts.append(1) or count(self, odd))
+    client, _ = opened(0, most=2000)
+    counts.clear()
+    for _ in range(1000):
+        client.open(PATH)
+    assert 0 < len(counts) < 20

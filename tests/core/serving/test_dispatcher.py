@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 
@@ -20,9 +23,10 @@ from qwen_triton.engines.replay.options import ReplayOptions
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, Unavailable
 from qwen_triton.serving import disconnects
 from qwen_triton.serving.dispatcher import Dispatcher
-from qwen_triton.serving.reply import Reply, RowPlan
+from qwen_triton.serving.reply import Preparation, Reply, RowPlan
 from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.text_answer import TextEncoder
+from qwen_triton.serving.threads import PromptPool
 from qwen_triton.tensors.arrays import Array
 from qwen_triton.tensors.request_parameters import limit_wait
 from qwen_triton.text.tokenizer import Tokenizer
@@ -112,6 +116,7 @@ class ServedReplay:
     def open(self, max_in_flight: int = 0) -> Dispatcher:
         self.thread.start()
         self.dispatcher = Dispatcher(EngineClient(lambda: self.address), max_in_flight)
+        self.dispatcher._pool = PromptPool(2)  # as on a machine with few cores: one of them takes long prompts
         self.dispatcher.start()
         return self.dispatcher
 
@@ -127,14 +132,20 @@ class ServedReplay:
     ) -> RecordingResponder:
         """Admits a request that echoes `text` as a stream, in so many sequences; they must begin within `timeout_s`."""
         received = seen or RecordingResponder(request_id)
+        reply = self.reply(text, received, stop, sequences, call)
+        self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
+        return received
+
+    def reply(
+        self, text: str, received: RecordingResponder, stop: str = "", sequences: int = 1, call: str = ""
+    ) -> Reply:
+        """The reply of a request that echoes `text`, not admitted yet."""
         ids = tuple(self.tokenizer.encode(text))
         sent = GenerateRequest(prompt=text, stop=StopConditions((stop,) if stop else ()), stream=True)
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([sent], self.tokenizer, skip_special_tokens=True, echo=False)
         rows = [RowPlan([request] * sequences, streamed=True, keep=sequences)]
-        reply = Reply(received, rows, encoder, self.metrics.start(), at_once=False, call=call)
-        self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
-        return received
+        return Reply(received, rows, encoder, self.metrics.start(), at_once=False, call=call)
 
     def is_free(self) -> bool:
         counters = read_counters(self.address)
@@ -470,3 +481,240 @@ def test_a_request_counts_as_its_sequences(setting: Callable[..., ServedReplay])
     here.ask("and on " * 100)
     alone = setting(max_in_flight=3, step_ms=1.0).ask("one two three", sequences=4)
     assert alone.ended.wait(WAIT_S)
+
+
+class Making:
+    """A request whose long prompt is being made until `go` is set; with `waits` its turn need not have come."""
+
+    def __init__(self, here: ServedReplay, text: str, **how: Any) -> None:
+        self.go = threading.Event()
+        self.begun = threading.Event()
+        self.received = RecordingResponder(how.get("request_id", ""))
+        self._error = how.get("error")
+        timer, call = here.metrics.start(), how.get("call", "")
+        preparation = Preparation(
+            self.received, timer, prompts=1, size=400_000, timeout_s=how.get("timeout_s"), call=call
+        )
+        reply = here.reply(text, self.received, sequences=how.get("sequences", 1), call=call)
+        here.dispatcher.prepare(preparation, lambda: self._make(reply))
+        assert how.get("waits") or self.begun.wait(WAIT_S)
+
+    def _make(self, reply: Reply) -> Reply:
+        self.begun.set()
+        assert self.go.wait(WAIT_S)
+        if self._error:
+            raise self._error
+        return reply
+
+
+def test_small_requests_pass_one_whose_prompt_is_being_made(setting: Callable[..., ServedReplay]) -> None:
+    """It counts as in flight, and its text is exact; nothing of it has reached the engine before."""
+    here = setting(step_ms=1.0)
+    long = Making(here, "long 你好 🙂")
+    small = [here.ask(f"small {n}") for n in range(30)]
+    assert all(one.ended.wait(WAIT_S) for one in small)
+    assert [one.text for one in small] == [f"small {n}" for n in range(30)]
+    assert (here.dispatcher.in_flight, here.dispatcher.idle(), read_counters(here.address)["started"]) == (1, False, 30)
+    long.go.set()
+    assert long.received.ended.wait(WAIT_S)
+    assert (long.received.text, long.received.ends) == ("long 你好 🙂", 1)
+    assert here.metrics.submitted == 1
+    assert becomes(here.dispatcher.idle, WAIT_S)
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("no", "messages"), RuntimeError("a defect")])
+def test_what_is_wrong_with_one_prompt_is_that_requests_alone(
+    setting: Callable[..., ServedReplay], error: Exception
+) -> None:
+    here = setting()
+    bad, good = Making(here, "bad", error=error), Making(here, "good", waits=True)
+    bad.go.set()
+    good.go.set()
+    assert bad.received.ended.wait(WAIT_S)
+    assert good.received.ended.wait(WAIT_S)
+    assert (bad.received.error, bad.received.ends, good.received.text) == (error, 1, "good")
+    assert here.metrics.finished == {"invalid" if isinstance(error, InvalidRequest) else "error": 1, "length": 1}
+    assert here.is_free()
+
+
+def test_a_stop_ends_a_request_whose_prompt_is_being_made(setting: Callable[..., ServedReplay]) -> None:
+    """As «cancelled», once it is made, with no text; the engine has nothing to do with it. Its id is in use until then."""
+    here = setting()
+    long = Making(here, "long", request_id="a")
+    assert here.dispatcher.runs("a")
+    here.dispatcher.cancel("a")
+    assert (here.dispatcher.runs("a"), long.received.ends) == (True, 0)
+    long.go.set()
+    assert long.received.ended.wait(WAIT_S)
+    assert (long.received.text, long.received.last["finish_reason"].item()) == ("", b"cancelled")
+    assert long.received.last["num_input_tokens"].item() == 1
+    assert (read_counters(here.address)["started"], here.dispatcher.runs("a"), long.received.ends) == (0, False, 1)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_cancelled_call_whose_prompt_is_being_made_ends_at_once(
+    setting: Callable[..., ServedReplay], waits: bool
+) -> None:
+    """Also one whose turn has not come, which is not made at all; another of the same id goes on."""
+    here = setting()
+    first = Making(here, "first", request_id="a", call="one")
+    second = Making(here, "second", request_id="a", call="two", waits=True)
+    cancelled, other = (second, first) if waits else (first, second)
+    here.dispatcher.cancel(call="two" if waits else "one")
+    assert cancelled.received.ended.wait(WAIT_S)
+    assert isinstance(cancelled.received.error, Cancelled)
+    first.go.set()
+    second.go.set()
+    assert other.received.ended.wait(WAIT_S)
+    assert becomes(here.is_free, WAIT_S)
+    assert (other.received.text, cancelled.received.ends) == ("first" if waits else "second", 1)
+    assert (read_counters(here.address)["started"], second.begun.is_set()) == (1, not waits)
+
+
+def test_a_client_that_leaves_while_its_prompt_is_made_costs_no_more(
+    monkeypatch: pytest.MonkeyPatch, setting: Callable[..., ServedReplay]
+) -> None:
+    """Its request is gone at once; the final response follows, as for any client that has disconnected."""
+    monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 1.0)
+    here = setting()
+    long = Making(here, "long")
+    long.received.left = True
+    assert becomes(lambda: here.dispatcher.in_flight == 0, WAIT_S)
+    assert (long.received.ends, here.dispatcher.idle()) == (0, False)
+    long.go.set()
+    assert long.received.ended.wait(WAIT_S)
+    assert isinstance(long.received.error, Cancelled)
+    assert (read_counters(here.address)["started"], long.received.ends) == (0, 1)
+    assert becomes(here.dispatcher.idle, WAIT_S)
+
+
+def test_a_queue_timeout_is_over_while_the_prompt_is_made(setting: Callable[..., ServedReplay]) -> None:
+    """It is refused then, not when the prompt is made, and is not submitted any more. Others of the pool have their own."""
+    here = setting()
+    hasty, patient = Making(here, "hasty", timeout_s=0.2), Making(here, "patient", timeout_s=60.0, waits=True)
+    assert hasty.received.ended.wait(WAIT_S)
+    assert isinstance(hasty.received.error, Unavailable)
+    assert "the request's timeout was over before its prompt was made" in str(hasty.received.error)
+    hasty.go.set()
+    patient.go.set()
+    assert patient.received.ended.wait(WAIT_S)
+    assert (patient.received.text, hasty.received.ends) == ("patient", 1)
+    assert here.metrics.finished == {"unavailable": 1, "length": 1}
+
+
+def test_the_engine_gets_the_rest_of_a_queue_timeout() -> None:
+    """What was spent on the prompt counts."""
+    timeouts: list[float | None] = []
+
+    class Link(SilentLink):
+        def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
+            timeouts.extend(request.queue_timeout_s for _, request in requests)
+
+    dispatcher = Dispatcher(Link())
+    dispatcher._pool.start()
+    responder = RecordingResponder()
+    plan = RowPlan([EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))] * 2, streamed=True, keep=2)
+    reply = Reply(responder, [plan], None, RequestMetrics().start(), at_once=False)  # type: ignore[arg-type]  no text
+
+    def make() -> Reply:
+        time.sleep(0.3)
+        return reply
+
+    timer = RequestMetrics().start()
+    dispatcher.prepare(Preparation(responder, timer, prompts=1, size=9, timeout_s=50.0, call=""), make)
+    dispatcher._pool.stop()
+    assert timeouts[1:] == [None]
+    assert timeouts[0] is not None
+    assert 40 < timeouts[0] <= 49.7
+
+
+def test_a_drain_waits_for_prompts_that_are_being_made(setting: Callable[..., ServedReplay]) -> None:
+    """They were taken before; a new one is refused."""
+    here = setting()
+    running, waiting = Making(here, "running"), Making(here, "waiting", waits=True)
+    here.dispatcher.drain()
+    with pytest.raises(Unavailable, match="the server is shutting down"):
+        Making(here, "late")
+    assert not here.dispatcher.idle()
+    running.go.set()
+    waiting.go.set()
+    for one, text in ((running, "running"), (waiting, "waiting")):
+        assert one.received.ended.wait(WAIT_S)
+        assert one.received.text == text
+    assert becomes(here.dispatcher.idle, WAIT_S)
+
+
+def test_a_dispatcher_that_stops_answers_those_whose_prompts_are_being_made(
+    setting: Callable[..., ServedReplay],
+) -> None:
+    """Those under way and those that wait, once each."""
+    here = setting(step_ms=5.0)
+    both = Making(here, "and on " * 2000), Making(here, "and on " * 2000, waits=True)
+    threading.Timer(0.2, both[0].go.set).start()
+    here.dispatcher.stop()
+    assert [(one.received.ends, type(one.received.error)) for one in both] == [(1, Unavailable)] * 2
+
+
+def test_prompts_that_are_being_made_count_against_the_bound(setting: Callable[..., ServedReplay]) -> None:
+    """A place is kept for each of their prompts; more sequences than there is room for are refused when they are known."""
+    here = setting(max_in_flight=3, step_ms=5.0)
+    one, three = Making(here, "one"), Making(here, "three", sequences=3, waits=True)
+    here.ask("and on " * 500)
+    with pytest.raises(Unavailable, match="3 requests are in flight, the most admitted at once"):
+        here.ask("too many")
+    with pytest.raises(Unavailable, match="3 requests are in flight"):
+        Making(here, "too many")
+    one.go.set()
+    assert one.received.ended.wait(WAIT_S)
+    three.go.set()
+    assert three.received.ended.wait(WAIT_S)
+    assert (one.received.text, isinstance(three.received.error, Unavailable)) == ("one", True)
+
+
+def test_whatever_happens_while_prompts_are_made_each_request_ends_once(
+    monkeypatch: pytest.MonkeyPatch, setting: Callable[..., ServedReplay]
+) -> None:
+    """Three hundred at once, which are cancelled, stopped, left, refused, timed out or made, in random order."""
+    monkeypatch.setattr(disconnects, "FINAL_RESPONSE_DELAY_S", 0.1)
+    here, draw = setting(max_in_flight=250), random.Random(5)
+    asked: list[tuple[str, RecordingResponder]] = []
+    refused = 0
+    for number in range(300):
+        kind = draw.choice(("made", "made", "call", "stop", "leaves", "fault", "hasty"))
+        received = RecordingResponder(f"id {number}")
+        preparation = Preparation(
+            received, here.metrics.start(), prompts=1, size=draw.choice((5_000, 90_000)),
+            timeout_s=draw.choice((0.001, 0.01)) if kind == "hasty" else 60.0, call=f"call {number}",
+        )  # fmt: skip
+        reply = here.reply(f"text {number}", received, call=f"call {number}")
+        try:
+            here.dispatcher.prepare(preparation, partial(slowly, reply, draw.random() / 200, kind == "fault"))
+        except Unavailable:
+            refused += 1
+            continue
+        asked.append((kind, received))
+        if draw.random() < 0.7:
+            kind, received = draw.choice(asked)
+            if kind == "call":
+                here.dispatcher.cancel(call=received.request_id.replace("id", "call"))
+            elif kind == "stop":
+                here.dispatcher.cancel(received.request_id)
+            received.left = kind == "leaves"
+    assert all(received.ended.wait(WAIT_S) for _, received in asked)
+    assert becomes(here.dispatcher.idle, WAIT_S)
+    assert becomes(here.is_free, WAIT_S)
+    assert {received.ends for _, received in asked} == {1}
+    for kind, received in asked:
+        text = f"text {received.request_id.removeprefix('id ')}"
+        assert kind != "made" or (received.text, received.error) == (text, None)
+        assert kind != "fault" or isinstance(received.error, InvalidRequest)
+    assert here.metrics.finished.total() == len(asked)
+    assert refused < 100
+
+
+def slowly(reply: Reply, seconds: float, fault: bool) -> Reply:
+    """Makes a prompt in so many seconds."""
+    time.sleep(seconds)
+    if fault:
+        raise InvalidRequest("no", "messages")
+    return reply

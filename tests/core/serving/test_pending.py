@@ -45,3 +45,14 @@ def test_beams_are_kept_apart() -> None:
     pending.add(1, TokenChunk([10], sequence=0, last=False, finish="stop"))
     pending.add(1, TokenChunk([11], sequence=1, finish="length"))
     assert [pending.pop()[1].sequence, pending.pop()[1].sequence, bool(pending)] == [0, 1, False]
+
+
+def test_what_waits_for_a_key_can_be_taken_away() -> None:
+    pending: PendingChunks[str] = PendingChunks()
+    pending.add("a", TokenChunk([1]))
+    pending.add("b", TokenChunk([2]))
+    pending.add("a", TokenChunk([3]))
+    assert pending.take("a") == TokenChunk([1, 3])
+    assert pending.take("a") is None
+    assert pending.pop() == ("b", TokenChunk([2]))
+    assert not pending

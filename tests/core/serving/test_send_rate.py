@@ -50,6 +50,22 @@ def test_it_rises_again_and_stays_in_between() -> None:
     assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
 
 
+def test_a_bound_on_the_responses_is_of_all_processes() -> None:
+    """Shared evenly; below the least of a busy machine it is the least too."""
+    machine = FakeProcessors(16)
+    assert SendRate(machine).per_s == 64_000
+    assert SendRate(machine, processes=4).per_s == 16_000
+    rate = SendRate(machine, most_per_s=10_000, processes=2)
+    assert rate.per_s == 5000
+    machine.pass_time(0.0)
+    rate.adapt(1.0)
+    assert rate.per_s == 5000
+    bounded = SendRate(FakeProcessors(2), most_per_s=4000)
+    for n in range(20):
+        bounded.adapt(float(n))
+    assert bounded.per_s == 3000
+
+
 def test_it_looks_five_times_a_second_at_most() -> None:
     machine = FakeProcessors(2)
     rate = SendRate(machine)

@@ -139,7 +139,7 @@ def test_what_arrives_while_the_sender_sends_goes_out_as_one_piece(sender: Sende
 
 
 def test_first_chunks_go_before_what_waits_and_a_reply_keeps_its_order() -> None:
-    """Reply 3 begins between its chunks: its end, added as that of a begun one, must not overtake its beginning."""
+    """Reply 3 begins between its chunks: its end, added as that of a begun one, goes with its beginning and not before it."""
     order: list[tuple[int, list[int], str | None]] = []
 
     def note(key: int, chunk: TokenChunk) -> None:
@@ -155,7 +155,28 @@ def test_first_chunks_go_before_what_waits_and_a_reply_keeps_its_order() -> None
     sender.add_chunk(sequences[2], TokenChunk([31], finish="stop"))
     sender.add_chunk(sequences[3], TokenChunk([40]))
     sender.send_batch()
-    assert order == [(3, [30], None), (4, [40], None), (1, [10], None), (2, [20], None), (3, [31], "stop")]
+    assert order == [(3, [30, 31], "stop"), (4, [40], None), (1, [10], None), (2, [20], None)]
+
+
+def test_a_last_chunk_goes_before_what_waits_with_all_that_waits_of_its_sequence() -> None:
+    """Its client asks again once it has the end, and its place in the engine's batch is empty until then."""
+    order: list[tuple[int, list[int], str | None]] = []
+
+    def note(key: int, chunk: TokenChunk) -> None:
+        order.append((key, list(chunk.token_ids), chunk.finish))
+
+    sender = make_sender()
+    sequences = add_replies(sender, note, 40)
+    for sequence in sequences:
+        sequence.reply.begun = True
+        sender.add_chunk(sequence, TokenChunk([sequence.key]))
+    for key in (30, 20):
+        sender.add_chunk(sequences[key], TokenChunk([100]))
+        sender.add_chunk(sequences[key], TokenChunk([200], finish="length"))
+    sender.add_chunk(sequences[10], TokenChunk([], finish="stop"))
+    sender.send_batch()
+    assert order[:3] == [(30, [30, 100, 200], "length"), (20, [20, 100, 200], "length"), (10, [10], "stop")]
+    assert order[3:6] == [(0, [0], None), (1, [1], None), (2, [2], None)]
 
 
 def test_what_a_batch_built_is_sent_when_all_of_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

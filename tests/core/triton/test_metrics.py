@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from qwen_triton.errors import InvalidRequest
 from qwen_triton.serving.request_metrics import RequestMetrics
 
 
@@ -59,3 +60,16 @@ def test_only_what_an_engine_has_is_published(metrics: Any) -> None:
     publisher._publish()
     assert Family.raised["qwen_triton_preemptions_total"] == [2.0]
     assert "qwen_triton_prefix_cache_hits_total" not in Family.raised
+
+
+def test_a_step_of_an_ensemble_counts_failed_requests_and_its_states(metrics: Any) -> None:
+    """Not the tokens and times of answers, which are the engine model's."""
+    requests = RequestMetrics()
+    requests.start().failed(InvalidRequest("no"))
+    states = {"token_cache_hits_total": 3.0, "token_cache_bytes": 700.0}
+    metrics.MetricsPublisher({"model": "m"}, requests, lambda: states, answers=False)._publish()
+    assert Family.raised == {
+        "qwen_triton_requests_finished_total": [1],
+        "qwen_triton_token_cache_hits_total": [3.0],
+        "qwen_triton_token_cache_bytes": [700.0],
+    }

@@ -91,6 +91,7 @@ def test_unfilled_means_what_stock_means(repository: Path) -> None:
     }  # fmt: skip
     unbounded = {"max_in_flight": 0, "queue_timeout_ms": 0}
     bls = {"engine_model": "tensorrt_llm", "engine_link": "grpc", "accumulate": False, "echo": True, **unbounded}
+    bls["max_responses_per_s"] = 0
     assert settings(repository) == {
         "text of the BLS": text,
         "text of preprocessing": text,

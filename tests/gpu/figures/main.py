@@ -23,7 +23,7 @@ from .models import MODELS, Model, write_model
 from .systems import ENGINE, Machine, Served, missing, rust_front_missing, with_arguments, write_interpreter
 from .table import LEGEND, Row, goals, table
 
-WAYS = ("ours-1", "vllm-1", "alone", "vllm-4", "vllm-rust", "ours-2", "ours-3")
+WAYS = ("ours-1", "vllm-1", "alone", "vllm-4", "vllm-rust", "ours-2", "ours-3", "ours-4")
 """`vllm-N`: API processes; `vllm-rust`: its front end in Rust; `ours-N`: BLS instances and shims; `alone`: no server."""
 _SMALL = [f"0.5b-bf16/{way}" for way in WAYS]
 _LARGE = [f"{model}/{way}" for model in ("14b-gptq", "14b-bf16", "14b-fp8") for way in ("ours-1", "alone")]

@@ -10,6 +10,7 @@ from .loads import Figures
 
 _HEAD = ("model", "way", "load", "tok/s", "req/s", "TTFT p50", "gap p50", "tok/chunk", "CPU s")
 _WIDTHS = (10, 10, 12, 9, 8, 9, 8, 9, 0)
+_OURS, _THEIRS = tuple(f"ours-{n}" for n in range(1, 5)), ("vllm-1", "vllm-4", "vllm-rust")
 LEGEND = """TTFT, gaps between chunks: medians over requests and chunks, in ms. «CPU s»: processor seconds by process;
 front: vLLM's API processes; core: vLLM's engine core; server: tritonserver; bls, models: its Python stubs; serve: the
 launcher; caller: the program around the engine alone."""
@@ -74,7 +75,35 @@ def goals(rows: Sequence[Row]) -> list[str]:
     if ours and theirs and ours.first_ms and theirs.first_ms:
         kept = "reached" if ours.first_ms <= theirs.first_ms else "NOT reached"
         lines.append(f"0.5b-bf16, 64 streamed: TTFT {ours.first_ms:.0f} ms, vLLM {theirs.first_ms:.0f} ms: {kept}")
+    return lines + _beside_the_best(found)
+
+
+def _beside_the_best(found: Mapping[tuple[str, str, str], Figures]) -> list[str]:
+    """Our best row beside the best of vLLM's own servers, for each load of the small model; both by tokens/s."""
+    lines = []
+    for load in ("500 streamed", "500 whole", "64 streamed"):
+        ours, theirs = (
+            max(
+                ((way, f) for way in ways if (f := found.get(("0.5b-bf16", way, load)))),
+                key=lambda pair: pair[1].tokens_per_s,
+                default=None,
+            )
+            for ways in (_OURS, _THEIRS)
+        )
+        if ours and theirs:
+            what = f"0.5b-bf16, {load}: {ours[0]} ÷ {theirs[0]}"
+            lines.append(_goal(what, ours[1], theirs[1], 1.0) + _beside(ours[1], theirs[1]))
     return lines
+
+
+def _beside(ours: Figures, theirs: Figures) -> str:
+    """TTFT, gap and processor seconds of two rows, ours first."""
+    pairs = [("TTFT", ours.first_ms, theirs.first_ms, "ms"), ("gap", ours.gap_ms, theirs.gap_ms, "ms")]
+    used = [sum(f.processor_s.values()) if f.processor_s else None for f in (ours, theirs)]
+    pairs.append(("CPU", used[0], used[1], "s"))
+    return "".join(
+        f"; {name} {a:,.1f} and {b:,.1f} {unit}" for name, a, b, unit in pairs if a is not None and b is not None
+    )
 
 
 def _goal(what: str, ours: Figures, other: Figures, least: float) -> str:

@@ -41,6 +41,10 @@ def test_a_row_for_each_load_and_each_way(library: Path, tmp_path: Path) -> None
     assert found["ours-1", LOADS[1]]["figures"]["first_ms"] is None
     assert re.search(r"^0\.5b-bf16 +ours-1 +500 streamed +[\d,]+ ", done.stdout, re.MULTILINE)
     assert "ours ÷ vLLM with one API process = " in done.stdout
+    beside = (
+        r"^0\.5b-bf16, 500 streamed: ours-1 ÷ vllm-1 = [\d.]+, goal 1\.0: .*reached; TTFT .* ms; gap .* ms; CPU .* s$"
+    )
+    assert re.search(beside, done.stdout, re.MULTILINE)
     assert "not available: vllm has no program vllm-rs here" in done.stdout
 
 

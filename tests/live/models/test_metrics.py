@@ -66,6 +66,10 @@ def test_counts_and_times_of_known_traffic(server: LiveServer) -> None:
     assert becomes(lambda: value("requests_running", model=TENSORRT_LLM) == 0, within_s=3)
     assert becomes(lambda: value("queue_seconds_count", model=TENSORRT_LLM) == 12, within_s=3)
     assert value("queue_seconds_sum", model=TENSORRT_LLM) > 0
+    steps, sequences = (value(f"engine_{name}_total", model=TENSORRT_LLM) for name in ("steps", "step_sequences"))
+    ended_without_a_token = 1  # by the end id after its last one
+    assert 0 < steps <= sequences <= value("engine_tokens_total", model=TENSORRT_LLM) + ended_without_a_token
+    assert value("successor_seconds_count", model=TENSORRT_LLM) > 0
 
 
 def test_what_preprocessing_refuses_is_counted(server: LiveServer) -> None:

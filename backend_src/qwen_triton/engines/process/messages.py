@@ -38,6 +38,11 @@ class MessageReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def is_within(self) -> bool:
+        """Whether a part of a message has been received."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[list[Any]]:
         """Adds received bytes and yields the messages that are complete."""
         self._buffer += data

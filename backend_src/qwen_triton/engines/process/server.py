@@ -11,6 +11,7 @@ when none is left. What a client sent before it knew is served as well, so that 
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import time
@@ -22,12 +23,16 @@ from typing import Any
 from ...errors import InvalidRequest
 from ...types import TokenChunk
 from ..engine import Key, StepEngine
+from .batch_meter import BatchMeter
 from .chunks import ChunkCollector
 from .deadlines import Deadlines
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
 from .socket import listen, same_user
 
 _READ = 1 << 18
+_REST_S = 0.005
+"""How long a step waits for the rest of a message. A socket holds some 200 KB, so the ids of a prompt of 80,000 tokens come
+in two parts and those of 126,000 in three; without this each part, and what stands behind it, would wait for a step."""
 _LINGER_S = 5.0
 """Without a sequence for so long, a leaving engine ends although clients are connected."""
 _LOOK_S = 0.5
@@ -68,6 +73,7 @@ class EngineServer:
         self._owners: dict[Key, tuple[_Client, int]] = {}
         self._collectors: dict[Key, ChunkCollector] = {}
         self._deadlines = Deadlines(engine.waits)
+        self._batches = BatchMeter()
         self._clients: set[_Client] = set()
         self._next_key = 0
         self._stopping = self._leaving = False
@@ -153,6 +159,12 @@ class EngineServer:
             self._read(client)
 
     def _read(self, client: _Client) -> None:
+        """Handles the messages that have arrived, and the rest of one of which a part has, unless it takes too long."""
+        self._read_part(client)
+        while client in self._clients and client.reader.is_within and select.select([client.peer], [], [], _REST_S)[0]:
+            self._read_part(client)
+
+    def _read_part(self, client: _Client) -> None:
         try:
             data = client.peer.recv(_READ)
         except (BlockingIOError, InterruptedError):
@@ -174,7 +186,7 @@ class EngineServer:
         elif kind == "finish":
             self._finish(client, *parts)
         elif kind == "counters":
-            self._send(client, encode_message("counters", asdict(self._engine.counters)))
+            self._send(client, encode_message("counters", asdict(self._engine.counters) | self._batches.counters()))
         elif kind == "leave":
             self.leave()
 
@@ -187,6 +199,7 @@ class EngineServer:
             self._send(client, encode_message("refused", name, error.field, str(error)))
             return
         client.keys[name] = self._next_key
+        self._batches.add(self._next_key)
         self._owners[self._next_key] = (client, name)
         if request.queue_timeout_s is not None:
             self._deadlines.add(self._next_key, request.queue_timeout_s)
@@ -200,6 +213,7 @@ class EngineServer:
             return None
         del self._owners[key]
         self._engine.cancel(key)
+        self._batches.end(key, time.monotonic())
         return self._collectors.pop(key, None)
 
     def _finish(self, client: _Client, name: int) -> None:
@@ -212,10 +226,14 @@ class EngineServer:
     def _publish(self, chunks: Any) -> None:
         """Sends each client one message with the new chunks of all its sequences."""
         by_client: dict[_Client, list[Any]] = defaultdict(list)
+        now, advanced = time.monotonic(), 0
         for key, new in chunks:
             owner = self._owners.get(key)
             if owner is None:
                 continue
+            advanced += new.last
+            if self._batches.new:
+                self._batches.begins(key, now)
             collector = self._collectors.get(key)
             chunk = new if collector is None else collector.add(new)
             if chunk is None:
@@ -225,6 +243,8 @@ class EngineServer:
             if chunk.finish and chunk.last:
                 del self._owners[key], client.keys[name]
                 self._collectors.pop(key, None)
+                self._batches.end(key, now)
+        self._batches.advance(advanced)
         for client, items in by_client.items():
             self._send(client, encode_message("step", items))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 
 import pytest
 
+from qwen_triton.engines.engine import Key
 from qwen_triton.engines.process import client as client_module
 from qwen_triton.engines.process import server as server_module
 from qwen_triton.engines.process.client import EngineClient, connect, read_counters
@@ -305,3 +306,50 @@ def test_the_end_that_is_asked_for_has_the_tokens_that_were_kept(engines: Engine
     assert received.ids[7] == list(IDS * 20)[: len(received.ids[7])]
     assert received.ends == {7: "cancelled"}
     assert read_counters(engines.address("one"))["cancelled"] == 1
+
+
+def test_the_batch_and_the_time_to_a_successor_are_counted(
+    engines: Engines, client: EngineClient, receiver: Receiver
+) -> None:
+    """Of two sequences at once and a third after them; a sequence that is cancelled is one whose place is free."""
+    engines.open("e", step_ms=5.0)
+    client.submit([(1, request(4)), (2, request(1000))])
+    assert receiver.has_ended(1)
+    client.submit([(3, request(2))])
+    assert receiver.has_ended(3)
+    client.cancel(2)
+    client.submit([(4, request(2))])
+    assert receiver.has_ended(4)
+    counters = read_counters(engines.address("e"))
+    assert counters["batched"] == counters["tokens"]
+    assert counters["steps"] < counters["batched"] <= 2 * counters["steps"]
+    assert counters["successors"] == 2
+    assert 0 < counters["successor_s"] < WAIT_S
+
+
+class BusyEngine(ReplayEngine):
+    """Its steps take 20 ms of the process, as a model's do."""
+
+    def step(self) -> Sequence[tuple[Key, TokenChunk]]:
+        time.sleep(0.02)
+        return super().step()
+
+
+def test_a_long_message_does_not_wait_for_a_step_with_each_of_its_parts(engines: Engines) -> None:
+    """A prompt of 600,000 tokens, 3 MB, in parts of some 200 KB; a small request behind it begins with it."""
+    server = EngineServer(BusyEngine(ReplayOptions(max_context=1 << 20)), engines.address("a"))
+    engines.servers["a"] = server, threading.Thread(target=server.run, daemon=True)
+    engines.servers["a"][1].start()
+    engines.current = "a"
+    receiver = Receiver(EngineClient(engines.locate))
+    try:
+        receiver.client.submit([(1, EngineRequest(tuple(range(5000)), SamplingParams(max_tokens=5000, seed=1)))])
+        assert becomes(lambda: len(receiver.ids.get(1, ())) > 2, WAIT_S)
+        before = len(receiver.ids[1])
+        receiver.client.submit([(2, EngineRequest((70_000,) * 600_000, SamplingParams(max_tokens=1, seed=1)))])
+        receiver.client.submit([(3, EngineRequest((5, 6), SamplingParams(max_tokens=2, seed=1)))])
+        assert receiver.has_ended(2, 3)
+        assert (receiver.ids[2], receiver.ids[3]) == ([70_000], [5, 6])
+        assert len(receiver.ids[1]) - before < 10
+    finally:
+        receiver.stop()
