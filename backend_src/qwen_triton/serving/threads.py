@@ -1,7 +1,8 @@
 """Threads beside the senders: a base class of watchers, listeners and publishers, and the pool that makes long prompts.
 
 The tokenizer releases Python's lock while it encodes, so prompts are made on several cores, and the thread that admits
-requests goes on with the small ones meanwhile. Knows neither requests nor prompts: jobs are functions.
+requests goes on with the small ones meanwhile. Forms are compiled there too. Knows neither requests nor prompts: jobs are
+functions.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Callable
 INLINE_BYTES = 4096
 """The most bytes of a request whose prompt is made where it arrives: some 1,000 tokens, 1.3 ms. Handing a prompt to another
 thread takes some 50 us, which small ones would pay for nothing."""
-_LONG_BYTES = 1 << 16
-"""Bytes of a prompt that one thread of the pool never makes: some 16,000 tokens, 20 ms."""
+LONG_BYTES = 1 << 16
+"""The most bytes of a prompt that every thread of the pool makes: some 16,000 tokens, 20 ms. One makes no longer ones."""
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +75,7 @@ class PromptPool:
         with self._changed:
             self._submitted += 1
             self._unfinished += 1
-            (self._long if size > _LONG_BYTES else self._short).append((self._submitted, job))
+            (self._long if size > LONG_BYTES else self._short).append((self._submitted, job))
             self._changed.notify_all()
 
     @property

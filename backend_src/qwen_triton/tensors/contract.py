@@ -209,6 +209,8 @@ IMAGE_INPUTS = (
 
 GUIDE_INPUTS = _optional(STRING, GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE)
 """The form of an answer; stock's since tensorrtllm_backend v0.19."""
+FORM_INPUTS = (GUIDED_DECODING_GUIDE_TYPE, TOOLS)
+"""Inputs of a request that may have a form compiled."""
 
 ADDED_INPUTS = (
     *CHAT_INPUTS,

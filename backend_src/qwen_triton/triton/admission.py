@@ -14,8 +14,9 @@ from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
 from ..serving.reply import Preparation, Reply, RowPlan
 from ..serving.request_metrics import RequestMetrics, RequestTimer
-from ..serving.threads import INLINE_BYTES
+from ..serving.threads import INLINE_BYTES, LONG_BYTES
 from ..tensors.arrays import Array
+from ..tensors.contract import FORM_INPUTS
 from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
 from ..tensors.rows import check_one_response, count_rows
@@ -64,8 +65,8 @@ class Admission:
     ) -> None:
         """Decodes, checks and submits one request; a fault of it becomes its response.
 
-        `decode` raises QwenTritonError for what it refuses. For a request with long prompts it runs on another thread, after
-        this method has returned.
+        `decode` raises QwenTritonError for what it refuses. For a request with long prompts, or with a form, it runs on
+        another thread, after this method has returned.
         """
         timer = self._metrics.start()
         try:
@@ -82,13 +83,15 @@ class Admission:
             if self._unique_ids:
                 self._check_id(responder.request_id)
             call = str(parameters.get(CALL, ""))
-            if content.size <= INLINE_BYTES:
+            compiles = any(name in arrays for name in FORM_INPUTS)
+            if content.size <= INLINE_BYTES and not compiles:
                 reply = self._reply(responder, timer, call, decode, arrays)
                 self._dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
                 timer.submitted()
                 return
+            size = content.size + (LONG_BYTES if compiles else 0)
             preparation = Preparation(
-                responder, timer, prompts=count_rows(arrays), size=content.size, timeout_s=timeout_s, call=call
+                responder, timer, prompts=count_rows(arrays), size=size, timeout_s=timeout_s, call=call
             )
             kept = content.kept_arrays()
             self._dispatcher.prepare(preparation, partial(self._reply, responder, timer, call, decode, kept))
