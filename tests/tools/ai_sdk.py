@@ -57,7 +57,8 @@ def installed() -> Path:
 
 def faults(printed: str) -> list[str]:
     """What is wrong with the program's lines, one for each way."""
-    person, found = {"name": "Anna", "age": 31}, [json.loads(line) for line in printed.splitlines()]
+    person = {"name": "Anna", "age": 31}
+    found = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]  # it prints warnings too
     wrong = [] if len(found) == 2 else [f"{len(found)} of 2 ways ended"]
     for way in found:
         expected: dict[str, Any] = {"whole": person, "last": person, "finish": "stop"}
