@@ -1,5 +1,7 @@
 """The AI SDK's `generateObject` and `streamObject` against the shim before the demo: `tests/tools/agent_clis.sh ai-sdk`.
 
+    python -m tests.tools.ai_sdk      # the same, where Node.js and npm are known to be there
+
 Both ways of its provider are tried: a schema in `response_format`, and a JSON object with the schema in the prompt. Packages
 are installed from npm into .cache/, in the versions given here.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -86,3 +89,7 @@ def run() -> bool:
     wrong = [f"it ended with {done.returncode}: {done.stderr[-4000:]}"] if done.returncode else faults(done.stdout)
     print(f"{NAME} ({', '.join(PACKAGES)}): " + (f"FAILED, {'; '.join(wrong)}" if wrong else "all objects were right"))
     return not wrong
+
+
+if __name__ == "__main__":
+    sys.exit(0 if run() else 1)
