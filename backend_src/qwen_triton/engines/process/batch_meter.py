@@ -1,4 +1,4 @@
-"""Meter of how full an engine's batch is: the sequences of each step, and how long a place in it stays empty between two of them.
+"""Meter of how full an engine's batch is: the sequences of a step, and how long a place in it stays empty between two of them.
 
 With callers who ask again as soon as they are answered, every step should have as many sequences as there are callers.
 Where it has fewer, the places stand empty from a sequence's end to its successor's first token: the last response goes to
