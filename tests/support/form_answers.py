@@ -1,14 +1,17 @@
-"""Answers of a form from the openvino engine alone: texts for a prompt and seeds, and what a validator says of them."""
+"""Answers of a form, from the openvino engine alone or from a server: texts for a question and seeds, and what a validator
+says of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+from openai import OpenAI
 
 from qwen_triton.chat.forms.compile import FormBounds
 from qwen_triton.engines.capabilities import FormGrammars
@@ -50,6 +53,34 @@ class FormEngine:
                 ids[key] += chunk.token_ids
                 finish[key] = chunk.finish or finish.get(key)
         return [(self.tokenizer.decode(found), finish.get(key)) for key, found in ids.items()]
+
+
+class ServedForms:
+    """The OpenAI server at `url`, which ends in /v1; 16 questions at once, each asked for whole and as a stream."""
+
+    def __init__(self, url: str) -> None:
+        self._client = OpenAI(base_url=url, api_key="none", max_retries=0)
+        self._model = self._client.models.list().data[0].id
+
+    def answers(
+        self, form: Form, question: str, seeds: Sequence[int], max_tokens: int = 1500
+    ) -> list[tuple[str, FinishReason | None]]:
+        """(text, finish) for each seed, at temperature 1. Raises AssertionError where a stream has another text."""
+        schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": json.loads(form.spec)}}
+        asked: dict[str, Any] = {
+            "model": self._model, "messages": [{"role": "user", "content": question}], "temperature": 1.0,
+            "max_tokens": max_tokens, "response_format": schema,
+        }  # fmt: skip
+
+        def answer(seed: int) -> tuple[str, FinishReason | None]:
+            whole = self._client.chat.completions.create(**asked, seed=seed).choices[0]
+            pieces = [p.choices[0] for p in self._client.chat.completions.create(**asked, seed=seed, stream=True)]
+            streamed = "".join(piece.delta.content or "" for piece in pieces)
+            assert (streamed, pieces[-1].finish_reason) == (whole.message.content, whole.finish_reason), seed
+            return streamed, whole.finish_reason
+
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(answer, seeds))
 
 
 def without_thinking(text: str) -> str:
