@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,11 @@ class FormEngine:
 
 
 class ServedForms:
-    """The OpenAI server at `url`, which ends in /v1; 16 questions at once, each asked for whole and as a stream."""
+    """The OpenAI server at `url`, which ends in /v1. Each question is asked for whole and as a stream.
+
+    One at a time: what shares a batch changes the last digits of the engine's numbers, and so, where two tokens are about as
+    likely, the answer.
+    """
 
     def __init__(self, url: str) -> None:
         self._client = OpenAI(base_url=url, api_key="none", max_retries=0)
@@ -71,16 +74,14 @@ class ServedForms:
             "model": self._model, "messages": [{"role": "user", "content": question}], "temperature": 1.0,
             "max_tokens": max_tokens, "response_format": schema,
         }  # fmt: skip
-
-        def answer(seed: int) -> tuple[str, FinishReason | None]:
+        found: list[tuple[str, FinishReason | None]] = []
+        for seed in seeds:
             whole = self._client.chat.completions.create(**asked, seed=seed).choices[0]
             pieces = [p.choices[0] for p in self._client.chat.completions.create(**asked, seed=seed, stream=True)]
-            streamed = "".join(piece.delta.content or "" for piece in pieces)
-            assert (streamed, pieces[-1].finish_reason) == (whole.message.content, whole.finish_reason), seed
-            return streamed, whole.finish_reason
-
-        with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(answer, seeds))
+            text, finish = "".join(piece.delta.content or "" for piece in pieces), pieces[-1].finish_reason
+            assert (text, finish) == (whole.message.content, whole.finish_reason), (seed, whole, text, finish)
+            found.append((text, whole.finish_reason))
+        return found
 
 
 def without_thinking(text: str) -> str:
