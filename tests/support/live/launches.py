@@ -29,11 +29,15 @@ COMMAND = (sys.executable, "-m", "qwen_triton_build.cli")
 
 @dataclass
 class Launch:
-    """A running `serve`. Its output is in files, its temporary files in a folder of its own."""
+    """A running `serve`. Its output is in files, its temporary files in a folder of its own.
+
+    `others`: shared-memory regions from before its start; one of another process that had its number may be among them.
+    """
 
     process: subprocess.Popen[bytes]
     deployment: Deployment
     folder: Path
+    others: frozenset[str]
 
     @property
     def url(self) -> str:
@@ -63,8 +67,12 @@ class Launch:
 
     def leftovers(self) -> list[str]:
         """Shared-memory regions and temporary files of this launch."""
-        regions = [p.name for p in Path("/dev/shm").iterdir() if f"qwen_triton_{self.process.pid}_" in p.name]
+        regions = [name for name in _regions() - self.others if f"qwen_triton_{self.process.pid}_" in name]
         return regions + [p.name for p in (self.folder / "tmp").iterdir()]
+
+
+def _regions() -> frozenset[str]:
+    return frozenset(region.name for region in Path("/dev/shm").iterdir())
 
 
 @contextmanager
@@ -73,12 +81,12 @@ def launched(
 ) -> Iterator[Launch]:
     """`qwen-triton serve`, ready; killed with its descendants if the test leaves it running."""
     (folder / "tmp").mkdir()
-    file = write_deployment(deployment, folder / "deployment.yaml")
+    file, others = write_deployment(deployment, folder / "deployment.yaml"), _regions()
     command = [*COMMAND, "serve", str(file), "--log", str(folder / "log"), *flags]
     env = {**os.environ, "TMPDIR": str(folder / "tmp"), **(environment or {})}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=err)
-    launch = Launch(process, load_deployment(file, environment={}), folder)
+    launch = Launch(process, load_deployment(file, environment={}), folder, others)
     try:
         wait_for(lambda: process.poll() is not None or "\nready in" in launch.output, READY_S)
         assert process.poll() is None, launch.errors
