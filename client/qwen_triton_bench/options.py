@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 
 MODES = {
@@ -55,6 +56,17 @@ class _Names(argparse.Action):
     ) -> None:
         given = getattr(namespace, self.dest, None)
         setattr(namespace, self.dest, [*(given if isinstance(given, list) else []), values])
+
+
+def counts(text: str, option: str) -> list[int]:
+    """Whole numbers from 1, with commas. Raises ConfigurationError, naming the option."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigurationError(f"{option}: expected whole numbers with commas, got {text!r}") from None
+    if min(numbers) < 1:
+        raise ConfigurationError(f"{option}: must be 1 or more, got {min(numbers)}")
+    return numbers
 
 
 def _only_auto(value: str) -> str:

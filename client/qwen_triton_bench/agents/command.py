@@ -13,6 +13,7 @@ from pathlib import Path
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.schema import Deployment
 
+from ..options import counts
 from ..run.machine import describe_machine
 from ..run.server import running_server, running_shim
 from .asking import TARGETS, TargetAddress
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns the exit code: 0; 1 when a request failed. Raises ConfigurationError."""
-    targets, agents = arguments.via.split(","), _numbers(arguments.agents)
+    targets, agents = arguments.via.split(","), counts(arguments.agents, "--agents")
     for target in targets:
         if target not in TARGETS:
             raise ConfigurationError(f"--via: expected some of {', '.join(TARGETS)}, got {target!r}")
@@ -117,13 +118,3 @@ def _with_context(model: Path, folder: Path, context: int) -> Path:
             shutil.copy(model / name, folder)
     (folder / "config.json").write_text(json.dumps({"max_position_embeddings": context}))
     return folder
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigurationError(f"--agents: expected whole numbers with commas, got {text!r}") from None
-    if min(numbers) < 1:
-        raise ConfigurationError(f"--agents: must be 1 or more, got {min(numbers)}")
-    return numbers

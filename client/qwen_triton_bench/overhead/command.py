@@ -13,6 +13,7 @@ from typing import Any
 from qwen_triton.errors import ConfigurationError
 from qwen_triton_build.deployment.schema import Deployment
 
+from ..options import counts
 from ..run.machine import describe_machine
 from .curve import curve_lines, setting_name
 from .floor import FLOOR, floor_repository, ratios
@@ -87,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns the exit code: 0; 1 when a request failed. Raises ConfigurationError."""
     _set_defaults(arguments)
-    targets, concurrencies = _targets(arguments.via), _numbers(arguments.concurrency)
+    targets, concurrencies = _targets(arguments.via), counts(arguments.concurrency, "--concurrency")
     rate = EmissionRate(None if arguments.pace is None else _positive(arguments.pace), arguments.tokens_per_step)
     check_files(targets, arguments.protocol, concurrencies)
     paces = _paces(arguments)
@@ -155,7 +156,7 @@ def _floor(stack: ExitStack, deployment: Deployment, rate: EmissionRate, step_ms
 
 def _paces(arguments: argparse.Namespace) -> list[int]:
     """The values of `repository.max_responses_per_s`; 0 = by the machine's cores."""
-    return [0] if arguments.curve is None else _numbers(arguments.curve, "--curve")
+    return [0] if arguments.curve is None else counts(arguments.curve, "--curve")
 
 
 def _set_defaults(arguments: argparse.Namespace) -> None:
@@ -173,16 +174,6 @@ def _targets(text: str) -> list[str]:
         if target not in TARGETS:
             raise ConfigurationError(f"--via: expected some of {', '.join(TARGETS)}, got {target!r}")
     return targets
-
-
-def _numbers(text: str, option: str = "--concurrency") -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigurationError(f"{option}: expected whole numbers with commas, got {text!r}") from None
-    if min(numbers) < 1:
-        raise ConfigurationError(f"{option}: must be 1 or more, got {min(numbers)}")
-    return numbers
 
 
 def _positive(pace: float) -> float:

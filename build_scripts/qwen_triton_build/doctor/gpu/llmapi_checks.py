@@ -11,15 +11,13 @@ from qwen_triton.checkpoint.hub import resolve_model
 from qwen_triton.engines.gpu.footprint import Footprint, read_footprint
 from qwen_triton.engines.llmapi.options import LlmapiOptions
 from qwen_triton.engines.llmapi.releases import release_of_library
-from qwen_triton.engines.option import read_options
 from qwen_triton.errors import ConfigurationError
 
-from ...deployment.engine_sections import ProcessEngineSection
 from ...trtllm.gpus import Gpu
 from ..check import Check
 from ..site import Site
 from .devices import check_count, check_driver, gib
-from .library import InstalledLibrary
+from .installed_library import InstalledLibrary, site_options
 
 KIND = "llmapi"
 _LIBRARY = InstalledLibrary(
@@ -49,10 +47,7 @@ class _Stored:
 
 def options(site: Site) -> LlmapiOptions:
     """The engine's options, of a deployment whose engine is llmapi."""
-    engine = site.deployment.engine
-    assert isinstance(engine, ProcessEngineSection)
-    given = engine.engine_options(site.model_dir)
-    return read_options(LlmapiOptions, {name: value for name, value in given.items() if name != "engine"})
+    return site_options(site, LlmapiOptions)
 
 
 def interpreter(site: Site) -> str:

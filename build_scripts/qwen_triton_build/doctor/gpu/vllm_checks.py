@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from qwen_triton.checkpoint.hub import resolve_model
 from qwen_triton.engines.gpu.footprint import Footprint, read_footprint
-from qwen_triton.engines.option import read_options
 from qwen_triton.engines.vllm.core import check_release
 from qwen_triton.engines.vllm.options import VllmOptions
 from qwen_triton.errors import ConfigurationError
 
-from ...deployment.engine_sections import ProcessEngineSection
 from ...trtllm.gpus import Gpu
 from ..check import Check, CheckWarning
 from ..site import Site
 from .devices import DRIVERS, check_count, check_driver, gib
-from .library import InstalledLibrary
+from .installed_library import InstalledLibrary, site_options
 
 KIND = "vllm"
 _LIBRARY = InstalledLibrary(
@@ -34,10 +32,7 @@ _CAPABILITY = 7.5
 
 def options(site: Site) -> VllmOptions:
     """The engine's options, of a deployment whose engine is vLLM."""
-    engine = site.deployment.engine
-    assert isinstance(engine, ProcessEngineSection)
-    given = engine.engine_options(site.model_dir)
-    return read_options(VllmOptions, {name: value for name, value in given.items() if name != "engine"})
+    return site_options(site, VllmOptions)
 
 
 def interpreter(site: Site) -> str:

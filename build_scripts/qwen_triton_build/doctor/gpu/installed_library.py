@@ -8,13 +8,18 @@ import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from qwen_triton.engines.kinds import ENGINES
+from qwen_triton.engines.option import read_options
 from qwen_triton.engines.process.interpreter import Interpreter, find_interpreter
 from qwen_triton.errors import ConfigurationError
 
+from ...deployment.engine_sections import ProcessEngineSection
+from ..site import Site
+
 _ASK_S = 120.0
+_Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,14 @@ class InstalledLibrary:
     def _ask(self, found: Interpreter, script: str) -> str:
         environment = None if found.environment is None else tuple(found.environment.items())
         return _answer(found.python, environment, script, self.title, self.package)
+
+
+def site_options(site: Site, options: type[_Options]) -> _Options:
+    """The options of a deployment's engine, which runs in a process of its own."""
+    engine = site.deployment.engine
+    assert isinstance(engine, ProcessEngineSection)
+    given = engine.engine_options(site.model_dir)
+    return read_options(options, {name: value for name, value in given.items() if name != "engine"})
 
 
 @lru_cache(maxsize=8)
