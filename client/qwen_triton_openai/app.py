@@ -22,12 +22,21 @@ from . import errors
 from .backend.triton import Backend, GrpcTriton
 from .endpoints import chat, completions, health, messages, models, responses, server_info, tokenization
 from .endpoints.chat_page import add_chat_page
+from .endpoints.direct import DirectEndpoints, Endpoint
 from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
 from .middleware.drain import Drain
 from .middleware.stack import AllWorkers, install_middleware
 from .service import Service
 from .settings import ShimSettings
+
+GENERATE: dict[str, Endpoint] = {
+    "/v1/chat/completions": chat.create_chat_completion,
+    "/v1/completions": completions.create_completion,
+    "/v1/messages": messages.create_message,
+    "/v1/responses": responses.create_response,
+}
+"""The endpoints that generate (middleware.queue.GENERATING)."""
 
 
 def create_app(
@@ -57,6 +66,7 @@ def create_app(
     add_document(app)
     if settings.chat_page:
         add_chat_page(app)
+    app.add_middleware(DirectEndpoints, endpoints=GENERATE)
     app.add_middleware(HeadMiddleware)
     install_middleware(app, settings, drain, shared)
     return app

@@ -79,6 +79,7 @@ class RateLimitMiddleware:
         try:
             await self._app(scope, receive, with_headers)
         finally:
+            del scope["add_sequences"]
             admission.end(record.prompt_tokens + record.completion_tokens)
 
 
