@@ -155,12 +155,12 @@ def _invalid(message: str, names: Mapping[str, str]) -> ApiError:
 
 
 def install(app: FastAPI) -> None:
-    """Registers handlers, so that every error of the application is answered in OpenAI's form."""
+    """Registers handlers, so that every expected error of the application is answered in OpenAI's form; of the others
+    ObserveMiddleware does that."""
     app.add_exception_handler(ApiError, _known_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(RecursionError, _known_error)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def known_response(error: Exception) -> Json | None:
@@ -200,11 +200,6 @@ async def _validation_error(_: Request, error: Exception) -> Json:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     return bad_request(fault["msg"], ".".join(map(str, fault["loc"][1:])) or None).response()
-
-
-async def _unexpected(request: Request, error: Exception) -> Json:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return ApiError(500, "internal error; the server's log has the cause", code="internal_error").response()
 
 
 class Json(Response):

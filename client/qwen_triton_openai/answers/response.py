@@ -22,7 +22,11 @@ from .observer import Observer
 
 _log = logging.getLogger(__name__)
 
-_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_HEADERS = (
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
 
 
 class Writer(Protocol):
@@ -95,10 +99,12 @@ class EventStream(Response):
     """
 
     media_type = "text/event-stream"
+    status_code = 200
+    background = None
 
     def __init__(self, reader: AnswerReader, writer: Writer, keep_alive_s: float) -> None:
-        super().__init__(headers=_HEADERS)
-        del self.headers["content-length"]
+        # Not Starlette's, which works out the same headers anew each time.
+        self.raw_headers = list(_HEADERS)
         self._reader = reader
         self._writer = writer
         self._keep_alive_s = keep_alive_s

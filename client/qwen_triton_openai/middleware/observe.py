@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen_triton.tensors.text_outputs import TextPiece
@@ -94,12 +94,13 @@ class _RecordedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._record.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self._record.request_id
+            request_id = self._record.request_id.encode("latin-1")
+            headers = [*message["headers"], (b"x-request-id", request_id)]
             if is_messages_path(self._record.path):
-                headers["request-id"] = self._record.request_id
+                headers.append((b"request-id", request_id))
             if self._record.ignored:
-                headers["x-ignored-parameters"] = header_list(self._record.ignored)
+                headers.append((b"x-ignored-parameters", header_list(self._record.ignored).encode("latin-1")))
+            message["headers"] = headers
         await self._send(message)
 
     def end(self) -> None:
