@@ -19,6 +19,8 @@ from .grpc_socket import GrpcSocket
 
 MOST_CALLS = int(os.environ.get("CALLS", "8"))
 """Calls at once. The server writes one response of a call at a time, so a single one for all would be slower."""
+MOST_BYTES = 64 << 10
+"""Of a request on a shared call, about its window at the start: a larger one would hold up those behind it."""
 _LEAVING_S = 1.0
 """How long a request that was given up keeps its call open."""
 _ENDED = "the model server ended the call; try again"

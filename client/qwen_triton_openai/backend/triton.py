@@ -22,7 +22,7 @@ from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, call_error
 from .grpc_pool import GrpcPool, Metadata
-from .shared_calls import SharedCalls
+from .shared_calls import MOST_BYTES, SharedCalls
 
 _READY_S = 2.0
 """How long the server may take to say whether it is ready."""
@@ -69,7 +69,7 @@ class GrpcTriton:
         parameters: dict[str, Parameter] = {CALL: call, FINAL_RESPONSE: True} if shared else {CALL: call}
         message = encode_infer_request(model, encode_generate(request), outputs, request_id, parameters)
         generation, cancellation = GrpcGeneration(), partial(_cancellation, model, call)
-        if shared:
+        if shared and len(message) <= MOST_BYTES:
             await generation.join(self._calls, request_id, message, cancellation)
         else:
             await generation.begin(self._pool, message, metadata, cancellation)

@@ -16,7 +16,7 @@ from qwen_triton.tensors.contract import BLS_OUTPUTS
 from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.backend.generation import GrpcGeneration
-from qwen_triton_openai.backend.shared_calls import MOST_CALLS
+from qwen_triton_openai.backend.shared_calls import MOST_BYTES, MOST_CALLS
 from qwen_triton_openai.backend.triton import GrpcTriton
 
 BOUND_S = 20.0
@@ -290,6 +290,21 @@ def test_what_waits_for_a_slow_reader_is_merged() -> None:
         assert len(slow._messages) + len(slow._pieces) <= 64
         call.say(0, None, final=True)
         assert await text_of(slow) == "x" * 1000
+
+    against(silent, use)
+
+
+def test_a_large_request_has_a_call_of_its_own() -> None:
+    """It would hold up the small ones behind it."""
+
+    async def use(triton: GrpcTriton, server: Service) -> None:
+        await share(triton, server)
+        request = GenerateRequest(prompt="x" * MOST_BYTES, stream=True)
+        large = await triton.generate("m", request, request_id="large")
+        await until(lambda: len(server.calls) == MOST_CALLS + 1 and server.calls[-1].half_closed)
+        assert [each.id for each in server.calls[-1].requests] == ["large"]
+        server.calls[-1].say(0, "hello", final=True)
+        assert await text_of(large) == "hello"
 
     against(silent, use)
 
