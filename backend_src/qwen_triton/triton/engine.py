@@ -49,6 +49,7 @@ _EXTRA = {
     "prefix_cache_queries": "prefix_cache_queries_total",
     "prefix_cache_hits": "prefix_cache_hits_total",
     "preemptions": "preemptions_total",
+    "prompt_steps": "prompt_steps_total",
 }
 """Counters of some engines and the metric of each."""
 _CACHED_WORDS = 256
