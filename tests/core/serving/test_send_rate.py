@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qwen_triton.serving.send_rate import LinuxProcessors, SendRate
+from qwen_triton.serving.send_rate import ENSEMBLE_MIN_PER_CPU, LinuxProcessors, SendRate
 
 
 class FakeProcessors:
@@ -42,6 +42,15 @@ def test_without_an_idle_processor_it_falls_step_by_step_and_not_below_the_least
     found = adapted(FakeProcessors(2), *[0.0] * 20)
     assert found[:2] == pytest.approx([5600 / 1.1, 5600 / 1.21])
     assert found[-1] == 3000.0
+
+
+def test_the_least_may_be_lower_where_a_response_costs_more() -> None:
+    machine = FakeProcessors(2)
+    rate = SendRate(machine, least_per_cpu=ENSEMBLE_MIN_PER_CPU)
+    for n in range(40):
+        machine.pass_time(0.0)
+        rate.adapt(float(n))
+    assert rate.per_s == 1200.0
 
 
 def test_it_rises_again_and_stays_in_between() -> None:
