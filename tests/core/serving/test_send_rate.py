@@ -56,7 +56,7 @@ def test_the_least_may_be_lower_where_a_response_costs_more() -> None:
 def test_it_rises_again_and_stays_in_between() -> None:
     machine = FakeProcessors(1)
     falling = adapted(machine, *[0.0] * 3)
-    assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
+    assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.15, 0.3)[3:] == pytest.approx([falling[2], falling[1]])
 
 
 def test_a_bound_on_the_responses_is_of_all_processes() -> None:
