@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import Protocol
 
 from qwen_triton.kserve.messages import STREAM_INFER, InferResponse, decode_stream_response
@@ -17,10 +16,12 @@ from qwen_triton.kserve.status import StatusCode
 from .grpc_pool import GrpcPool
 from .grpc_socket import GrpcSocket
 
-MOST_CALLS = int(os.environ.get("CALLS", "8"))
-"""Calls at once. The server writes one response of a call at a time, so a single one for all would be slower."""
+MOST_CALLS = 8
+"""Calls at once. The server writes one response of a call at a time; 1, 8 and 16 calls for 500 requests cost the same."""
 MOST_BYTES = 64 << 10
 """Of a request on a shared call, about its window at the start: a larger one would hold up those behind it."""
+CANCELLATION_ID = "cancel"
+"""The id of a request that cancels another: its response says nothing."""
 _LEAVING_S = 1.0
 """How long a request that was given up keeps its call open."""
 _ENDED = "the model server ended the call; try again"
@@ -79,6 +80,8 @@ class SharedCall:
         response = decode_stream_response(message)
         request_id = response.request_id
         listener = self._running.get(request_id)
+        if response.error and request_id != CANCELLATION_ID and request_id not in self._running:
+            _log.warning("the model server sent an error for an unknown request: %s", response.error)
         if response.final or response.error:
             self._end(request_id)
         if listener is not None:

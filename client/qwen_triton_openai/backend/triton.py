@@ -22,7 +22,7 @@ from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, call_error
 from .grpc_pool import GrpcPool, Metadata
-from .shared_calls import MOST_BYTES, SharedCalls
+from .shared_calls import CANCELLATION_ID, MOST_BYTES, SharedCalls
 
 _READY_S = 2.0
 """How long the server may take to say whether it is ready."""
@@ -120,4 +120,4 @@ class GrpcTriton:
 def _cancellation(model: str, call: str) -> bytes:
     """The request that ends the one named `call`. A model needs an input, whatever it is."""
     nothing = encode_generate(GenerateRequest(prompt=""))
-    return encode_infer_request(model, nothing, (), "cancel", {CANCEL_CALL: call})
+    return encode_infer_request(model, nothing, (), CANCELLATION_ID, {CANCEL_CALL: call})
