@@ -185,11 +185,11 @@ class _Silence:
             await filling
 
     async def close(self) -> None:
-        """Nothing is filled any more. Raises nothing."""
+        """Nothing is filled any more; what has begun is sent whole, before an error that may follow. Raises nothing."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._filling is not None:
-            self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
 
     def _check(self) -> None:
