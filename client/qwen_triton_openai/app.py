@@ -15,19 +15,43 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from . import errors
 from .backend.triton import Backend, GrpcTriton
 from .endpoints import chat, completions, health, messages, models, responses, server_info, tokenization
 from .endpoints.chat_page import add_chat_page
+from .endpoints.direct import DirectEndpoints, Endpoint
 from .endpoints.head import HeadMiddleware
 from .endpoints.openapi import add_document
 from .middleware.drain import Drain
+from .middleware.observe import ObserveMiddleware
 from .middleware.stack import AllWorkers, install_middleware
 from .service import Service
 from .settings import ShimSettings
+
+
+class Api(FastAPI):
+    """The framework without the layers that it puts around all middleware: ObserveMiddleware answers unexpected errors, and
+    tracing and the limit of bodies are middleware here."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        layer: Any = super().build_middleware_stack()
+        while not isinstance(layer, ObserveMiddleware):
+            layer = layer.app
+        return layer
+
+
+GENERATE: dict[str, Endpoint] = {
+    "/v1/chat/completions": chat.create_chat_completion,
+    "/v1/completions": completions.create_completion,
+    "/v1/messages": messages.create_message,
+    "/v1/responses": responses.create_response,
+}
+"""The endpoints that generate (middleware.queue.GENERATING)."""
 
 
 def create_app(
@@ -50,13 +74,14 @@ def create_app(
         yield
         await backend.close()
 
-    app = FastAPI(title="qwen-triton", summary="Qwen on Triton, as OpenAI's clients expect it.", lifespan=lifespan)
+    app = Api(title="qwen-triton", summary="Qwen on Triton, as OpenAI's clients expect it.", lifespan=lifespan)
     errors.install(app)
     for module in (chat, completions, responses, messages, models, tokenization, health, server_info):
         app.include_router(module.router)
     add_document(app)
     if settings.chat_page:
         add_chat_page(app)
+    app.add_middleware(DirectEndpoints, endpoints=GENERATE)
     app.add_middleware(HeadMiddleware)
     install_middleware(app, settings, drain, shared)
     return app

@@ -155,17 +155,27 @@ def _invalid(message: str, names: Mapping[str, str]) -> ApiError:
 
 
 def install(app: FastAPI) -> None:
-    """Registers handlers, so that every error of the application is answered in OpenAI's form."""
-    app.add_exception_handler(ApiError, _api_error)
+    """Registers handlers, so that every expected error of the application is answered in OpenAI's form; of the others
+    ObserveMiddleware does that."""
+    app.add_exception_handler(ApiError, _known_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(RecursionError, _too_deep)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(RecursionError, _known_error)
 
 
-async def _api_error(_: Request, error: Exception) -> Json:
-    assert isinstance(error, ApiError)
-    return error.response()
+def known_response(error: Exception) -> Json | None:
+    """The response to an error that an endpoint raises on purpose; None for any other."""
+    if isinstance(error, ApiError):
+        return error.response()
+    if isinstance(error, RecursionError):  # the parser took a body that is too deep for its values to be written again
+        return bad_request("the body is nested too deeply; send flatter values").response()
+    return None
+
+
+async def _known_error(_: Request, error: Exception) -> Json:
+    response = known_response(error)
+    assert response is not None
+    return response
 
 
 async def _http_error(request: Request, error: Exception) -> Json:
@@ -190,17 +200,6 @@ async def _validation_error(_: Request, error: Exception) -> Json:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     return bad_request(fault["msg"], ".".join(map(str, fault["loc"][1:])) or None).response()
-
-
-async def _too_deep(_: Request, error: Exception) -> Json:
-    """A body that the parser took, but that is nested more deeply than its values can be written again."""
-    del error
-    return bad_request("the body is nested too deeply; send flatter values").response()
-
-
-async def _unexpected(request: Request, error: Exception) -> Json:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return ApiError(500, "internal error; the server's log has the cause", code="internal_error").response()
 
 
 class Json(Response):

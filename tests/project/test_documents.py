@@ -18,7 +18,7 @@ from tests.support.sources import PACKAGES, public_classes
 
 README = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 BASES = {
-    "docs/life-of-a-request.md": ("backend_src/qwen_triton/",),
+    "docs/life-of-a-request.md": ("backend_src/qwen_triton/", "client/qwen_triton_openai/"),
     "CONTRIBUTING.md": ("backend_src/qwen_triton/", "client/qwen_triton_openai/"),
 }
 """Pages that name files relative to other folders than the page's own; each names those folders."""

@@ -26,7 +26,8 @@ class ReasoningParser:
 
     `calls`: the format of the calls that may be in the reasoning, None where none are read. `in_content`: all that
     follows is content, unchanged. `_read` is the state: it consumes `_pending` and returns True after it has set the next
-    state, False when it needs more text.
+    state, False when it needs more text. It is a function of the class: a bound method would be a cycle of each parser
+    and itself, which only the garbage collector frees.
     """
 
     __slots__ = (
@@ -46,13 +47,13 @@ class ReasoningParser:
         self._block: CallBlock | None = None
         self._raw: list[str] = []
         self._out: list[Delta] = []
-        self._read: Callable[[], bool] = self._read_start
+        self._read: Callable[[ReasoningParser], bool] = ReasoningParser._read_start
         self.in_content = False
 
     def feed(self, text: str) -> list[Delta]:
         """The deltas that are certain with this text."""
         self._pending += text
-        while self._read():
+        while self._read(self):
             pass
         out, self._out = self._out, []
         return out
@@ -70,7 +71,7 @@ class ReasoningParser:
             return False
         if opens:
             self._pending = text[len(OPEN) :]
-        self._read = self._read_thinking if opens or self._opened else self._read_content
+        self._read = ReasoningParser._read_thinking if opens or self._opened else ReasoningParser._read_content
         return True
 
     def _read_thinking(self) -> bool:
@@ -89,7 +90,7 @@ class ReasoningParser:
         at, tag = found
         self._pending = text[at + len(tag) :]
         if tag == CLOSE:
-            self._read = self._read_blank
+            self._read = ReasoningParser._read_blank
         else:
             self._open_block(text[len(certain) : at] + tag, tag)
         return True
@@ -103,7 +104,7 @@ class ReasoningParser:
         self._held.append(opening)
         self._raw = []
         self._block = self._calls.block(tag, 0)
-        self._read = self._read_block
+        self._read = ReasoningParser._read_block
 
     def _read_block(self) -> bool:
         """Until it is certain whether the block is a complete call."""
@@ -118,7 +119,7 @@ class ReasoningParser:
             raw = "".join(self._raw)
             self._held.append(raw[: len(raw) - len(block.rest)])
             self._pending = block.rest
-            self._read = self._read_behind_block
+            self._read = ReasoningParser._read_behind_block
         else:
             self._release_held()
             self._pending = "".join(self._raw)
@@ -148,13 +149,13 @@ class ReasoningParser:
         """What was held back is reasoning."""
         self._think("".join(self._held))
         self._held = []
-        self._read = self._read_thinking
+        self._read = ReasoningParser._read_thinking
 
     def _read_blank(self) -> bool:
         """Line ends between the closing tag and the content."""
         self._pending = self._pending.lstrip("\n")
         if self._pending:
-            self._read = self._read_content
+            self._read = ReasoningParser._read_content
         return bool(self._pending)
 
     def _read_content(self) -> bool:

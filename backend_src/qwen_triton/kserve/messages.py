@@ -6,6 +6,7 @@ Responses keep their outputs as bytes: what they mean, and their shapes, is for 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ DATATYPES = {
     np.dtype(np.float16): "FP16",
     np.dtype(np.float32): "FP32",
 }
+FINAL_RESPONSE = "triton_enable_empty_final_response"
+"""A request's parameter: its last response is marked, and is empty where nothing else was to say."""
 _FINAL = "triton_final_response"
 _FIELDS = {
     "Parameter": {"bool_param": (1, "bool"), "int64_param": (2, "int64"), "string_param": (3, "string")},
@@ -58,6 +61,9 @@ _REQUEST, _RESPONSE, _STREAM_RESPONSE = (
 )
 
 
+_PARAMETERS: Mapping[type, str] = {bool: "bool_param", int: "int64_param", str: "string_param"}
+
+
 class InferResponse(NamedTuple):
     """One response: raw tensor contents by output name, or an error.
 
@@ -81,20 +87,23 @@ def encode_infer_request(
 
     `parameters`: those of the request; `FINAL_RESPONSE` among them asks for a marked last response.
     """
-    message = _REQUEST(model_name=model, id=request_id)
-    for name, array in arrays.items():
-        message.inputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
-        message.raw_input_contents.append(encode_raw(array))
+    inputs = tuple([(name, DATATYPES[array.dtype], array.shape) for name, array in arrays.items()])
+    contents = [encode_raw(array) for array in arrays.values()]
+    message = _REQUEST(id=request_id, raw_input_contents=contents)
+    for key, value in (parameters or {}).items():
+        setattr(message.parameters[key], _PARAMETERS[type(value)], value)
+    return _form(model, inputs, tuple(outputs)) + bytes(message.SerializeToString())
+
+
+@lru_cache(1024)
+def _form(model: str, inputs: tuple[tuple[str, str, tuple[int, ...]], ...], outputs: tuple[str, ...]) -> bytes:
+    """What requests of one form share, as a message. Messages of protobuf are merged by writing one behind the other."""
+    message = _REQUEST(model_name=model)
+    for name, datatype, shape in inputs:
+        message.inputs.add(name=name, datatype=datatype, shape=shape)
     for name in outputs:
         message.outputs.add(name=name)
-    for key, value in (parameters or {}).items():
-        message.parameters[key].CopyFrom(_parameter(value))
     return bytes(message.SerializeToString())
-
-
-def _parameter(value: Parameter) -> Any:
-    kinds = {bool: "bool_param", int: "int64_param", str: "string_param"}
-    return _CLASSES["Parameter"](**{kinds[type(value)]: value})
 
 
 def decode_infer_response(data: bytes) -> InferResponse:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from qwen_triton.errors import QwenTritonError
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..backend.generation import Generation
 from ..errors import CLIENT_CLOSED_REQUEST, ApiError, Json, escaped_lines, to_api_error
+from ..middleware.body_limit import BufferedReceive
 from .observer import Observer
 
 _log = logging.getLogger(__name__)
 
-_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_HEADERS = (
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
 
 
 class Writer(Protocol):
@@ -75,11 +80,11 @@ class AnswerReader:
 
 async def whole(request: Request, reader: AnswerReader, body: Callable[[list[TextPiece]], Any]) -> Response:
     """The answer as one JSON object, which `body` makes of all pieces. Raises ApiError."""
-    async with watch_disconnect(request.receive, reader.cancel) as gone:
+    with DisconnectWatch(request.receive, reader.cancel) as watch:
         try:
             pieces = await reader.read_all()
         except ApiError:
-            if not gone():
+            if not watch.gone:
                 raise
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         finally:
@@ -94,22 +99,23 @@ class EventStream(Response):
     """
 
     media_type = "text/event-stream"
+    status_code = 200
+    background = None
 
     def __init__(self, reader: AnswerReader, writer: Writer, keep_alive_s: float) -> None:
-        super().__init__(headers=_HEADERS)
-        del self.headers["content-length"]
+        # Not Starlette's, which works out the same headers anew each time.
+        self.raw_headers = list(_HEADERS)
         self._reader = reader
         self._writer = writer
         self._keep_alive_s = keep_alive_s
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with watch_disconnect(receive, self._reader.cancel) as gone:
+        with DisconnectWatch(receive, self._reader.cancel) as watch:
             try:
-                # Run in its own task: each wake-up then resumes one coroutine, not the ~30 nested ones of the middleware.
-                await asyncio.create_task(self._send_all(scope.get("send_body", send), send))
+                await self._send_all(scope.get("send_body", send), send)
             except ApiError as error:
-                if not gone():
+                if not watch.gone:
                     await self._send_error(error, scope, receive, send)
             except Exception as error:
                 _log.error("a stream failed", exc_info=error)
@@ -120,25 +126,24 @@ class EventStream(Response):
                 self._reader.cancel()
 
     async def _send_all(self, send_body: Send, send: Send) -> None:
-        pieces = await self._next(send)
-        await self._start(send)
-        while pieces:
-            if body := escaped_lines(self._writer.write(pieces)):
-                await send_body({"type": "http.response.body", "body": body, "more_body": True})
-            pieces = await self._next(send)
-        await send({"type": "http.response.body", "body": self._writer.end(), "more_body": False})
-
-    async def _next(self, send: Send) -> list[TextPiece]:
-        if not self._keep_alive_s:
-            return await self._reader.read()
-        reading = asyncio.ensure_future(self._reader.read())
+        silence = _Silence(self._keep_alive_s, partial(self._send_keep_alive, send))
         try:
-            while not (await asyncio.wait((reading,), timeout=self._keep_alive_s))[0]:
-                await self._start(send)
-                await send({"type": "http.response.body", "body": self._writer.keep_alive, "more_body": True})
+            pieces = await self._reader.read()
+            await silence.end()
+            await self._start(send)
+            while pieces:
+                if body := escaped_lines(self._writer.write(pieces)):
+                    await send_body({"type": "http.response.body", "body": body, "more_body": True})
+                silence.begin()
+                pieces = await self._reader.read()
+                await silence.end()
+            await send({"type": "http.response.body", "body": self._writer.end(), "more_body": False})
         finally:
-            reading.cancel()
-        return reading.result()
+            await silence.close()
+
+    async def _send_keep_alive(self, send: Send) -> None:
+        await self._start(send)
+        await send({"type": "http.response.body", "body": self._writer.keep_alive, "more_body": True})
 
     async def _start(self, send: Send) -> None:
         if not self._started:
@@ -153,25 +158,71 @@ class EventStream(Response):
             await error.response()(scope, receive, send)
 
 
-@contextlib.asynccontextmanager
-async def watch_disconnect(receive: Receive, on_gone: Callable[[], None]) -> AsyncIterator[Callable[[], bool]]:
-    """Calls `on_gone` when the client disconnects; yields a function that says whether it has.
+class _Silence:
+    """Calls `fill` each time a stream has been silent for `seconds` (0 = never), from its making or the last `begin` on.
 
-    Messages other than the disconnect are dropped, so the request's body must have been read.
+    A stream must not send while `fill` runs: `end` waits for it. One timer runs for the whole stream, because a timer for
+    each piece costs more than the piece.
     """
-    gone = False
 
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        on_gone()
+    def __init__(self, seconds: float, fill: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._seconds = seconds
+        self._fill = fill
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = self._loop.time()
+        self._filling: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(seconds, self._check) if seconds else None
 
-    task = asyncio.create_task(watch())
-    try:
-        yield lambda: gone
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    def begin(self) -> None:
+        """From now on the stream waits for something to send."""
+        self._since = self._loop.time()
+
+    async def end(self) -> None:
+        """The stream has something to send. Raises what `fill` raised."""
+        self._since = None
+        if self._filling is not None:
+            filling, self._filling = self._filling, None
+            await filling
+
+    async def close(self) -> None:
+        """Nothing is filled any more; what has begun is sent whole, before an error that may follow. Raises nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._filling is not None:
+            await asyncio.gather(self._filling, return_exceptions=True)
+
+    def _check(self) -> None:
+        """Fills a silence that has lasted; else sets the timer to when this one, or the next, will have."""
+        now = self._loop.time()
+        since = now if self._since is None else self._since
+        if now - since >= self._seconds:
+            self._since = since = now
+            if self._filling is None or (self._filling.done() and self._filling.exception() is None):
+                self._filling = self._loop.create_task(self._fill())
+        self._timer = self._loop.call_later(since + self._seconds - now, self._check)
+
+
+class DisconnectWatch:
+    """A context in which `on_gone` is called when the client disconnects; `gone`: whether it has.
+
+    `receive`: that of BodyLimitMiddleware, whose body has been read. No task of its own: a callback.
+    """
+
+    def __init__(self, receive: Receive, on_gone: Callable[[], None]) -> None:
+        assert isinstance(receive, BufferedReceive)
+        self._told = receive.gone()
+        self._on_gone = on_gone
+        self.gone = False
+
+    def __enter__(self) -> DisconnectWatch:
+        self._told.add_done_callback(self._on_told)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told.remove_done_callback(self._on_told)
+
+    def _on_told(self, told: asyncio.Task[Message]) -> None:
+        if not told.cancelled():
+            self.gone = True
+            self._on_gone()

@@ -1,22 +1,23 @@
-"""Generations: requests under way at the text model, each a ModelStreamInfer call of its own.
+"""Generations: requests under way at the text model, on a ModelStreamInfer call of their own or on a shared one.
 
-Messages are kept as they come and decoded when the reader asks for pieces.
+Messages are kept as they come and become pieces when the reader asks for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
-from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response
+from qwen_triton.kserve.messages import STREAM_INFER, InferResponse, decode_stream_response
 from qwen_triton.kserve.status import StatusCode, error_of
 from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs, merge_pieces
 
 from .grpc_pool import GrpcPool, Metadata
-from .grpc_socket import GrpcSocket
+from .shared_calls import SharedCalls
 
+Cancellation = Callable[[], bytes]
 _NOT_NOW = (StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED)
 _UNDECODED = 64
 """Messages that are kept as they came; more are decoded and merged, so that what waits for a slow reader is little more
@@ -35,22 +36,29 @@ def call_error(code: StatusCode, text: str) -> QwenTritonError:
 
 
 class GrpcGeneration:
-    """A `Generation` and a `StreamListener`. What its reader has not asked for is kept, at most the text of its answer: a
-    slow reader does not hold up other requests."""
+    """A `Generation`; listens to a call of its own, or to its responses on a shared one. What its reader has not asked for is
+    kept, at most the text of its answer: a slow reader does not hold up other requests."""
 
     def __init__(self) -> None:
-        self._messages: list[bytes] = []
+        self._messages: list[bytes | InferResponse] = []
         self._pieces: list[TextPiece] = []
         self._error: QwenTritonError | None = None
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
-        self._call: tuple[GrpcSocket, int] | None = None
-        self._cancellation = b""
+        self._leave: Callable[[], None] | None = None
 
-    async def begin(self, pool: GrpcPool, request: bytes, metadata: Metadata, cancellation: bytes = b"") -> None:
-        """Sends the request, a KServe message. `cancellation`: the request that makes the model end it. Raises Unavailable."""
-        self._cancellation = cancellation
-        self._call = await pool.open(STREAM_INFER, metadata, request, self)
+    async def begin(
+        self, pool: GrpcPool, request: bytes, metadata: Metadata, cancellation: Cancellation = bytes
+    ) -> None:
+        """Sends the request, a KServe message, on a call of its own. `cancellation` makes the request that ends it at the
+        model, if there is one. Raises Unavailable."""
+        socket, stream_id = await pool.open(STREAM_INFER, metadata, request, self)
+        self._leave = lambda: socket.leave(stream_id, STREAM_INFER, b"" if self._ended else cancellation())
+
+    async def join(self, calls: SharedCalls, request_id: str, request: bytes, cancellation: Cancellation) -> None:
+        """Sends the request, whose id is `request_id`, on a call that is shared. Raises Unavailable."""
+        call = await calls.send(request_id, request, self)
+        self._leave = lambda: None if self._ended else call.leave(request_id, cancellation())
 
     async def read(self) -> list[TextPiece]:
         while True:
@@ -68,15 +76,22 @@ class GrpcGeneration:
         return []
 
     def cancel(self) -> None:
-        if self._call is not None:
-            socket, stream_id = self._call
-            socket.leave(stream_id, STREAM_INFER, b"" if self._ended else self._cancellation)
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
         if not self._ended:
             self._messages, self._pieces = [], []
             self._finish(Cancelled("the request was taken back"))
 
     def on_message(self, message: bytes) -> None:
         self._messages.append(message)
+        if len(self._messages) >= _UNDECODED:
+            self._decode()
+        self._wake()
+
+    def on_response(self, response: InferResponse) -> None:
+        self._messages.append(response)
+        self._ended = self._ended or (response.final and not response.error)
         if len(self._messages) >= _UNDECODED:
             self._decode()
         self._wake()
@@ -97,7 +112,7 @@ class GrpcGeneration:
         """Messages to pieces, up to one with an error: that is the end, behind the pieces before it."""
         messages, self._messages = self._messages, []
         for data in messages:
-            response = decode_stream_response(data)
+            response = decode_stream_response(data) if isinstance(data, bytes) else data
             if response.error:
                 self._finish(error_of(response.error))
                 break

@@ -4,7 +4,8 @@ or full."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from qwen_triton.errors import ConfigurationError, Unavailable
 from qwen_triton.kserve.connection import split_authority
@@ -14,6 +15,7 @@ from qwen_triton.kserve.status import CallError, StatusCode
 from .grpc_socket import GrpcSocket
 
 Metadata = Sequence[tuple[str, str]]
+_Begun = TypeVar("_Begun")
 
 _CONNECT_S = 10.0
 
@@ -30,13 +32,18 @@ class GrpcPool:
         self, path: str, metadata: Metadata, message: bytes, listener: StreamListener
     ) -> tuple[GrpcSocket, int]:
         """Begins a call of one message; returns its connection and its stream id there. Raises Unavailable."""
-        if (opened := self._try_open(path, metadata, message, listener)) is not None:
-            return opened
+        return await self.use(lambda socket: (socket, socket.open(path, metadata, message, listener)))
+
+    async def use(self, begin: Callable[[GrpcSocket], _Begun]) -> _Begun:
+        """What `begin` makes of a connection, the first for which it does not raise Unavailable, or a new one. Raises
+        Unavailable."""
+        if (begun := self._try_use(begin)) is not None:
+            return begun
         async with self._connecting:
-            if (opened := self._try_open(path, metadata, message, listener)) is not None:
-                return opened
+            if (begun := self._try_use(begin)) is not None:
+                return begun
             self._sockets.append(await GrpcSocket.connect(self._host, self._port, _CONNECT_S))
-            return self._sockets[-1], self._sockets[-1].open(path, metadata, message, listener)
+            return begin(self._sockets[-1])
 
     async def unary(self, path: str, message: bytes, timeout_s: float | None = None) -> bytes:
         """The answer of a call that has one. Raises CallError, DEADLINE_EXCEEDED after `timeout_s`; Unavailable."""
@@ -58,15 +65,13 @@ class GrpcPool:
         for socket in self._sockets:
             socket.close()
 
-    def _try_open(
-        self, path: str, metadata: Metadata, message: bytes, listener: StreamListener
-    ) -> tuple[GrpcSocket, int] | None:
+    def _try_use(self, begin: Callable[[GrpcSocket], _Begun]) -> _Begun | None:
         """None when there is no connection with room."""
         if not all(socket.usable for socket in self._sockets):
             self._sockets = [socket for socket in self._sockets if socket.usable]
         for socket in self._sockets:
             try:
-                return socket, socket.open(path, metadata, message, listener)
+                return begin(socket)
             except Unavailable:
                 continue
         return None

@@ -74,6 +74,23 @@ class GrpcSocket(asyncio.Protocol):
         self._write_soon()
         return stream_id
 
+    def begin(self, path: str, listener: StreamListener) -> int:
+        """Begins a call to which messages are sent one by one, until `half_close`; returns its stream id. Raises
+        Unavailable."""
+        stream_id = self._grpc.open(path)
+        self._listeners[stream_id] = listener
+        return stream_id
+
+    def send(self, stream_id: int, message: bytes) -> None:
+        """Sends a message, or keeps it until the server has room. Does nothing once the call has ended."""
+        self._grpc.send(stream_id, message)
+        self._write_soon()
+
+    def half_close(self, stream_id: int) -> None:
+        """No message follows."""
+        self._grpc.half_close(stream_id)
+        self._write_soon()
+
     def reset(self, stream_id: int) -> None:
         """Breaks a call off: its listener gets nothing more. Does nothing once it has ended."""
         if self._listeners.pop(stream_id, None) is not None:

@@ -1,14 +1,16 @@
-"""A Triton behind the shim, over gRPC. Each request has a stream of its own, and is cancelled by another request."""
+"""A Triton behind the shim, over gRPC. A request shares a call with others, and is cancelled by another request."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import Protocol
 
 from qwen_triton.errors import EngineError, QwenTritonError, Unavailable
 from qwen_triton.kserve.declared_model import MODEL_CONFIG, decode_model_config
-from qwen_triton.kserve.messages import INFER, decode_infer_response, encode_infer_request
+from qwen_triton.kserve.messages import FINAL_RESPONSE, INFER, Parameter, decode_infer_response, encode_infer_request
 from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready, encode_model_name
 from qwen_triton.kserve.status import CallError
 from qwen_triton.tensors.arrays import Arrays
@@ -20,6 +22,7 @@ from qwen_triton.types import GenerateRequest
 
 from .generation import Generation, GrpcGeneration, call_error
 from .grpc_pool import GrpcPool, Metadata
+from .shared_calls import CANCELLATION_ID, MOST_BYTES, SharedCalls
 
 _READY_S = 2.0
 """How long the server may take to say whether it is ready."""
@@ -48,18 +51,28 @@ class GrpcTriton:
 
     def __init__(self, url: str) -> None:
         self._pool = GrpcPool(url)
+        self._calls = SharedCalls(self._pool)
+        self._secret = secrets.token_hex(16)
+        """Begins the names by which requests are cancelled: nobody else can cancel what it cannot name."""
+        self._numbers = count()
         self._decoupled: dict[str, bool] = {}
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> GrpcGeneration:
-        if not await self._is_decoupled(model) and request.stream:
+        decoupled = await self._is_decoupled(model)
+        if not decoupled and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
         outputs = wanted_text_outputs(request, (LOGPROBS,))
-        call = secrets.token_hex(16)
-        message = encode_infer_request(model, encode_generate(request), outputs, request_id, {CALL: call})
-        generation = GrpcGeneration()
-        await generation.begin(self._pool, message, metadata, _cancellation(model, call))
+        call = f"{self._secret}{next(self._numbers):x}"
+        shared = decoupled and bool(request_id) and not metadata  # metadata belongs to a call
+        parameters: dict[str, Parameter] = {CALL: call, FINAL_RESPONSE: True} if shared else {CALL: call}
+        message = encode_infer_request(model, encode_generate(request), outputs, request_id, parameters)
+        generation, cancellation = GrpcGeneration(), partial(_cancellation, model, call)
+        if shared and len(message) <= MOST_BYTES:
+            await generation.join(self._calls, request_id, message, cancellation)
+        else:
+            await generation.begin(self._pool, message, metadata, cancellation)
         return generation
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
@@ -107,4 +120,4 @@ class GrpcTriton:
 def _cancellation(model: str, call: str) -> bytes:
     """The request that ends the one named `call`. A model needs an input, whatever it is."""
     nothing = encode_generate(GenerateRequest(prompt=""))
-    return encode_infer_request(model, nothing, (), "", {CANCEL_CALL: call})
+    return encode_infer_request(model, nothing, (), CANCELLATION_ID, {CANCEL_CALL: call})

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from ..errors import ApiError, bad_request
+from ..middleware.body_limit import BufferedReceive
 from ..service import note_caller, service_of
 from .body_parameter import CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES, BodyParameter
 from .tables import parameters_of
@@ -40,7 +41,9 @@ BODIES = {endpoint: _model(name, endpoint) for endpoint, name in _NAMES.items()}
 
 async def read_json(request: Request) -> Any:
     """The body as a JSON value. Raises ApiError."""
-    body = (await request.body()).removeprefix(BOM_UTF8)
+    receive = request.receive
+    body = receive.take() if isinstance(receive, BufferedReceive) else await request.body()
+    body = body.removeprefix(BOM_UTF8)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

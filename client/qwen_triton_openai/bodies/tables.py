@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from .body_parameter import BOTH, CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, RESPONSES, BodyParameter, markdown_table
 from .messages.messages_parameters import MESSAGES_PARAMETERS
 from .parameters import PARAMETERS
@@ -17,6 +19,7 @@ TABLES: dict[str, tuple[BodyParameter, ...]] = {
 """{endpoint: the table that has its rows}; a row names the endpoints that it belongs to."""
 
 
+@cache
 def parameters_of(endpoint: str) -> tuple[BodyParameter, ...]:
     """The rows of an endpoint, of every class."""
     return tuple(p for p in TABLES[endpoint] if endpoint in p.endpoints)

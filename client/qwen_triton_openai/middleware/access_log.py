@@ -6,11 +6,11 @@ whose size the table of limits bounds. What a client wrote cannot end the line.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, TextIO
 
 from starlette.types import Scope
@@ -22,6 +22,8 @@ from .observe import RequestRecord, elapsed_s
 _MOST_NAMES, _LONGEST_NAME = 32, 64
 """Of a list of names that a client chose."""
 _LONGEST_PATH = 1024
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+"""As json.dumps, which makes an encoder for each call."""
 
 
 class AccessLog:
@@ -30,15 +32,12 @@ class AccessLog:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
 
-    @contextlib.contextmanager
-    def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self._stream.write(
-                escaped(json.dumps(entry(record) | scope.get("caller_notes", {}), ensure_ascii=False)) + "\n"
-            )
-            self._stream.flush()
+    def watch(self, record: RequestRecord, scope: Scope) -> Callable[[], None]:
+        return partial(self._write, record, scope)
+
+    def _write(self, record: RequestRecord, scope: Scope) -> None:
+        self._stream.write(escaped(_to_json(entry(record) | scope.get("caller_notes", {}))) + "\n")
+        self._stream.flush()
 
 
 def entry(record: RequestRecord) -> dict[str, Any]:

@@ -21,15 +21,19 @@ class BufferedReceive:
     """
 
     def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: Message | None = {"type": "http.request", "body": body, "more_body": False}
+        self._body: bytes | None = body
         self._receive = receive
         self._next: asyncio.Task[Message] | None = None
 
     async def __call__(self) -> Message:
         if self._body is not None:
-            body, self._body = self._body, None
-            return body
+            return {"type": "http.request", "body": self.take(), "more_body": False}
         return await asyncio.shield(self.gone())
+
+    def take(self) -> bytes:
+        """The body, empty where it has been given before."""
+        body, self._body = self._body, None
+        return body or b""
 
     def gone(self) -> asyncio.Task[Message]:
         """A task that ends when the client has disconnected."""
@@ -40,6 +44,7 @@ class BufferedReceive:
     def close(self) -> None:
         if self._next is not None:
             self._next.cancel()
+            self._next = None  # a cycle: the task has this object
 
     async def _disconnect(self) -> Message:
         while (message := await self._receive())["type"] != "http.disconnect":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter as Count
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -19,6 +19,7 @@ from starlette.types import Scope
 from .observe import RequestRecord, elapsed_s
 from .queue import Slots
 
+_Metric = TypeVar("_Metric", Counter, Histogram, Gauge)
 _LABELS = ("model", "key")
 _IN_FLIGHT = "qwen_triton_openai_in_flight", "Requests that generate now."
 _QUEUE_LENGTH = "qwen_triton_openai_queue_length", "Requests that wait until the model takes them."
@@ -36,6 +37,7 @@ class ShimMetrics:
         self._queue = queue
         self._queue_length = 0
         self._running: set[RequestRecord] = set()
+        self._children: dict[tuple[Any, ...], Counter | Histogram | Gauge] = {}
         self._requests = Counter(
             "qwen_triton_openai_requests",
             "Requests that have ended.",
@@ -56,34 +58,41 @@ class ShimMetrics:
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"qwen_triton_openai_{name}", text, _LABELS, registry=self.registry)
 
-    @contextlib.contextmanager
-    def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
+    def watch(self, record: RequestRecord, scope: Scope) -> Callable[[], None]:
         self._running.add(record)
         del scope
         record.on_model = self._on_model
-        try:
-            yield
-        finally:
-            self._running.discard(record)
-            self._count(record)
+        return partial(self._end, record)
+
+    def _end(self, record: RequestRecord) -> None:
+        self._running.discard(record)
+        self._count(record)
 
     def _on_model(self, record: RequestRecord) -> None:
-        """Looks up the histogram of a stream once: only now are its labels known, and a piece must cost little."""
+        """Only now are the labels of a stream's histogram known."""
         if record.streamed:
-            record.on_gap = self._gap.labels(record.model, record.key_name).observe
+            record.on_gap = self._child(self._gap, record.model, record.key_name).observe
 
     def _count(self, record: RequestRecord) -> None:
         path = record.path if record.path in self._paths else "other"
         labels = record.model, record.key_name
-        self._requests.labels(path, str(record.status), *labels).inc()
+        self._child(self._requests, path, str(record.status), *labels).inc()
         if not record.model:
             return
-        self._whole.labels(*labels).observe(elapsed_s(record))
+        self._child(self._whole, *labels).observe(elapsed_s(record))
         if record.first_at is not None:
-            self._first.labels(*labels).observe(record.first_at - record.started)
-        self._prompt.labels(*labels).inc(record.prompt_tokens)
-        self._cached.labels(*labels).inc(record.cached_tokens)
-        self._completion.labels(*labels).inc(record.completion_tokens)
+            self._child(self._first, *labels).observe(record.first_at - record.started)
+        self._child(self._prompt, *labels).inc(record.prompt_tokens)
+        self._child(self._cached, *labels).inc(record.cached_tokens)
+        self._child(self._completion, *labels).inc(record.completion_tokens)
+
+    def _child(self, metric: _Metric, *labels: str) -> _Metric:
+        """A metric with its labels. `metric.labels` takes a lock and makes texts of them each time: kept here, as there."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast(_Metric, child)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges, computed at the scrape (prometheus_client's Collector)."""
@@ -123,12 +132,12 @@ class SharedMetrics(ShimMetrics):
 
     def _on_model(self, record: RequestRecord) -> None:
         super()._on_model(record)
-        self._in_flight.labels(record.model, record.key_name).inc()
+        self._child(self._in_flight, record.model, record.key_name).inc()
 
     def _count(self, record: RequestRecord) -> None:
         super()._count(record)
         if record.model:
-            self._in_flight.labels(record.model, record.key_name).dec()
+            self._child(self._in_flight, record.model, record.key_name).dec()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauge that is in no file."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen_triton.tensors.text_outputs import TextPiece
@@ -32,8 +31,11 @@ _LONGEST_LIST = 1024
 class Watcher(Protocol):
     """Accompanies every request: metrics, access log or traces."""
 
-    def watch(self, record: RequestRecord, scope: Scope) -> contextlib.AbstractContextManager[None]:
-        """A context that is entered before the request is handled and left when its response has ended."""
+    def watch(self, record: RequestRecord, scope: Scope) -> Callable[[], None] | None:
+        """Called before the request is handled; returns what is called when its response has ended, if anything.
+
+        An exception that ends the request is on its way then (`sys.exc_info`).
+        """
 
 
 class ObserveMiddleware:
@@ -56,8 +58,16 @@ class ObserveMiddleware:
         scope["record"] = scope["observer"] = record
         scope["request_id"] = record.request_id
         scope["send_body"] = send
-        with _all(self._watchers, record, scope):
+        ends: list[Callable[[], None]] = []
+        try:
+            for watcher in self._watchers:
+                if (end := watcher.watch(record, scope)) is not None:
+                    ends.append(end)
             await self._answer(scope, receive, _RecordedSend(send, record))
+        finally:
+            del scope["send_body"]  # a cycle: the server's `send` has the scope
+            while ends:
+                ends.pop()()
 
     async def _answer(self, scope: Scope, receive: Receive, recorded: _RecordedSend) -> None:
         try:
@@ -84,25 +94,18 @@ class _RecordedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._record.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self._record.request_id
+            request_id = self._record.request_id.encode("latin-1")
+            headers = [*message["headers"], (b"x-request-id", request_id)]
             if is_messages_path(self._record.path):
-                headers["request-id"] = self._record.request_id
+                headers.append((b"request-id", request_id))
             if self._record.ignored:
-                headers["x-ignored-parameters"] = header_list(self._record.ignored)
+                headers.append((b"x-ignored-parameters", header_list(self._record.ignored).encode("latin-1")))
+            message["headers"] = headers
         await self._send(message)
 
     def end(self) -> None:
         """Records 499 for a request without a response: its client has disconnected."""
         self._record.status = self._record.status or CLIENT_CLOSED_REQUEST
-
-
-@contextlib.contextmanager
-def _all(watchers: Sequence[Watcher], record: RequestRecord, scope: Scope) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for watcher in watchers:
-            stack.enter_context(watcher.watch(record, scope))
-        yield
 
 
 def _open_record(scope: Scope) -> RequestRecord:

@@ -58,6 +58,7 @@ class QueueMiddleware:
         try:
             await self._app(scope, receive, send)
         finally:
+            del scope["admission"]  # a cycle: the server's `receive` has the scope
             admission.leave()
 
 

@@ -71,14 +71,15 @@ class RateLimitMiddleware:
             await admission.add(sequences - 1)
 
         async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(admission.headers())
+            if message["type"] == "http.response.start" and (headers := admission.headers()):
+                MutableHeaders(scope=message).update(headers)
             await send(message)
 
         scope["add_sequences"] = add_sequences
         try:
             await self._app(scope, receive, with_headers)
         finally:
+            del scope["add_sequences"]
             admission.end(record.prompt_tokens + record.completion_tokens)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -34,13 +35,11 @@ def tracing(endpoint: str | None, environment: Mapping[str, str] = os.environ) -
 class TraceForwarder:
     """Forwards a client's valid `traceparent` to Triton and makes no spans."""
 
-    @contextlib.contextmanager
-    def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
+    def watch(self, record: RequestRecord, scope: Scope) -> None:
         del record
         parent = Headers(scope=scope).get("traceparent", "")
         if _PARENT.fullmatch(parent):
             scope["triton_metadata"] = (("traceparent", parent),)
-        yield
 
 
 class Tracing:
@@ -53,13 +52,21 @@ class Tracing:
         self._tracer = provider.get_tracer("qwen_triton_openai")
         self._propagator = TraceContextTextMapPropagator()
 
+    def watch(self, record: RequestRecord, scope: Scope) -> Callable[[], None] | None:
+        if not record.path.startswith(TRACED_PATHS):
+            return None
+        span = self._span(record, scope)
+        span.__enter__()
+
+        def leave() -> None:
+            span.__exit__(*sys.exc_info())
+
+        return leave
+
     @contextlib.contextmanager
-    def watch(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
+    def _span(self, record: RequestRecord, scope: Scope) -> Iterator[None]:
         from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
-        if not record.path.startswith(TRACED_PATHS):
-            yield
-            return
         parent = self._propagator.extract(dict(Headers(scope=scope)))
         with self._tracer.start_as_current_span(
             f"{record.method} {record.path}", parent, SpanKind.SERVER, end_on_exit=True

@@ -84,6 +84,25 @@ def test_silence_is_filled_with_comments_when_asked_to() -> None:
     assert triton.generations[0].cancelled
 
 
+def test_each_silence_is_filled_as_long_as_it_lasts() -> None:
+    """Also behind the first piece, again and again, and a stream that has ended carries none."""
+
+    async def wait_for_three(connection: Connection) -> None:
+        while connection.text.count(": waiting\n\n") < 3:
+            await asyncio.sleep(0.005)
+        connection.leave()
+
+    triton = FakeTriton([TextPiece("hel")], endless=True)
+    connection = exchange(triton, CHAT, chat_body(stream=True), wait_for_three, keep_alive_s=0.02)
+    head, *_ = connection.text.partition(": waiting\n\n")
+    assert '"hel"' in head
+    assert triton.generations[0].cancelled
+    quick = exchange(
+        FakeTriton([TextPiece("x")] * 50 + [answer("")]), CHAT, chat_body(stream=True), stay, keep_alive_s=5
+    )
+    assert ": waiting" not in quick.text
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_request_that_ended_is_let_go_of(streamed: bool) -> None:
     """Ending what has ended does no harm, forgetting one would."""

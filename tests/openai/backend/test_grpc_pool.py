@@ -90,7 +90,7 @@ class Server:
             connection.transport.abort()
 
 
-async def begin(pool: GrpcPool, request: bytes = b"x", cancellation: bytes = b"") -> GrpcGeneration:
+async def begin(pool: GrpcPool, request: bytes = b"x", cancellation: Callable[[], bytes] = bytes) -> GrpcGeneration:
     generation = GrpcGeneration()
     await generation.begin(pool, request, (("traceparent", "t"),), cancellation)
     return generation
@@ -283,7 +283,7 @@ def test_a_call_is_taken_back_by_a_request_of_its_own(run: Run) -> None:
             connection.say(call, fault("the request was cancelled"))
 
     async def use(pool: GrpcPool) -> None:
-        generation = await begin(pool, cancellation=b"the end")
+        generation = await begin(pool, cancellation=lambda: b"the end")
         assert await generation.read() == [TextPiece("hel")]
         generation.cancel()
         with pytest.raises(Cancelled):
@@ -301,7 +301,7 @@ def test_a_server_that_does_not_end_the_call_has_it_broken_off(run: Run) -> None
     """A second later."""
 
     async def use(pool: GrpcPool) -> None:
-        generation = await begin(pool, cancellation=b"the end")
+        generation = await begin(pool, cancellation=lambda: b"the end")
         generation.cancel()
         while 1 not in server.connections[0].peer.resets:
             await asyncio.sleep(0.005)

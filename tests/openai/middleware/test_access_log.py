@@ -51,8 +51,9 @@ def test_the_access_log_has_what_a_caller_says_of_itself(capsys: pytest.CaptureF
 def test_the_log_goes_where_it_is_told() -> None:
     """A stream of one's own."""
     out = io.StringIO()
-    with AccessLog(out).watch(RequestRecord("i", "GET", "/"), {"type": "http"}):
-        assert out.getvalue() == ""
+    end = AccessLog(out).watch(RequestRecord("i", "GET", "/"), {"type": "http"})
+    assert out.getvalue() == ""
+    end()
     assert json.loads(out.getvalue())["request_id"] == "i"
 
 
@@ -63,7 +64,6 @@ def test_a_line_is_one_write() -> None:
     scope: Scope = {"caller_notes": {"metadata": metadata}}
     with reader, writer, os.fdopen(writer.fileno(), "w", encoding="utf-8", closefd=False) as stream:
         for number in range(2):
-            with AccessLog(stream).watch(RequestRecord(f"r{number}", "POST", "/v1/completions"), scope):
-                pass
+            AccessLog(stream).watch(RequestRecord(f"r{number}", "POST", "/v1/completions"), scope)()
         lines = [json.loads(reader.recv(1 << 20)) for _ in range(2)]
     assert [(line["request_id"], line["metadata"]) for line in lines] == [("r0", metadata), ("r1", metadata)]
