@@ -118,4 +118,6 @@ class BlsModel:
         return DecodedRequest(rows, encoder)
 
     def _with_defaults(self, request: GenerateRequest) -> GenerateRequest:
-        return replace(request, accumulate=self._settings.accumulate) if request.accumulate is None else request
+        if request.accumulate is not None or not self._settings.accumulate:
+            return request
+        return replace(request, accumulate=True)
