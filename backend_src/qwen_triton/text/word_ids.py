@@ -60,7 +60,8 @@ class WordIds:
         if not text.isascii() or len(text) > LONGEST_TEXT or any(first in text for first in self._absent):
             return None
         words = _WORD.findall(text)
-        known, ids = self._ids, []
+        known = self._ids
+        ids: list[int] = []
         try:
             for word in words:
                 ids += known[word]
