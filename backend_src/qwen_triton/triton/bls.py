@@ -79,8 +79,9 @@ class BlsModel:
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
-        for request in requests:
-            self._admission.admit(request, TritonResponder(request), self._decode)
+        with self._dispatcher.gathering():
+            for request in requests:
+                self._admission.admit(request, TritonResponder(request), self._decode)
 
     def finalize(self) -> None:
         self._lifeline.leave()
