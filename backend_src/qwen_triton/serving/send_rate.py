@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-_MIN_PER_CPU, _MAX_PER_CPU = 1500, 4000
-"""Responses per second and processor: 500 streams on 2 processors then have one every 167 ms or every 63 ms each.
-
-`most_per_s` of a SendRate takes the place of the second one: on many processors a response costs more than it is worth.
-"""
-_IDLE, _BUSY = 0.10, 0.05
+_MIN_PER_CPU, _MAX_PER_CPU = 1500, 2800
+"""Responses per second and processor: 500 streams on 2 processors then have one every 167 ms or every 89 ms each."""
+ENSEMBLE_MIN_PER_CPU = 600
+"""In place of the first one for the engine of an ensemble, where postprocessing passes each response on: it costs twice as
+much. 500 streams through the ensemble on 2 busy processors: 24,900 tokens/s with 600, 18,400 with 1,500."""
+_MOST = 12_000
+"""Responses per second on any number of processors: 500 streams then have one every 42 ms, 64 streams one every 5 ms. More of
+them cost processor time that no reader notices (docs/performance.md has the curve)."""
+_IDLE, _BUSY = 0.20, 0.12
 """Idle share of all processors above which the rate rises, and below which it falls."""
 _STEP = 1.1
 _ADAPT_S = 0.2
@@ -47,13 +50,20 @@ class LinuxProcessors:
 class SendRate:
     """`per_s`: responses per second of all senders together, adapted to the machine's idle time.
 
-    `most_per_s`: the most of all processes that send, 0 = by the number of processors. `processes`: how many these are.
+    `most_per_s`: the most of all processes that send, 0 = 2,800 for each processor, 12,000 at most. `processes`: how many
+    these are. `least_per_cpu`: where no processor is idle.
     """
 
-    def __init__(self, processors: Processors | None = None, most_per_s: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        processors: Processors | None = None,
+        most_per_s: int = 0,
+        processes: int = 1,
+        least_per_cpu: int = _MIN_PER_CPU,
+    ) -> None:
         self._processors = processors or LinuxProcessors()
-        self._most = float(most_per_s or _MAX_PER_CPU * self._processors.count) / processes
-        self._least = min(self._most, float(_MIN_PER_CPU * self._processors.count) / processes)
+        self._most = float(most_per_s or min(_MOST, _MAX_PER_CPU * self._processors.count)) / processes
+        self._least = min(self._most, float(least_per_cpu * self._processors.count) / processes)
         self.per_s = self._most
         self._idle, self._all = self._processors.times()
         self._next = 0.0

@@ -28,6 +28,7 @@ from ..serving.dispatcher import Dispatcher
 from ..serving.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
+from ..serving.send_rate import ENSEMBLE_MIN_PER_CPU, SendRate
 from ..serving.token_answer import TokenEncoder, resolve_stops
 from ..tensors.arrays import Array
 from ..tensors.contract import NUM_RETURN_SEQUENCES, REQUEST_OUTPUT_LEN, STOP, TENSORRT_LLM
@@ -49,6 +50,7 @@ _EXTRA = {
     "prefix_cache_queries": "prefix_cache_queries_total",
     "prefix_cache_hits": "prefix_cache_hits_total",
     "preemptions": "preemptions_total",
+    "prompt_steps": "prompt_steps_total",
 }
 """Counters of some engines and the metric of each."""
 _CACHED_WORDS = 256
@@ -82,7 +84,8 @@ class EngineModel:
 
     def _serve(self, instance: ModelInstance, settings: EngineSettings, decoupled: bool) -> None:
         address = self._own.load.engine_socket
-        self._dispatcher = Dispatcher(EngineClient(lambda: address), settings.max_in_flight)
+        rate = SendRate(least_per_cpu=ENSEMBLE_MIN_PER_CPU)
+        self._dispatcher = Dispatcher(EngineClient(lambda: address), settings.max_in_flight, rate)
         self._ledger = AckLedger()
         self._acks = AckListener(self._ledger, self._own.load.acks_socket)
         metrics = RequestMetrics()

@@ -49,6 +49,7 @@ _STATES = {
     "token_cache_queries_total": ("Tokens of long prompts whose ids were looked for in the token cache", "COUNTER"),
     "token_cache_hits_total": ("Tokens of long prompts whose ids were found in the token cache", "COUNTER"),
     "token_cache_bytes": ("Memory of the token cache", "GAUGE"),
+    "prompt_steps_total": ("Steps of the engine in which sequences began", "COUNTER"),
     "preemptions_total": ("Sequences that lost their place in the cache to others and were computed again", "COUNTER"),
 }
 """Metrics of the dispatcher, the engine and the token cache; a model publishes those that its `states()` returns."""

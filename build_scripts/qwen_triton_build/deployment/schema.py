@@ -51,7 +51,8 @@ def _checked_name(model: str) -> str:
 class Repository(Section):
     """Settings that the five models share. `max_in_flight` 0 = no bound; requests beyond it are answered UNAVAILABLE.
     `queue_timeout_ms`: how long a request may wait for a slot of the engine, 0 = as long as it takes.
-    `max_responses_per_s`: the most that all streams of the BLS get together, in all of its processes, 0 = 4,000 a core.
+    `max_responses_per_s`: the most that all streams of the BLS get together, in all of its processes, 0 = 2,800 a core,
+    12,000 at most.
 
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qwen_triton.serving import send_rate
-from qwen_triton.serving.send_rate import LinuxProcessors, SendBudget, SendRate
+from qwen_triton.serving.send_rate import ENSEMBLE_MIN_PER_CPU, LinuxProcessors, SendBudget, SendRate
 
 
 class FakeProcessors:
@@ -36,26 +36,35 @@ def adapted(machine: FakeProcessors, *idle: float) -> list[float]:
 
 
 def test_a_machine_with_time_to_spare_gets_the_most() -> None:
-    assert adapted(FakeProcessors(2), 0.5, 0.9) == [8000.0, 8000.0]
+    assert adapted(FakeProcessors(2), 0.5, 0.9) == [5600.0, 5600.0]
 
 
 def test_without_an_idle_processor_it_falls_step_by_step_and_not_below_the_least() -> None:
     found = adapted(FakeProcessors(2), *[0.0] * 20)
-    assert found[:2] == pytest.approx([8000 / 1.1, 8000 / 1.21])
+    assert found[:2] == pytest.approx([5600 / 1.1, 5600 / 1.21])
     assert found[-1] == 3000.0
+
+
+def test_the_least_may_be_lower_where_a_response_costs_more() -> None:
+    machine = FakeProcessors(2)
+    rate = SendRate(machine, least_per_cpu=ENSEMBLE_MIN_PER_CPU)
+    for n in range(40):
+        machine.pass_time(0.0)
+        rate.adapt(float(n))
+    assert rate.per_s == 1200.0
 
 
 def test_it_rises_again_and_stays_in_between() -> None:
     machine = FakeProcessors(1)
     falling = adapted(machine, *[0.0] * 3)
-    assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.07, 0.2)[3:] == pytest.approx([falling[2], falling[1]])
+    assert adapted(FakeProcessors(1), 0.0, 0.0, 0.0, 0.15, 0.3)[3:] == pytest.approx([falling[2], falling[1]])
 
 
 def test_a_bound_on_the_responses_is_of_all_processes() -> None:
     """Shared evenly; below the least of a busy machine it is the least too."""
     machine = FakeProcessors(16)
-    assert SendRate(machine).per_s == 64_000
-    assert SendRate(machine, processes=4).per_s == 16_000
+    assert SendRate(machine).per_s == 12_000
+    assert SendRate(machine, processes=4).per_s == 3000
     rate = SendRate(machine, most_per_s=10_000, processes=2)
     assert rate.per_s == 5000
     machine.pass_time(0.0)
@@ -73,7 +82,7 @@ def test_it_looks_five_times_a_second_at_most() -> None:
     for n in range(100):
         machine.pass_time(0.0)
         rate.adapt(10.0 + n / 1000)
-    assert rate.per_s == pytest.approx(8000 / 1.1)
+    assert rate.per_s == pytest.approx(5600 / 1.1)
 
 
 def test_linux_counts_idle_time() -> None:

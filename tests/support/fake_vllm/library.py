@@ -99,7 +99,8 @@ class EngineArgs:
             raise ValueError("Unknown quantization method: none such")
         context = self.arguments.get("max_model_len") or CONTEXT
         model = SimpleNamespace(max_model_len=context, get_vocab_size=lambda: VOCABULARY)
-        return SimpleNamespace(model_config=model, arguments=self.arguments)
+        scheduler = SimpleNamespace(max_num_batched_tokens=self.arguments.get("max_num_batched_tokens") or 8192)
+        return SimpleNamespace(model_config=model, scheduler_config=scheduler, arguments=self.arguments)
 
 
 EngineArgs.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as of the dataclass that it is in vLLM

@@ -21,6 +21,7 @@ from typing import Any
 from ...errors import ConfigurationError, InvalidRequest
 from ...types import GUIDED_DECODING_GUIDE
 from ..gpu.adapters import Adapter
+from ..gpu.arrivals import Arrivals
 
 OLDEST, NEWEST = (0, 26), (0, 33)
 _PATTERNS = (0, 33)
@@ -80,12 +81,12 @@ def check_release(found: str) -> tuple[int, ...]:
 
 
 class VllmCore:
-    """One engine core. All methods are for one thread, but `close`.
+    """One engine core. All methods are for one thread, but `close`. `pause_s`: between two groups of new sequences.
 
     Raises ConfigurationError for arguments that vLLM refuses and for a core that does not start.
     """
 
-    def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, arguments: Mapping[str, Any], pause_s: float = 0.0) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         self._version = check_version()
@@ -114,6 +115,7 @@ class VllmCore:
             raise ConfigurationError(f"engine: vLLM does not start: {error}") from error
         self.max_context: int = config.model_config.max_model_len
         self.vocab_size: int = config.model_config.get_vocab_size()
+        self._arrivals: Arrivals[Any] = Arrivals(pause_s, config.scheduler_config.max_num_batched_tokens)
 
     def load_adapter(self, adapter: Adapter) -> None:
         """Loads an adapter into the core; requests may name it from then on. Raises ConfigurationError where it cannot be.
@@ -158,7 +160,7 @@ class VllmCore:
     ) -> None:
         """Adds a sequence; `name` must never have been used, `adapter` is one that was loaded. Lower priorities run first.
 
-        Raises InvalidRequest for what vLLM refuses, CoreDied.
+        The core gets it with the others of its group, in `outputs`. Raises InvalidRequest for what vLLM refuses.
         """
         try:
             grammar = sampling.get("structured_outputs")
@@ -181,8 +183,7 @@ class VllmCore:
             data_parallel_rank=None,
             priority=priority,
         )
-        with self._alive():
-            self._client.add_request(request)
+        self._arrivals.add(name, request, len(token_ids))
 
     def _tokenizer_arguments(self) -> dict[str, Any]:
         """With a tokenizer only the core loads it, to keep grammars; ids stay ids. Without one no grammar is kept."""
@@ -194,14 +195,17 @@ class VllmCore:
 
     def cancel(self, name: str) -> None:
         """Ends a sequence; outputs that are under way may still come."""
-        with self._alive():
-            self._client.abort_requests([name])
+        if not self._arrivals.take_back(name):
+            with self._alive():
+                self._client.abort_requests([name])
 
     def outputs(self, wait_s: float) -> Iterator[Any]:
-        """EngineCoreOutputs of the steps that have ended, waiting up to `wait_s` seconds for one. Raises CoreDied.
+        """Hands new sequences on that are due, then yields EngineCoreOutputs of the steps that have ended, waiting up to
+        `wait_s` seconds for one. Raises CoreDied.
 
         A killed core queues nothing; only a flag says that it has ended.
         """
+        self._begin()
         steps = self._client.outputs_queue
         try:
             found = steps.get(timeout=wait_s)
@@ -217,6 +221,11 @@ class VllmCore:
                 found = steps.get_nowait()
             except queue.Empty:
                 return
+
+    def _begin(self) -> None:
+        for request in self._arrivals.due(time.monotonic()):
+            with self._alive():
+                self._client.add_request(request)
 
     def close(self) -> None:
         """Ends the core's processes and frees the GPU."""

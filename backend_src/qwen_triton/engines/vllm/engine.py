@@ -42,7 +42,8 @@ class VllmEngine(SelfSteppingEngine[VllmCore, _Live]):
         room = options.adapter_arguments(adapters)
         model = str(resolve_model(options.model, options.hub, options.revision))
         with STARTUP.explained():
-            super().__init__(VllmCore(model, {**options.arguments(), **room}))
+            super().__init__(VllmCore(model, {**options.arguments(), **room}, options.arrival_pause_ms / 1e3))
+        self.counters.extra["prompt_steps"] = 0.0
         try:
             for adapter in adapters:
                 self._core.load_adapter(adapter)
@@ -74,10 +75,12 @@ class VllmEngine(SelfSteppingEngine[VllmCore, _Live]):
         chunks: list[tuple[Key, TokenChunk]] = []
         for outputs in self._core.outputs(_WAIT_S):
             self.counters.steps += bool(outputs.outputs)
+            started = self.counters.started
             if outputs.scheduler_stats is not None:
                 add_step(self.counters, outputs.scheduler_stats)
             for output in outputs.outputs:
                 self._take(output, chunks)
+            self.counters.extra["prompt_steps"] += self.counters.started > started
         self._forget_states()
         return chunks
 

@@ -18,7 +18,9 @@ from ..option import REQUIRED, OptionError, check_options, option
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values of vLLM's max_lora_rank."""
 
-_OURS = {"model", "hub", "revision", "python", "extra", "lora", "max_loras", "max_cpu_loras", "max_lora_rank"}
+_OURS = {
+    "model", "hub", "revision", "python", "extra", "lora", "max_loras", "max_cpu_loras", "max_lora_rank", "arrival_pause_ms",
+}  # fmt: skip
 """Options that vLLM does not get as they are: it gets a folder, already fetched, and adapters that were read."""
 _FIXED = {
     "skip_tokenizer_init": "text is made before and after the engine, so its core needs no tokenizer",
@@ -68,6 +70,9 @@ class VllmOptions:
     block_size: int | None = option(None, "tokens in a block of the cache", at_least=1)
     enable_prefix_caching: bool | None = option(None, "prompts that begin alike are computed once")
     enable_chunked_prefill: bool | None = option(None, "long prompts are computed beside answers")
+    arrival_pause_ms: float = option(
+        20.0, "new sequences begin in groups, at most one in so many ms; 0 = each at once", at_least=0, at_most=1000
+    )
     async_scheduling: bool | None = option(None, "the next step is scheduled while the last one runs")
     scheduling_policy: Literal["fcfs", "priority"] = option("fcfs", "which waiting sequence is next")
     enforce_eager: bool = option(False, "no CUDA graphs and no compilation: a quicker start, slower steps")

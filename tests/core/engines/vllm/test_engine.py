@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -295,3 +296,22 @@ def test_a_grammar_goes_to_the_core_where_the_model_has_a_tokenizer(vllm: None, 
 
 def test_without_a_tokenizer_no_grammar_is_kept(engine: VllmEngine) -> None:
     assert engine.info.forms == ""
+
+
+def test_sequences_that_arrive_after_another_begin_together(vllm: None, tmp_path: Path) -> None:  # noqa: ARG001
+    """One that was cancelled meanwhile never reaches the core."""
+    engine = VllmEngine(VllmOptions(str(tmp_path), arrival_pause_ms=300))
+    try:
+        engine.add(1, request((5, 6, 7), max_tokens=1))
+        assert ids(run(engine)[1]) == [5]
+        began = time.monotonic()
+        for key in (2, 3, 4):
+            engine.add(key, request((5, 6, 7), max_tokens=1))
+        engine.cancel(3)
+        chunks = run(engine, 2)
+        assert time.monotonic() - began > 0.2
+        assert {key: ids(found) for key, found in chunks.items()} == {2: [5], 4: [5]}
+        assert [one.request_id for one in engine._core._client.requests] == ["1", "2", "4"]
+        assert engine.counters.extra["prompt_steps"] in (2, 3)
+    finally:
+        engine.close()

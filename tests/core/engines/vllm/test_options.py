@@ -14,17 +14,19 @@ from qwen_triton.engines.vllm.options import VllmOptions
 from tests.support.fake_vllm import VERSIONS
 from tests.support.folders import DATA
 
+OURS = {"hub", "python", "extra", "lora", "arrival_pause_ms"}
+
 
 def test_only_what_differs_from_vllm_s_defaults_is_passed_on() -> None:
     options = VllmOptions("/m", tensor_parallel_size=2, kv_cache_dtype="fp8", extra={"seed": 3})
     assert options.arguments() == {"tensor_parallel_size": 2, "kv_cache_dtype": "fp8", "seed": 3}
-    assert VllmOptions("/m").arguments() == {}
+    assert VllmOptions("/m", arrival_pause_ms=5).arguments() == {}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_option_is_an_argument_of_vllm(version: str) -> None:
     known = set(json.loads((DATA / "vllm" / f"{version}.json").read_text())["vllm.engine.arg_utils.EngineArgs"])
-    assert set(options_of(VllmOptions)) - {"hub", "python", "extra", "lora"} <= known
+    assert set(options_of(VllmOptions)) - OURS <= known
 
 
 @pytest.mark.parametrize(
