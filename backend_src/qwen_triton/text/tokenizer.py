@@ -17,7 +17,6 @@ from tokenizers.decoders import ByteLevel
 from ..checkpoint.text_files import TokenizerFolder
 from ..errors import CONTEXT_EXCEEDED, ConfigurationError, InvalidRequest
 from .token_cache import TokenCache
-from .word_ids import WordIds
 
 _UNUSED_IDS = 1024
 """Ids behind the vocabulary that a model may have, where the folder does not say; Qwen2.5 has 271 or 399 of them."""
@@ -55,7 +54,6 @@ class Tokenizer:
         self.cache = cache
         self._backend = self._load()
         self._backend.encode_special_tokens = True
-        self._words = WordIds.of(self._backend)
         if not isinstance(self._backend.decoder, ByteLevel):
             raise ConfigurationError(
                 f"{folder.path / 'tokenizer.json'}: its decoder is not ByteLevel; give a Qwen checkpoint's folder"
@@ -200,8 +198,6 @@ class Tokenizer:
         return ids
 
     def _ids(self, backend: tokenizers.Tokenizer, text: str, field: str) -> list[int]:
-        if self._words is not None and backend is self._backend and (known := self._words.encode(text)) is not None:
-            return known
         try:
             # The batch call does not compute the tokens' offsets in the text, and releases the GIL meanwhile.
             ids: list[int] = backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
