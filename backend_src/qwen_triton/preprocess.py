@@ -74,7 +74,8 @@ class Preprocessor:
         )
         if engine is not None:
             check_request(engine, base, seeded=request.sampling.seed is not None)
-            base = replace(base, grammar=self._grammar(request, base, engine))
+            if grammar := self._grammar(request, base, engine):
+                base = replace(base, grammar=grammar)
         return split_sequences(base)
 
     def _grammar(self, request: GenerateRequest, base: EngineRequest, engine: EngineInfo) -> str:
@@ -104,7 +105,8 @@ class Preprocessor:
 
     def resolve_stops(self, request: GenerateRequest) -> GenerateRequest:
         """`request` with the ids of stop strings that are control tokens (text_stream.resolve_stops). Raises InvalidRequest."""
-        return replace(request, stop=resolve_stops(request.stop, self.tokenizer, STOP_WORDS))
+        stop = resolve_stops(request.stop, self.tokenizer, STOP_WORDS)
+        return request if stop is request.stop else replace(request, stop=stop)
 
     def context(self, engine: EngineInfo | None = None) -> int:
         """The most tokens that prompt and answer may have together."""
@@ -227,7 +229,7 @@ def _resolved(sampling: SamplingParams, limit: int) -> SamplingParams:
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     ranked = sampling.sequences > sampling.n
     logprobs = 0 if ranked and sampling.logprobs is None else sampling.logprobs
-    return replace(sampling, max_tokens=limit, seed=seed, logprobs=logprobs)
+    return sampling.resolved(limit, seed, logprobs)
 
 
 def split_sequences(base: EngineRequest) -> tuple[EngineRequest, ...]:
@@ -241,6 +243,8 @@ def split_sequences(base: EngineRequest) -> tuple[EngineRequest, ...]:
         return (base,)
     if sampling.sequences > sampling.n and base.stream:
         raise InvalidRequest("the best sequences are known at the end only; ask for stream = false", "best_of")
+    if sampling.n == 1 and sampling.best_of is None:
+        return (base,)
     seed, one = sampling.seed or 0, replace(sampling, n=1, best_of=None)
     others = one if one.prompt_logprobs is None else replace(one, prompt_logprobs=None)
     return tuple(

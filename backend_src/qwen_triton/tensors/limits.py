@@ -179,14 +179,17 @@ def _check_request(request: GenerateRequest, limits: Limits) -> None:
         limits.check("prompt_tokens", len(request.token_ids), INPUT_IDS)
     limits.check("messages", len(request.messages or ()), MESSAGES)
     limits.check("tools", len(request.tools), TOOLS)
-    limits.check("stop_strings", len(request.stop.strings), STOP_WORDS)
-    limits.check("stop_bytes", utf8_bytes(request.stop.strings), STOP_WORDS)
-    limits.check("stop_ids", len(request.stop.token_ids), STOP_TOKEN_IDS)
-    limits.check("bad_words", len(request.bias.bad_words), BAD_WORDS)
-    limits.check("words_bytes", utf8_bytes(request.bias.bad_words), BAD_WORDS)
-    limits.check("biases", len(request.bias.words), EMBEDDING_BIAS_WORDS)
-    limits.check("words_bytes", utf8_bytes(word for word, _ in request.bias.words), EMBEDDING_BIAS_WORDS)
-    limits.check("biases", len(request.bias.token_ids), LOGIT_BIAS)
+    stop, bias = request.stop, request.bias
+    if stop.strings or stop.token_ids:
+        limits.check("stop_strings", len(stop.strings), STOP_WORDS)
+        limits.check("stop_bytes", utf8_bytes(stop.strings), STOP_WORDS)
+        limits.check("stop_ids", len(stop.token_ids), STOP_TOKEN_IDS)
+    if bias:
+        limits.check("bad_words", len(bias.bad_words), BAD_WORDS)
+        limits.check("words_bytes", utf8_bytes(bias.bad_words), BAD_WORDS)
+        limits.check("biases", len(bias.words), EMBEDDING_BIAS_WORDS)
+        limits.check("words_bytes", utf8_bytes(word for word, _ in bias.words), EMBEDDING_BIAS_WORDS)
+        limits.check("biases", len(bias.token_ids), LOGIT_BIAS)
 
 
 _FP16_BYTES = 2
@@ -227,6 +230,8 @@ def check_sizes(arrays: Arrays, limits: Limits) -> int:
     """
     size = 0
     for tensor, array in arrays.items():
+        if array.size == 1 and array.dtype != object:
+            continue  # one number, which no limit forbids
         name = TEXT_NAMES.get(tensor, tensor)
         rows = array.shape[0] if array.ndim else 1
         limits.check("sequences", rows, name)
@@ -261,7 +266,7 @@ def _check_ids(name: str, ids: int, most: int, limit: str) -> None:
 def _check_bytes(name: str, array: Array, limits: Limits) -> int:
     """Returns the bytes of all rows."""
     total = 0
-    for row in array.reshape(array.shape[0] if array.ndim else 1, -1):
+    for row in ((array.item(),),) if array.size == 1 else array.reshape(array.shape[0] if array.ndim else 1, -1):
         size = sum(map(len, row))
         total += size
         if name == LOGIT_BIAS:

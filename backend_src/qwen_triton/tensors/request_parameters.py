@@ -197,4 +197,4 @@ def limit_wait(requests: Sequence[EngineRequest], seconds: float | None) -> list
     Engines start sequences in order of arrival, so while the first waits all do, and once it runs the request has begun.
     """
     first, *others = requests
-    return [replace(first, queue_timeout_s=seconds), *others]
+    return [first if seconds == first.queue_timeout_s else replace(first, queue_timeout_s=seconds), *others]

@@ -101,9 +101,12 @@ class Row:
 
     def scalar(self, name: str) -> Any:
         """The only value. Raises InvalidRequest for several or none."""
-        values = self.values(name)
-        if values is None:
+        array = self._arrays.get(name)
+        if array is None:
             return None
+        if array.size == 1:
+            return array.item()
+        values = self.values(name) or []
         if len(values) != 1:
             raise InvalidRequest(f"expected one value for each prompt, got {len(values)}", name)
         return values[0]
@@ -173,9 +176,8 @@ def refuse_unsupported(row: Row, refused: Mapping[str, str]) -> None:
     `refused`: the reason, by input. Zeros and empty texts pass, because stock's clients send them for «not used».
     """
     for name in row.names:
-        reason, array = refused.get(name), row.array(name)
-        if reason is not None and array is not None and array.any():
-            raise InvalidRequest(f"{reason}; leave it out", name)
+        if name in refused and (array := row.array(name)) is not None and array.any():
+            raise InvalidRequest(f"{refused[name]}; leave it out", name)
 
 
 def each_row(items: Sequence[_Item], convert: Callable[[_Item], _Decoded]) -> list[_Decoded]:

@@ -20,6 +20,8 @@ _ENGINE_FIELDS = {tensor: (p.name, p.engine_tensors) for p in SAMPLING for tenso
 _CALLER_NAMES = {p.name: p.tensors[0] for p in SAMPLING if p.tensors}
 """What callers call a parameter: the text models' name, which an ensemble's callers know too."""
 
+TEXT_SAMPLING_INPUTS = frozenset((*_TEXT_FIELDS, RETURN_LOG_PROBS, TOP_LOGPROBS))
+"""The tensors that `decode_text_sampling` reads."""
 _SENT_TO_TEXT = tuple((p.name, p.tensors[0], p.default) for p in SAMPLING if p.tensors)
 _SENT_TO_ENGINE = tuple((p.name, p.neutral) for p in SAMPLING if p.engine_tensors and p.name != "n")
 """`n` is not sent: samples are requests of their own, and of a beam search all beams come."""

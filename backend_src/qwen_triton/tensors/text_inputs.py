@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,16 @@ from .contract import (
     EMBEDDING_BIAS_WORDS,
     END_ID,
     EXCLUDE_INPUT_IN_OUTPUT,
+    GUIDED_DECODING_GUIDE,
+    GUIDED_DECODING_GUIDE_TYPE,
     IGNORE_EOS,
     INCLUDE_STOP_STR_IN_OUTPUT,
     INPUT_IDS,
     LOGIT_BIAS,
+    LORA_CONFIG,
     LORA_NAME,
+    LORA_TASK_ID,
+    LORA_WEIGHTS,
     MESSAGES,
     PAD_ID,
     PARALLEL_TOOL_CALLS,
@@ -53,7 +58,7 @@ from .rows import (
     pair_words,
     refuse_unsupported,
 )
-from .sampling import decode_text_sampling, encode_text_sampling
+from .sampling import TEXT_SAMPLING_INPUTS, decode_text_sampling, encode_text_sampling
 
 
 def decode_bias(row: Row) -> TokenBias:
@@ -75,44 +80,64 @@ def decode_generate(arrays: Arrays) -> list[GenerateRequest]:
     return decode_rows(arrays, _decode_row)
 
 
+def _decode_stop(row: Row) -> StopConditions:
+    return StopConditions(
+        row.texts(STOP_WORDS),
+        tuple(row.values(STOP_TOKEN_IDS) or ()),
+        row.flag(INCLUDE_STOP_STR_IN_OUTPUT) or False,
+        row.flag(IGNORE_EOS) or False,
+    )
+
+
+def _not(value: bool | None) -> bool | None:
+    return None if value is None else not value
+
+
+_FIELDS: Sequence[tuple[frozenset[str], str, Callable[[Row], Any]]] = tuple(
+    (frozenset(tensors), name, decode)
+    for tensors, name, decode in (
+        ((TOOLS,), "tools", lambda row: tuple(row.json(TOOLS, list) or ())),
+        ((TOOL_CHOICE,), "tool_choice", decode_tool_choice),
+        ((CHAT_TEMPLATE_KWARGS,), "template_options", lambda row: row.json(CHAT_TEMPLATE_KWARGS, dict) or {}),
+        ((PROMPT_FORMAT,), "prompt_format", decode_prompt_format),
+        (TEXT_SAMPLING_INPUTS, "sampling", decode_text_sampling),
+        ((STOP_WORDS, STOP_TOKEN_IDS, INCLUDE_STOP_STR_IN_OUTPUT, IGNORE_EOS), "stop", _decode_stop),
+        ((BAD_WORDS, EMBEDDING_BIAS_WORDS, EMBEDDING_BIAS_WEIGHTS, LOGIT_BIAS), "bias", decode_bias),
+        ((END_ID,), "end_id", lambda row: row.scalar(END_ID)),
+        ((PAD_ID,), "pad_id", lambda row: row.scalar(PAD_ID)),
+        ((STREAM,), "stream", lambda row: row.flag(STREAM)),
+        ((RETURN_NUM_OUTPUT_TOKENS,), "count_pieces", lambda row: row.flag(RETURN_NUM_OUTPUT_TOKENS)),
+        ((RETURN_NUM_INPUT_TOKENS,), "count_first", lambda row: row.flag(RETURN_NUM_INPUT_TOKENS)),
+        ((RETURN_NUM_INPUT_TOKENS,), "counts_input", lambda row: row.flag(RETURN_NUM_INPUT_TOKENS)),
+        ((RETURN_NUM_OUTPUT_TOKENS,), "counts_output", lambda row: row.flag(RETURN_NUM_OUTPUT_TOKENS)),
+        ((CLAMP_MAX_TOKENS,), "clamp_max_tokens", lambda row: row.flag(CLAMP_MAX_TOKENS)),
+        ((PARALLEL_TOOL_CALLS,), "parallel_tool_calls", lambda row: row.flag(PARALLEL_TOOL_CALLS)),
+        ((GUIDED_DECODING_GUIDE_TYPE, GUIDED_DECODING_GUIDE), "form", decode_form),
+        ((RETURN_TOKEN_IDS,), "return_token_ids", lambda row: row.flag(RETURN_TOKEN_IDS)),
+        ((ACCUMULATE_TOKENS,), "accumulate", lambda row: row.flag(ACCUMULATE_TOKENS)),
+        ((LORA_NAME,), "lora_name", lambda row: row.text(LORA_NAME) or None),
+        ((LORA_TASK_ID, LORA_WEIGHTS, LORA_CONFIG), "lora_task", decode_lora),
+        ((RETURN_PERF_METRICS,), "perf_metrics", lambda row: row.flag(RETURN_PERF_METRICS)),
+    )
+)
+"""The tensors of a field of GenerateRequest and how they are read, in the order in which faults are told. A field none of
+whose tensors was sent keeps its default; most requests have four of some fifty tensors."""
+
+
 def _decode_row(row: Row) -> GenerateRequest:
     refuse_unsupported(row, REFUSED_TEXT_INPUTS)
     messages = row.json(MESSAGES, list)
     ids = row.values(INPUT_IDS)
     text = row.text(TEXT_INPUT)
-    exclude = row.flag(EXCLUDE_INPUT_IN_OUTPUT)
+    echo = _not(row.flag(EXCLUDE_INPUT_IN_OUTPUT))
+    sent = row.names
+    fields = {name: decode(row) for tensors, name, decode in _FIELDS if not sent.isdisjoint(tensors)}
     return GenerateRequest(
         prompt=text if text or (messages is None and ids is None) else None,
         messages=None if messages is None else tuple(messages),
         token_ids=None if ids is None else tuple(ids),
-        tools=tuple(row.json(TOOLS, list) or ()),
-        tool_choice=decode_tool_choice(row),
-        template_options=row.json(CHAT_TEMPLATE_KWARGS, dict) or {},
-        prompt_format=decode_prompt_format(row),
-        sampling=decode_text_sampling(row),
-        stop=StopConditions(
-            row.texts(STOP_WORDS),
-            tuple(row.values(STOP_TOKEN_IDS) or ()),
-            row.flag(INCLUDE_STOP_STR_IN_OUTPUT) or False,
-            row.flag(IGNORE_EOS) or False,
-        ),
-        bias=decode_bias(row),
-        end_id=row.scalar(END_ID),
-        pad_id=row.scalar(PAD_ID),
-        stream=row.flag(STREAM) or False,
-        count_pieces=row.flag(RETURN_NUM_OUTPUT_TOKENS) or False,
-        count_first=row.flag(RETURN_NUM_INPUT_TOKENS) or False,
-        counts_input=row.flag(RETURN_NUM_INPUT_TOKENS) is not False,
-        counts_output=row.flag(RETURN_NUM_OUTPUT_TOKENS) is not False,
-        clamp_max_tokens=row.flag(CLAMP_MAX_TOKENS) or False,
-        parallel_tool_calls=row.flag(PARALLEL_TOOL_CALLS) is not False,
-        form=decode_form(row),
-        return_token_ids=row.flag(RETURN_TOKEN_IDS) or False,
-        accumulate=row.flag(ACCUMULATE_TOKENS),
-        echo=None if exclude is None else not exclude,
-        lora_name=row.text(LORA_NAME) or None,
-        lora_task=decode_lora(row),
-        perf_metrics=row.flag(RETURN_PERF_METRICS) or False,
+        echo=echo,
+        **fields,
     )
 
 

@@ -79,8 +79,9 @@ class BlsModel:
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
-        for request in requests:
-            self._admission.admit(request, TritonResponder(request), self._decode)
+        with self._dispatcher.gathering():
+            for request in requests:
+                self._admission.admit(request, TritonResponder(request), self._decode)
 
     def finalize(self) -> None:
         self._lifeline.leave()
@@ -118,4 +119,6 @@ class BlsModel:
         return DecodedRequest(rows, encoder)
 
     def _with_defaults(self, request: GenerateRequest) -> GenerateRequest:
-        return replace(request, accumulate=self._settings.accumulate) if request.accumulate is None else request
+        if request.accumulate is not None or not self._settings.accumulate:
+            return request
+        return replace(request, accumulate=True)

@@ -107,12 +107,13 @@ class EngineModel:
         self._lifeline.open()
 
     def execute(self, requests: Sequence[Any]) -> None:
-        for request in requests:
-            responder = AckedResponder(request, self._ledger)
-            if asks_stop(request):
-                self._stop(responder)
-                continue
-            self._admission.admit(request, responder, partial(self._decode, responder))
+        with self._dispatcher.gathering():
+            for request in requests:
+                responder = AckedResponder(request, self._ledger)
+                if asks_stop(request):
+                    self._stop(responder)
+                    continue
+                self._admission.admit(request, responder, partial(self._decode, responder))
 
     def finalize(self) -> None:
         """Ends this load's own engine, once it has finished what other models gave it."""

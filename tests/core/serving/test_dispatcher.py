@@ -238,6 +238,64 @@ def test_a_request_cancelled_while_its_submit_waits_leaves_no_sequence_behind() 
     assert (ended, link.cancelled, dispatcher.in_flight) == (["cancelled"], link.keys, 0)
 
 
+def _reply_of(prompt: int, metrics: RequestMetrics) -> tuple[RecordingResponder, Reply]:
+    responder = RecordingResponder()
+    plan = RowPlan([EngineRequest((prompt,), SamplingParams(max_tokens=9, seed=1))], streamed=True, keep=1)
+    return responder, Reply(responder, [plan], None, metrics.start(), at_once=False)  # type: ignore[arg-type]  no text
+
+
+def test_requests_that_arrive_together_are_submitted_eight_at_a_time() -> None:
+    submitted: list[list[int]] = []
+
+    class Link(SilentLink):
+        def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
+            submitted.append([request.token_ids[0] for _, request in requests])
+
+    dispatcher, metrics = Dispatcher(Link()), RequestMetrics()
+    with dispatcher.gathering():
+        for prompt in range(11):
+            _, reply = _reply_of(prompt, metrics)
+            dispatcher.admit(reply, reply.requests)
+    assert submitted == [list(range(8)), [8, 9, 10]]
+    _, reply = _reply_of(11, metrics)
+    dispatcher.admit(reply, reply.requests)
+    assert submitted[2:] == [[11]]
+
+
+def test_of_requests_submitted_together_only_the_one_at_fault_is_refused() -> None:
+    class PickyLink(SilentLink):
+        def submit(self, requests: Sequence[tuple[int, EngineRequest]]) -> None:
+            if any(request.token_ids == (2,) for _, request in requests):
+                raise InvalidRequest("is not taken", "input_ids")
+            super().submit(requests)
+
+    link, metrics = PickyLink(), RequestMetrics()
+    dispatcher = Dispatcher(link)
+    responders = []
+    with dispatcher.gathering():
+        for prompt in range(4):
+            responder, reply = _reply_of(prompt, metrics)
+            responders.append(responder)
+            dispatcher.admit(reply, reply.requests)
+    for sender in dispatcher._senders:
+        sender.send_batch()
+    assert [str(responder.error) for responder in responders] == ["None", "None", "input_ids: is not taken", "None"]
+    assert (len(link.keys), dispatcher.in_flight) == (3, 3)
+
+
+def test_a_request_cancelled_before_those_it_arrived_with_are_submitted_leaves_no_sequence_behind() -> None:
+    link, ended = SilentLink(), []
+    dispatcher = Dispatcher(link)
+    reply = RecordedReply(0, lambda _, chunk: ended.append(chunk.finish))
+    reply.request_id = "a"
+    with dispatcher.gathering():
+        dispatcher.admit(reply, reply.requests)
+        dispatcher.cancel("a")
+        dispatcher._senders[0].send_batch()
+        link.cancelled.clear()
+    assert (ended, link.cancelled, dispatcher.in_flight) == (["cancelled"], link.keys, 0)
+
+
 def test_a_stop_string_frees_the_engines_slot(setting: Callable[..., ServedReplay]) -> None:
     here = setting(step_ms=5.0)
     received = here.ask("one two STOP " + "and on " * 2000, stop=" STOP")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qwen_triton.serving.send_rate import ENSEMBLE_MIN_PER_CPU, LinuxProcessors, SendRate
+from qwen_triton.serving import send_rate
+from qwen_triton.serving.send_rate import ENSEMBLE_MIN_PER_CPU, LinuxProcessors, SendBudget, SendRate
 
 
 class FakeProcessors:
@@ -89,3 +90,16 @@ def test_linux_counts_idle_time() -> None:
     idle, whole = processors.times()
     assert 0 < idle < whole
     assert processors.count >= 1
+
+
+@pytest.mark.parametrize(("per_s", "responses"), [(300, 4), (900, 9), (30_000, 16)])
+def test_a_sender_whose_budget_is_used_up_waits_for_as_many_as_come_in_ten_ms(
+    per_s: int, responses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least four, so that it does not wake for each, and at most as many as it sends together."""
+    monkeypatch.setattr(send_rate.time, "monotonic", lambda: 100.0)
+    budget = SendBudget(SendRate(FakeProcessors(2), most_per_s=per_s), 1)
+    assert budget.wait_s() == 0
+    while budget.spend():
+        pass
+    assert budget.wait_s() == pytest.approx(responses / per_s)
