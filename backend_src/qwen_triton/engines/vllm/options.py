@@ -71,7 +71,7 @@ class VllmOptions:
     enable_prefix_caching: bool | None = option(None, "prompts that begin alike are computed once")
     enable_chunked_prefill: bool | None = option(None, "long prompts are computed beside answers")
     arrival_pause_ms: float = option(
-        20.0, "new sequences begin in groups, at most one in so many ms; 0 = each at once", at_least=0, at_most=1000
+        0.0, "new sequences begin in groups, at most one in so many ms; 0 = each at once", at_least=0, at_most=1000
     )
     async_scheduling: bool | None = option(None, "the next step is scheduled while the last one runs")
     scheduling_policy: Literal["fcfs", "priority"] = option("fcfs", "which waiting sequence is next")
