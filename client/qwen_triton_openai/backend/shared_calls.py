@@ -20,8 +20,8 @@ MOST_CALLS = 8
 """Calls at once. The server writes one response of a call at a time; 1, 8 and 16 calls for 500 requests cost the same."""
 MOST_BYTES = 64 << 10
 """Of a request on a shared call, about its window at the start: a larger one would hold up those behind it."""
-CANCELLATION_ID = "cancel"
-"""The id of a request that cancels another: its response says nothing."""
+CANCELLATION_ID = "cancels another"
+"""The id of a request that cancels another: its response says nothing. No client's request has it, because of its blank."""
 _LEAVING_S = 1.0
 """How long a request that was given up keeps its call open."""
 _ENDED = "the model server ended the call; try again"

@@ -19,7 +19,8 @@ from ..answers.usage import UsageCount
 from ..errors import CLIENT_CLOSED_REQUEST, ApiError, is_messages_path
 
 _SLASHES = re.compile("//+")
-_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+CLIENTS_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+"""What a client may send as X-Request-Id; a request with anything else gets an id of the server's."""
 _log = logging.getLogger(__name__)
 
 NO_KEY = "-"
@@ -110,7 +111,7 @@ class _RecordedSend:
 
 def _open_record(scope: Scope) -> RequestRecord:
     given = Headers(scope=scope).get("x-request-id", "")
-    request_id = given if _ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+    request_id = given if CLIENTS_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
     client = scope.get("client")
     return RequestRecord(request_id, scope["method"], scope["path"], client[0] if client else "")
 

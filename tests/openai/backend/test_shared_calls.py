@@ -18,6 +18,7 @@ from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.backend.generation import GrpcGeneration
 from qwen_triton_openai.backend.shared_calls import MOST_BYTES, MOST_CALLS
 from qwen_triton_openai.backend.triton import GrpcTriton
+from qwen_triton_openai.middleware.observe import CLIENTS_ID
 
 BOUND_S = 20.0
 
@@ -211,6 +212,7 @@ def test_a_request_is_taken_back_by_another_on_its_call() -> None:
         assert len(named) >= 32
         assert named != call.requests[1].parameters[CALL].string_param
         assert named not in call.requests[2].id
+        assert not CLIENTS_ID.fullmatch(call.requests[2].id)
         call.say(0, "too late", final=True)
         call.say(2, None, error="the request was cancelled")
         call.say(1, "hello", final=True)
