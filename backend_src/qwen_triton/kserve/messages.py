@@ -67,7 +67,7 @@ _PARAMETERS: Mapping[type, str] = {bool: "bool_param", int: "int64_param", str: 
 class InferResponse(NamedTuple):
     """One response: raw tensor contents by output name, or an error.
 
-    `final`: the last of its request; set where the request has the parameter `triton_enable_empty_final_response`.
+    `final`: the last of its request; set where the request has the parameter `FINAL_RESPONSE`.
     """
 
     request_id: str

@@ -17,7 +17,7 @@ _MIN_PER_CPU, _MAX_PER_CPU = 1500, 2800
 ENSEMBLE_MIN_PER_CPU = 600
 """In place of the first one for the engine of an ensemble, where postprocessing passes each response on: it costs twice as
 much. 500 streams through the ensemble on 2 busy processors: 24,900 tokens/s with 600, 18,400 with 1,500."""
-_MOST = 12_000
+_MAX_PER_S = 12_000
 """Responses per second on any number of processors: 500 streams then have one every 42 ms, 64 streams one every 5 ms. More of
 them cost processor time that no reader notices (docs/performance.md has the curve)."""
 _IDLE, _BUSY = 0.20, 0.12
@@ -62,7 +62,7 @@ class SendRate:
         least_per_cpu: int = _MIN_PER_CPU,
     ) -> None:
         self._processors = processors or LinuxProcessors()
-        self._most = float(most_per_s or min(_MOST, _MAX_PER_CPU * self._processors.count)) / processes
+        self._most = float(most_per_s or min(_MAX_PER_S, _MAX_PER_CPU * self._processors.count)) / processes
         self._least = min(self._most, float(least_per_cpu * self._processors.count) / processes)
         self.per_s = self._most
         self._idle, self._all = self._processors.times()

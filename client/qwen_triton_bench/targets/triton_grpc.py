@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from qwen_triton.kserve.connection import split_authority
 from qwen_triton.kserve.declared_model import DeclaredModel
-from qwen_triton.kserve.messages import STREAM_INFER, decode_stream_response, encode_infer_request
+from qwen_triton.kserve.messages import FINAL_RESPONSE, STREAM_INFER, decode_stream_response, encode_infer_request
 from qwen_triton.kserve.status import StatusCode
 from qwen_triton.kserve.thread_socket import ThreadSocket
 from qwen_triton.tensors.contract import SEQUENCE_LENGTH, TEXT_OUTPUT
@@ -21,7 +21,7 @@ from ..prompts.prompt import Prompt
 from .target import AnswerListener, Counts, counts_of, error_kind
 from .triton_request import PromptEncoder
 
-_PARAMETERS = {"triton_enable_empty_final_response": True}
+_PARAMETERS = {FINAL_RESPONSE: True}
 """Has the server mark the last response of a request."""
 
 

@@ -67,17 +67,15 @@ class GrpcSocket(asyncio.Protocol):
 
     def open(self, path: str, metadata: Iterable[tuple[str, str]], message: bytes, listener: StreamListener) -> int:
         """Begins a call of one message; returns its stream id. Raises Unavailable."""
-        stream_id = self._grpc.open(path, metadata)
-        self._listeners[stream_id] = listener
+        stream_id = self.begin(path, listener, metadata)
         self._grpc.send(stream_id, message)
-        self._grpc.half_close(stream_id)
-        self._write_soon()
+        self.half_close(stream_id)
         return stream_id
 
-    def begin(self, path: str, listener: StreamListener) -> int:
+    def begin(self, path: str, listener: StreamListener, metadata: Iterable[tuple[str, str]] = ()) -> int:
         """Begins a call to which messages are sent one by one, until `half_close`; returns its stream id. Raises
         Unavailable."""
-        stream_id = self._grpc.open(path)
+        stream_id = self._grpc.open(path, metadata)
         self._listeners[stream_id] = listener
         return stream_id
 

@@ -119,16 +119,11 @@ class SharedCalls:
 
     def _find(self, request_id: str) -> SharedCall | None:
         """None where a call more is to be opened."""
-        best, fewest = None, 0
-        for call in self._calls:
-            if not call.usable:
-                self._calls = [call for call in self._calls if call.usable]
-                return self._find(request_id)
-            if best is None or len(call) < fewest:
-                best, fewest = call, len(call)
-        if best is None or len(self._calls) < MOST_CALLS or request_id in best:
+        self._calls = [call for call in self._calls if call.usable]
+        if len(self._calls) < MOST_CALLS:
             return None
-        return best
+        best = min(self._calls, key=len)
+        return None if request_id in best else best
 
     def _open(self, request_id: str, socket: GrpcSocket) -> SharedCall:
         """Unless others did while this one waited for the connection."""

@@ -15,6 +15,7 @@ from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, Inval
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.backend.generation import GrpcGeneration
 from qwen_triton_openai.backend.grpc_pool import GrpcPool, host_port
+from tests.support.generations import take_back
 from tests.support.http2_peer import Peer
 
 BOUND_S = 20.0
@@ -249,12 +250,7 @@ def test_taking_back_resets_that_call_alone(run: Run) -> None:
     async def use(pool: GrpcPool) -> None:
         first, second = await begin(pool), await begin(pool)
         assert await first.read() == [TextPiece("hel")]
-        reading = asyncio.ensure_future(first.read())
-        await asyncio.sleep(0.02)
-        first.cancel()
-        first.cancel()
-        with pytest.raises(Cancelled):
-            await reading
+        await take_back(first)
         connection = server.connections[0]
         while not connection.peer.resets:
             await asyncio.sleep(0.005)

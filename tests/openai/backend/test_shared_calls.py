@@ -19,6 +19,7 @@ from qwen_triton_openai.backend.generation import GrpcGeneration
 from qwen_triton_openai.backend.shared_calls import MOST_BYTES, MOST_CALLS
 from qwen_triton_openai.backend.triton import GrpcTriton
 from qwen_triton_openai.middleware.observe import CLIENTS_ID
+from tests.support.generations import take_back
 
 BOUND_S = 20.0
 
@@ -200,12 +201,7 @@ def test_a_request_is_taken_back_by_another_on_its_call() -> None:
     async def use(triton: GrpcTriton, server: Service) -> None:
         first, second = await share(triton, server)
         call = server.calls[0]
-        reading = asyncio.ensure_future(first.read())
-        await asyncio.sleep(0.02)
-        first.cancel()
-        first.cancel()
-        with pytest.raises(Cancelled):
-            await reading
+        await take_back(first)
         await until(lambda: len(call.requests) == 3)
         named = call.requests[0].parameters[CALL].string_param
         assert call.requests[2].parameters[CANCEL_CALL].string_param == named

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import EngineError, Unavailable
-from ...kserve.messages import InferResponse, encode_infer_request
+from ...kserve.messages import FINAL_RESPONSE, InferResponse, encode_infer_request
 from ...tensors.arrays import Arrays
 from ...tensors.engine_inputs import encode_engine_request, encode_stop_request
 from ...tensors.engine_outputs import OUTPUTS
@@ -148,7 +148,7 @@ class ModelClient:
         return self._infer_request(key, arrays, sequence.outputs)
 
     def _infer_request(self, key: int, arrays: Arrays, outputs: Sequence[str]) -> bytes:
-        parameters = {"triton_enable_empty_final_response": True} if self._facts.decoupled else {}
+        parameters = {FINAL_RESPONSE: True} if self._facts.decoupled else {}
         return encode_infer_request(self._model, arrays, outputs, str(key), parameters)
 
     def _send(self, connection: ModelConnection, key: int, message: bytes) -> None:
