@@ -10,10 +10,15 @@ QwenTritonError
 
 from __future__ import annotations
 
+import logging
+import secrets
+
 CONTEXT_EXCEEDED = "This model's maximum context length is"
 """How the message of a prompt that does not fit begins, on every edge: clients of OpenAI's API look for these words."""
 _LONGEST = 2000
 """Characters of the longest message to a caller: a message may quote what was sent."""
+_SHOWN_ID = 200
+_log = logging.getLogger(__name__)
 
 
 class QwenTritonError(Exception):
@@ -49,3 +54,12 @@ class EngineError(QwenTritonError):
 
 class ConfigurationError(QwenTritonError):
     """The deployment or the machine is not as it must be; the message names what and the remedy."""
+
+
+def caller_text(error: Exception, request_id: str) -> str:
+    """The error's message as a model's caller sees it. One that is ours is logged, and shown as a request id only."""
+    if isinstance(error, (InvalidRequest, Unavailable, Cancelled)):
+        return str(error)
+    name = request_id[:_SHOWN_ID] or secrets.token_hex(8)
+    _log.error("request %s failed: %s", name, error, exc_info=error)
+    return f"internal error; the server's log has the cause under request {name}"

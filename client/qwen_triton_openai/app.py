@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from . import errors
+from .backend.local_triton import LocalTriton
 from .backend.triton import Backend, GrpcTriton
 from .endpoints import chat, completions, health, messages, models, responses, server_info, tokenization
 from .endpoints.chat_page import add_chat_page
@@ -56,16 +57,17 @@ GENERATE: dict[str, Endpoint] = {
 
 def create_app(
     settings: ShimSettings,
-    connect: Callable[[str], Backend] = GrpcTriton,
+    connect: Callable[[str], Backend] | None = None,
     drain: Drain | None = None,
     shared: AllWorkers | None = None,
 ) -> FastAPI:
-    """Builds the application. `connect` makes the backend for a URL, within the event loop; `drain` and `shared` are those of
-    a worker, None where this process is the only one on its port.
+    """Builds the application. `connect` makes the backend for a URL, within the event loop; None: as the settings say. `drain`
+    and `shared` are those of a worker, None where this process is the only one on its port.
 
     Raises ConfigurationError for keys that cannot be read or traces that cannot be sent.
     """
     drain = drain or Drain()
+    connect = connect or (LocalTriton if settings.local_sockets else GrpcTriton)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -107,6 +107,7 @@ class ShimSettings(MiddlewareSettings):
     `enabled`: `qwen-triton serve` starts a shim beside the server.
     `workers`: processes that serve the port; auto: one for every four cores, at most 4, and one where the deployment's
     engine computes on the CPU.
+    `local_sockets`: text requests to a Triton on this machine go to the BLS's processes over Unix sockets, past the server.
     `models`: served names, each with the Triton model that answers.
     `adapters`: LoRA adapters of the engine, served under their own names, each with the one of `models` that it belongs to.
     `tokenizer_dir`: the checkpoint's folder, for GET /tokenizer_info alone; the deployment's model, where it is a folder.
@@ -125,6 +126,7 @@ class ShimSettings(MiddlewareSettings):
     host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9000
     triton_url: str = "127.0.0.1:8001"
+    local_sockets: bool = True
     models: dict[str, str] = Field(default_factory=lambda: {"qwen": BLS})
     adapters: dict[str, str] = {}
     preprocessing_model: str = PREPROCESSING

@@ -45,6 +45,12 @@ class _Submission(NamedTuple):
     requests: Sequence[EngineRequest]
 
 
+class _Gathering(threading.local):
+    """Requests that a thread submits together; None: each at once."""
+
+    submissions: list[_Submission] | None = None
+
+
 class Dispatcher:
     """Serves requests with one engine. `max_in_flight`: sequences admitted at once, 0 for no bound. `rate`: of responses.
 
@@ -63,8 +69,7 @@ class Dispatcher:
         """Requests whose prompts are being made. Whoever takes one out ends it, or admits it."""
         self._admitting = threading.Lock()
         """Held while the room is checked and taken, and for each change of `_preparing`."""
-        self._gathered: list[_Submission] | None = None
-        """Requests that are to be submitted together; None: each at once."""
+        self._gathering = _Gathering()
         self._stopping = False
         self._draining = False
         self._rate = rate or SendRate()
@@ -177,30 +182,29 @@ class Dispatcher:
             self._check_room(reply.sequences)
             sender, keys = self._take(reply)
         submission = _Submission(sender, reply, keys, requests)
-        if self._gathered is None:
+        gathered = self._gathering.submissions
+        if gathered is None:
             self._submit([submission])
             return
-        self._gathered.append(submission)
-        if len(self._gathered) == _GATHERED:
-            self._submit_gathered()
+        gathered.append(submission)
+        if len(gathered) == _GATHERED:
+            self._submit_gathered(gathered)
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Submits requests that are admitted meanwhile eight at a time: a message to the engine's process costs both ends.
-
-        For the one thread that admits.
-        """
-        self._gathered = []
+        """Submits requests that this thread admits meanwhile eight at a time: a message to the engine costs both ends."""
+        gathered = self._gathering.submissions = list[_Submission]()
         try:
             yield
         finally:
-            self._submit_gathered()
-            self._gathered = None
+            self._gathering.submissions = None
+            self._submit_gathered(gathered)
 
-    def _submit_gathered(self) -> None:
-        if self._gathered:
-            gathered, self._gathered = self._gathered, []
-            self._submit(gathered)
+    def _submit_gathered(self, gathered: list[_Submission]) -> None:
+        if gathered:
+            together = gathered[:]
+            gathered.clear()
+            self._submit(together)
 
     def _take(self, reply: Reply) -> tuple[Sender, list[int]]:
         """Gives a reply to a sender and keys to its sequences."""

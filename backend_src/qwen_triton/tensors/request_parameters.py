@@ -102,6 +102,8 @@ CALL = "qwen_triton_call"
 """A request's name for CANCEL_CALL; unlike its id, random, so that nobody else can cancel it."""
 CANCEL_CALL = "qwen_triton_cancel"
 """Ends the request whose CALL this is with finish «cancelled»; the request that has it is answered «cancelled»."""
+LOCAL_SOCKETS = "qwen_triton_local_sockets"
+"""Asks the BLS for the addresses of its processes' local servers, as a JSON list in `text_output`."""
 
 
 def check_parameters(names: Iterable[str], model: str) -> None:

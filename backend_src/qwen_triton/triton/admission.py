@@ -5,6 +5,7 @@ Does not know what a model's tensors mean: each model decodes its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,16 +13,15 @@ from typing import Any, NamedTuple
 from ..errors import Cancelled, InvalidRequest
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
-from ..serving.reply import Preparation, Reply, RowPlan
+from ..serving.reply import Preparation, Reply, Responder, RowPlan
 from ..serving.request_metrics import RequestMetrics, RequestTimer
 from ..serving.threads import INLINE_BYTES, LONG_BYTES
-from ..tensors.arrays import Array
-from ..tensors.contract import FORM_INPUTS
+from ..tensors.arrays import Array, encode_flat_strings
+from ..tensors.contract import FORM_INPUTS, TEXT_OUTPUT
 from ..tensors.limits import DEFAULT_LIMITS, Limits
-from ..tensors.request_parameters import CALL, CANCEL_CALL, limit_wait, queue_timeout_s
+from ..tensors.request_parameters import CALL, CANCEL_CALL, LOCAL_SOCKETS, limit_wait, queue_timeout_s
 from ..tensors.rows import check_one_response, count_rows
 from .requests import RequestReader
-from .responses import TritonResponder
 
 
 class DecodedRequest(NamedTuple):
@@ -39,7 +39,8 @@ class Admission:
     """Admits the requests of one model. `queue_timeout_ms`: the longest a request may wait for a slot, 0 = no bound.
 
     `decoupled`: the model may send several responses to a request. `unique_ids`: a request whose id is that of a running one
-    is refused, as stock does: a stop request names the one that it ends by its id only.
+    is refused, as stock does: a stop request names the one that it ends by its id only. `local_sockets`: the addresses of the
+    model's local servers, where it has some.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Admission:
         limits: Limits = DEFAULT_LIMITS,
         *,
         unique_ids: bool = False,
+        local_sockets: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
@@ -59,10 +61,9 @@ class Admission:
         self._queue_timeout_ms = queue_timeout_ms
         self._decoupled = decoupled
         self._unique_ids = unique_ids
+        self._local_sockets = local_sockets
 
-    def admit(
-        self, request: Any, responder: TritonResponder, decode: Callable[[dict[str, Array]], DecodedRequest]
-    ) -> None:
+    def admit(self, request: Any, responder: Responder, decode: Callable[[dict[str, Array]], DecodedRequest]) -> None:
         """Decodes, checks and submits one request; a fault of it becomes its response.
 
         `decode` raises QwenTritonError for what it refuses. For a request with long prompts, or with a form, it runs on
@@ -76,6 +77,9 @@ class Admission:
             if call := parameters.get(CANCEL_CALL):
                 self._dispatcher.cancel(call=str(call))
                 self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
+                return
+            if self._local_sockets and LOCAL_SOCKETS in parameters:
+                self._dispatcher.post(partial(_answer, responder, json.dumps(self._local_sockets())))
                 return
             timeout_s = queue_timeout_s(request.timeout(), parameters, self._queue_timeout_ms)
             if not self._decoupled:
@@ -101,7 +105,7 @@ class Admission:
 
     def _reply(
         self,
-        responder: TritonResponder,
+        responder: Responder,
         timer: RequestTimer,
         call: str,
         decode: Callable[[dict[str, Array]], DecodedRequest],
@@ -113,3 +117,8 @@ class Admission:
     def _check_id(self, request_id: str) -> None:
         if request_id not in NO_ID and self._dispatcher.runs(request_id):
             raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")
+
+
+def _answer(responder: Responder, text: str) -> None:
+    responder.write({TEXT_OUTPUT: encode_flat_strings((text,))}, final=True)
+    responder.flush()

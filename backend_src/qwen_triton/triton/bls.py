@@ -16,13 +16,17 @@ from ..engines.triton_model.processes import ModelProcesses
 from ..engines.triton_model.server_address import grpc_address
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import Dispatcher
-from ..serving.lifeline import Lifeline
+from ..serving.local.connection import LocalConnection, LocalResponder
+from ..serving.local.lifeline import Lifeline
+from ..serving.local.messages import SentRequest
+from ..serving.local.request import LocalRequest
+from ..serving.local.server import LocalServer
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.send_rate import SendRate
 from ..serving.text_answer import TextEncoder
 from ..tensors.arrays import Array
-from ..tensors.contract import BLS
+from ..tensors.contract import BLS, BLS_INPUTS
 from ..tensors.limits import check_prompt_log_probs, check_requests
 from ..tensors.rows import each_row
 from ..tensors.text_inputs import decode_generate
@@ -38,6 +42,7 @@ from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
 
 _log = logging.getLogger(__name__)
+_DECLARED = {tensor.name: tensor for tensor in BLS_INPUTS}
 
 
 class BlsModel:
@@ -64,6 +69,13 @@ class BlsModel:
         rate = SendRate(most_per_s=self._settings.max_responses_per_s, processes=instances_of(args))
         self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight, rate)
         metrics = RequestMetrics()
+        self._local_address = instance.new_local_address()
+        self._local = LocalServer(
+            self._local_address.socket,
+            instances_of(args),
+            self._admit_local,
+            lambda call: self._dispatcher.cancel(call=call),
+        )
         self._admission = Admission(
             self._dispatcher,
             metrics,
@@ -71,10 +83,13 @@ class BlsModel:
             self._settings.queue_timeout_ms,
             is_decoupled(args),
             self._limits,
+            local_sockets=self._local_address.all,
         )
         self._publisher = MetricsPublisher(instance.labels, metrics, lambda: self._dispatcher.states() | cache.states())
         self._dispatcher.start()
         self._publisher.start()
+        self._local.start()
+        self._local_address.publish()
         self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
 
@@ -83,9 +98,20 @@ class BlsModel:
             for request in requests:
                 self._admission.admit(request, TritonResponder(request), self._decode)
 
+    def _admit_local(self, requests: Sequence[tuple[LocalConnection, SentRequest]]) -> None:
+        with self._dispatcher.gathering():
+            for connection, sent in requests:
+                request = LocalRequest(sent, _DECLARED, connection.call(sent.number))
+                responder = LocalResponder(connection, sent.number, sent.request_id, sent.outputs)
+                self._admission.admit(request, responder, self._decode)
+
     def finalize(self) -> None:
         self._lifeline.leave()
+        self._local_address.withdraw()
+        self._local.leave(self._dispatcher.idle)
         self._dispatcher.stop()
+        self._local.stop()
+        self._local_address.remove()
         self._publisher.stop()
 
     def _engine_link(self, instance: ModelInstance) -> EngineClient | ModelClient:

@@ -25,7 +25,7 @@ from ..errors import ConfigurationError, EngineError, InvalidRequest
 from ..model_config import Parameters, sibling_parameter
 from ..preprocess import chunk_tokens, split_sequences
 from ..serving.dispatcher import Dispatcher
-from ..serving.lifeline import Lifeline
+from ..serving.local.lifeline import Lifeline
 from ..serving.reply import RowPlan
 from ..serving.request_metrics import RequestMetrics
 from ..serving.send_rate import ENSEMBLE_MIN_PER_CPU, SendRate

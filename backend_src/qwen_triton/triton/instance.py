@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..engines.process.loads import OwnLoad, engine_locator, server_identity
 from ..engines.triton_model.server_address import is_set, server_flags
+from ..serving.local.addresses import LocalAddress
 from .model_process import server_pid
 from .requests import repository_of
 
@@ -55,6 +56,10 @@ class ModelInstance:
     def new_load(self) -> OwnLoad:
         """A load of this engine model, not published yet."""
         return OwnLoad(self.server, self.repository, self.model, int(self.version))
+
+    def new_local_address(self) -> LocalAddress:
+        """The address of this process's local server, not published yet."""
+        return LocalAddress(self.server, self.repository, self.model)
 
     def locate_engine(self, model: str) -> Callable[[], str | None]:
         """A function that says where the current engine of `model` of this repository listens."""

@@ -12,7 +12,7 @@ from ..engines.process.loads import find_loads
 from ..ensemble.ack_socket import AckSender
 from ..ensemble.ack_tag import read_tag
 from ..ensemble.postprocess import Postprocessor
-from ..serving.lifeline import Lifeline
+from ..serving.local.lifeline import Lifeline
 from ..serving.request_metrics import RequestMetrics
 from ..tensors.contract import (
     POST_OUTPUT,

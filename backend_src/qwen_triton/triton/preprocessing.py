@@ -16,7 +16,7 @@ from ..chat.template import ChatTemplate
 from ..errors import Unavailable
 from ..preprocess import Preprocessor
 from ..serving.dispatcher import SHUTTING_DOWN
-from ..serving.lifeline import Lifeline
+from ..serving.local.lifeline import Lifeline
 from ..serving.request_metrics import RequestMetrics
 from ..serving.threads import INLINE_BYTES, PromptPool, prompt_threads
 from ..tensors.arrays import Array

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -12,33 +10,21 @@ from typing import Any
 import triton_python_backend_utils as pb
 
 from ..ensemble.ack_ledger import AckLedger
-from ..errors import Cancelled, InvalidRequest, Unavailable
+from ..errors import Cancelled, InvalidRequest, Unavailable, caller_text
 from ..tensors.arrays import Array
 from ..tensors.contract import CONTEXT_PHASE_PARAMS
 from ..tensors.engine_outputs import OUTPUTS
 from .requests import read_request_id
 
-_log = logging.getLogger(__name__)
 _NOT_OF_AN_ENSEMBLE = CONTEXT_PHASE_PARAMS
 """An output that no ensemble asks for; a client that names no outputs asks for all of them, this one included."""
 
 
 def triton_error(error: Exception, request_id: str) -> Any:
-    """The error as the client sees it. One that is not the client's fault is logged and shown as a request id only."""
-    if isinstance(error, InvalidRequest):
-        return pb.TritonError(str(error), pb.TritonError.INVALID_ARG)
-    if isinstance(error, Unavailable):
-        return pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
-    if isinstance(error, Cancelled):
-        return pb.TritonError(str(error), pb.TritonError.CANCELLED)
-    name = request_id[:_SHOWN_ID] or secrets.token_hex(8)
-    _log.error("request %s failed: %s", name, error, exc_info=error)
-    return pb.TritonError(
-        f"internal error; the server's log has the cause under request {name}", pb.TritonError.INTERNAL
-    )
-
-
-_SHOWN_ID = 200
+    """The error as the client sees it (errors.caller_text), with its code."""
+    codes = ((InvalidRequest, "INVALID_ARG"), (Unavailable, "UNAVAILABLE"), (Cancelled, "CANCELLED"))
+    code = next((code for kind, code in codes if isinstance(error, kind)), "INTERNAL")
+    return pb.TritonError(caller_text(error, request_id), getattr(pb.TritonError, code))
 
 
 class TritonResponder:

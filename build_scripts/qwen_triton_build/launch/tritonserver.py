@@ -16,7 +16,7 @@ from pathlib import Path
 from qwen_triton.engines.process.loads import remove_leftovers
 from qwen_triton.errors import ConfigurationError
 from qwen_triton.kserve import server_key
-from qwen_triton.serving.lifeline import VARIABLE, LifelineServer
+from qwen_triton.serving.local.lifeline import VARIABLE, LifelineServer
 from qwen_triton.tensors.contract import BLS, PREPROCESSING, TENSORRT_LLM
 
 from ..deployment.schema import Server

@@ -12,9 +12,11 @@ from typing import Protocol
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import STREAM_INFER, InferResponse, decode_stream_response
 from qwen_triton.kserve.status import StatusCode, error_of
+from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.text_outputs import TextPiece, decode_text_outputs, merge_pieces
 
 from .grpc_pool import GrpcPool, Metadata
+from .local_socket import LocalSocket
 from .shared_calls import SharedCalls
 
 Cancellation = Callable[[], bytes]
@@ -35,7 +37,7 @@ def call_error(code: StatusCode, text: str) -> QwenTritonError:
     return EngineError(text)
 
 
-class GrpcGeneration:
+class ModelGeneration:
     """A `Generation`; listens to a call of its own, or to its responses on a shared one. What its reader has not asked for is
     kept, at most the text of its answer: a slow reader does not hold up other requests."""
 
@@ -59,6 +61,11 @@ class GrpcGeneration:
         """Sends the request, whose id is `request_id`, on a call that is shared. Raises Unavailable."""
         call = await calls.send(request_id, request, self)
         self._leave = lambda: None if self._ended else call.leave(request_id, cancellation())
+
+    def send(self, connection: LocalSocket, request_id: str, outputs: Sequence[str], arrays: Arrays) -> None:
+        """Sends the request to a process of the model on this machine."""
+        number = connection.send(request_id, outputs, arrays, self)
+        self._leave = lambda: connection.leave(number)
 
     async def read(self) -> list[TextPiece]:
         while True:

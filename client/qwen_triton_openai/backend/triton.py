@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import replace
 from functools import partial
@@ -13,14 +14,14 @@ from qwen_triton.kserve.declared_model import MODEL_CONFIG, decode_model_config
 from qwen_triton.kserve.messages import FINAL_RESPONSE, INFER, Parameter, decode_infer_response, encode_infer_request
 from qwen_triton.kserve.questions import MODEL_READY, SERVER_READY, decode_ready, encode_model_name
 from qwen_triton.kserve.status import CallError
-from qwen_triton.tensors.arrays import Arrays
-from qwen_triton.tensors.contract import BLS, LOGPROBS, TOOL_FORMAT
-from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL
+from qwen_triton.tensors.arrays import Array, Arrays
+from qwen_triton.tensors.contract import BLS, LOGPROBS, TEXT_OUTPUT, TOOL_FORMAT
+from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL, LOCAL_SOCKETS
 from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS, wanted_text_outputs
-from qwen_triton.types import GenerateRequest
+from qwen_triton.types import GenerateRequest, SamplingParams
 
-from .generation import Generation, GrpcGeneration, call_error
+from .generation import Generation, ModelGeneration, call_error
 from .grpc_pool import GrpcPool, Metadata
 from .shared_calls import CANCELLATION_ID, MOST_BYTES, SharedCalls
 
@@ -59,7 +60,7 @@ class GrpcTriton:
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
-    ) -> GrpcGeneration:
+    ) -> ModelGeneration:
         decoupled = await self._is_decoupled(model)
         if not decoupled and request.stream:
             request = replace(request, stream=False)  # the model's whole answer is one piece
@@ -68,7 +69,7 @@ class GrpcTriton:
         shared = decoupled and bool(request_id) and not metadata  # metadata belongs to a call
         parameters: dict[str, Parameter] = {CALL: call, FINAL_RESPONSE: True} if shared else {CALL: call}
         message = encode_infer_request(model, encode_generate(request), outputs, request_id, parameters)
-        generation, cancellation = GrpcGeneration(), partial(_cancellation, model, call)
+        generation, cancellation = ModelGeneration(), partial(_cancellation, model, call)
         if shared and len(message) <= MOST_BYTES:
             await generation.join(self._calls, request_id, message, cancellation)
         else:
@@ -89,6 +90,19 @@ class GrpcTriton:
 
     async def close(self) -> None:
         self._pool.close()
+
+    async def local_sockets(self, model: str) -> list[str]:
+        """The addresses of the local servers of a model's processes; none of a model without them. Raises a QwenTritonError."""
+        if not await self._is_decoupled(model):
+            return []
+        message = encode_infer_request(model, _nothing(), (TEXT_OUTPUT,), "", {LOCAL_SOCKETS: True})
+        generation = ModelGeneration()
+        await generation.begin(self._pool, message, ())
+        text = "".join([piece.text for piece in await generation.read()])
+        try:
+            return list(map(str, json.loads(text)))
+        except (TypeError, ValueError):  # a model that does not know the question has answered the prompt
+            return []
 
     async def _ready(self, model: str) -> bool:
         try:
@@ -118,6 +132,10 @@ class GrpcTriton:
 
 
 def _cancellation(model: str, call: str) -> bytes:
-    """The request that ends the one named `call`. A model needs an input, whatever it is."""
-    nothing = encode_generate(GenerateRequest(prompt=""))
-    return encode_infer_request(model, nothing, (), CANCELLATION_ID, {CANCEL_CALL: call})
+    """The request that ends the one named `call`."""
+    return encode_infer_request(model, _nothing(), (), CANCELLATION_ID, {CANCEL_CALL: call})
+
+
+def _nothing() -> dict[str, Array]:
+    """The inputs of a request whose parameters say all. A model needs an input, whatever it is."""
+    return encode_generate(GenerateRequest(prompt="", sampling=SamplingParams(max_tokens=1)))

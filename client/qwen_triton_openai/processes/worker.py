@@ -17,7 +17,7 @@ from pathlib import Path
 from qwen_triton.errors import ConfigurationError
 
 from ..app import create_app
-from ..backend.triton import Backend, GrpcTriton
+from ..backend.triton import Backend
 from ..middleware.drain import Drain
 from ..middleware.stack import AllWorkers
 from .link import Link, Message
@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 class _WorkerServer(DrainingServer):
     """A server that drains and stops when the main process says so, and stops when that one is gone."""
 
-    def __init__(self, job: Job, connect: Callable[[str], Backend]) -> None:
+    def __init__(self, job: Job, connect: Callable[[str], Backend] | None) -> None:
         self._job = job
         self._link = Link(self._on_message, self._on_lost)
         self._questions = Questions(self._link.send)
@@ -60,7 +60,7 @@ class _WorkerServer(DrainingServer):
         self.stop_now()
 
 
-def main(connect: Callable[[str], Backend] = GrpcTriton) -> int:
+def main(connect: Callable[[str], Backend] | None = None) -> int:
     """Serves until the main process says otherwise; `connect` as for `create_app`. Returns the exit code."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = Job.model_validate_json(sys.stdin.buffer.read())

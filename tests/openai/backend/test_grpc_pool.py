@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, InvalidRequest, Unavailable
 from qwen_triton.tensors.text_outputs import TextPiece
-from qwen_triton_openai.backend.generation import GrpcGeneration
+from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.grpc_pool import GrpcPool, host_port
 from tests.support.generations import take_back
 from tests.support.http2_peer import Peer
@@ -91,13 +91,13 @@ class Server:
             connection.transport.abort()
 
 
-async def begin(pool: GrpcPool, request: bytes = b"x", cancellation: Callable[[], bytes] = bytes) -> GrpcGeneration:
-    generation = GrpcGeneration()
+async def begin(pool: GrpcPool, request: bytes = b"x", cancellation: Callable[[], bytes] = bytes) -> ModelGeneration:
+    generation = ModelGeneration()
     await generation.begin(pool, request, (("traceparent", "t"),), cancellation)
     return generation
 
 
-async def read_all(generation: GrpcGeneration) -> str:
+async def read_all(generation: ModelGeneration) -> str:
     found: list[str] = []
     while pieces := await generation.read():
         found += [p.text for p in pieces]

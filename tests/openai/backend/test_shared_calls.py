@@ -15,7 +15,7 @@ from qwen_triton.errors import Cancelled, InvalidRequest, Unavailable
 from qwen_triton.tensors.contract import BLS_OUTPUTS
 from qwen_triton.tensors.request_parameters import CALL, CANCEL_CALL
 from qwen_triton.types import GenerateRequest
-from qwen_triton_openai.backend.generation import GrpcGeneration
+from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.shared_calls import MOST_BYTES, MOST_CALLS
 from qwen_triton_openai.backend.triton import GrpcTriton
 from qwen_triton_openai.middleware.observe import CLIENTS_ID
@@ -114,12 +114,12 @@ def against(asked: Callable[[Call, int], None], use: Use) -> None:
     asyncio.run(run())
 
 
-async def send(triton: GrpcTriton, name: str, *metadata: tuple[str, str]) -> GrpcGeneration:
+async def send(triton: GrpcTriton, name: str, *metadata: tuple[str, str]) -> ModelGeneration:
     request = GenerateRequest(prompt=name, stream=True)
     return await triton.generate("m", request, request_id=name, metadata=metadata)
 
 
-async def text_of(generation: GrpcGeneration) -> str:
+async def text_of(generation: ModelGeneration) -> str:
     found: list[str] = []
     while pieces := await generation.read():
         found += [piece.text for piece in pieces]
@@ -172,7 +172,7 @@ def test_every_request_gets_its_own_answer(seed: int) -> None:
     against(asked, use)
 
 
-async def share(triton: GrpcTriton, server: Service) -> list[GrpcGeneration]:
+async def share(triton: GrpcTriton, server: Service) -> list[ModelGeneration]:
     """Two requests on the first call, one on each of the others."""
     found = [await send(triton, f"r{i}") for i in range(MOST_CALLS + 1)]
     await until(lambda: sum(len(call.requests) for call in server.calls) == len(found))

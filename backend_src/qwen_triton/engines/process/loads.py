@@ -24,12 +24,14 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 _BASE = Path("/dev/shm")
 _PREFIX = "qwen_triton_load_"
+_FACTS = "facts"
 _NUMBER_BITS = 31
 _UNLOCKED_S = 10.0
 """A folder without a lock is a leftover from this age on: a new one has none for a moment."""
@@ -61,25 +63,40 @@ class EngineLoad:
         return f"{self.folder}/acks"
 
 
-class OwnLoad:
-    """The load that this process serves: makes its folder, and publishes, withdraws and removes it."""
+class PrivateFolder:
+    """A folder of this process with a lock, which others of the same user find by the facts that are published in it."""
 
-    def __init__(self, server: str, repository: Path, model: str, version: int) -> None:
+    def __init__(self) -> None:
         remove_leftovers()
         self.folder = _BASE / f"{_PREFIX}{secrets.token_hex(12)}"
         self.folder.mkdir(mode=0o700)
         self.lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         """Descriptor of the folder's lock; a child process that inherits it keeps the lock."""
         fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    def publish_facts(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Writes the file `name`, which `find_facts` finds."""
+        hidden = self.folder / f".{name}"
+        hidden.write_text(json.dumps(facts), encoding="utf-8")
+        hidden.rename(self.folder / name)
+
+    def remove(self) -> None:
+        """Removes the folder. Nothing can be reached in it from here on."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.lock)
+
+
+class OwnLoad(PrivateFolder):
+    """The load that this process serves: makes its folder, and publishes, withdraws and removes it."""
+
+    def __init__(self, server: str, repository: Path, model: str, version: int) -> None:
+        super().__init__()
         number = secrets.randbits(_NUMBER_BITS)
-        self.load = EngineLoad(server, _resolved(repository), model, version, number, 0, str(self.folder))
+        self.load = EngineLoad(server, os.path.realpath(repository), model, version, number, 0, str(self.folder))
 
     def publish(self) -> None:
         """From here on other models of the server find the load."""
-        facts = asdict(self.load) | {"since_ns": time.monotonic_ns()}
-        hidden = self.folder / ".facts"
-        hidden.write_text(json.dumps(facts), encoding="utf-8")
-        hidden.rename(self.folder / "facts")
+        self.publish_facts(_FACTS, asdict(self.load) | {"since_ns": time.monotonic_ns()})
 
     def withdraw(self) -> None:
         """From here on other models do not find it; those that are connected stay connected."""
@@ -91,15 +108,10 @@ class OwnLoad:
             return (self.folder / "failure").read_text(encoding="utf-8")
         return ""
 
-    def remove(self) -> None:
-        """Removes the folder. Nothing can be reached in it from here on."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self.lock)
-
 
 def withdraw_load(folder: Path) -> None:
     """Makes the load of this folder one that nobody finds."""
-    (folder / "facts").unlink(missing_ok=True)
+    (folder / _FACTS).unlink(missing_ok=True)
 
 
 def server_identity(pid: int) -> str:
@@ -109,12 +121,19 @@ def server_identity(pid: int) -> str:
     return f"{os.stat('/proc/self/ns/pid').st_ino}:{pid}:{started}"
 
 
+def find_facts(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders in which a file `name` is published, each with its facts."""
+    for folder in _own_folders():
+        with contextlib.suppress(OSError, ValueError, TypeError):  # not published, or removed meanwhile
+            yield folder, dict(json.loads((folder / name).read_text(encoding="utf-8")))
+
+
 def find_loads(server: str) -> list[EngineLoad]:
     """The published loads of this server, of all its engine models."""
     found = []
-    for folder in _own_folders():
-        with contextlib.suppress(OSError, ValueError, TypeError):  # not published, or removed meanwhile
-            load = EngineLoad(**json.loads((folder / "facts").read_text(encoding="utf-8")))
+    for folder, facts in find_facts(_FACTS):
+        with contextlib.suppress(TypeError):
+            load = EngineLoad(**facts)
             if load.server == server and load.folder == str(folder):
                 found.append(load)
     return found
@@ -126,7 +145,7 @@ def current_load(server: str, repository: Path, model: str) -> EngineLoad | None
     Where the repository has no such model, that of the server's only other repository which has one.
     """
     loads = [load for load in find_loads(server) if load.model == model]
-    own = [load for load in loads if load.repository == _resolved(repository)]
+    own = [load for load in loads if load.repository == os.path.realpath(repository)]
     if not own and not (repository / model).exists() and len({load.repository for load in loads}) == 1:
         own = loads
     return max(own, key=lambda load: (load.version, load.since_ns), default=None)
@@ -183,7 +202,3 @@ def _is_private(entry: os.DirEntry[str]) -> bool:
     except OSError:  # removed meanwhile
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-
-
-def _resolved(repository: Path) -> str:
-    return os.path.realpath(repository)

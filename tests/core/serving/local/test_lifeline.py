@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qwen_triton.serving.lifeline import VARIABLE, Lifeline, LifelineServer
+from qwen_triton.serving.local.lifeline import VARIABLE, Lifeline, LifelineServer
 from tests.support.live.waiting import becomes
 
 WAIT_S = 5.0

@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from ..engines.process.socket import listen, same_user
+from ...engines.process.socket import listen, same_user
 
 VARIABLE = "QWEN_TRITON_LIFELINE"
 """The environment variable that has the launcher's address."""

@@ -1,0 +1,40 @@
+"""Addresses of local servers: each process of a model publishes its own in a private folder (engines.process.loads)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...engines.process.loads import PrivateFolder, find_facts
+
+_FACTS = "local"
+_SOCKET = "requests"
+
+
+class LocalAddress:
+    """The address of one process of `model` of `repository`, on the server named `server` (loads.server_identity)."""
+
+    def __init__(self, server: str, repository: Path, model: str) -> None:
+        self._folder = PrivateFolder()
+        self._facts = {"server": server, "repository": os.path.realpath(repository), "model": model}
+
+    @property
+    def socket(self) -> str:
+        """The file at which the process is to listen."""
+        return f"{self._folder.folder}/{_SOCKET}"
+
+    def publish(self) -> None:
+        """From here on it is among the addresses that `all` of the model's processes return."""
+        self._folder.publish_facts(_FACTS, self._facts)
+
+    def all(self) -> list[str]:
+        """The published addresses of the model's processes, of this one and of the others."""
+        return sorted(f"{folder}/{_SOCKET}" for folder, facts in find_facts(_FACTS) if facts == self._facts)
+
+    def withdraw(self) -> None:
+        """From here on nobody is told of it; clients that are connected stay connected."""
+        (self._folder.folder / _FACTS).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes the folder."""
+        self._folder.remove()

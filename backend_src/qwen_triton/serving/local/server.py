@@ -1,0 +1,137 @@
+"""The local server of a text model: accepts clients of the same user and hands their requests to the model.
+
+One thread reads all of them. A model that is unloaded leaves: its clients send new requests elsewhere and disconnect once
+they have their answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...engines.process.messages import encode_message
+from ...engines.process.socket import Waker, listen, same_user
+from ..threads import BackgroundThread
+from .connection import LocalConnection
+from .messages import VERSION, SentRequest
+
+_READ = 1 << 18
+_LINGER_S = 5.0
+"""Without a request for so long, a leaving model ends although clients are connected."""
+_LOOK_S = 0.02
+_log = logging.getLogger(__name__)
+
+Admit = Callable[[Sequence[tuple[LocalConnection, SentRequest]]], None]
+
+
+class LocalServer(BackgroundThread):
+    """Listens at the file `address`. `processes`: how many of the model there are, of which each has a server.
+
+    `admit` gets the requests of one read together, `cancel` the name of one that is to end (`LocalConnection.call`); both
+    on the server's thread. Raises OSError where `address` is in no folder.
+    """
+
+    def __init__(self, address: str, processes: int, admit: Admit, cancel: Callable[[str], None]) -> None:
+        super().__init__("local")
+        self._processes = processes
+        self._admit = admit
+        self._cancel = cancel
+        self._waker = Waker()
+        self._listener = listen(address)
+        self._connections: set[LocalConnection] = set()
+
+    def leave(self, idle: Callable[[], bool]) -> None:
+        """Tells the clients that the model ends; returns when all have disconnected, or none has had a request for 5 s.
+
+        `idle`: whether every request has its answer.
+        """
+        for connection in list(self._connections):
+            connection.send(encode_message("leaving"))
+        until = time.monotonic() + _LINGER_S
+        while self._connections and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+            if not idle():
+                until = time.monotonic() + _LINGER_S
+
+    def stop(self) -> None:
+        """Ends the thread and the connections."""
+        self._stopping.set()
+        self._waker.wake()
+        super().stop()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._waker, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                for key, mask in selector.select():
+                    if key.data is not None:
+                        self._serve(selector, key.data, mask)
+                    elif key.fileobj is self._waker:
+                        self._waker.clear()
+                        self._watch_blocked(selector)
+                    else:
+                        self._accept(selector)
+            for connection in list(self._connections):
+                self._close(selector, connection)
+        self._listener.close()
+
+    def _accept(self, selector: selectors.BaseSelector) -> None:
+        with contextlib.suppress(OSError):  # the client has gone meanwhile
+            peer, _ = self._listener.accept()
+            if not same_user(peer):
+                _log.warning("a process of another user wanted to send requests; its connection is closed")
+                peer.close()
+                return
+            peer.setblocking(False)
+            connection = LocalConnection(peer, self._waker.wake)
+            self._connections.add(connection)
+            selector.register(peer, selectors.EVENT_READ, connection)
+            connection.send(encode_message("hello", VERSION, self._processes))
+
+    def _watch_blocked(self, selector: selectors.BaseSelector) -> None:
+        """Also waits for those clients to read that have not read all."""
+        for connection in self._connections:
+            if connection.has_unsent:
+                selector.modify(connection.peer, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+
+    def _serve(self, selector: selectors.BaseSelector, connection: LocalConnection, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            connection.send()
+            if not connection.has_unsent:
+                selector.modify(connection.peer, selectors.EVENT_READ, connection)
+        if mask & selectors.EVENT_READ and not self._read(connection):
+            self._close(selector, connection)
+
+    def _read(self, connection: LocalConnection) -> bool:
+        """Handles what has arrived. False where the connection has ended, or is not one of ours."""
+        try:
+            data = connection.peer.recv(_READ)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        try:
+            self._handle(connection, list(connection.reader.feed(data)))
+        except Exception:
+            _log.exception("a local client sent what is no message; its connection is closed")
+            return False
+        return bool(data)
+
+    def _handle(self, connection: LocalConnection, messages: Sequence[list[Any]]) -> None:
+        requests = [(connection, SentRequest(*parts)) for kind, *parts in messages if kind == "generate"]
+        if requests:
+            self._admit(requests)
+        for kind, *parts in messages:
+            if kind == "cancel":
+                self._cancel(connection.call(*parts))
+
+    def _close(self, selector: selectors.BaseSelector, connection: LocalConnection) -> None:
+        """The requests of a client that has gone end as those of any other (serving.disconnects)."""
+        self._connections.discard(connection)
+        selector.unregister(connection.peer)
+        connection.close()
