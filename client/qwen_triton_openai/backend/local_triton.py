@@ -8,7 +8,7 @@ from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import wanted_text_outputs
 from qwen_triton.types import GenerateRequest
 
-from .generation import Generation, ModelGeneration
+from .generation import ModelGeneration
 from .grpc_pool import Metadata
 from .local_sockets import LocalSockets
 from .triton import GrpcTriton
@@ -24,7 +24,7 @@ class LocalTriton:
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
-    ) -> Generation:
+    ) -> ModelGeneration:
         connection = None if metadata else self._sockets.best(model)  # metadata is for the server
         if connection is None:
             return await self._server.generate(model, request, request_id=request_id, metadata=metadata)

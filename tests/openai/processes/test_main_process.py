@@ -69,7 +69,9 @@ def test_a_killed_worker_is_replaced_and_the_drain_ends_what_was_begun(tmp_path:
             until(lambda killed=killed: killed not in workers(process) and len(workers(process)) == WORKERS)  # type: ignore[misc]
         wait_served(url)
         with urllib.request.urlopen(f"{url}/metrics", timeout=SOON_S) as reply:
-            assert 'qwen_triton_openai_completion_tokens_total{key="-",model="qwen"} 12.0\n' in reply.read().decode()
+            counted = reply.read().decode()
+        assert 'qwen_triton_openai_completion_tokens_total{key="-",model="qwen"} 12.0\n' in counted
+        assert 'qwen_triton_openai_model_requests_total{model="qwen",way="grpc"} 6.0\n' in counted
         answers: list[str] = []
         asking = threading.Thread(target=lambda: answers.append(ask(url, 100)))
         asking.start()
