@@ -94,10 +94,10 @@ class Service:
             for each in requests:
                 # Callers may give several requests one id; the engine model refuses a second one under a running id.
                 unique = f"{name}-{secrets.token_hex(4)}"
-                generation = await self.backend.generate(model, each, request_id=unique, metadata=metadata)
-                sent.append(generation)
+                begun = await self.backend.generate(model, each, request_id=unique, metadata=metadata)
+                sent.append(begun)
                 if record:
-                    record.ways.append(generation.way)
+                    record.ways.append(begun.way)
         except QwenTritonError as error:
             for generation in sent:
                 generation.cancel()

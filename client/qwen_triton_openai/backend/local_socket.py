@@ -47,7 +47,8 @@ class LocalSocket(asyncio.Protocol):
         except BaseException as error:
             connection.close()
             if isinstance(error, (OSError, asyncio.TimeoutError)):
-                raise Unavailable(f"nobody listens at {address}") from None
+                reason = getattr(error, "strerror", None) or str(error) or "no answer"
+                raise Unavailable(f"nobody listens at {address} ({reason})") from None
             raise
         if not greeted:
             connection.close()

@@ -1,28 +1,30 @@
-"""The connections to text models on this machine: found by asking the server, once and when one is missing.
+"""The connections to text models on this machine. The server is asked for their addresses at the first request, and again
+while one of the model's processes has no connection.
 
-A server on another machine says addresses that nobody listens at here; requests go through it then.
+A server on another machine gives addresses at which nobody listens here: its requests go over gRPC.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from qwen_triton.errors import QwenTritonError, Unavailable
 
 from .local_socket import LocalSocket
 
 _AGAIN_S = 1.0
+"""Between two questions to a server."""
 _ELSEWHERE_S = 60.0
-"""Between two questions to a server whose addresses are not of this machine."""
+"""Between two questions to a server that has no addresses, or none of this machine."""
 _log = logging.getLogger(__name__)
 
 
 class LocalSockets:
-    """`ask(model)`: the addresses of a model's processes. Raises a QwenTritonError."""
+    """`ask(model)`: the addresses of a model's processes. Raises a QwenTritonError. What it finds is logged when it changes."""
 
     def __init__(self, ask: Callable[[str], Awaitable[list[str]]]) -> None:
         self._ask = ask
@@ -53,20 +55,20 @@ class LocalSockets:
     async def _look(self, model: str, known: _Model) -> None:
         try:
             addresses = await self._ask(model)
-        except QwenTritonError:
+        except QwenTritonError as error:
+            known.tell(model, str(error))
             return
-        before = len(known.sockets)
+        fault = "the server gives no sockets of it"
         random.shuffle(addresses)  # not every worker should prefer the same process
         for address in addresses:
             if address not in known.sockets:
                 try:
                     known.sockets[address] = await LocalSocket.connect(address)
                 except Unavailable as error:
-                    _log.debug("%s: %s", model, error)
-        if not known.sockets and not any(Path(address).exists() for address in addresses):
+                    fault = str(error)
+        if not known.sockets and not any(map(os.path.exists, addresses)):
             known.look_at = asyncio.get_running_loop().time() + _ELSEWHERE_S
-        if len(known.sockets) > before:
-            _log.info("%s: %d of its processes answer over sockets of this machine", model, len(known.sockets))
+        known.tell(model, fault)
 
 
 class _Model:
@@ -76,8 +78,20 @@ class _Model:
         self.sockets: dict[str, LocalSocket] = {}
         self.look_at = 0.0
         self.looking: asyncio.Task[None] | None = None
+        self._told = ""
 
     def usable(self) -> list[LocalSocket]:
         if not all(connection.usable for connection in self.sockets.values()):
             self.sockets = {address: one for address, one in self.sockets.items() if one.usable}
+            self._told = ""
         return list(self.sockets.values())
+
+    def tell(self, model: str, fault: str) -> None:
+        """Logs how requests go to `model`, unless the last line said the same. `fault`: why no process is connected."""
+        if sockets := list(self.sockets.values()):
+            way = f"straight to {len(sockets)} of its {sockets[0].processes} processes, over Unix sockets"
+        else:
+            way = f"over gRPC: {fault}"
+        if way != self._told:
+            _log.info("requests to %s go %s", model, way)
+        self._told = way

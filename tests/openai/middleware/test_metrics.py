@@ -55,7 +55,9 @@ def test_requests_to_the_model_are_counted_by_their_way() -> None:
         client.post(CHAT, json=chat_body(n=0))
         client.get("/health/ready")
         found = metrics(client)
-    counts = {name: count for name, count in found.items() if name.startswith("qwen_triton_openai_model_requests_total")}
+    counts = {
+        name: count for name, count in found.items() if name.startswith("qwen_triton_openai_model_requests_total")
+    }
     assert counts == {
         'qwen_triton_openai_model_requests_total{model="qwen",way="local"}': 2,
         'qwen_triton_openai_model_requests_total{model="qwen",way="grpc"}': 2,
