@@ -31,7 +31,8 @@ class LocalSockets:
         self._models: dict[str, _Model] = {}
 
     def best(self, model: str) -> LocalSocket | None:
-        """The connection with the fewest requests; None where there is none (yet), and the server is to be asked."""
+        """The connection with the fewest requests, None without one. While a process of the model has none, the server is
+        asked again."""
         known = self._models.setdefault(model, _Model())
         sockets = known.usable()
         if not sockets or len(sockets) < sockets[0].processes:

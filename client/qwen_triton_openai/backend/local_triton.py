@@ -1,4 +1,4 @@
-"""A Triton on this machine: text requests go to the model's processes over Unix sockets, everything else over gRPC."""
+"""A Triton that may be on this machine: then text requests go to the model's processes over Unix sockets. All else is gRPC."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .triton import GrpcTriton
 
 
 class LocalTriton:
-    """A `Backend`. Where a model has no process here, its requests go over gRPC as well. Raises ConfigurationError as
-    GrpcTriton does."""
+    """A `Backend`. Requests to a model that has no process here, and those with metadata, go over gRPC as well. Raises
+    ConfigurationError as GrpcTriton does."""
 
     def __init__(self, url: str) -> None:
         self._server = GrpcTriton(url)
@@ -25,7 +25,7 @@ class LocalTriton:
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
     ) -> ModelGeneration:
-        connection = None if metadata else self._sockets.best(model)  # metadata is for the server
+        connection = None if metadata else self._sockets.best(model)  # metadata is for Triton
         if connection is None:
             return await self._server.generate(model, request, request_id=request_id, metadata=metadata)
         generation = ModelGeneration()
