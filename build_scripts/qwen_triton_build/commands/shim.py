@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         default=None,
         help="send every request through Triton's gRPC; by default text requests to a Triton on this machine go straight to "
-        "the processes of its BLS, which takes about half the processor time (default: the deployment's "
+        "the processes of its BLS, where a response takes less than half of the processor time (default: the deployment's "
         "`openai.local_sockets`)",
     )
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
