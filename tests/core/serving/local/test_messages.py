@@ -1,4 +1,4 @@
-"""Messages between a text model and a client on its machine: arrays come back as they were, and what does not fit is refused."""
+"""Messages between a text model and a client on its machine: arrays come back as they were; what does not fit is refused."""
 
 from __future__ import annotations
 
