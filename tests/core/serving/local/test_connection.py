@@ -1,4 +1,4 @@
-"""A client's connection at the model: responses of any thread leave once and in order, and a client that waits holds up nobody."""
+"""A client's connection at the model: responses of any thread leave once and in order; who does not read holds up nobody."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qwen_triton.serving.local.connection import LocalConnection, LocalResponder
 from tests.support.live.waiting import becomes
 
 WAIT_S = 20.0
-THREADS, REQUESTS, RESPONSES = 4, 5, 200
+THREADS, REQUESTS, RESPONSES = 4, 5, 400
 BIG = b"x" * 100_000
 
 
