@@ -12,11 +12,16 @@ _SOCKET = "requests"
 
 
 class LocalAddress:
-    """The address of one process of `model` of `repository`, on the server named `server` (loads.server_identity)."""
+    """The address of one process of a version of `model` of `repository`, on the server `server` (loads.server_identity)."""
 
-    def __init__(self, server: str, repository: Path, model: str) -> None:
+    def __init__(self, server: str, repository: Path, model: str, version: int) -> None:
         self._folder = PrivateFolder()
-        self._facts = {"server": server, "repository": os.path.realpath(repository), "model": model}
+        self._facts = {
+            "server": server,
+            "repository": os.path.realpath(repository),
+            "model": model,
+            "version": version,
+        }
 
     @property
     def socket(self) -> str:
@@ -24,11 +29,11 @@ class LocalAddress:
         return f"{self._folder.folder}/{_SOCKET}"
 
     def publish(self) -> None:
-        """From here on it is among the addresses that `all` of the model's processes return."""
+        """From here on it is among the addresses that `all` of the version's processes return."""
         self._folder.publish_facts(_FACTS, self._facts)
 
     def all(self) -> list[str]:
-        """The published addresses of the model's processes, of this one and of the others."""
+        """The published addresses of the processes of this version of the model, of this one and of the others."""
         return sorted(f"{folder}/{_SOCKET}" for folder, facts in find_facts(_FACTS) if facts == self._facts)
 
     def withdraw(self) -> None:
