@@ -38,6 +38,10 @@ class PendingChunks(Generic[_Key]):
         """Takes away the chunk that waits for a key, if any; chunks of several beams stay."""
         return self._chunks.pop(key, None)
 
+    def first(self) -> _Key:
+        """The key that `pop` returns."""
+        return self._beams[0][0] if self._beams else next(iter(self._chunks))
+
     def pop(self) -> tuple[_Key, TokenChunk]:
         """The key that has waited longest and its chunk; chunks of beams go before all others."""
         if self._beams:

@@ -80,7 +80,7 @@ class Reply:
     """Makes responses of a request's chunks. Used by one thread at a time, that of its sender.
 
     `rows[r]`: the plan for prompt r. `at_once`: one response holds all whole answers; no row is streamed then. `call`: a
-    random name by which it is cancelled.
+    random name by which it is cancelled. `response_cost`: processor time of sending a response, beside one through the server.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Reply:
         *,
         at_once: bool,
         call: str = "",
+        response_cost: float = 1.0,
     ) -> None:
         self.call = call
         self.request_id = responder.request_id
@@ -101,6 +102,7 @@ class Reply:
         """How many an engine generates: a beam search is one of `requests` and has several."""
         self.begun = False
         """Whether a chunk has been added."""
+        self.response_cost = response_cost
         self._responder = responder
         self._encoder = encoder
         self._timer = timer

@@ -97,12 +97,12 @@ class SendBudget:
         self._left = self._SIZE
         self._refilled = time.monotonic()
 
-    def spend(self) -> bool:
-        """Takes one response from the budget; False when it is used up."""
+    def spend(self, cost: float = 1.0) -> bool:
+        """Takes a response from the budget; False when it is used up. `cost`: beside one that goes through the server."""
         self._refill()
         if self._left < 1.0:
             return False
-        self._left -= 1.0
+        self._left -= cost
         return True
 
     def wait_s(self) -> float:

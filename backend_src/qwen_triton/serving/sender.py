@@ -98,7 +98,7 @@ class Sender:
         for _ in range(_BATCH):
             self._collect()
             pending = self._urgent or self._others
-            if not (pending and self._budget.spend()):
+            if not (pending and self._budget.spend(pending.first().reply.response_cost)):
                 break
             built.append(self._add_to_reply(*pending.pop()))
         for reply in built:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from ..errors import Cancelled, InvalidRequest
 from ..serving.answer import AnswerEncoder
 from ..serving.dispatcher import Dispatcher
-from ..serving.reply import Preparation, Reply, Responder, RowPlan
+from ..serving.local.connection import LocalResponder
+from ..serving.reply import Preparation, Reply, RowPlan
 from ..serving.request_metrics import RequestMetrics, RequestTimer
 from ..serving.threads import INLINE_BYTES, LONG_BYTES
 from ..tensors.arrays import Array, encode_flat_strings
@@ -22,6 +23,7 @@ from ..tensors.limits import DEFAULT_LIMITS, Limits
 from ..tensors.request_parameters import CALL, CANCEL_CALL, LOCAL_SOCKETS, limit_wait, queue_timeout_s
 from ..tensors.rows import check_one_response, count_rows
 from .requests import RequestReader
+from .responses import TritonResponder
 
 
 class DecodedRequest(NamedTuple):
@@ -63,7 +65,12 @@ class Admission:
         self._unique_ids = unique_ids
         self._local_sockets = local_sockets
 
-    def admit(self, request: Any, responder: Responder, decode: Callable[[dict[str, Array]], DecodedRequest]) -> None:
+    def admit(
+        self,
+        request: Any,
+        responder: TritonResponder | LocalResponder,
+        decode: Callable[[dict[str, Array]], DecodedRequest],
+    ) -> None:
         """Decodes, checks and submits one request; a fault of it becomes its response.
 
         `decode` raises QwenTritonError for what it refuses. For a request with long prompts, or with a form, it runs on
@@ -105,20 +112,21 @@ class Admission:
 
     def _reply(
         self,
-        responder: Responder,
+        responder: TritonResponder | LocalResponder,
         timer: RequestTimer,
         call: str,
         decode: Callable[[dict[str, Array]], DecodedRequest],
         arrays: dict[str, Array],
     ) -> Reply:
         rows, encoder = decode(arrays)
-        return Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call)
+        cost = responder.response_cost
+        return Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call, response_cost=cost)
 
     def _check_id(self, request_id: str) -> None:
         if request_id not in NO_ID and self._dispatcher.runs(request_id):
             raise InvalidRequest(f"a request with the id {request_id} is in progress; give each an id of its own", "id")
 
 
-def _answer(responder: Responder, text: str) -> None:
+def _answer(responder: TritonResponder | LocalResponder, text: str) -> None:
     responder.write({TEXT_OUTPUT: encode_flat_strings((text,))}, final=True)
     responder.flush()

@@ -34,6 +34,8 @@ class TritonResponder:
     (TRITONBACKEND_ResponseFactoryIsCancelled). `_ending` serialises the two.
     """
 
+    response_cost = 1.0
+
     def __init__(self, request: Any) -> None:
         self.request_id = read_request_id(request) or ""
         self._sender = request.get_response_sender()
