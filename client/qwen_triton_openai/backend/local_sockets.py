@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
-from qwen_triton.errors import QwenTritonError, Unavailable
+from qwen_triton.errors import ConfigurationError, QwenTritonError, Unavailable
 
 from .local_socket import LocalSocket
 
 _AGAIN_S = 1.0
 _ELSEWHERE_S = 60.0
-"""Between two questions to a server whose addresses are not of this machine."""
+"""Between two questions to a server whose addresses are of no use here, or to a model that does not know the question."""
+_ASK_S = 10.0
+"""How long the server may take to answer."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,27 +48,25 @@ class LocalSockets:
 
     def _look_soon(self, model: str, known: _Model) -> None:
         now = asyncio.get_running_loop().time()
-        if now >= known.look_at:
+        if now >= known.look_at and (known.looking is None or known.looking.done()):
             known.look_at = now + _AGAIN_S
             known.looking = asyncio.create_task(self._look(model, known))
 
     async def _look(self, model: str, known: _Model) -> None:
         try:
-            addresses = await self._ask(model)
-        except QwenTritonError:
+            addresses = await asyncio.wait_for(self._ask(model), _ASK_S)
+        except (Unavailable, asyncio.TimeoutError):
             return
-        before = len(known.sockets)
+        except QwenTritonError as error:
+            _log.debug("%s does not know the question: %s", model, error)
+            addresses = []
         random.shuffle(addresses)  # not every worker should prefer the same process
-        for address in addresses:
-            if address not in known.sockets:
-                try:
-                    known.sockets[address] = await LocalSocket.connect(address)
-                except Unavailable as error:
-                    _log.debug("%s: %s", model, error)
-        if not known.sockets and not any(Path(address).exists() for address in addresses):
+        before = len(known.usable())
+        here = [await known.connect(address) for address in addresses]
+        if not known.usable() and not any(here):
             known.look_at = asyncio.get_running_loop().time() + _ELSEWHERE_S
-        if len(known.sockets) > before:
-            _log.info("%s: %d of its processes answer over sockets of this machine", model, len(known.sockets))
+        if len(known.usable()) > before:
+            _log.info("%s: %d of its processes answer over sockets of this machine", model, len(known.usable()))
 
 
 class _Model:
@@ -81,3 +81,13 @@ class _Model:
         if not all(connection.usable for connection in self.sockets.values()):
             self.sockets = {address: one for address, one in self.sockets.items() if one.usable}
         return list(self.sockets.values())
+
+    async def connect(self, address: str) -> bool:
+        """Connects, unless it is connected. False where no later attempt can succeed: on another machine, as another user."""
+        if address not in self.sockets:
+            try:
+                self.sockets[address] = await LocalSocket.connect(address)
+            except (Unavailable, ConfigurationError) as error:
+                _log.debug("%s", error)
+                return isinstance(error, Unavailable) and os.path.exists(address)
+        return True

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 
 from qwen_triton.engines.process.messages import MessageReader, encode_message
-from qwen_triton.errors import EngineError
 from qwen_triton.serving.local import server as server_module
-from qwen_triton.serving.local.connection import LocalConnection, LocalResponder
-from qwen_triton.serving.local.messages import VERSION, SentRequest, encode_request
+from qwen_triton.serving.local.messages import VERSION, encode_request
 from qwen_triton.serving.local.server import LocalServer
 from tests.support.live.waiting import becomes
+from tests.support.local_model import LocalModel
 
 WAIT_S = 20.0
 PROCESSES = 3
@@ -71,47 +70,17 @@ class Client:
         self.socket.close()
 
 
-class Model:
-    """What stands behind the server: keeps requests and cancellations, and answers when it is told to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.address = str(folder / "requests")
-        self.requests: list[tuple[LocalConnection, SentRequest]] = []
-        self.batches: list[int] = []
-        self.cancelled: list[str] = []
-        self.fails = False
-        self.server = LocalServer(self.address, PROCESSES, self._admit, self.cancelled.append)
-        self.server.start()
-
-    def _admit(self, requests: Sequence[tuple[LocalConnection, SentRequest]]) -> None:
-        if self.fails:
-            raise EngineError("no request can be admitted")
-        self.batches.append(len(requests))
-        self.requests += requests
-
-    def has(self, count: int) -> bool:
-        return becomes(lambda: len(self.requests) == count, WAIT_S)
-
-    def answer(self, index: int = -1, text: bytes = b"") -> None:
-        """Ends a request with its own text, or with another one."""
-        connection, sent = self.requests[index]
-        said = np.array([text or sent.inputs["text_input"][1][0]], np.object_)
-        responder = LocalResponder(connection, sent.number, sent.request_id, sent.outputs)
-        responder.write({"text_output": said}, final=True)
-        responder.flush()
-
-
 @pytest.fixture
-def model() -> Iterator[Model]:
+def model() -> Iterator[LocalModel]:
     folder = Path(mkdtemp())
-    made = Model(folder)
+    made = LocalModel(str(folder / "requests"), PROCESSES)
     yield made
-    made.server.stop()
+    made.stop()
     rmtree(folder)
 
 
 @pytest.fixture
-def connect(model: Model) -> Iterator[Callable[[], Client]]:
+def connect(model: LocalModel) -> Iterator[Callable[[], Client]]:
     """A client that the model has greeted."""
     made: list[Client] = []
 
@@ -133,7 +102,7 @@ def raw(text: bytes) -> dict[str, bytes]:
     return {"text_output": len(text).to_bytes(4, "little") + text}
 
 
-def test_each_client_gets_the_answers_to_its_own_requests(model: Model, connect: Callable[[], Client]) -> None:
+def test_each_client_gets_the_answers_to_its_own_requests(model: LocalModel, connect: Callable[[], Client]) -> None:
     """Clients number their requests alike; the answers come in another order."""
     clients = [connect() for _ in range(5)]
     for name, client in enumerate(clients):
@@ -147,7 +116,7 @@ def test_each_client_gets_the_answers_to_its_own_requests(model: Model, connect:
         assert found == [[number, raw(b"%d of %d" % (number, name)), True] for number in reversed(range(4))]
 
 
-def test_requests_that_arrive_together_are_admitted_together(model: Model, connect: Callable[[], Client]) -> None:
+def test_requests_that_arrive_together_are_admitted_together(model: LocalModel, connect: Callable[[], Client]) -> None:
     connect().send(*(generate(number, b"x") for number in range(5)))
     assert model.has(5)
     assert model.batches == [5]
@@ -156,7 +125,7 @@ def test_requests_that_arrive_together_are_admitted_together(model: Model, conne
     ]
 
 
-def test_a_message_in_halves_is_one(model: Model, connect: Callable[[], Client]) -> None:
+def test_a_message_in_halves_is_one(model: LocalModel, connect: Callable[[], Client]) -> None:
     """Whatever another client sends between them."""
     first, second = connect(), connect()
     data = generate(1, b"whole")
@@ -169,7 +138,7 @@ def test_a_message_in_halves_is_one(model: Model, connect: Callable[[], Client])
     assert [sent.inputs["text_input"] for _, sent in model.requests] == [[[1, 1], [b"other"]], [[1, 1], [b"whole"]]]
 
 
-def test_a_cancellation_names_a_request_of_the_same_client(model: Model, connect: Callable[[], Client]) -> None:
+def test_a_cancellation_names_a_request_of_the_same_client(model: LocalModel, connect: Callable[[], Client]) -> None:
     """Behind the request that it arrives with; another client's request of that number is not meant."""
     first, second = connect(), connect()
     second.ask(1)
@@ -193,7 +162,9 @@ def test_a_cancellation_names_a_request_of_the_same_client(model: Model, connect
         b"\2\0\0\0\xa1\xff",
     ],
 )
-def test_garbage_closes_its_own_connection_only(model: Model, connect: Callable[[], Client], garbage: bytes) -> None:
+def test_garbage_closes_its_own_connection_only(
+    model: LocalModel, connect: Callable[[], Client], garbage: bytes
+) -> None:
     first, second = connect(), connect()
     second.ask(1, b"well")
     first.send(garbage)
@@ -206,7 +177,7 @@ def test_garbage_closes_its_own_connection_only(model: Model, connect: Callable[
 
 
 def test_what_the_model_raises_closes_the_connection_of_the_request_only(
-    model: Model, connect: Callable[[], Client]
+    model: LocalModel, connect: Callable[[], Client]
 ) -> None:
     """Its client knows then that there is no answer."""
     first, second = connect(), connect()
@@ -218,14 +189,14 @@ def test_what_the_model_raises_closes_the_connection_of_the_request_only(
     assert model.has(1)
 
 
-def test_messages_of_another_kind_are_passed_over(model: Model, connect: Callable[[], Client]) -> None:
+def test_messages_of_another_kind_are_passed_over(model: LocalModel, connect: Callable[[], Client]) -> None:
     client = connect()
     client.send(encode_message("of a later version", 1, 2), generate(1, b""))
     assert model.has(1)
 
 
 def test_a_client_that_does_not_read_gets_all_later_and_holds_up_no_other(
-    model: Model, connect: Callable[[], Client]
+    model: LocalModel, connect: Callable[[], Client]
 ) -> None:
     slow, fast = connect(), connect()
     text = b"x" * 50_000
@@ -248,7 +219,7 @@ def test_a_client_that_does_not_read_gets_all_later_and_holds_up_no_other(
 
 
 def test_a_server_that_waits_for_a_client_to_read_uses_no_processor_time(
-    model: Model, connect: Callable[[], Client]
+    model: LocalModel, connect: Callable[[], Client]
 ) -> None:
     slow = connect()
     slow.ask(1)
@@ -264,7 +235,7 @@ def test_a_server_that_waits_for_a_client_to_read_uses_no_processor_time(
     assert time.process_time() - began < 0.25
 
 
-def test_the_request_of_a_client_that_has_gone_has_lost_it(model: Model, connect: Callable[[], Client]) -> None:
+def test_the_request_of_a_client_that_has_gone_has_lost_it(model: LocalModel, connect: Callable[[], Client]) -> None:
     """Seen as the request's responder sees it, and an answer all the same is for nobody."""
     client, other = connect(), connect()
     client.ask(1)
@@ -281,7 +252,7 @@ def test_the_request_of_a_client_that_has_gone_has_lost_it(model: Model, connect
 
 
 @contextmanager
-def leaving(model: Model, idle: Callable[[], bool]) -> Iterator[threading.Event]:
+def leaving(model: LocalModel, idle: Callable[[], bool]) -> Iterator[threading.Event]:
     """The model leaves meanwhile; the event is set when it has left."""
     left = threading.Event()
 
@@ -296,13 +267,13 @@ def leaving(model: Model, idle: Callable[[], bool]) -> Iterator[threading.Event]
     assert not thread.is_alive()
 
 
-def test_a_model_without_clients_leaves_at_once(model: Model) -> None:
+def test_a_model_without_clients_leaves_at_once(model: LocalModel) -> None:
     with leaving(model, lambda: True) as left:
         assert left.wait(server_module._LINGER_S / 2)
 
 
 def test_a_model_leaves_once_its_clients_have_their_answers_and_have_gone(
-    model: Model, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+    model: LocalModel, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long an answer takes."""
     monkeypatch.setattr(server_module, "_LINGER_S", 0.1)
@@ -322,7 +293,7 @@ def test_a_model_leaves_once_its_clients_have_their_answers_and_have_gone(
 
 
 def test_a_client_that_stays_without_a_request_keeps_a_model_for_a_bounded_time(
-    model: Model, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+    model: LocalModel, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_LINGER_S", 0.5)
     client, began = connect(), time.monotonic()
@@ -330,7 +301,7 @@ def test_a_client_that_stays_without_a_request_keeps_a_model_for_a_bounded_time(
         assert client.message() == ["leaving"]
         assert left.wait(WAIT_S)
     assert time.monotonic() - began >= 0.5
-    model.server.stop()
+    model.stop()
     assert client.is_closed()
 
 
@@ -338,7 +309,7 @@ def test_the_time_is_five_seconds() -> None:
     assert server_module._LINGER_S == 5.0
 
 
-def test_a_client_that_connects_to_a_leaving_model_is_told(model: Model, connect: Callable[[], Client]) -> None:
+def test_a_client_that_connects_to_a_leaving_model_is_told(model: LocalModel, connect: Callable[[], Client]) -> None:
     """It has asked for the address before the model withdrew it."""
     staying = connect()
     with leaving(model, lambda: True) as left:
@@ -350,16 +321,16 @@ def test_a_client_that_connects_to_a_leaving_model_is_told(model: Model, connect
         assert left.wait(WAIT_S)
 
 
-def test_a_server_that_stops_closes_its_connections(model: Model, connect: Callable[[], Client]) -> None:
+def test_a_server_that_stops_closes_its_connections(model: LocalModel, connect: Callable[[], Client]) -> None:
     """And nobody can connect."""
     clients = [connect() for _ in range(3)]
-    model.server.stop()
+    model.stop()
     assert all(client.is_closed() for client in clients)
     with pytest.raises(ConnectionRefusedError):
         Client(model.address)
 
 
-def test_a_socket_that_a_killed_process_left_is_replaced(model: Model) -> None:
+def test_a_socket_that_a_killed_process_left_is_replaced(model: LocalModel) -> None:
     again = LocalServer(model.address, 1, lambda _: None, lambda _: None)
     again.start()
     client = Client(model.address)
@@ -369,7 +340,7 @@ def test_a_socket_that_a_killed_process_left_is_replaced(model: Model) -> None:
 
 
 def test_another_user_who_can_connect_hears_nothing(
-    model: Model, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+    model: LocalModel, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the kernel says of the peer counts; the model is served on for its own user."""
     uid = os.geteuid()
