@@ -238,6 +238,24 @@ def test_a_leaving_model_gets_no_more_requests_and_answers_those_it_has(
     with_connection(use)
 
 
+def test_a_client_that_takes_its_last_request_back_lets_a_model_leave(
+    model: LocalModel, with_connection: Callable[[Use], None]
+) -> None:
+    """The model sees that nobody waits for the answer."""
+
+    async def use(connection: LocalSocket) -> None:
+        generation = send(connection, "x")
+        await until(lambda: len(model.requests) == 1)
+        leaving = threading.Thread(target=model.server.leave, args=(lambda: False,))
+        leaving.start()
+        await until(lambda: not connection.usable)
+        generation.cancel()
+        await until(lambda: not leaving.is_alive())
+        assert model.requests[0][0].closed
+
+    with_connection(use)
+
+
 def test_an_idle_client_lets_a_model_leave_at_once(model: LocalModel, with_connection: Callable[[Use], None]) -> None:
     async def use(connection: LocalSocket) -> None:
         leaving = threading.Thread(target=model.server.leave, args=(lambda: False,))
