@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import threading
@@ -293,9 +294,10 @@ class Peer:
 
     def _serve(self, said: bytes, closes: bool) -> None:
         peer, _ = self._listener.accept()
-        peer.sendall(said)
-        while not closes and (data := peer.recv(4096)):
-            self.heard += data
+        with contextlib.suppress(BrokenPipeError):  # the client has gone without a word
+            peer.sendall(said)
+            while not closes and (data := peer.recv(4096)):
+                self.heard += data
         peer.close()
 
     def end(self) -> None:
