@@ -23,6 +23,7 @@ from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
 from .errors import ApiError, bad_request, to_api_error
 from .middleware.drain import Drain
+from .middleware.observe import RequestRecord
 from .settings import ShimSettings
 
 
@@ -87,12 +88,16 @@ class Service:
     ) -> Generation:
         name = request.scope.get("request_id", "")
         metadata = request.scope.get("triton_metadata", ())
+        record: RequestRecord | None = request.scope.get("record")
         sent: list[Generation] = []
         try:
             for each in requests:
                 # Callers may give several requests one id; the engine model refuses a second one under a running id.
                 unique = f"{name}-{secrets.token_hex(4)}"
-                sent.append(await self.backend.generate(model, each, request_id=unique, metadata=metadata))
+                begun = await self.backend.generate(model, each, request_id=unique, metadata=metadata)
+                sent.append(begun)
+                if record:
+                    record.ways.append(begun.way)
         except QwenTritonError as error:
             for generation in sent:
                 generation.cancel()

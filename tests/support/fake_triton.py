@@ -15,6 +15,7 @@ from qwen_triton.tensors.arrays import Arrays
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import FinishReason, GenerateRequest, Usage
 from qwen_triton_openai.app import create_app
+from qwen_triton_openai.backend.generation import Way
 from qwen_triton_openai.settings import ShimSettings
 
 MODEL = "qwen"
@@ -35,7 +36,8 @@ def cut(text: str, size: int, finish: FinishReason = "stop") -> list[TextPiece]:
 class FakeGeneration:
     """Gives out what it has to say, one piece at a read; then ends, or waits for ever with `endless`."""
 
-    def __init__(self, said: Said, endless: bool) -> None:
+    def __init__(self, said: Said, endless: bool, way: Way = "grpc") -> None:
+        self.way: Way = way
         self._said = list(said)
         self._endless = endless
         self._taken_back = asyncio.Event()
@@ -60,11 +62,13 @@ class FakeGeneration:
 
 
 class FakeTriton:
-    """A `Backend`. `says`: what each generation says, in turn, the last again and again. It keeps what it was asked."""
+    """A `Backend`. `says`: what each generation says, in turn, the last again and again; `ways`: how the requests go, in
+    turn, then over gRPC. It keeps what it was asked."""
 
-    def __init__(self, *says: Said, endless: bool = False) -> None:
+    def __init__(self, *says: Said, endless: bool = False, ways: Sequence[Way] = ()) -> None:
         self.says = list(says) or [[answer("hello")]]
         self.endless = endless
+        self.ways = list(ways)
         self.up = True
         self.sent: list[GenerateRequest] = []
         self.headed: list[tuple[str, object]] = []
@@ -79,7 +83,7 @@ class FakeTriton:
         self.headed.append((request_id, metadata))
         self.sent.append(request)
         said = self.says[min(len(self.sent), len(self.says)) - 1]
-        self.generations.append(FakeGeneration(said, self.endless))
+        self.generations.append(FakeGeneration(said, self.endless, self.ways.pop(0) if self.ways else "grpc"))
         return self.generations[-1]
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:

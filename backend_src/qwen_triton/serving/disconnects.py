@@ -1,7 +1,7 @@
 """Watches for clients that have disconnected. Asks for each a few times a second, on a thread of its own.
 
-Asking is a round trip to the server, so it is never done per token, and no sender waits for it. Clients that share a
-connection or a process usually disconnect together, so finding one gone checks 20 others early.
+Asking about a client of the server is a round trip to it, so it is never done per token, and no sender waits for it. Clients
+that share a connection or a process usually disconnect together, so finding one gone checks 20 others early.
 
 What a disconnected client's request held is freed at once. Its final response, which nobody reads, is sent later: a
 tritonserver 2.51 that gets it while another response to the broken stream is under way frees the stream's state twice

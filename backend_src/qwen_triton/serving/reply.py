@@ -1,4 +1,4 @@
-"""A reply: one Triton request from its admission to its last response; before that, a preparation.
+"""A reply: one request from its admission to its last response; before that, a preparation.
 
 Rows are the request's prompts; each has one or more sequences. A streamed response holds new text of one sequence. A
 whole answer is a response for each sequence, as stock sends it, or, from a model that may send one response only, a
@@ -140,7 +140,7 @@ class Reply:
         return error.in_row(self._indexes[index][0]) if several and isinstance(error, InvalidRequest) else error
 
     def client_gone(self) -> bool:
-        """Whether the client has disconnected. A round trip to the server; any thread may ask."""
+        """Whether the client has disconnected. May be a round trip to the server; any thread may ask."""
         return self._responder.gone()
 
     def close(self) -> None:
@@ -203,7 +203,7 @@ class Reply:
 
 
 class Responder(Protocol):
-    """Sends the responses of one Triton request. Used by its sender's thread, but for `gone`."""
+    """Sends the responses of one request. Used by its sender's thread, but for `gone`."""
 
     request_id: str
 
@@ -217,4 +217,4 @@ class Responder(Protocol):
         """Sends the responses that were written and ends the request with an error."""
 
     def gone(self) -> bool:
-        """Whether the client has disconnected. A round trip to the server; any thread may ask."""
+        """Whether the client has disconnected. May be a round trip to the server; any thread may ask."""

@@ -23,6 +23,7 @@ _EPILOG = """
 examples:
   qwen-triton shim deployments/cpu.yaml            the deployment's settings, its server, its model's name
   qwen-triton shim --triton-url gpu-7:8001 --model qwen3=tensorrt_llm_bls --port 9000
+  qwen-triton shim --no-local-sockets              so that Triton's own metrics count every request
 
 exit code: 0 after SIGTERM or Ctrl-C, 2 for a wrong deployment or flag
 """
@@ -38,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--triton-url", metavar="HOST:PORT", help="Triton's gRPC (default: the deployment's, 127.0.0.1:8001)"
+    )
+    parser.add_argument(
+        "--no-local-sockets",
+        dest="local_sockets",
+        action="store_false",
+        default=None,
+        help="send every request through Triton's gRPC; by default text requests to a Triton on this machine go straight to "
+        "the processes of its BLS, where a response takes less than half of the processor time (default: the deployment's "
+        "`openai.local_sockets`)",
     )
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="PORT", help="port to listen on (default: OPENAI_PORT, 9000)")
@@ -81,6 +91,7 @@ def settings(arguments: argparse.Namespace) -> ShimSettings:
     models = {name: model or BLS for name, _, model in names}
     flags = {
         "triton_url": arguments.triton_url,
+        "local_sockets": arguments.local_sockets,
         "host": arguments.host,
         "port": arguments.port,
         "workers": arguments.workers,

@@ -1,13 +1,14 @@
-"""Generations: requests under way at the text model, on a ModelStreamInfer call of their own or on a shared one.
+"""Generations: requests under way at the text model, on a ModelStreamInfer call of their own, on a shared one, or on a
+connection to one of the model's processes on this machine.
 
-Messages are kept as they come and become pieces when the reader asks for them.
+Responses are kept as they come and become pieces when the reader asks for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import STREAM_INFER, InferResponse, decode_stream_response
@@ -20,6 +21,8 @@ from .local_socket import LocalSocket
 from .shared_calls import SharedCalls
 
 Cancellation = Callable[[], bytes]
+Way = Literal["grpc", "local"]
+"""How a request reaches the model: through the server, or to one of the model's processes over a Unix socket."""
 _NOT_NOW = (StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED)
 _UNDECODED = 64
 """Messages that are kept as they came; more are decoded and merged, so that what waits for a slow reader is little more
@@ -38,10 +41,11 @@ def call_error(code: StatusCode, text: str) -> QwenTritonError:
 
 
 class ModelGeneration:
-    """A `Generation`; listens to a call of its own, or to its responses on a shared one. What its reader has not asked for is
-    kept, at most the text of its answer: a slow reader does not hold up other requests."""
+    """A `SentGeneration`; listens to a call of its own, or to its responses on a shared call or connection. What its reader has
+    not asked for is kept, at most the text of its answer: a slow reader does not hold up other requests."""
 
     def __init__(self) -> None:
+        self.way: Way = "grpc"
         self._messages: list[bytes | InferResponse] = []
         self._pieces: list[TextPiece] = []
         self._error: QwenTritonError | None = None
@@ -64,6 +68,7 @@ class ModelGeneration:
 
     def send(self, connection: LocalSocket, request_id: str, outputs: Sequence[str], arrays: Arrays) -> None:
         """Sends the request to a process of the model on this machine."""
+        self.way = "local"
         number = connection.send(request_id, outputs, arrays, self)
         self._leave = lambda: connection.leave(number)
 
@@ -136,6 +141,14 @@ class Generation(Protocol):
 
     def cancel(self) -> None:
         """Cancels the request; does nothing once it has ended."""
+
+
+class SentGeneration(Generation, Protocol):
+    """A generation that is one request to the model."""
+
+    @property
+    def way(self) -> Way:
+        """How the request went to the model."""
 
 
 class PromptGenerations:

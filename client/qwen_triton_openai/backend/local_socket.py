@@ -48,7 +48,8 @@ class LocalSocket(asyncio.Protocol):
         except BaseException as error:
             connection.close()
             if isinstance(error, (OSError, asyncio.TimeoutError)):
-                raise Unavailable(f"nobody listens at {address}") from None
+                reason = getattr(error, "strerror", None) or str(error) or "no answer"
+                raise Unavailable(f"nobody listens at {address} ({reason})") from None
             raise
         if not greeted:
             connection.close()
@@ -102,7 +103,7 @@ class LocalSocket(asyncio.Protocol):
         del exc
         self._leaving = True
         if not self._greeted.done():
-            self._greeted.set_exception(ConnectionResetError())
+            self._greeted.set_exception(ConnectionResetError("the connection was closed"))
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             listener.on_end(StatusCode.UNAVAILABLE, _ENDED)

@@ -1,4 +1,4 @@
-"""A Triton on this machine: text requests go to the model's processes over Unix sockets, everything else over gRPC."""
+"""A Triton that may be on this machine: then text requests go to the model's processes over Unix sockets. All else is gRPC."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import wanted_text_outputs
 from qwen_triton.types import GenerateRequest
 
-from .generation import Generation, ModelGeneration
+from .generation import ModelGeneration
 from .grpc_pool import Metadata
 from .local_sockets import LocalSockets
 from .triton import GrpcTriton
 
 
 class LocalTriton:
-    """A `Backend`. Where a model has no process here, its requests go over gRPC as well. Raises ConfigurationError as
-    GrpcTriton does."""
+    """A `Backend`. Requests to a model that has no process here, and those with metadata, go over gRPC as well. Raises
+    ConfigurationError as GrpcTriton does."""
 
     def __init__(self, url: str) -> None:
         self._server = GrpcTriton(url)
@@ -24,8 +24,8 @@ class LocalTriton:
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
-    ) -> Generation:
-        connection = None if metadata else self._sockets.best(model)  # metadata is for the server
+    ) -> ModelGeneration:
+        connection = None if metadata else self._sockets.best(model)  # metadata is for Triton
         if connection is None:
             return await self._server.generate(model, request, request_id=request_id, metadata=metadata)
         generation = ModelGeneration()

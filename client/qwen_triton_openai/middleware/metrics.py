@@ -44,6 +44,12 @@ class ShimMetrics:
             ("path", "status", *_LABELS),
             registry=self.registry,
         )
+        self._sent = Counter(
+            "qwen_triton_openai_model_requests",
+            "Requests to the model: local, over a Unix socket to one of its processes, or grpc, through the server.",
+            ("model", "way"),
+            registry=self.registry,
+        )
         self._first = self._histogram("time_to_first_token_seconds", "From the request to its first text.", _FIRST_S)
         self._gap = self._histogram("inter_token_seconds", "Between two pieces of a streamed answer.", _GAP_S)
         self._whole = self._histogram("request_seconds", "From the request to the end of its answer.", _LABELSLE_S)
@@ -79,6 +85,8 @@ class ShimMetrics:
         self._child(self._requests, path, str(record.status), *labels).inc()
         if not record.model:
             return
+        for way in record.ways:
+            self._child(self._sent, record.model, way).inc()
         self._child(self._whole, *labels).observe(elapsed_s(record))
         if record.first_at is not None:
             self._child(self._first, *labels).observe(record.first_at - record.started)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qwen_triton.tensors.text_outputs import TextPiece
 
 from ..answers.usage import UsageCount
+from ..backend.generation import Way
 from ..errors import CLIENT_CLOSED_REQUEST, ApiError, is_messages_path
 
 _SLASHES = re.compile("//+")
@@ -135,7 +136,8 @@ class RequestRecord:
     """Facts of one request, collected while it runs; an Observer of its answer. Times are monotonic seconds.
 
     `model` is empty until it is known to be served here; then `on_model` is called. `on_gap` gets the seconds between
-    two pieces of a stream. `ignored`: names of parameters that were not heeded.
+    two pieces of a stream. `ignored`: names of parameters that were not heeded. `ways`: how each of its requests went to the
+    model.
     """
 
     __slots__ = (
@@ -157,6 +159,7 @@ class RequestRecord:
         "started",
         "status",
         "streamed",
+        "ways",
     )  # fmt: skip
 
     def __init__(self, request_id: str, method: str, path: str, client: str = "") -> None:
@@ -171,6 +174,7 @@ class RequestRecord:
         self.status = 0
         self.queued_s = 0.0
         self.ignored: Sequence[str] = ()
+        self.ways: list[Way] = []
         self.first_at: float | None = None
         self.last_at = 0.0
         self.piece_count = 0

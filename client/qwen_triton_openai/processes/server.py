@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from qwen_triton.engines.process.log_lines import start_logging
+
 from ..app import create_app
 from ..backend.grpc_pool import host_port
 from ..service import Service
@@ -20,6 +22,8 @@ from .main_process import serve_with_workers
 
 _LINGER_S = 0.25
 """After the drain, connections that are still open: a client that sends its next request now is refused, not cut off."""
+LOG_FORMAT = "qwen-triton shim: %(message)s"
+"""Of the lines that are not the access log's."""
 _COLLECTIONS = (20_000, 5, 2)
 """Thresholds of the garbage collector (`gc.set_threshold`); Python's defaults are 700, 10 and 10."""
 
@@ -72,6 +76,7 @@ def serve(settings: ShimSettings) -> int:
     """
     check_certificate(settings)
     host_port(settings.triton_url)
+    start_logging(LOG_FORMAT)
     workers = settings.worker_count
     if workers > 1:
         return serve_with_workers(settings, workers)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from qwen_triton.engines.process.log_lines import start_logging
 from qwen_triton.errors import ConfigurationError
 
 from ..app import create_app
@@ -21,7 +22,7 @@ from ..backend.triton import Backend
 from ..middleware.drain import Drain
 from ..middleware.stack import AllWorkers
 from .link import Link, Message
-from .server import DrainingServer, tune_garbage_collector
+from .server import LOG_FORMAT, DrainingServer, tune_garbage_collector
 from .shared_limits import Questions, RemoteAccounts, RemoteQueue
 from .worker_process import WRONG_SETTINGS, Job
 
@@ -63,6 +64,7 @@ class _WorkerServer(DrainingServer):
 def main(connect: Callable[[str], Backend] | None = None) -> int:
     """Serves until the main process says otherwise; `connect` as for `create_app`. Returns the exit code."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    start_logging(LOG_FORMAT)
     job = Job.model_validate_json(sys.stdin.buffer.read())
     try:
         server = _WorkerServer(job, connect)

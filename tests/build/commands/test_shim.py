@@ -69,6 +69,14 @@ def test_flags_come_before_all(deployment: str, monkeypatch: pytest.MonkeyPatch)
     assert [read(deployment, "--workers", n).workers for n in ("3", "auto")] == [3, "auto"]
 
 
+def test_the_way_past_the_server_can_be_closed(deployment: str) -> None:
+    """By the flag, or by the deployment's key; open without either."""
+    assert [read(*flags).local_sockets for flags in ([], ["--no-local-sockets"])] == [True, False]
+    assert [read(deployment, *flags).local_sockets for flags in ([], ["--no-local-sockets"])] == [True, False]
+    Path(deployment).write_text(DEPLOYMENT + "openai: {local_sockets: false}\n")
+    assert read(deployment).local_sockets is False
+
+
 VLLM = """
 model: Qwen/Qwen3-8B
 served_model_name: qwen3

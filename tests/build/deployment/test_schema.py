@@ -118,6 +118,7 @@ def test_paths_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> No
             "repository.engine_door: a tensorrtllm engine has no process of its own; leave the key out, or give grpc",
         ),
         (BASE + "openai: {prt: 1}", "openai.prt: unknown key; did you mean port?"),
+        (BASE + "openai: {local_sockets: 'no'}", "openai.local_sockets: expected a valid boolean, got 'no'"),
         (
             BASE + "openai: {tool_format: xml}",
             "openai.tool_format: expected 'auto', 'hermes' or 'qwen3_coder', got 'xml'",
@@ -148,6 +149,12 @@ def test_a_port_that_is_not_exposed_is_on_loopback(keys: str, hosts: list[str], 
     ports: list[TritonPort] = ["http", "grpc", "metrics"]
     assert [loaded.server.host_of(port) for port in ports] == hosts
     assert loaded.shim_settings().triton_url == f"{hosts[1]}:8001"
+
+
+@pytest.mark.parametrize(("key", "used"), [("", True), ("local_sockets: false", False), ("local_sockets: true", True)])
+def test_a_deployment_closes_the_shim_s_way_past_the_server(key: str, used: bool, tmp_path: Path) -> None:
+    """`serve` and `shim` both take it from there."""
+    assert load(BASE + f"openai: {{{key}}}", tmp_path).shim_settings().local_sockets is used
 
 
 def test_the_key_s_file_is_relative_to_the_deployment(tmp_path: Path) -> None:

@@ -170,3 +170,35 @@ def test_the_openai_client_over_tls_with_a_key(replay_server: LiveServer, tmp_pa
     assert '"key": "alice"' in text
     assert secret not in text
     assert later not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "way", "line"),
+    [
+        ({"workers": 2}, [], "local", "straight to 1 of its 1 processes, over Unix sockets"),
+        ({}, ["--no-local-sockets"], "grpc", None),
+    ],
+)
+def test_an_operator_sees_which_way_requests_go(
+    settings: dict[str, Any],
+    flags: list[str],
+    way: str,
+    line: str | None,
+    replay_server: LiveServer,
+    tmp_path: Path,
+) -> None:
+    """The log says it once in each worker, the metrics count it. Readiness, which asks first, is not counted."""
+    said = f"qwen-triton shim: requests to tensorrt_llm_bls go {line}"
+    with shimming(replay_server, tmp_path, settings, flags) as shim:
+        ends = time.monotonic() + WAIT_S
+        while line and shim.log.read_text().splitlines().count(said) < settings.get("workers", 1):
+            assert time.monotonic() < ends, shim.log.read_text()
+            assert httpx.get(f"{shim.url}/health/ready", timeout=WAIT_S).status_code == 200  # any worker, by chance
+        for _ in range(3):
+            body = {"model": MODEL, "prompt": ["a", "b"], "max_tokens": 2}
+            assert httpx.post(f"{shim.v1}/completions", json=body, timeout=WAIT_S).status_code == 200
+        counted = [one for one in httpx.get(f"{shim.url}/metrics").text.splitlines() if "_model_requests_total{" in one]
+    assert counted == [f'qwen_triton_openai_model_requests_total{{model="{MODEL}",way="{way}"}} 6.0']
+    assert [one for one in shim.log.read_text().splitlines() if "requests to" in one] == (
+        [said] * settings.get("workers", 1) if line else []
+    )

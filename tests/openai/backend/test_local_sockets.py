@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from qwen_triton.errors import EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.serving.local import server as server_module
 from qwen_triton.serving.local.messages import VERSION
+from qwen_triton.serving.local.server import LocalServer
 from qwen_triton.tensors.arrays import encode_strings
 from qwen_triton_openai.backend import local_socket
 from qwen_triton_openai.backend.generation import ModelGeneration
@@ -21,6 +23,8 @@ from qwen_triton_openai.backend.local_socket import LocalSocket
 from qwen_triton_openai.backend.local_sockets import LocalSockets
 from tests.support.local_model import LocalModel
 
+LOG = "qwen_triton_openai.backend.local_sockets"
+WAIT_S = 20.0
 pytestmark = pytest.mark.timeout(60)
 
 MODEL = "tensorrt_llm_bls"
@@ -374,3 +378,79 @@ def test_closing_breaks_off_requests_and_the_question(start: Callable[..., Local
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     with_sockets(server, use)
+
+
+async def look_now(sockets: LocalSockets) -> LocalSocket | None:
+    """The best connection once the server has been asked, whenever it was asked last."""
+    sockets.best(MODEL)
+    sockets._models[MODEL].look_at = 0.0
+    return await look(sockets)
+
+
+def begin(address: str) -> Callable[[], None]:
+    """A process of a model of two that listens at `address`. Returns what ends it."""
+    process = LocalServer(address, 2, lambda _: None, lambda _: None)
+    process.start()
+    return process.stop
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([], "the server gives no sockets of it"),
+        (["/nowhere/requests"], "nobody listens at /nowhere/requests (No such file or directory)"),
+        ([f"/{'x' * 300}/requests"], f"nobody listens at /{'x' * 300}/requests (AF_UNIX path too long)"),
+        (Unavailable("the model server does not answer"), "the model server does not answer"),
+    ],
+)
+def test_the_log_says_why_requests_go_over_grpc(
+    answer: list[str] | QwenTritonError, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, however often it is found out."""
+    caplog.set_level(logging.INFO, LOG)
+    server = Server([])
+    server.answer = answer
+
+    async def run() -> None:
+        sockets = LocalSockets(server.ask)
+        assert [await look_now(sockets) for _ in range(3)] == [None] * 3
+        sockets.close()
+
+    asyncio.run(run())
+    assert caplog.messages == [f"requests to tensorrt_llm_bls go over gRPC: {reason}"]
+
+
+def test_the_log_says_when_the_way_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With each process that is found, and again after one was lost."""
+    caplog.set_level(logging.INFO, LOG)
+    first, second = (str(tmp_path / name) for name in ("first", "second"))
+    server = Server([first])
+
+    async def run() -> None:
+        sockets = LocalSockets(server.ask)
+        ends = [begin(first)]
+        assert await look_now(sockets) is not None
+        assert await look_now(sockets) is not None
+        server.answer = [first, second]
+        ends.append(begin(second))
+        await look_now(sockets)
+        connected = list(sockets._models[MODEL].sockets.values())
+        for end in ends:
+            await asyncio.to_thread(end)
+        while any(one.usable for one in connected):
+            await asyncio.sleep(0.01)
+        server.answer = Unavailable("it is away")
+        assert await look_now(sockets) is None
+        server.answer = [first]
+        end = begin(first)
+        assert await look_now(sockets) is not None
+        sockets.close()
+        await asyncio.to_thread(end)
+
+    asyncio.run(asyncio.wait_for(run(), WAIT_S))
+    assert caplog.messages == [
+        "requests to tensorrt_llm_bls go straight to 1 of its 2 processes, over Unix sockets",
+        "requests to tensorrt_llm_bls go straight to 2 of its 2 processes, over Unix sockets",
+        "requests to tensorrt_llm_bls go over gRPC: it is away",
+        "requests to tensorrt_llm_bls go straight to 1 of its 2 processes, over Unix sockets",
+    ]

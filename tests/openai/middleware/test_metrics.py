@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from qwen_triton_openai.middleware.keys import digest_of
 from qwen_triton_openai.settings import ShimSettings
 from tests.support.asgi import Connection, ask, until, with_app
-from tests.support.fake_triton import FakeTriton, chat_body, cut, shim_client
+from tests.support.fake_triton import FakeTriton, chat_body, completion_body, cut, shim_client
 from tests.support.shim_requests import CHAT, SECRET, WITH_KEY, chat
 
 
@@ -44,6 +44,24 @@ def test_metrics_count_by_model_and_key(keys: Path) -> None:
     assert found[f"{name}queue_length"] == 0
     for secret in (SECRET, digest_of(SECRET), "nobody's", "passwd"):
         assert secret not in text
+
+
+def test_requests_to_the_model_are_counted_by_their_way() -> None:
+    """Each prompt is one; readiness's own and refused ones are none."""
+    with shim_client(FakeTriton(ways=["local", "grpc", "local"])) as client:
+        chat(client)
+        client.post("/v1/completions", json=completion_body(prompt=["a", "b"]))
+        chat(client)
+        client.post(CHAT, json=chat_body(n=0))
+        client.get("/health/ready")
+        found = metrics(client)
+    counts = {
+        name: count for name, count in found.items() if name.startswith("qwen_triton_openai_model_requests_total")
+    }
+    assert counts == {
+        'qwen_triton_openai_model_requests_total{model="qwen",way="local"}': 2,
+        'qwen_triton_openai_model_requests_total{model="qwen",way="grpc"}': 2,
+    }
 
 
 def test_gauges_show_who_runs_and_who_waits() -> None:

@@ -1,17 +1,20 @@
-"""Loads of engine models: a private folder for the sockets of each, and which load of a model is current.
+"""Private folders for the sockets of models, and loads: which load of an engine model is current.
 
-A load is one life of an engine model between Triton's load and unload; while a model is reloaded there are two. Each has
-a folder of its own with a random name, which no other user can have made first or can look into. It is in /dev/shm,
+A private folder has a random name, so that no other user can have made it first or can look into it. It is in /dev/shm,
 where Triton's Python backend must be able to write in any case, so it works in a read-only container, and its name is
-short enough for a socket's address. The folder holds
+short enough for a socket's address. A lock on the folder lasts as long as the process that made it, or a child that inherits
+the lock; a folder without one was left by a crash and is removed when the next one is made.
+
+A load is one life of an engine model between Triton's load and unload; while a model is reloaded there are two. Its folder
+holds
 
     engine     socket of the engine's process
     acks       socket of the model for acknowledgements
     facts      which model of which server this is; present while new requests may go there
     failure    why the engine's process did not start
 
-Nothing has to be configured: a model finds the loads of its own server by their facts. A lock on the folder lasts as
-long as the model's or the engine's process; a folder without one was left by a crash and is removed by the next load.
+Nothing has to be configured: a model finds the loads of its own server by their facts. Processes of the BLS have private
+folders too (serving.local.addresses).
 """
 
 from __future__ import annotations

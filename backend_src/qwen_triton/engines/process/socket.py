@@ -1,6 +1,6 @@
-"""Sockets between models and an engine's process: listening, connecting, the peer's user, waking a thread in select().
+"""Unix sockets between processes of a server: listening, connecting, the peer's user, waking a thread in select().
 
-Addresses are files in a load's private folder (`loads.py`). Each end asks the kernel for the other's user all the same.
+Addresses are files in a private folder (`loads.py`). Each end asks the kernel for the other's user all the same.
 Knows no messages.
 """
 

@@ -1,5 +1,5 @@
-"""Connections of a model's process to programs on its machine: the launcher, and clients whose requests pass the server by.
+"""Connections of a model's process to programs on its machine: the launcher, and clients that send requests past the server.
 
-A response through the server costs several times what the model spends on it. Knows neither Triton nor text. Imports from
-errors, tensors, engines and serving.threads.
+They exist because a response through the server costs several times what the model spends on it. Knows neither Triton nor
+text. Imports from errors, tensors, engines and serving.threads.
 """

@@ -15,8 +15,8 @@ from .messages import encode_outputs
 
 
 class LocalConnection:
-    """Any thread may add and send; one thread reads. `blocked()` is called when the client does not read fast enough:
-    `send` is to be called again once the socket can be written."""
+    """The model's end. Any thread may add and send; one thread reads. `blocked()` is called when the client does not read
+    fast enough: `send` is to be called again once the socket can be written."""
 
     def __init__(self, peer: socket.socket, blocked: Callable[[], None]) -> None:
         self.peer = peer
@@ -29,7 +29,7 @@ class LocalConnection:
         self._unsent = bytearray()
 
     def call(self, number: int) -> str:
-        """The name by which the request of this number is cancelled, which nobody else can know."""
+        """The name by which the request of this number is cancelled. No other client can know it."""
         return f"{self._secret}.{number}"
 
     @property

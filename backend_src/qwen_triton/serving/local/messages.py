@@ -43,7 +43,7 @@ def encode_request(number: int, request_id: str, outputs: Iterable[str], arrays:
 
 
 def decode_input(tensor: Tensor, sent: Any) -> Array:
-    """The inverse for one input: an array of the tensor's type, read-only where it has numbers.
+    """One input of such a message as an array of the tensor's type and the sent shape, read-only where it has numbers.
 
     Raises InvalidRequest with its name for values that are not of its type, or too few or many for the shape.
     """

@@ -1,4 +1,4 @@
-"""A request of a client on the same machine, as `triton.requests` reads one of Triton's."""
+"""A request of a client on the same machine, in the form in which `triton.requests` reads Triton's own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class LocalTensor:
 
 
 class LocalRequest:
-    """The methods of Triton's `InferenceRequest` that this project uses. `call`: the name by which it is cancelled.
+    """Has the methods of Triton's `InferenceRequest` that this project uses.
 
-    `declared`: the model's inputs by name.
+    `declared`: the model's inputs by name. `call`: the name by which the request is cancelled.
     """
 
     def __init__(self, sent: SentRequest, declared: Mapping[str, Tensor], call: str) -> None:

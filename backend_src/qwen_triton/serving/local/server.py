@@ -1,7 +1,7 @@
-"""The local server of a text model: accepts clients of the same user and hands their requests to the model.
+"""The local server of a text model's process: accepts clients of the same user and gives their requests to the model.
 
-One thread reads all of them. A model that is unloaded leaves: its clients send new requests elsewhere and disconnect once
-they have their answers.
+One thread reads from all of them. A model that is unloaded says so to its clients, which send new requests elsewhere and
+disconnect once they have their answers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from .messages import VERSION, SentRequest
 
 _READ = 1 << 18
 _LINGER_S = 5.0
-"""Without a request for so long, a leaving model ends although clients are connected."""
+"""A model that leaves and has had no request for so long ends although clients are connected."""
 _LOOK_S = 0.02
+"""Between two looks at whether the clients of a model that leaves have gone."""
 _log = logging.getLogger(__name__)
 
 Admit = Callable[[Sequence[tuple[LocalConnection, SentRequest]]], None]
 
 
 class LocalServer(BackgroundThread):
-    """Listens at the file `address`. `processes`: how many of the model there are, of which each has a server.
+    """Listens at the file `address`. `processes`: how many the model has, each with a server of its own.
 
-    `admit` gets the requests of one read together, `cancel` the name of one that is to end (`LocalConnection.call`); both
-    on the server's thread. Raises OSError where `address` is in no folder.
+    `admit` gets the requests that were read together, `cancel` the name of one that is to end (`LocalConnection.call`); both
+    are called on the server's thread. Raises OSError where `address` is in no folder.
     """
 
     def __init__(self, address: str, processes: int, admit: Admit, cancel: Callable[[str], None]) -> None:
@@ -98,7 +99,7 @@ class LocalServer(BackgroundThread):
                 connection.send(encode_message("leaving"))
 
     def _watch_blocked(self, selector: selectors.BaseSelector) -> None:
-        """Also waits for those clients to read that have not read all."""
+        """Has the selector also wait until the clients that have not read all can be written to again."""
         for connection in self._connections:
             if connection.has_unsent:
                 selector.modify(connection.peer, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
@@ -112,7 +113,7 @@ class LocalServer(BackgroundThread):
             self._close(selector, connection)
 
     def _read(self, connection: LocalConnection) -> bool:
-        """Handles what has arrived. False where the connection has ended, or is not one of ours."""
+        """Handles what has arrived. False where the connection has ended, or has sent what is no message."""
         try:
             data = connection.peer.recv(_READ)
         except BlockingIOError:
@@ -135,7 +136,7 @@ class LocalServer(BackgroundThread):
                 self._cancel(connection.call(*parts))
 
     def _close(self, selector: selectors.BaseSelector, connection: LocalConnection) -> None:
-        """The requests of a client that has gone end as those of any other (serving.disconnects)."""
+        """Closes it. The client's requests end as those of any client that has gone (serving.disconnects)."""
         self._connections.discard(connection)
         selector.unregister(connection.peer)
         connection.close()
