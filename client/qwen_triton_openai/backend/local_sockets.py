@@ -65,8 +65,8 @@ class LocalSockets:
         except QwenTritonError as error:  # a model that does not know the question
             fault = str(error)
         random.shuffle(addresses)  # not every worker should prefer the same process
-        faults = [error for address in addresses if (error := await known.connect(address))]
-        if not known.usable() and all(isinstance(error, ConfigurationError) for error in faults):
+        faults = list(filter(None, [await known.connect(address) for address in addresses]))
+        if not known.usable() and all(isinstance(each, ConfigurationError) for each in faults):
             known.look_at = asyncio.get_running_loop().time() + _ELSEWHERE_S
         known.tell(model, str(faults[-1]) if faults else fault)
 
