@@ -57,9 +57,12 @@ class ConfigurationError(QwenTritonError):
 
 
 def caller_text(error: Exception, request_id: str) -> str:
-    """The error's message as a model's caller sees it. One that is ours is logged, and shown as a request id only."""
+    """The error's message as a model's caller sees it. One that is ours is logged, and shown as a request id only.
+
+    Half of a surrogate pair, which a caller's JSON may hold and a message quote, is «?»: no wire has it.
+    """
     if isinstance(error, (InvalidRequest, Unavailable, Cancelled)):
-        return str(error)
+        return str(error).encode("utf-8", "replace").decode()
     name = request_id[:_SHOWN_ID] or secrets.token_hex(8)
     _log.error("request %s failed: %s", name, error, exc_info=error)
     return f"internal error; the server's log has the cause under request {name}"

@@ -59,7 +59,7 @@ class ModelInstance:
 
     def new_local_address(self) -> LocalAddress:
         """The address of this process's local server, not published yet."""
-        return LocalAddress(self.server, self.repository, self.model)
+        return LocalAddress(self.server, self.repository, self.model, int(self.version))
 
     def locate_engine(self, model: str) -> Callable[[], str | None]:
         """A function that says where the current engine of `model` of this repository listens."""

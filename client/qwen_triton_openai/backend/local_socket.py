@@ -10,7 +10,7 @@ from typing import cast
 
 from qwen_triton.engines.process.messages import MessageReader, encode_message
 from qwen_triton.engines.process.socket import same_user
-from qwen_triton.errors import Unavailable
+from qwen_triton.errors import ConfigurationError, Unavailable
 from qwen_triton.kserve.messages import InferResponse
 from qwen_triton.kserve.status import StatusCode
 from qwen_triton.serving.local.messages import VERSION, encode_request
@@ -39,7 +39,8 @@ class LocalSocket(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, address: str) -> LocalSocket:
-        """A connection whose model speaks this version. Raises Unavailable where there is none."""
+        """A connection to a model that has greeted. Raises Unavailable where there is none, ConfigurationError where one is but
+        speaks another version, or runs as another user."""
         connection = cls()
         try:
             await asyncio.wait_for(connection._loop.create_unix_connection(lambda: connection, address), _CONNECT_S)
@@ -52,7 +53,7 @@ class LocalSocket(asyncio.Protocol):
             raise
         if not greeted:
             connection.close()
-            raise Unavailable(f"the model at {address} is of another version, or of another user")
+            raise ConfigurationError(f"the model at {address} is of another version, or of another user")
         return connection
 
     @property
@@ -84,6 +85,9 @@ class LocalSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+            if not same_user(peer):
+                self._greeted.set_result(False)
 
     def data_received(self, data: bytes) -> None:
         for kind, *parts in self._reader.feed(data):
@@ -99,7 +103,7 @@ class LocalSocket(asyncio.Protocol):
         del exc
         self._leaving = True
         if not self._greeted.done():
-            self._greeted.set_result(False)
+            self._greeted.set_exception(ConnectionResetError("the connection was closed"))
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             listener.on_end(StatusCode.UNAVAILABLE, _ENDED)
@@ -114,14 +118,12 @@ class LocalSocket(asyncio.Protocol):
             else:
                 listener.on_response(InferResponse("", outputs, final, ""))
 
-    def _greet(self, version: int, processes: int) -> None:
-        assert self._transport is not None
-        self.processes = processes
-        peer = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))
-        with peer:
-            known = same_user(peer)
+    def _greet(self, version: int, *facts: int) -> None:
+        """Those of another version may say other things."""
         if not self._greeted.done():
-            self._greeted.set_result(known and version == VERSION)
+            if version == VERSION:
+                (self.processes,) = facts
+            self._greeted.set_result(version == VERSION)
 
     def _write_soon(self, data: bytes) -> None:
         """Writes at the end of the loop's turn, so that requests of one moment go out in one write."""

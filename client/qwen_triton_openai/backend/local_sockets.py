@@ -12,14 +12,16 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 
-from qwen_triton.errors import QwenTritonError, Unavailable
+from qwen_triton.errors import ConfigurationError, QwenTritonError, Unavailable
 
 from .local_socket import LocalSocket
 
 _AGAIN_S = 1.0
 """Between two questions to a server."""
 _ELSEWHERE_S = 60.0
-"""Between two questions to a server that has no addresses, or none of this machine."""
+"""Between two questions to a server that has no addresses, or none that are of use here."""
+_ASK_S = 10.0
+"""How long the server may take to answer."""
 _log = logging.getLogger(__name__)
 
 
@@ -49,27 +51,24 @@ class LocalSockets:
 
     def _look_soon(self, model: str, known: _Model) -> None:
         now = asyncio.get_running_loop().time()
-        if now >= known.look_at:
+        if now >= known.look_at and (known.looking is None or known.looking.done()):
             known.look_at = now + _AGAIN_S
             known.looking = asyncio.create_task(self._look(model, known))
 
     async def _look(self, model: str, known: _Model) -> None:
+        fault, addresses = "the server gives no sockets of it", list[str]()
         try:
-            addresses = await self._ask(model)
-        except QwenTritonError as error:
-            known.tell(model, str(error))
+            addresses = await asyncio.wait_for(self._ask(model), _ASK_S)
+        except (Unavailable, asyncio.TimeoutError) as error:
+            known.tell(model, str(error) or "the model server does not answer")
             return
-        fault = "the server gives no sockets of it"
+        except QwenTritonError as error:  # a model that does not know the question
+            fault = str(error)
         random.shuffle(addresses)  # not every worker should prefer the same process
-        for address in addresses:
-            if address not in known.sockets:
-                try:
-                    known.sockets[address] = await LocalSocket.connect(address)
-                except Unavailable as error:
-                    fault = str(error)
-        if not known.sockets and not any(map(os.path.exists, addresses)):
+        faults = list(filter(None, [await known.connect(address) for address in addresses]))
+        if not known.usable() and all(isinstance(each, ConfigurationError) for each in faults):
             known.look_at = asyncio.get_running_loop().time() + _ELSEWHERE_S
-        known.tell(model, fault)
+        known.tell(model, str(faults[-1]) if faults else fault)
 
 
 class _Model:
@@ -86,6 +85,17 @@ class _Model:
             self.sockets = {address: one for address, one in self.sockets.items() if one.usable}
             self._told = ""
         return list(self.sockets.values())
+
+    async def connect(self, address: str) -> QwenTritonError | None:
+        """Connects, unless it is connected. Returns why not: ConfigurationError where no later attempt can succeed."""
+        try:
+            if address not in self.sockets:
+                self.sockets[address] = await LocalSocket.connect(address)
+        except Unavailable as error:
+            return error if os.path.exists(address) else ConfigurationError(str(error))
+        except ConfigurationError as error:
+            return error
+        return None
 
     def tell(self, model: str, fault: str) -> None:
         """Logs how requests go to `model`, unless the last line said the same. `fault`: why no process is connected."""

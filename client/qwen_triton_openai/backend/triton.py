@@ -98,11 +98,17 @@ class GrpcTriton:
         message = encode_infer_request(model, _nothing(), (TEXT_OUTPUT,), "", {LOCAL_SOCKETS: True})
         generation = ModelGeneration()
         await generation.begin(self._pool, message, ())
-        text = "".join([piece.text for piece in await generation.read()])
         try:
-            return list(map(str, json.loads(text)))
-        except (TypeError, ValueError):  # a model that does not know the question has answered the prompt
+            text = ""
+            while pieces := await generation.read():
+                text += "".join([piece.text for piece in pieces])
+        finally:
+            generation.cancel()
+        try:
+            found = json.loads(text)
+        except ValueError:  # a model that does not know the question has answered the prompt
             return []
+        return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
     async def _ready(self, model: str) -> bool:
         try:

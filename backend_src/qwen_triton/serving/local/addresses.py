@@ -12,12 +12,17 @@ _FACTS, _SOCKET = "local", "requests"
 
 
 class LocalAddress:
-    """The address of this process, one of those of `model` of `repository`, on the server named `server`
+    """The address of this process, one of those of a version of `model` of `repository`, on the server named `server`
     (loads.server_identity). Makes its folder."""
 
-    def __init__(self, server: str, repository: Path, model: str) -> None:
+    def __init__(self, server: str, repository: Path, model: str, version: int) -> None:
         self._folder = PrivateFolder()
-        self._facts = {"server": server, "repository": os.path.realpath(repository), "model": model}
+        self._facts = {
+            "server": server,
+            "repository": os.path.realpath(repository),
+            "model": model,
+            "version": version,
+        }
 
     @property
     def socket(self) -> str:
@@ -25,7 +30,7 @@ class LocalAddress:
         return f"{self._folder.folder}/{_SOCKET}"
 
     def publish(self) -> None:
-        """From here on it is among the addresses that `all` returns, in each process of the model."""
+        """From here on it is among the addresses that `all` returns, in each process of the version."""
         self._folder.publish_facts(_FACTS, self._facts)
 
     def all(self) -> list[str]:

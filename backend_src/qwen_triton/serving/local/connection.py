@@ -48,7 +48,9 @@ class LocalConnection:
                 del self._items[: len(items)]  # others may have added some meanwhile
                 self._unsent += encode_message("responses", items)
             self._unsent += message
-            if self._unsent and not self.closed:
+            if self.closed:
+                self._unsent.clear()
+            elif self._unsent:
                 self._write()
 
     def close(self) -> None:

@@ -50,12 +50,13 @@ def decode_input(tensor: Tensor, sent: Any) -> Array:
     try:
         shape, values = sent
         dtype = NUMPY[tensor.dtype]
-        if dtype is not np.object_:
-            return np.frombuffer(values, dtype).reshape(shape)
-        if len(values) == math.prod(shape) and all(type(value) is bytes for value in values):
-            array = np.empty(len(values), np.object_)
-            array[:] = values
-            return array.reshape(shape)
+        if type(shape) is list and all(type(size) is int and size >= 0 for size in shape):
+            if dtype is not np.object_:
+                return np.frombuffer(values, dtype).reshape(shape)
+            if type(values) is list and len(values) == math.prod(shape) and set(map(type, values)) <= {bytes}:
+                array = np.empty(len(values), np.object_)
+                array[:] = values
+                return array.reshape(shape)
     except (TypeError, ValueError):
         pass
     raise InvalidRequest(f"expected {tensor.dtype} with as many values as its shape has", tensor.name)

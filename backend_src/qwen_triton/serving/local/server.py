@@ -44,12 +44,14 @@ class LocalServer(BackgroundThread):
         self._waker = Waker()
         self._listener = listen(address)
         self._connections: set[LocalConnection] = set()
+        self._leaving = False
 
     def leave(self, idle: Callable[[], bool]) -> None:
         """Tells the clients that the model ends; returns when all have disconnected, or none has had a request for 5 s.
 
         `idle`: whether every request has its answer.
         """
+        self._leaving = True  # before the look at who is there: one that connects from here on is told as it is greeted
         for connection in list(self._connections):
             connection.send(encode_message("leaving"))
         until = time.monotonic() + _LINGER_S
@@ -93,6 +95,8 @@ class LocalServer(BackgroundThread):
             self._connections.add(connection)
             selector.register(peer, selectors.EVENT_READ, connection)
             connection.send(encode_message("hello", VERSION, self._processes))
+            if self._leaving:
+                connection.send(encode_message("leaving"))
 
     def _watch_blocked(self, selector: selectors.BaseSelector) -> None:
         """Has the selector also wait until the clients that have not read all can be written to again."""
