@@ -77,7 +77,7 @@ async def _ask(wish: Wish, rng: random.Random) -> Answer:
     counts = _COUNT.findall(received)
     answer.tokens = int(counts[-1]) if counts else 0
     if not received.startswith(b"HTTP/1.1 200") or answer.tokens != wish.answer:
-        shown = bytes(received[:400]).decode("utf-8", "replace")
+        shown = bytes(received[:200] + b" ... " + received[-300:]).decode("utf-8", "replace")
         raise RuntimeError(f"an answer has {answer.tokens} of {wish.answer} tokens: {' '.join(shown.split())}")
     return answer
 

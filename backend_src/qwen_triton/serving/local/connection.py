@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import secrets
 import socket
 import threading
@@ -12,6 +14,8 @@ from ...engines.process.messages import MessageReader, encode_message
 from ...errors import caller_text
 from ...tensors.arrays import Array
 from .messages import encode_outputs
+
+_log = logging.getLogger(__name__)
 
 
 class LocalConnection:
@@ -65,8 +69,12 @@ class LocalConnection:
             sent = self.peer.send(self._unsent)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the reading thread finds the end of the connection
+        except OSError as error:  # a part of a message may have left, so nothing can follow
+            if not isinstance(error, ConnectionError):
+                _log.warning("a local client's connection is closed, because it cannot be written to: %s", error)
             self._unsent.clear()
+            with contextlib.suppress(OSError):
+                self.peer.shutdown(socket.SHUT_RDWR)  # the reading thread finds the end, and closes it
             return
         del self._unsent[:sent]
         if self._unsent:

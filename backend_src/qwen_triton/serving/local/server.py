@@ -105,26 +105,28 @@ class LocalServer(BackgroundThread):
                 selector.modify(connection.peer, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
 
     def _serve(self, selector: selectors.BaseSelector, connection: LocalConnection, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
-            connection.send()
-            if not connection.has_unsent:
-                selector.modify(connection.peer, selectors.EVENT_READ, connection)
-        if mask & selectors.EVENT_READ and not self._read(connection):
+        """Closes a connection that has ended, or that fails: the others must go on."""
+        try:
+            if mask & selectors.EVENT_WRITE:
+                connection.send()
+                if not connection.has_unsent:
+                    selector.modify(connection.peer, selectors.EVENT_READ, connection)
+            over = mask & selectors.EVENT_READ and not self._read(connection)
+        except Exception:
+            _log.exception("a local client's connection is closed, because it has failed")
+            over = True
+        if over:
             self._close(selector, connection)
 
     def _read(self, connection: LocalConnection) -> bool:
-        """Handles what has arrived. False where the connection has ended, or has sent what is no message."""
+        """Handles what has arrived. False where the connection has ended."""
         try:
             data = connection.peer.recv(_READ)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        try:
-            self._handle(connection, list(connection.reader.feed(data)))
-        except Exception:
-            _log.exception("a local client sent what is no message; its connection is closed")
-            return False
+        self._handle(connection, list(connection.reader.feed(data)))
         return bool(data)
 
     def _handle(self, connection: LocalConnection, messages: Sequence[list[Any]]) -> None:
