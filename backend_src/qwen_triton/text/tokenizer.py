@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import tokenizers
@@ -29,6 +29,8 @@ _NORMALIZED = 3
 _SLICE = 1 << 16
 """Characters that are encoded at a time to estimate a length."""
 _SLACK = 64
+_SHORT, _SHORT_PIECES = 128, 256
+"""Characters of a short piece between two control tokens, and how many of them are kept with their ids."""
 
 
 class Tokenizer:
@@ -53,6 +55,7 @@ class Tokenizer:
         self._cached_words = cached_words
         self.cache = cache
         self._backend = self._load()
+        self._short_ids = lru_cache(_SHORT_PIECES)(partial(self._ids, self._backend))
         self._backend.encode_special_tokens = True
         if not isinstance(self._backend.decoder, ByteLevel):
             raise ConfigurationError(
@@ -104,7 +107,7 @@ class Tokenizer:
             if i % 2:
                 ids.append(self.special_tokens[piece])
             elif piece:
-                ids += self._kept_ids(piece, field) if kept else self._ids(self._backend, piece, field)
+                ids += self._kept_ids(piece, field) if kept else self._plain_ids(piece, field)
         return ids
 
     def check_length(self, text: str, context: int) -> None:
@@ -188,7 +191,7 @@ class Tokenizer:
         """The ids of plain text, from the cache where they are kept."""
         cache = self.cache
         if cache is None or len(piece) < cache.shortest_piece:
-            return self._ids(self._backend, piece, field)
+            return self._plain_ids(piece, field)
         digest = cache.digest(piece)
         found = cache.find(digest)
         if found is not None:
@@ -196,6 +199,10 @@ class Tokenizer:
         ids = self._ids(self._backend, piece, field)
         cache.add(digest, ids)
         return ids
+
+    def _plain_ids(self, piece: str, field: str) -> Sequence[int]:
+        """The ids of plain text. Short pieces are mostly the template's, the same in every prompt, and are kept."""
+        return self._short_ids(piece, field) if len(piece) <= _SHORT else self._ids(self._backend, piece, field)
 
     def _ids(self, backend: tokenizers.Tokenizer, text: str, field: str) -> list[int]:
         try:

@@ -93,7 +93,7 @@ class Admission:
                 check_one_response(arrays)
             if self._unique_ids:
                 self._check_id(responder.request_id)
-            call = str(parameters.get(CALL, ""))
+            call = str(parameters.get(CALL, responder.call))
             compiles = any(name in arrays for name in FORM_INPUTS)
             if content.size <= INLINE_BYTES and not compiles:
                 reply = self._reply(responder, timer, call, decode, arrays)

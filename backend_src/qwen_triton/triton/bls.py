@@ -101,7 +101,7 @@ class BlsModel:
     def _admit_local(self, requests: Sequence[tuple[LocalConnection, SentRequest]]) -> None:
         with self._dispatcher.gathering():
             for connection, sent in requests:
-                request = LocalRequest(sent, _DECLARED, connection.call(sent.number))
+                request = LocalRequest(sent, _DECLARED)
                 responder = LocalResponder(connection, sent.number, sent.request_id, sent.outputs)
                 self._admission.admit(request, responder, self._decode)
 

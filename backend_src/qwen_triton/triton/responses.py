@@ -35,6 +35,9 @@ class TritonResponder:
     """
 
     response_cost = 1.0
+    """As `Reply` counts it."""
+    call = ""
+    """The name by which the request is cancelled, where its parameters say none."""
 
     def __init__(self, request: Any) -> None:
         self.request_id = read_request_id(request) or ""

@@ -81,6 +81,7 @@ class LocalResponder:
 
     def __init__(self, connection: LocalConnection, number: int, request_id: str, outputs: Iterable[str]) -> None:
         self.request_id = request_id
+        self.call = connection.call(number)
         self._connection = connection
         self._number = number
         self._outputs = frozenset(outputs)

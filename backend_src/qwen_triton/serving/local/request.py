@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from ...errors import InvalidRequest
 from ...tensors.arrays import Array
 from ...tensors.contract import Tensor
-from ...tensors.request_parameters import CALL
 from .messages import SentRequest, decode_input
 
 
@@ -29,13 +27,12 @@ class LocalTensor:
 class LocalRequest:
     """Has the methods of Triton's `InferenceRequest` that this project uses.
 
-    `declared`: the model's inputs by name. `call`: the name by which the request is cancelled.
+    `declared`: the model's inputs by name.
     """
 
-    def __init__(self, sent: SentRequest, declared: Mapping[str, Tensor], call: str) -> None:
+    def __init__(self, sent: SentRequest, declared: Mapping[str, Tensor]) -> None:
         self._sent = sent
         self._declared = declared
-        self._call = call
 
     def request_id(self) -> str:
         return self._sent.request_id
@@ -44,7 +41,7 @@ class LocalRequest:
         return self._sent.outputs
 
     def parameters(self) -> str:
-        return json.dumps({CALL: self._call})
+        return ""
 
     def timeout(self) -> int:
         return 0
