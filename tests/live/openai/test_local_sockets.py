@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import psutil
 import pytest
 
 from qwen_triton.tensors.contract import BLS
-from tests.live.conftest import Serve
 from tests.live.openai.test_operation import PARENT, collecting
 from tests.support.live.launches import gone, launched
 from tests.support.live.metric_lines import metrics
@@ -334,31 +333,40 @@ def test_no_request_fails_while_the_bls_is_loaded_again(server: LiveServer, shim
     assert becomes(server.is_free, WAIT_S)
 
 
-def test_two_processes_of_the_bls_and_two_workers(serve: Serve, qwen25_folder: Path, tmp_path: Path) -> None:
-    """Both processes get requests of both workers; who leaves is heard of by the process that has the request."""
+def in_flight(server: LiveServer) -> list[float]:
+    """The requests that each process of the BLS has not answered, as it says itself."""
+    return sorted(metric.value for metric in metrics(server, "requests_in_flight") if metric.labels["model"] == BLS)
+
+
+def test_two_processes_of_the_bls_and_two_workers(
+    qwen25_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Both processes get requests of both workers; who leaves is heard of by the process that has the request. A server that
+    is told to end meanwhile, which does not know of these requests, lets them end."""
     engine = {"kind": "replay", "step_ms": 5.0, "slots": 64}
-    two = serve({"model": str(qwen25_folder), "engine": engine, "repository": {"bls_instances": 2}})
-
-    def in_flight() -> list[float]:
-        return sorted(metric.value for metric in metrics(two, "requests_in_flight") if metric.labels["model"] == BLS)
-
-    with shimming(two, tmp_path, {"workers": 2}) as shim:
-        with streams(shim, 24, 30):
-            pass
-        assert becomes(lambda: all(goes_locally(shim) for _ in range(8)), WAIT_S)
-        before = through(two)
-        with streams(shim, 16, LONG) as received:
-            assert becomes(lambda: sum(in_flight()) == 16, WAIT_S)
-            assert len(in_flight()) == 2
-            assert in_flight()[0] >= 4
-            for one in received[:10]:
-                one.leave()
-            assert becomes(lambda: two.runs(6), WAIT_S)
-            assert becomes(lambda: sum(in_flight()) == 6, WAIT_S)
-            for one in received[10:]:
-                one.leave()
-            assert becomes(two.is_free, WAIT_S)
-        assert through(two) == before
+    deployment = {"model": str(qwen25_folder), "engine": engine, "repository": {"bls_instances": 2}}
+    with ExitStack() as longer:
+        with serving(deployment, tmp_path_factory.mktemp("two")) as two:
+            shim = longer.enter_context(shimming(two, tmp_path_factory.mktemp("workers"), {"workers": 2}))
+            with streams(shim, 24, 30):
+                pass
+            assert becomes(lambda: all(goes_locally(shim) for _ in range(8)), WAIT_S)
+            before = through(two)
+            with streams(shim, 16, LONG) as received:
+                assert becomes(lambda: sum(in_flight(two)) == 16, WAIT_S)
+                assert len(in_flight(two)) == 2
+                assert in_flight(two)[0] >= 4
+                for one in received[:10]:
+                    one.leave()
+                assert becomes(lambda: two.runs(6), WAIT_S)
+                assert becomes(lambda: sum(in_flight(two)) == 6, WAIT_S)
+                for one in received[10:]:
+                    one.leave()
+                assert becomes(two.is_free, WAIT_S)
+            assert through(two) == before
+            last = longer.enter_context(streams(shim, 8, 300))
+        longer.close()
+        assert [one.end for one in last] == ["whole"] * 8
 
 
 def test_a_launch_whose_bls_is_killed_and_that_is_told_to_end(qwen25_folder: Path, tmp_path: Path) -> None:
