@@ -100,7 +100,10 @@ class _Model:
     def tell(self, model: str, fault: str) -> None:
         """Logs how requests go to `model`, unless the last line said the same. `fault`: why no process is connected."""
         if sockets := list(self.sockets.values()):
-            way = f"straight to {len(sockets)} of its {sockets[0].processes} processes, over Unix sockets"
+            count = min(
+                len(sockets), sockets[0].processes
+            )  # while the model is loaded again, former ones are there too
+            way = f"straight to {count} of its {sockets[0].processes} processes, over Unix sockets"
         else:
             way = f"over gRPC: {fault}"
         if way != self._told:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from qwen_triton.engines.process.loads import find_facts, server_identity
 from qwen_triton.tensors.contract import BLS, ENSEMBLE, TENSORRT_LLM
 from tests.live.conftest import Serve
 from tests.support.live.client import generate
@@ -63,24 +64,37 @@ def as_nobody(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_another_user_cannot_look_into_the_folder_nor_connect(server: LiveServer) -> None:
-    load = server.engine_load()
-    assert stat.S_IMODE(Path(load.folder).stat().st_mode) == 0o700
-    assert as_nobody(_CONNECT, load.engine_socket, load.acks_socket).split() == ["PermissionError"] * 2
+def local_socket(server: LiveServer) -> str:
+    """Where the BLS's process takes requests of the shim."""
+    mine = server_identity(server.pid)
+    (folder,) = [folder for folder, facts in find_facts("local") if facts["server"] == mine]
+    return f"{folder}/requests"
+
+
+def test_another_user_cannot_look_into_the_folders_nor_connect(server: LiveServer) -> None:
+    load, local = server.engine_load(), local_socket(server)
+    for folder in (load.folder, os.path.dirname(local)):
+        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+    for address in (load.engine_socket, local):
+        assert as_nobody(_CONNECT, address, load.acks_socket).split() == ["PermissionError"] * 2
 
 
 def test_another_user_who_could_connect_hears_nothing(server: LiveServer) -> None:
-    """Where the folder's mode is opened by mistake: both ends still ask the kernel who is there."""
-    load = server.engine_load()
-    folder = Path(load.folder)
+    """Where the folders' modes are opened by mistake: both ends still ask the kernel who is there."""
+    load, local = server.engine_load(), local_socket(server)
+    folders = [Path(load.folder), Path(local).parent]
     try:
-        folder.chmod(0o755)
-        for socket in (load.engine_socket, load.acks_socket):
+        for folder in folders:
+            folder.chmod(0o755)
+        for socket in (load.engine_socket, load.acks_socket, local):
             Path(socket).chmod(0o777)
-        received = as_nobody(_CONNECT, load.engine_socket, load.acks_socket)
-        assert set(received.replace("heard 0", "ConnectionResetError").split()) == {"ConnectionResetError"}
+        for address in (load.engine_socket, local):
+            received = as_nobody(_CONNECT, address, load.acks_socket)
+            assert set(received.replace("heard 0", "ConnectionResetError").split()) == {"ConnectionResetError"}
     finally:
-        folder.chmod(0o700)
+        for folder in folders:
+            folder.chmod(0o700)
+    assert "a process of another user wanted to send requests" in server.log.read_text()
     assert generate(server, BLS, text_input="hello again", max_tokens=9)["text_output"] == "hello again"
 
 

@@ -92,8 +92,8 @@ class LocalServer(BackgroundThread):
                 return
             peer.setblocking(False)
             connection = LocalConnection(peer, self._waker.wake)
-            self._connections.add(connection)
             selector.register(peer, selectors.EVENT_READ, connection)
+            self._connections.add(connection)
             connection.send(encode_message("hello", VERSION, self._processes))
             if self._leaving:
                 connection.send(encode_message("leaving"))
