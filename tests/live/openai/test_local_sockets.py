@@ -276,15 +276,16 @@ def test_who_leaves_frees_the_slot(server: LiveServer, shim: LiveShim, stream: b
     """Long before the answer would end; what others asked goes on."""
     assert becomes(lambda: goes_locally(shim), WAIT_S)
     counted = sent(shim)
-    with streams(shim, 1, 200) as (other,):
+    with streams(shim, 1, LONG) as (other,):
         host, _, port = shim.url.removeprefix("http://").partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=WAIT_S)
         connection.request("POST", "/v1/completions", json.dumps(body(LONG, stream=stream)))
         assert becomes(lambda: server.runs(2), WAIT_S)
         connection.close()
-        assert becomes(lambda: server.runs(1), 1.5)
+        assert becomes(lambda: server.runs(1), SOON_S)
         assert not other.end
-    assert other.end == "whole"
+        other.leave()
+        assert becomes(server.is_free, SOON_S)
     assert sent(shim)["grpc"] == counted["grpc"]
 
 

@@ -71,7 +71,8 @@ def with_sockets(server: Server, use: Use) -> None:
             await use(sockets, loop)
         finally:
             sockets.close()
-            await asyncio.sleep(0)
+            while len(asyncio.all_tasks()) > 1:  # a question that is broken off ends a moment later
+                await asyncio.sleep(0)
 
     try:
         loop.run_until_complete(run())
