@@ -42,14 +42,17 @@ def _processes(value: object) -> object:
 
 _LONGEST_PART, _LONGEST_PATH = 255, 4000
 """Bytes of a path that Linux takes."""
-_MOST_PROCESSES, _CORES_A_PROCESS, _MOST_GIVEN = 4, 4, 256
+_MOST_PROCESSES, _MOST_GIVEN = 4, 256
+CORES_A_WORKER = 8
+"""One shim sends 500 streams of 35,000 tokens/s in all. On 16 cores with a small model on an H200, two of them before one BLS
+were the fastest; more took time from the engine (docs/performance.md)."""
 Host = Annotated[str, AfterValidator(_host)]
 PathCheck = AfterValidator(_path)
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Processes = Annotated[int | Literal["auto"], BeforeValidator(_processes)]
-"""A number of processes; auto: as many as `processes_for` the machine."""
+"""A number of processes; auto: by `processes_for`."""
 File = Annotated[Path, Field(strict=False), PathCheck]
 """A path, also where the deployment has it as text."""
 
@@ -105,7 +108,7 @@ class ShimSettings(MiddlewareSettings):
     """All settings of the shim. Times are in seconds.
 
     `enabled`: `qwen-triton serve` starts a shim beside the server.
-    `workers`: processes that serve the port; auto: one for every four cores, at most 4, and one where the deployment's
+    `workers`: processes that serve the port; auto: one for every eight cores, at most 4, and one where the deployment's
     engine computes on the CPU.
     `local_sockets`: text requests to a Triton on this machine go to the BLS's processes over Unix sockets, past the server.
     `models`: served names, each with the Triton model that answers.
@@ -156,12 +159,12 @@ class ShimSettings(MiddlewareSettings):
     @property
     def worker_count(self) -> int:
         """`workers` as a number, on this machine."""
-        return processes_for(usable_cores()) if self.workers == "auto" else self.workers
+        return processes_for(usable_cores(), CORES_A_WORKER) if self.workers == "auto" else self.workers
 
 
-def processes_for(cores: int) -> int:
-    """Processes of one kind for a machine of so many cores, where another does the computing: one for every four, 1 to 4."""
-    return max(1, min(_MOST_PROCESSES, cores // _CORES_A_PROCESS))
+def processes_for(cores: int, each: int) -> int:
+    """Processes of one kind for a machine of so many cores, where another does the computing: one for `each` cores, 1 to 4."""
+    return max(1, min(_MOST_PROCESSES, cores // each))
 
 
 def usable_cores() -> int:

@@ -20,6 +20,7 @@ from qwen_triton.errors import ConfigurationError
 from qwen_triton.tensors.contract import BLS
 from qwen_triton.tensors.limits import LIMITS, Limits
 from qwen_triton_openai.settings import (
+    CORES_A_WORKER,
     FILES,
     Host,
     PathCheck,
@@ -57,7 +58,8 @@ class Repository(Section):
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
     of this server; None = what the engine's kind needs.
-    `bls_instances`: processes of the BLS; auto: as many as the shim's workers would be, and no more than these.
+    `bls_instances`: processes of the BLS; auto: one for every 16 cores, at most as many as the shim's workers; without a shim
+    one for every four cores; 4 at most.
     """
 
     engine_door: Annotated[Literal["own", "grpc"] | None, BeforeValidator(_refuse_exec)] = None
@@ -78,6 +80,9 @@ class Repository(Section):
     bls_instances: Processes = "auto"
 
 
+_CORES_A_BLS, _CORES_A_BLS_ALONE = 16, 4
+"""Cores for each process of the BLS behind shims, which send it requests over local sockets, and without one, where each of
+its responses goes through the server."""
 _ON_CPU = ("openvino", "replay")
 """Kinds of engine that compute on the CPU, and leave no core to further processes in front of them."""
 TritonPort = Literal["http", "grpc", "metrics"]
@@ -194,15 +199,17 @@ class Deployment(Section):
         given = self.repository.bls_instances
         if given != "auto":
             return given
-        own = self._processes()
-        return min(own, self._workers()) if self.openai.enabled else own
+        if self.openai.enabled:
+            return min(self._processes(_CORES_A_BLS), self._workers())
+        return self._processes(_CORES_A_BLS_ALONE)
 
     def _workers(self) -> int:
         given = self.openai.workers
-        return self._processes() if given == "auto" else given
+        return self._processes(CORES_A_WORKER) if given == "auto" else given
 
-    def _processes(self) -> int:
-        return 1 if self.engine.kind in _ON_CPU else processes_for(usable_cores())
+    def _processes(self, cores: int) -> int:
+        """One for so many cores, but one where the engine needs them."""
+        return 1 if self.engine.kind in _ON_CPU else processes_for(usable_cores(), cores)
 
 
 def load_deployment(file: Path, environment: Mapping[str, str] = os.environ) -> Deployment:

@@ -23,8 +23,9 @@ from .models import MODELS, Model, write_model
 from .systems import ENGINE, Machine, Served, missing, rust_front_missing, with_arguments, write_interpreter
 from .table import LEGEND, Row, goals, table
 
-WAYS = ("ours-1", "vllm-1", "alone", "vllm-4", "vllm-rust", "ours-2", "ours-3", "ours-4")
-"""`vllm-N`: API processes; `vllm-rust`: its front end in Rust; `ours-N`: BLS instances and shims; `alone`: no server."""
+WAYS = ("ours-1", "vllm-1", "alone", "vllm-4", "vllm-rust", "ours-auto", "ours-2", "ours-3", "ours-4")
+"""`vllm-N`: API processes; `vllm-rust`: its front end in Rust; `ours-N`: BLS instances and shims, auto: as by default; `alone`:
+no server."""
 _SMALL = [f"0.5b-bf16/{way}" for way in WAYS]
 _LARGE = [f"{model}/{way}" for model in ("14b-gptq", "14b-bf16", "14b-fp8") for way in ("ours-1", "alone")]
 _QUICK = [*(f"0.5b-bf16/{way}" for way in WAYS[:4]), *_LARGE[:2]]
@@ -109,7 +110,7 @@ class _Run:
         if within is not None and spent > within - 60:
             reason = f"left out: {spent:.0f} s of {within:.0f} were over"
         elif kind == "ours":
-            reason = missing(int(number))
+            reason = "" if number == "auto" else missing(int(number))
         elif number == "rust":
             reason = rust_front_missing(self._machine.python)
         if reason:
@@ -131,7 +132,7 @@ class _Run:
                 yield Row(model.name, way, f"{loads[0].at_once} at once", figures)
             return
         served = (
-            self._machine.ours(folder, engine, int(number))
+            self._machine.ours(folder, engine, "auto" if number == "auto" else int(number))
             if kind == "ours"
             else self._machine.vllm(folder, engine, 1 if number == "rust" else int(number), number == "rust")
         )

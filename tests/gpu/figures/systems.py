@@ -96,8 +96,8 @@ class Machine:
             yield served
 
     @contextmanager
-    def ours(self, folder: Path, engine: Mapping[str, Any], instances: int) -> Iterator[Served]:
-        """Our server with so many BLS instances and shims. Raises FigureError."""
+    def ours(self, folder: Path, engine: Mapping[str, Any], instances: int | str) -> Iterator[Served]:
+        """Our server with so many BLS instances and shims, or «auto». Raises FigureError."""
         http, grpc, metrics, port = free_ports(4)
         own = {field.name for field in fields(VllmOptions)}
         keys = {name: value for name, value in engine.items() if name in own}
