@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import STREAM_INFER, InferResponse, decode_stream_response
@@ -143,12 +143,11 @@ class Generation(Protocol):
         """Cancels the request; does nothing once it has ended."""
 
 
-class SentGeneration(Generation, Protocol):
-    """A generation that is one request to the model."""
+@runtime_checkable
+class SentGeneration(Protocol):
+    """A `Generation` that says how its request went to the model. Those of other backends need not."""
 
-    @property
-    def way(self) -> Way:
-        """How the request went to the model."""
+    way: Way
 
 
 class PromptGenerations:

@@ -21,7 +21,7 @@ from qwen_triton.tensors.text_inputs import encode_generate
 from qwen_triton.tensors.text_outputs import TEXT_OUTPUTS, wanted_text_outputs
 from qwen_triton.types import GenerateRequest, SamplingParams
 
-from .generation import ModelGeneration, SentGeneration, call_error
+from .generation import Generation, ModelGeneration, call_error
 from .grpc_pool import GrpcPool, Metadata
 from .shared_calls import CANCELLATION_ID, MOST_BYTES, SharedCalls
 
@@ -34,7 +34,7 @@ class Backend(Protocol):
 
     async def generate(
         self, model: str, request: GenerateRequest, *, request_id: str = "", metadata: Metadata = ()
-    ) -> SentGeneration:
+    ) -> Generation:
         """Sends a request to a text model. Raises a QwenTritonError."""
 
     async def infer(self, model: str, arrays: Arrays) -> dict[str, bytes]:
