@@ -1,8 +1,9 @@
-"""What tests do with a generation that is under way."""
+"""What tests do with a generation that is under way, and what they wait for on its event loop."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -18,3 +19,17 @@ async def take_back(generation: Generation) -> None:
     generation.cancel()
     with pytest.raises(Cancelled):
         await reading
+
+
+async def text_of(generation: Generation) -> str:
+    """The text of all pieces until the end."""
+    found: list[str] = []
+    while pieces := await generation.read():
+        found += [piece.text for piece in pieces]
+    return "".join(found)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Returns once it holds; the test has a bound of its own."""
+    while not holds():
+        await asyncio.sleep(0.005)

@@ -15,7 +15,7 @@ from qwen_triton.errors import Cancelled, ConfigurationError, EngineError, Inval
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.grpc_pool import GrpcPool, host_port
-from tests.support.generations import take_back
+from tests.support.generations import take_back, text_of
 from tests.support.http2_peer import Peer
 
 BOUND_S = 20.0
@@ -97,13 +97,6 @@ async def begin(pool: GrpcPool, request: bytes = b"x", cancellation: Callable[[]
     return generation
 
 
-async def read_all(generation: ModelGeneration) -> str:
-    found: list[str] = []
-    while pieces := await generation.read():
-        found += [p.text for p in pieces]
-    return "".join(found)
-
-
 @pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Callable[[Server, Callable[[GrpcPool], Awaitable[None]]], None]:
     """Runs `use` with a pool for the server, on each kind of event loop."""
@@ -144,7 +137,7 @@ def test_pieces_come_whole_however_the_bytes_are_split(run: Run, split: int) -> 
 
     async def use(pool: GrpcPool) -> None:
         generation = await begin(pool)
-        assert await read_all(generation) == "hello"
+        assert await text_of(generation) == "hello"
         assert await generation.read() == []
 
     run(Server(greet, split), use)
@@ -175,7 +168,7 @@ def test_five_hundred_requests_share_a_connection(run: Run) -> None:
 
     async def use(pool: GrpcPool) -> None:
         generations = [await begin(pool, str(n).encode()) for n in range(500)]
-        answers = await asyncio.gather(*map(read_all, generations))
+        answers = await asyncio.gather(*map(text_of, generations))
         assert answers == ["".join(f"{n}.{t} " for t in range(4)) for n in range(500)]
 
     server = Server(sent, split=1000)
@@ -190,7 +183,7 @@ def test_requests_that_come_before_there_is_a_connection_make_one(run: Run) -> N
 
     async def use(pool: GrpcPool) -> None:
         generations = await asyncio.gather(*[begin(pool) for _ in range(50)])
-        assert await asyncio.gather(*map(read_all, generations)) == ["hello"] * 50
+        assert await asyncio.gather(*map(text_of, generations)) == ["hello"] * 50
 
     run(server, use)
     assert len(server.connections) == 1
@@ -204,7 +197,7 @@ def test_huge_messages(run: Run) -> None:
         connection.say(call, piece("好" * (2 * MIB)))
 
     async def use(pool: GrpcPool) -> None:
-        assert await read_all(await begin(pool, b"x" * (3 * MIB))) == "好" * (2 * MIB)
+        assert await text_of(await begin(pool, b"x" * (3 * MIB))) == "好" * (2 * MIB)
 
     run(Server(sent), use)
 
@@ -218,7 +211,7 @@ def test_a_connection_that_is_lost_ends_what_is_under_way(run: Run) -> None:
         server.connections[0].transport.abort()
         for generation in generations:
             with pytest.raises(Unavailable, match="lost"):
-                await read_all(generation)
+                await text_of(generation)
         again = await begin(pool)
         assert await again.read() == [TextPiece("hel")]
         assert len(server.connections) == 2
@@ -231,14 +224,14 @@ def test_a_server_that_comes_back_is_used_again(run: Run) -> None:
     """While it is away each request is told so."""
 
     async def use(pool: GrpcPool) -> None:
-        assert await read_all(await begin(pool)) == "hello"
+        assert await text_of(await begin(pool)) == "hello"
         server.stop()
         await asyncio.sleep(0.05)
         for _ in range(2):
             with pytest.raises(Unavailable, match="does not answer"):
                 await begin(pool)
         await server.start()
-        assert await read_all(await begin(pool)) == "hello"
+        assert await text_of(await begin(pool)) == "hello"
 
     server = Server(greet)
     run(server, use)
@@ -258,7 +251,7 @@ def test_taking_back_resets_that_call_alone(run: Run) -> None:
         connection.peer.say(3, piece("lo"))
         connection.peer.end(3)
         connection.flush()
-        assert await read_all(second) == "hello"
+        assert await text_of(second) == "hello"
         second.cancel()
 
     server = Server(silent)
@@ -347,7 +340,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody(run: Run) -> None:
     async def use(pool: GrpcPool) -> None:
         slow, quick = await begin(pool), await begin(pool)
         whole = "".join(f"{n} " for n in range(2000))
-        assert await read_all(quick) == whole
+        assert await text_of(quick) == whole
         (piled,) = await slow.read()
         assert (piled.text, piled.merged) == (whole, 2000)
 
@@ -405,7 +398,7 @@ def test_a_task_that_is_cancelled_while_it_connects_leaves_nothing_behind(run: R
         beginning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await beginning
-        assert await read_all(await begin(pool)) == "hello"
+        assert await text_of(await begin(pool)) == "hello"
 
     run(Server(greet), use)
 

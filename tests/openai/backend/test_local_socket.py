@@ -23,7 +23,7 @@ from qwen_triton.tensors.arrays import encode_strings
 from qwen_triton_openai.backend import local_socket
 from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.local_socket import LocalSocket
-from tests.support.generations import take_back
+from tests.support.generations import take_back, text_of, until
 from tests.support.local_model import LocalModel
 
 BOUND_S = 20.0
@@ -73,18 +73,6 @@ def send(connection: LocalSocket, text: str) -> ModelGeneration:
     generation = ModelGeneration()
     generation.send(connection, f"id {text}", OUTPUTS, {"text_input": encode_strings([[text]])})
     return generation
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0.005)
-
-
-async def text_of(generation: ModelGeneration) -> str:
-    found = []
-    while pieces := await generation.read():
-        found += [piece.text for piece in pieces]
-    return "".join(found)
 
 
 async def error_of(generation: ModelGeneration) -> QwenTritonError:

@@ -21,6 +21,7 @@ from qwen_triton.tensors.request_parameters import LOCAL_SOCKETS
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.local_triton import LocalTriton
+from tests.support.generations import text_of, until
 from tests.support.local_model import LocalModel
 
 pytestmark = pytest.mark.timeout(60)
@@ -128,18 +129,6 @@ async def send(triton: LocalTriton, text: str, model: str = "m", **more: Any) ->
     generation = await triton.generate(model, request, request_id=text, **more)
     assert isinstance(generation, ModelGeneration)
     return generation
-
-
-async def text_of(generation: ModelGeneration) -> str:
-    found: list[str] = []
-    while pieces := await generation.read():
-        found += [piece.text for piece in pieces]
-    return "".join(found)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0.005)
 
 
 async def warm(triton: LocalTriton, service: ServerOfLocals) -> None:

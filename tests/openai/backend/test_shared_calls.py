@@ -19,7 +19,7 @@ from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.shared_calls import MOST_BYTES, MOST_CALLS
 from qwen_triton_openai.backend.triton import GrpcTriton
 from qwen_triton_openai.middleware.observe import CLIENTS_ID
-from tests.support.generations import take_back
+from tests.support.generations import take_back, text_of, until
 
 BOUND_S = 20.0
 
@@ -117,18 +117,6 @@ def against(asked: Callable[[Call, int], None], use: Use) -> None:
 async def send(triton: GrpcTriton, name: str, *metadata: tuple[str, str]) -> ModelGeneration:
     request = GenerateRequest(prompt=name, stream=True)
     return await triton.generate("m", request, request_id=name, metadata=metadata)
-
-
-async def text_of(generation: ModelGeneration) -> str:
-    found: list[str] = []
-    while pieces := await generation.read():
-        found += [piece.text for piece in pieces]
-    return "".join(found)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0.005)
 
 
 def silent(call: Call, number: int) -> None:
