@@ -395,10 +395,11 @@ class TokenChunk(NamedTuple):
     An end or stop id is in `stop_token`, not in `token_ids`. `log_probs[i]` belongs to `token_ids[i]` (natural log;
     empty unless requested), `top_log_probs[i]` are (id, log prob) pairs, most likely first. `sequence` is the beam.
     `error` is a message for the server's log, with finish = "error"; with finish = "refused" it says to the caller why the
-    engine does not take the form of the answer, and nothing came before. `last` is False on the last chunk of every beam of
-    a search but the last beam's: after a chunk with `finish` and `last` nothing more comes for the request. `prompt`: those of
-    the prompt, on the first chunk of a sequence that requests them. `metrics`: the engine's metrics of the sequence so far, raw
-    contents of one value by output name, where they are requested.
+    engine does not take the form of the answer, and nothing came before. `cached_tokens`: those of the prompt that a cache had,
+    said once. `last` is False on the last chunk of every beam of a search but the last beam's: after a chunk with `finish` and
+    `last` nothing more comes for the request. `prompt`: those of the prompt, on the first chunk of a sequence that requests
+    them. `metrics`: the engine's metrics of the sequence so far, raw contents of one value by output name, where they are
+    requested.
     """
 
     token_ids: Sequence[int] = ()

@@ -213,13 +213,14 @@ class LlmCore:
         self._following[name] = (self._loop.create_task(self._follow(name, result)), result)
 
     async def _follow(self, name: str, result: Any) -> None:
-        """Hands on what each step adds to a sequence, until its end."""
-        seen, ended = 0, False
+        """Hands on what each step adds to a sequence, until its end; the number of cached tokens only where it is a new one."""
+        seen, told, ended = 0, 0, False
         try:
             async for _ in result:
                 completion = result.outputs[0]
-                found = new_output(name, completion, seen, getattr(result, "cached_tokens", 0))
-                seen = max(seen, len(completion.token_ids))
+                cached = getattr(result, "cached_tokens", 0)
+                found = new_output(name, completion, seen, 0 if cached == told else cached)
+                seen, told = max(seen, len(completion.token_ids)), cached
                 ended = found.finish is not None
                 self._arrived.put(found)
             if not ended:

@@ -48,6 +48,17 @@ class _Client:
         self.keys: dict[int, Key] = {}
 
 
+class _Sequence:
+    """One sequence: its client, the client's name of it, and what collects its chunks, None where each is sent."""
+
+    __slots__ = ("client", "collector", "name")
+
+    def __init__(self, client: _Client, name: int, collector: ChunkCollector | None) -> None:
+        self.client = client
+        self.name = name
+        self.collector = collector
+
+
 class EngineServer:
     """Serves one engine to any number of local clients until it is stopped, has left, or the process `server_pid` ends.
 
@@ -70,8 +81,7 @@ class EngineServer:
         self._selector = selectors.DefaultSelector()
         self._listener = listen(address)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._owners: dict[Key, tuple[_Client, int]] = {}
-        self._collectors: dict[Key, ChunkCollector] = {}
+        self._sequences: dict[Key, _Sequence] = {}
         self._deadlines = Deadlines(engine.waits)
         self._batches = BatchMeter()
         self._clients: set[_Client] = set()
@@ -127,7 +137,7 @@ class EngineServer:
     def _has_left(self) -> bool:
         if not self._leaving:
             return False
-        if self._owners:
+        if self._sequences:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = time.monotonic()
@@ -137,9 +147,9 @@ class EngineServer:
     def _expire(self) -> None:
         """Cancels sequences whose queue timeout is over, before the next step could give them a slot."""
         for key in self._deadlines.passed():
-            client, name = self._owners[key]
-            self._cancel(client, name)
-            self._send(client, encode_message("expired", name))
+            sequence = self._sequences[key]
+            self._cancel(sequence.client, sequence.name)
+            self._send(sequence.client, encode_message("expired", sequence.name))
 
     def _accept(self, _mask: int) -> None:
         peer, _ = self._listener.accept()
@@ -200,21 +210,21 @@ class EngineServer:
             return
         client.keys[name] = self._next_key
         self._batches.add(self._next_key)
-        self._owners[self._next_key] = (client, name)
+        collects = request.chunk_tokens != 1 and request.sampling.beam_width == 1
+        collector = ChunkCollector(request.chunk_tokens) if collects else None
+        self._sequences[self._next_key] = _Sequence(client, name, collector)
         if request.queue_timeout_s is not None:
             self._deadlines.add(self._next_key, request.queue_timeout_s)
-        if request.chunk_tokens != 1 and request.sampling.beam_width == 1:
-            self._collectors[self._next_key] = ChunkCollector(request.chunk_tokens)
 
     def _cancel(self, client: _Client, name: int) -> ChunkCollector | None:
         """Ends a sequence; returns what collects its chunks, None where nothing does."""
         key = client.keys.pop(name, None)
         if key is None:
             return None
-        del self._owners[key]
+        sequence = self._sequences.pop(key)
         self._engine.cancel(key)
         self._batches.end(key, time.monotonic())
-        return self._collectors.pop(key, None)
+        return sequence.collector
 
     def _finish(self, client: _Client, name: int) -> None:
         """Ends a sequence with finish «cancelled» and what was kept of it; nothing for one that has ended."""
@@ -224,25 +234,22 @@ class EngineServer:
             self._send(client, encode_message("step", [encode_chunk(name, chunk)]))
 
     def _publish(self, chunks: Any) -> None:
-        """Sends each client one message with the new chunks of all its sequences."""
+        """Sends each client one message with the new chunks of all its sequences. Hot: runs for every token."""
         by_client: dict[_Client, list[Any]] = defaultdict(list)
         now, advanced = time.monotonic(), 0
         for key, new in chunks:
-            owner = self._owners.get(key)
-            if owner is None:
+            sequence = self._sequences.get(key)
+            if sequence is None:
                 continue
             advanced += new.last
             if self._batches.new:
                 self._batches.begins(key, now)
-            collector = self._collectors.get(key)
-            chunk = new if collector is None else collector.add(new)
+            chunk = new if sequence.collector is None else sequence.collector.add(new)
             if chunk is None:
                 continue
-            client, name = owner
-            by_client[client].append(encode_chunk(name, chunk))
+            by_client[sequence.client].append(encode_chunk(sequence.name, chunk))
             if chunk.finish and chunk.last:
-                del self._owners[key], client.keys[name]
-                self._collectors.pop(key, None)
+                del self._sequences[key], sequence.client.keys[sequence.name]
                 self._batches.end(key, now)
         self._batches.advance(advanced)
         for client, items in by_client.items():

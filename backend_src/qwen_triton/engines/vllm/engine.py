@@ -11,6 +11,7 @@ from ..capabilities import check_request
 from ..engine import EngineInfo, FormKeeping, Key
 from ..gpu.adapters import read_adapters
 from ..gpu.engine import SelfSteppingEngine
+from ..process.chunks import plain_chunk
 from .core import VllmCore
 from .options import VllmOptions
 from .outputs import prompt_log_probs, token_chunk
@@ -24,11 +25,13 @@ _WAIT_S = 0.002
 
 @dataclass(slots=True)
 class _Live:
+    """`plain`: what follows has no more than token ids, until something else happens to the sequence."""
+
     stop_ids: frozenset[int]
     logprobs: int | None
     prompt_logprobs: int | None
-    cached_tokens: int = 0
     begun: bool = False
+    plain: bool = False
 
 
 class VllmEngine(SelfSteppingEngine[VllmCore, _Live]):
@@ -85,18 +88,20 @@ class VllmEngine(SelfSteppingEngine[VllmCore, _Live]):
         return chunks
 
     def _take(self, output: Any, chunks: list[tuple[Key, TokenChunk]]) -> None:
+        """Hot: runs for every token of every request."""
         key = int(output.request_id)
         live = self._live.get(key)
         if live is None:  # cancelled while its output was under way
             return
+        self.counters.tokens += len(output.new_token_ids)
+        if live.plain and output.finish_reason is None and output.prefill_stats is None and not output.events:
+            chunks.append((key, plain_chunk(output.new_token_ids)))
+            return
         if output.events:
             add_events(self.counters, output.events)
-        if output.prefill_stats is not None:
-            live.cached_tokens = output.prefill_stats.num_cached_tokens
-        self.counters.tokens += len(output.new_token_ids)
-        chunk = token_chunk(output, live.stop_ids, live.logprobs, live.cached_tokens)
+        chunk = token_chunk(output, live.stop_ids, live.logprobs)
         if not live.begun:
-            live.begun = True
+            live.begun, live.plain = True, live.logprobs is None
             if live.prompt_logprobs is not None:
                 found = prompt_log_probs(output.new_prompt_logprobs_tensors, live.prompt_logprobs)
                 chunk = chunk._replace(prompt=found)

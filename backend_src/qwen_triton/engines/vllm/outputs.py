@@ -11,12 +11,13 @@ _FINISH: dict[int, FinishReason] = {0: "stop", 1: "length", 2: "cancelled"}
 """vLLM's FinishReason (0 stop, 1 length, 2 abort); everything else is an error."""
 
 
-def token_chunk(output: Any, stop_ids: frozenset[int], logprobs: int | None, cached_tokens: int) -> TokenChunk:
+def token_chunk(output: Any, stop_ids: frozenset[int], logprobs: int | None) -> TokenChunk:
     """One EngineCoreOutput as a chunk.
 
     `stop_ids`: ids that end the sequence; the one that did is the last of the output. `logprobs`: how many log probs of
-    other tokens were requested, None = none at all. `cached_tokens`: those of the prompt found in the cache.
+    other tokens were requested, None = none at all. The chunk behind the prompt says how much of it was in the cache.
     """
+    cached_tokens = 0 if output.prefill_stats is None else output.prefill_stats.num_cached_tokens
     token_ids: Sequence[int] = output.new_token_ids
     chosen, top = _log_probs(output.new_logprobs, len(token_ids), logprobs)
     if output.finish_reason is None:
