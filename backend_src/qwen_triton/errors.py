@@ -47,6 +47,9 @@ class Unavailable(QwenTritonError):
 class Cancelled(QwenTritonError):
     """The caller has left or taken the request back."""
 
+    def __init__(self, message: str = "the request was cancelled") -> None:
+        super().__init__(message)
+
 
 class EngineError(QwenTritonError):
     """The engine failed on a request that was right."""

@@ -16,15 +16,17 @@ WAIT_S = 20.0
 
 
 class LocalModel:
-    """Listens at `address`. Keeps requests and the names of cancelled ones; `fails`: no request is admitted."""
+    """Listens at `address`. Keeps requests, the names of cancelled ones, and those of clients that have gone. `fails`: no
+    request is admitted."""
 
     def __init__(self, address: str, processes: int = 1) -> None:
         self.address = address
         self.requests: list[tuple[LocalConnection, SentRequest]] = []
         self.batches: list[int] = []
         self.cancelled: list[str] = []
+        self.gone: list[str] = []
         self.fails = False
-        self.server = LocalServer(address, processes, self._admit, self.cancelled.append)
+        self.server = LocalServer(address, processes, self._admit, self.cancelled.append, self.gone.append)
         self.server.start()
 
     def _admit(self, requests: Sequence[tuple[LocalConnection, SentRequest]]) -> None:

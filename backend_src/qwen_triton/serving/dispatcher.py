@@ -73,7 +73,9 @@ class Dispatcher:
         self._stopping = False
         self._draining = False
         self._rate = rate or SendRate()
-        self._senders = [Sender(SendBudget(self._rate, _SENDERS), self._release) for _ in range(_SENDERS)]
+        self._senders = [
+            Sender(SendBudget(self._rate, partial(self._share, number)), self._release) for number in range(_SENDERS)
+        ]
         self._first, *others = self._senders
         self._threads = [
             threading.Thread(target=self._run, name="dispatcher", daemon=True),
@@ -149,10 +151,21 @@ class Dispatcher:
             for preparation in preparing:
                 preparation.cancelled = True
         for preparation in preparing if call else ():
-            self._fail_prepared(preparation, Cancelled("the request was cancelled"))
+            self._fail_prepared(preparation, Cancelled())
         for sender, reply in replies:
             if is_meant(reply):
                 self._post(sender, partial(sender.finish_cancelled, reply, self._engine.finish))
+
+    def disconnected(self, client: str) -> None:
+        """Ends the requests of a client that has gone: those whose call is its name with a point and a number."""
+        calls = f"{client}."
+        with self._admitting:
+            preparing = [preparation for preparation in self._preparing if preparation.call.startswith(calls)]
+            replies = [(sender, reply) for sender, reply in self._replies() if reply.call.startswith(calls)]
+        for preparation in preparing:
+            self._fail_prepared(preparation, Cancelled())
+        for sender, reply in replies:
+            self._post(sender, partial(sender.fail, reply, Cancelled()))
 
     def prepare(self, preparation: Preparation, make: Callable[[], Reply]) -> None:
         """Has `make` run on the pool, and admits the reply that it returns. Raises Unavailable as `admit` does.
@@ -207,8 +220,13 @@ class Dispatcher:
             self._submit(together)
 
     def _take(self, reply: Reply) -> tuple[Sender, list[int]]:
-        """Gives a reply to a sender and keys to its sequences."""
-        sender = min(self._senders, key=lambda sender: len(sender.replies))
+        """Gives a reply to a sender and keys to its sequences.
+
+        What does not go through the server waits for nobody: handing it to another thread would cost more than sending it.
+        """
+        sender = self._first
+        if reply.through_server:
+            sender = min(self._senders, key=lambda sender: len(sender.replies))
         keys = list(itertools.islice(self._keys, len(reply.requests)))
         self._sequences.update(zip(keys, sender.add_reply(reply, keys), strict=True))
         return sender, keys
@@ -229,7 +247,15 @@ class Dispatcher:
             self._cancel_released(one.keys)
             self._watch(one.sender, one.reply)
 
+    def _share(self, number: int) -> float:
+        """The part of all responses that a sender may send: that of the requests that it has."""
+        counts = [len(sender.replies) for sender in self._senders]
+        return (counts[number] + 1) / (sum(counts) + len(counts))
+
     def _watch(self, sender: Sender, reply: Reply) -> None:
+        """Asks from time to time whether the client is there; others than the server's say so (`disconnected`)."""
+        if not reply.through_server:
+            return
         drop = partial(self._drop, sender, reply)
         self._disconnects.watch(reply.client_gone, lambda: self._post(sender, drop), lambda: reply in sender.replies)
 
@@ -278,7 +304,7 @@ class Dispatcher:
         if preparation.wait_s() == 0:
             self._fail_prepared(preparation, Unavailable(_EXPIRED))
         elif self._end(preparation):
-            cancelled = partial(preparation.fail, Cancelled("the request was cancelled"))
+            cancelled = partial(preparation.fail, Cancelled())
             self._disconnects.delayed_final_response(lambda: self.post(cancelled))
 
     def _check_room(self, sequences: int, but: Preparation | None = None) -> None:

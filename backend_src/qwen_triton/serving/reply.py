@@ -80,7 +80,8 @@ class Reply:
     """Makes responses of a request's chunks. Used by one thread at a time, that of its sender.
 
     `rows[r]`: the plan for prompt r. `at_once`: one response holds all whole answers; no row is streamed then. `call`: a
-    random name by which it is cancelled. `response_cost`: processor time of sending a response, beside one through the server.
+    random name by which it is cancelled. `through_server`: sending a response is a round trip to the server, and only asking
+    it tells that the client has disconnected.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Reply:
         *,
         at_once: bool,
         call: str = "",
-        response_cost: float = 1.0,
+        through_server: bool = True,
     ) -> None:
         self.call = call
         self.request_id = responder.request_id
@@ -102,7 +103,7 @@ class Reply:
         """How many an engine generates: a beam search is one of `requests` and has several."""
         self.begun = False
         """Whether a chunk has been added."""
-        self.response_cost = response_cost
+        self.through_server = through_server
         self._responder = responder
         self._encoder = encoder
         self._timer = timer
@@ -145,7 +146,7 @@ class Reply:
 
     def close(self) -> None:
         """Ends the request of a client that has disconnected."""
-        self.fail(Cancelled("the request was cancelled"))
+        self.fail(Cancelled())
 
     def _open_stream(self, index: int, chunk: TokenChunk) -> tuple[Stream, SequenceAnswer]:
         (row, number), beam = self._indexes[index], chunk.sequence

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,10 @@ much. 500 streams through the ensemble on 2 busy processors: 24,900 tokens/s wit
 _MAX_PER_S = 12_000
 """Responses per second on any number of processors: 500 streams then have one every 42 ms, 64 streams one every 5 ms. More of
 them cost processor time that no reader notices (docs/performance.md has the curve)."""
+PAST_SERVER = 0.7
+"""What a response that does not go through the server takes of the budget. Measured: a third, with the shim's part. More
+responses than these delay the requests of those who wait for a first one: 500 at once on 2 cores, TTFT 167 to 210 ms and
+gaps of 63, with 0.5 202 to 261 ms and 45 (`qwen-triton bench overhead --via openai`)."""
 _IDLE, _BUSY = 0.20, 0.12
 """Idle share of all processors above which the rate rises, and below which it falls."""
 _STEP = 1.1
@@ -84,36 +89,40 @@ class SendRate:
 
 
 class SendBudget:
-    """One sender's share of the rate: a token bucket of 32 responses."""
+    """One sender's share of the rate: a token bucket of 32 responses. `share()`: from 0 to 1, never 0 itself."""
 
     _SIZE = 32.0
     _LEAST, _MOST, _GROUP_S = 4.0, 16.0, 0.01
     """Responses to wait for once the bucket is empty, as many as come in 10 ms: a sender that wakes for each of them spends
     more on waking than on sending."""
 
-    def __init__(self, rate: SendRate, senders: int) -> None:
+    def __init__(self, rate: SendRate, share: Callable[[], float]) -> None:
         self._rate = rate
-        self._senders = senders
+        self._share = share
         self._left = self._SIZE
         self._refilled = time.monotonic()
 
     def spend(self, cost: float = 1.0) -> bool:
         """Takes a response from the budget; False when it is used up. `cost`: beside one that goes through the server."""
-        self._refill()
         if self._left < 1.0:
-            return False
+            self._refill()
+            if self._left < 1.0:
+                return False
         self._left -= cost
         return True
 
     def wait_s(self) -> float:
         """Seconds until responses may be sent: 0 now, else until there is budget for a few."""
-        self._refill()
         if self._left >= 1.0:
             return 0.0
-        per_s = self._rate.per_s / self._senders
+        per_s = self._refill()
+        if self._left >= 1.0:
+            return 0.0
         return (min(self._MOST, max(self._LEAST, per_s * self._GROUP_S)) - self._left) / per_s
 
-    def _refill(self) -> None:
-        now = time.monotonic()
-        self._left = min(self._SIZE, self._left + (now - self._refilled) * self._rate.per_s / self._senders)
+    def _refill(self) -> float:
+        """Adds what has come since the last time; returns how much comes in a second."""
+        now, per_s = time.monotonic(), self._rate.per_s * self._share()
+        self._left = min(self._SIZE, self._left + (now - self._refilled) * per_s)
         self._refilled = now
+        return per_s

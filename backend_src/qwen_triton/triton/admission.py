@@ -83,7 +83,7 @@ class Admission:
             arrays, parameters = content.arrays, content.parameters
             if call := parameters.get(CANCEL_CALL):
                 self._dispatcher.cancel(call=str(call))
-                self._dispatcher.post(partial(responder.fail, Cancelled("the request was cancelled")))
+                self._dispatcher.post(partial(responder.fail, Cancelled()))
                 return
             if self._local_sockets and LOCAL_SOCKETS in parameters:
                 self._dispatcher.post(partial(_answer, responder, json.dumps(self._local_sockets())))
@@ -119,8 +119,8 @@ class Admission:
         arrays: dict[str, Array],
     ) -> Reply:
         rows, encoder = decode(arrays)
-        cost = responder.response_cost
-        return Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call, response_cost=cost)
+        through = responder.through_server
+        return Reply(responder, rows, encoder, timer, at_once=not self._decoupled, call=call, through_server=through)
 
     def _check_id(self, request_id: str) -> None:
         if request_id not in NO_ID and self._dispatcher.runs(request_id):

@@ -75,6 +75,7 @@ class BlsModel:
             instances_of(args),
             self._admit_local,
             lambda call: self._dispatcher.cancel(call=call),
+            self._dispatcher.disconnected,
         )
         self._admission = Admission(
             self._dispatcher,

@@ -34,8 +34,8 @@ class TritonResponder:
     (TRITONBACKEND_ResponseFactoryIsCancelled). `_ending` serialises the two.
     """
 
-    response_cost = 1.0
-    """As `Reply` counts it."""
+    through_server = True
+    """As `Reply` has it."""
     call = ""
     """The name by which the request is cancelled, where its parameters say none."""
 

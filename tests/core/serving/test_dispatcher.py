@@ -129,15 +129,22 @@ class ServedReplay:
         timeout_s: float | None = None,
         sequences: int = 1,
         call: str = "",
+        through_server: bool = True,
     ) -> RecordingResponder:
         """Admits a request that echoes `text` as a stream, in so many sequences; they must begin within `timeout_s`."""
         received = seen or RecordingResponder(request_id)
-        reply = self.reply(text, received, stop, sequences, call)
+        reply = self.reply(text, received, stop, sequences, call, through_server)
         self.dispatcher.admit(reply, limit_wait(reply.requests, timeout_s))
         return received
 
     def reply(
-        self, text: str, received: RecordingResponder, stop: str = "", sequences: int = 1, call: str = ""
+        self,
+        text: str,
+        received: RecordingResponder,
+        stop: str = "",
+        sequences: int = 1,
+        call: str = "",
+        through_server: bool = True,
     ) -> Reply:
         """The reply of a request that echoes `text`, not admitted yet."""
         ids = tuple(self.tokenizer.encode(text))
@@ -145,7 +152,8 @@ class ServedReplay:
         request = EngineRequest(ids, SamplingParams(max_tokens=len(ids), seed=0))
         encoder = TextEncoder([sent], self.tokenizer, skip_special_tokens=True, echo=False)
         rows = [RowPlan([request] * sequences, streamed=True, keep=sequences)]
-        return Reply(received, rows, encoder, self.metrics.start(), at_once=False, call=call)
+        timer = self.metrics.start()
+        return Reply(received, rows, encoder, timer, at_once=False, call=call, through_server=through_server)
 
     def is_free(self) -> bool:
         counters = read_counters(self.address)
@@ -355,6 +363,33 @@ def test_a_call_is_cancelled_by_its_name_alone(setting: Callable[..., ServedRepl
     assert taken.last["finish_reason"].item() == b"cancelled"
     assert other.ended.wait(WAIT_S)
     assert other.text == "and on " * 30
+
+
+def test_a_client_that_says_that_it_has_gone_has_no_request_more(setting: Callable[..., ServedReplay]) -> None:
+    """At once, also those whose prompts are being made; those of others go on, whatever their names begin with."""
+    here = setting(step_ms=5.0)
+    gone = [here.ask("and on " * 2000, call=f"a.{number}", through_server=False) for number in range(2)]
+    others = [here.ask("and on " * 30, call=call, through_server=False) for call in ("ab.1", "b.a.1", "a")]
+    making = Making(here, "long", call="a.9")
+    assert becomes(lambda: all(one.text for one in gone), WAIT_S)
+    here.dispatcher.disconnected("a")
+    for one in (*gone, making.received):
+        assert one.ended.wait(WAIT_S)
+        assert isinstance(one.error, Cancelled)
+    making.go.set()
+    for other in others:
+        assert other.ended.wait(WAIT_S)
+        assert other.text == "and on " * 30
+    assert becomes(here.is_free, WAIT_S)
+    assert here.metrics.finished == {"cancelled": 3, "length": 3}
+
+
+def test_only_clients_of_the_server_are_asked_whether_they_are_there(setting: Callable[..., ServedReplay]) -> None:
+    here = setting(step_ms=5.0)
+    received = here.ask("and on " * 200, through_server=False)
+    received.left = True
+    assert received.ended.wait(WAIT_S)
+    assert (received.error, received.text) == (None, "and on " * 200)
 
 
 def test_a_drained_dispatcher_refuses_and_is_idle_once_all_is_answered(setting: Callable[..., ServedReplay]) -> None:

@@ -92,13 +92,35 @@ def test_linux_counts_idle_time() -> None:
     assert processors.count >= 1
 
 
+def test_a_senders_budget_comes_at_its_share_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the share is at the moment, and never more than 32 responses at once."""
+    now, share = 100.0, 0.25
+    monkeypatch.setattr(send_rate.time, "monotonic", lambda: now)
+    budget = SendBudget(SendRate(FakeProcessors(2), most_per_s=800), lambda: share)
+
+    def spent() -> int:
+        count = 0
+        while budget.spend():
+            count += 1
+        return count
+
+    assert spent() == 32
+    now += 0.0501
+    assert spent() == 10
+    share = 0.5
+    now += 0.0501
+    assert spent() == 20
+    now += 10.0
+    assert spent() == 32
+
+
 @pytest.mark.parametrize(("per_s", "responses"), [(300, 4), (900, 9), (30_000, 16)])
 def test_a_sender_whose_budget_is_used_up_waits_for_as_many_as_come_in_ten_ms(
     per_s: int, responses: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At least four, so that it does not wake for each, and at most as many as it sends together."""
     monkeypatch.setattr(send_rate.time, "monotonic", lambda: 100.0)
-    budget = SendBudget(SendRate(FakeProcessors(2), most_per_s=per_s), 1)
+    budget = SendBudget(SendRate(FakeProcessors(2), most_per_s=per_s), lambda: 1.0)
     assert budget.wait_s() == 0
     while budget.spend():
         pass

@@ -82,7 +82,7 @@ class RecordedReply(Reply):
 
 
 def make_sender(rate: SendRate | None = None, senders: int = 1) -> Sender:
-    return Sender(SendBudget(rate or SendRate(), senders), lambda _: None)
+    return Sender(SendBudget(rate or SendRate(), lambda: 1 / senders), lambda _: None)
 
 
 def add_replies(sender: Sender, on_chunk: Callable[[int, TokenChunk], None], count: int) -> list[ReplySequence]:
@@ -195,7 +195,7 @@ def test_what_a_batch_built_is_sent_when_all_of_it_is_built(monkeypatch: pytest.
 def test_a_sequence_is_released_once_and_its_reply_with_the_last_one() -> None:
     """Whether it ends, is dropped or fails; what still arrives for it is ignored."""
     released: list[int] = []
-    sender = Sender(SendBudget(SendRate(), 1), released.append)
+    sender = Sender(SendBudget(SendRate(), lambda: 1.0), released.append)
     encoder: Any = type("Streams", (), {"open": lambda *_: RecordedStream(lambda _: None)})()
     metrics = RequestMetrics()
     plan = RowPlan([REQUEST] * 2, streamed=True, keep=2)

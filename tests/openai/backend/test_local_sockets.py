@@ -390,7 +390,7 @@ async def look_now(sockets: LocalSockets) -> LocalSocket | None:
 
 def begin(address: str) -> Callable[[], None]:
     """A process of a model of two that listens at `address`. Returns what ends it."""
-    process = LocalServer(address, 2, lambda _: None, lambda _: None)
+    process = LocalServer(address, 2, *[lambda _: None] * 3)
     process.start()
     return process.stop
 

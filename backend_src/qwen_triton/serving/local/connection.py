@@ -27,14 +27,15 @@ class LocalConnection:
         self.reader = MessageReader()
         self.closed = False
         self._blocked = blocked
-        self._secret = secrets.token_hex(16)
+        self.client = secrets.token_hex(16)
+        """The client's name. No other client can know it."""
         self._lock = threading.Lock()
         self._items: list[Any] = []
         self._unsent = bytearray()
 
     def call(self, number: int) -> str:
-        """The name by which the request of this number is cancelled. No other client can know it."""
-        return f"{self._secret}.{number}"
+        """The name by which the request of this number is cancelled."""
+        return f"{self.client}.{number}"
 
     @property
     def has_unsent(self) -> bool:
@@ -84,10 +85,8 @@ class LocalConnection:
 class LocalResponder:
     """Sends the responses of one request over its client's connection (serving.reply.Responder)."""
 
-    response_cost = 0.7
-    """Measured: a third, with the shim's part. More responses than these delay the requests of those who wait for a first one:
-    500 at once on 2 cores, TTFT 167 to 210 ms and gaps of 63, with 0.5 202 to 261 ms and 45
-    (`qwen-triton bench overhead --via openai`)."""
+    through_server = False
+    """As `Reply` has it."""
 
     def __init__(self, connection: LocalConnection, number: int, request_id: str, outputs: Iterable[str]) -> None:
         self.request_id = request_id

@@ -32,15 +32,24 @@ Admit = Callable[[Sequence[tuple[LocalConnection, SentRequest]]], None]
 class LocalServer(BackgroundThread):
     """Listens at the file `address`. `processes`: how many the model has, each with a server of its own.
 
-    `admit` gets the requests that were read together, `cancel` the name of one that is to end (`LocalConnection.call`); both
-    are called on the server's thread. Raises OSError where `address` is in no folder.
+    `admit` gets the requests that were read together, `cancel` the name of one that is to end (`LocalConnection.call`), `gone`
+    that of a client that has disconnected (`LocalConnection.client`). All are called on the server's thread. Raises OSError
+    where `address` is in no folder.
     """
 
-    def __init__(self, address: str, processes: int, admit: Admit, cancel: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        address: str,
+        processes: int,
+        admit: Admit,
+        cancel: Callable[[str], None],
+        gone: Callable[[str], None],
+    ) -> None:
         super().__init__("local")
         self._processes = processes
         self._admit = admit
         self._cancel = cancel
+        self._gone = gone
         self._waker = Waker()
         self._listener = listen(address)
         self._connections: set[LocalConnection] = set()
@@ -138,7 +147,7 @@ class LocalServer(BackgroundThread):
                 self._cancel(connection.call(*parts))
 
     def _close(self, selector: selectors.BaseSelector, connection: LocalConnection) -> None:
-        """Closes it. The client's requests end as those of any client that has gone (serving.disconnects)."""
         self._connections.discard(connection)
         selector.unregister(connection.peer)
         connection.close()
+        self._gone(connection.client)

@@ -243,7 +243,9 @@ def test_the_request_of_a_client_that_has_gone_has_lost_it(model: LocalModel, co
     connection = model.requests[0][0]
     assert not connection.closed
     client.close()
-    assert becomes(lambda: connection.closed, WAIT_S)
+    assert becomes(lambda: model.gone == [connection.client], WAIT_S)
+    assert connection.closed
+    assert connection.call(1) == f"{connection.client}.1"
     model.answer()
     other.ask(1, b"well")
     assert model.has(2)
@@ -331,7 +333,7 @@ def test_a_server_that_stops_closes_its_connections(model: LocalModel, connect: 
 
 
 def test_a_socket_that_a_killed_process_left_is_replaced(model: LocalModel) -> None:
-    again = LocalServer(model.address, 1, lambda _: None, lambda _: None)
+    again = LocalServer(model.address, 1, *[lambda _: None] * 3)
     again.start()
     client = Client(model.address)
     assert client.hello() == ["hello", VERSION, 1]
