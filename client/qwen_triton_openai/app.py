@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import errors
 from .backend.local_triton import LocalTriton
@@ -44,6 +44,14 @@ class Api(FastAPI):
         while not isinstance(layer, ObserveMiddleware):
             layer = layer.app
         return layer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Without the framework's own telemetry, which is looked for at each request."""
+        if scope["type"] == "lifespan" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
 
 GENERATE: dict[str, Endpoint] = {

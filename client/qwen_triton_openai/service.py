@@ -18,7 +18,7 @@ from qwen_triton.types import GenerateRequest
 from .answers.observer import Observer, Observers
 from .answers.response import AnswerReader
 from .backend.context_length import ContextLength
-from .backend.generation import Generation, PromptGenerations, SentGeneration
+from .backend.generation import Generation, PromptGenerations
 from .backend.readiness import ModelReadiness
 from .backend.triton import Backend
 from .errors import ApiError, bad_request, to_api_error
@@ -96,8 +96,8 @@ class Service:
                 unique = f"{name}-{secrets.token_hex(4)}"
                 begun = await self.backend.generate(model, each, request_id=unique, metadata=metadata)
                 sent.append(begun)
-                if record and isinstance(begun, SentGeneration):
-                    record.ways.append(begun.way)
+                if record and (way := getattr(begun, "way", None)):  # those of other backends need not say it
+                    record.ways.append(way)
         except QwenTritonError as error:
             for generation in sent:
                 generation.cancel()

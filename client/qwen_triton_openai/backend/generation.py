@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from qwen_triton.errors import Cancelled, EngineError, InvalidRequest, QwenTritonError, Unavailable
 from qwen_triton.kserve.messages import STREAM_INFER, InferResponse, decode_stream_response
@@ -41,7 +41,7 @@ def call_error(code: StatusCode, text: str) -> QwenTritonError:
 
 
 class ModelGeneration:
-    """A `SentGeneration`; listens to a call of its own, or to its responses on a shared call or connection. What its reader has
+    """A `Generation`; listens to a call of its own, or to its responses on a shared call or connection. What its reader has
     not asked for is kept, at most the text of its answer: a slow reader does not hold up other requests."""
 
     def __init__(self) -> None:
@@ -141,13 +141,6 @@ class Generation(Protocol):
 
     def cancel(self) -> None:
         """Cancels the request; does nothing once it has ended."""
-
-
-@runtime_checkable
-class SentGeneration(Protocol):
-    """A `Generation` that says how its request went to the model. Those of other backends need not."""
-
-    way: Way
 
 
 class PromptGenerations:

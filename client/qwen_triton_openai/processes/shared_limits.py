@@ -1,7 +1,7 @@
 """Queue and accounts of keys for all workers: the main process keeps them, each worker asks.
 
     worker → main process                     main process → worker
-    begin CLAIM NAME LIMITS                   granted CLAIM HEADERS, or refused CLAIM ERROR
+    begin CLAIM NAME LIMITS                   granted CLAIM HEADERS, or refused CLAIM ERROR; nothing for a key without limits
     add CLAIM MORE                            granted CLAIM HEADERS, or refused CLAIM ERROR
     end CLAIM TOKENS
     enter CLAIM SEQUENCES                     granted CLAIM null when the request may run, or refused CLAIM null
@@ -30,10 +30,12 @@ NO_LIMITS = KeyLimits()
 
 
 class Questions:
-    """A worker's questions that have no answer yet. `send` sends a message to the main process."""
+    """A worker's questions that have no answer yet. `send` sends a message to the main process, `send_soon` one that may wait
+    for others."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, send_soon: Send) -> None:
         self.tell = send
+        self.tell_soon = send_soon
         self._claims = itertools.count()
         self._open: dict[int, asyncio.Future[Any]] = {}
 
@@ -44,7 +46,7 @@ class Questions:
         """The answer: what was granted. It raises ApiError or QueueFull for what was refused."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open[claim] = answer
-        self.tell(kind, claim, *facts)
+        self.tell_soon(kind, claim, *facts)
         return answer
 
     def drop(self, claim: int) -> None:
@@ -94,7 +96,7 @@ class RemoteQueue:
             self._questions.drop(claim)
         elif not entry.cancelled() and entry.exception() is not None:
             return
-        self._questions.tell("leave", claim)
+        self._questions.tell_soon("leave", claim)
 
     async def ask_length(self) -> int:
         length = await self._questions.ask("length", self._questions.new_claim())
@@ -111,7 +113,7 @@ class RemoteAccounts:
         claim = self._questions.new_claim()
         admission = RemoteAdmission(self._questions, claim)
         if limits == NO_LIMITS:
-            self._questions.tell("begin", claim, name, astuple(limits))
+            self._questions.tell_soon("begin", claim, name, astuple(limits))
             return admission
         try:
             await admission.ask("begin", name, astuple(limits))
@@ -140,6 +142,7 @@ class RemoteAdmission:
         return self._headers
 
     def end(self, tokens: int) -> None:
+        """Told at once: the client has its answer, and may send the next request by another worker."""
         self._questions.drop(self._claim)
         self._questions.tell("end", self._claim, tokens)
 
@@ -164,7 +167,7 @@ class LimitKeeper:
 
 
 class WorkerClaims:
-    """What one worker holds of the queue and of the accounts. `send` sends a message to it."""
+    """What one worker holds of the queue and of the accounts. `send` sends a message to it, which may wait for others."""
 
     def __init__(self, keeper: LimitKeeper, send: Send) -> None:
         self._keeper = keeper
@@ -199,7 +202,8 @@ class WorkerClaims:
             self._send("refused", claim, _fields(error))
             return
         self._admissions[claim] = admission
-        self._send("granted", claim, admission.headers())
+        if KeyLimits(*told) != NO_LIMITS:
+            self._send("granted", claim, admission.headers())
 
     def _add(self, claim: int, more: int) -> None:
         if (admission := self._admissions.get(claim)) is None:

@@ -35,7 +35,7 @@ class _WorkerServer(DrainingServer):
     def __init__(self, job: Job, connect: Callable[[str], Backend] | None) -> None:
         self._job = job
         self._link = Link(self._on_message, self._on_lost)
-        self._questions = Questions(self._link.send)
+        self._questions = Questions(self._link.send, self._link.send_soon)
         shared = AllWorkers(RemoteQueue(self._questions), RemoteAccounts(self._questions), Path(job.metrics_dir))
         counts = memoryview(mmap.mmap(job.counts, 0)).cast("q")
         super().__init__(create_app(job.settings, connect, Drain(counts, job.place), shared), job.settings)

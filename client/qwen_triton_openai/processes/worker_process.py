@@ -53,7 +53,7 @@ class WorkerProcess:
         self._sockets = sockets
         self._command = command
         self._link = Link(self._on_message, lambda: None)
-        self._claims = WorkerClaims(keeper, self._link.send)
+        self._claims = WorkerClaims(keeper, self._link.send_soon)
         self._process: asyncio.subprocess.Process | None = None
         self._asked: list[str] = []
 

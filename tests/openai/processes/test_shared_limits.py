@@ -39,8 +39,8 @@ class Worker:
     def __init__(self, keeper: LimitKeeper) -> None:
         self.near = Link(lambda message: self.questions.on_message(message), lambda: self.questions.close())
         self.far = Link(lambda message: self.claims.on_message(message), lambda: self.claims.give_back())
-        self.questions = Questions(self.near.send)
-        self.claims = WorkerClaims(keeper, self.far.send)
+        self.questions = Questions(self.near.send, self.near.send_soon)
+        self.claims = WorkerClaims(keeper, self.far.send_soon)
         self.queue: Slots = RemoteQueue(self.questions)
         self.accounts: KeyAccounts = RemoteAccounts(self.questions)
 
