@@ -108,21 +108,75 @@ class QueueFull(Exception):
     """All slots are taken and the queue is full."""
 
 
+def slots_of(sequences: int, most: int) -> int:
+    """The slots that a request takes, where there are so many, 0 = no bound: one that needs more takes all of them."""
+    return min(sequences, most) if most else sequences
+
+
+class Room(Protocol):
+    """The slots of one process, or of several that share them. `place`: that of the process whose request it is."""
+
+    @property
+    def taken(self) -> int:
+        """The sequences that generate."""
+
+    def fits(self, size: int) -> bool:
+        """Whether so many more have room."""
+
+    def take(self, size: int, place: int) -> bool:
+        """Takes slots; False where there is no room."""
+
+    def give_back(self, size: int, place: int) -> object:
+        """Gives slots back."""
+
+    def announce(self, waiting: int) -> None:
+        """Says how many requests wait."""
+
+
+class OwnRoom:
+    """The slots of one process. `most`: sequences at once, 0 = no bound."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def fits(self, size: int) -> bool:
+        return not self._most or self.taken + size <= self._most
+
+    def take(self, size: int, place: int) -> bool:
+        del place
+        if not self.fits(size):
+            return False
+        self.taken += size
+        return True
+
+    def give_back(self, size: int, place: int) -> None:
+        del place
+        self.taken -= size
+
+    def announce(self, waiting: int) -> None: ...
+
+
 class WaitQueue:
     """First come, first served. An entry is a future that is done once the request may run; each must be left.
 
     `max_in_flight`: sequences in all, 0 = no bound; a request of more runs when nothing else does. `max_queued`:
-    sequences that may wait; where nobody waits, a request of more may.
+    sequences that may wait; where nobody waits, a request of more may. `room`: the slots, None = those of this process.
     """
 
-    def __init__(self, max_in_flight: int, max_queued: int) -> None:
+    def __init__(self, max_in_flight: int, max_queued: int, room: Room | None = None) -> None:
         self._max_in_flight = max_in_flight
         self._max_queued = max_queued
+        self._room: Room = room or OwnRoom(max_in_flight)
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._sizes: dict[asyncio.Future[None], int] = {}
-        """Sequences of each entry, those that run and those that wait."""
+        self._sizes: dict[asyncio.Future[None], tuple[int, int]] = {}
+        """Sequences of each entry, those that run and those that wait, and its place."""
         self._queued = 0
-        self.in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """The sequences that generate."""
+        return self._room.taken
 
     @property
     def length(self) -> int:
@@ -135,42 +189,44 @@ class WaitQueue:
     @property
     def full(self) -> bool:
         """Whether even a request of one sequence would be refused."""
-        return not self._has_room(1) and not self._may_wait(1)
+        return not (not self._waiting and self._room.fits(1)) and not self._may_wait(1)
 
-    def enter(self, sequences: int = 1) -> asyncio.Future[None]:
+    def enter(self, sequences: int = 1, place: int = 0) -> asyncio.Future[None]:
         """An entry: done at once if there is room, else when there is. Raises QueueFull."""
-        size = min(sequences, self._max_in_flight) if self._max_in_flight else sequences
+        size = slots_of(sequences, self._max_in_flight)
         entry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._has_room(size):
-            self.in_flight += size
+        if not self._waiting and self._room.take(size, place):
             entry.set_result(None)
         elif self._may_wait(size):
             self._waiting.append(entry)
             self._queued += size
         else:
             raise QueueFull
-        self._sizes[entry] = size
+        self._sizes[entry] = size, place
+        if not entry.done():
+            self._room.announce(len(self._waiting))
+            self.go_on()
         return entry
 
     def leave(self, entry: asyncio.Future[None]) -> None:
         """Gives a request's slots back, or its place in the queue if it has none yet."""
-        size = self._sizes.pop(entry)
+        size, place = self._sizes.pop(entry)
         if entry.done():
-            self.in_flight -= size
+            self._room.give_back(size, place)
         else:
             entry.cancel()
             self._waiting.remove(entry)
             self._queued -= size
-        while self._waiting and self.in_flight + self._sizes[self._waiting[0]] <= self._max_in_flight:
-            first = self._waiting.popleft()
-            self._queued -= self._sizes[first]
-            self.in_flight += self._sizes[first]
-            first.set_result(None)
+            self._room.announce(len(self._waiting))
+        self.go_on()
 
-    def _has_room(self, size: int) -> bool:
-        if not self._max_in_flight:
-            return True
-        return not self._waiting and self.in_flight + size <= self._max_in_flight
+    def go_on(self) -> None:
+        """Lets those run who wait and now have room."""
+        while self._waiting and self._room.take(*self._sizes[self._waiting[0]]):
+            first = self._waiting.popleft()
+            self._queued -= self._sizes[first][0]
+            self._room.announce(len(self._waiting))
+            first.set_result(None)
 
     def _may_wait(self, size: int) -> bool:
         return self._queued + size <= self._max_queued or (not self._waiting and self._max_queued > 0)

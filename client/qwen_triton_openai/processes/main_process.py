@@ -25,6 +25,7 @@ from ..middleware.stack import default_limits
 from ..settings import ShimSettings
 from .listening import Address, addresses, bind
 from .shared_limits import LimitKeeper
+from .shared_room import SharedRoom, new_memory
 from .worker_process import COMMAND, WRONG_SETTINGS, Job, WorkerProcess, forget_gauges
 
 _COUNT_BYTES = 8
@@ -67,13 +68,18 @@ async def _run(
     folder: str,
     command: Sequence[str],
 ) -> int:
-    queue = WaitQueue(settings.max_in_flight, settings.max_queued)
-    keeper = LimitKeeper(queue, Accounts(), ring, default_limits(settings))
-    return await MainProcess(settings, workers, known, keeper, folder, command).run()
+    slots = new_memory(workers)
+    try:
+        room = SharedRoom(slots, settings.max_in_flight)
+        queue = WaitQueue(settings.max_in_flight, settings.max_queued, room)
+        keeper = LimitKeeper(queue, room, Accounts(), ring, default_limits(settings))
+        return await MainProcess(settings, workers, known, keeper, slots, folder, command).run()
+    finally:
+        os.close(slots)
 
 
 class MainProcess:
-    """`known`: the addresses to listen at; `metrics_dir`: where the workers count."""
+    """`known`: the addresses to listen at; `slots`: the memory of the keeper's room; `metrics_dir`: where the workers count."""
 
     def __init__(
         self,
@@ -81,12 +87,14 @@ class MainProcess:
         workers: int,
         known: list[Address],
         keeper: LimitKeeper,
+        slots: int,
         metrics_dir: str,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._settings = settings
         self._known = known
         self._keeper = keeper
+        self._slots = slots
         self._metrics_dir = metrics_dir
         self._command = command
         self._workers: list[WorkerProcess | None] = [None] * workers
@@ -149,6 +157,7 @@ class MainProcess:
             settings=self._settings,
             sockets=[sock.fileno() for sock in sockets],
             counts=self._counts,
+            slots=self._slots,
             place=place,
             metrics_dir=self._metrics_dir,
         )

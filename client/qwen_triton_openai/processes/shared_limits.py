@@ -1,11 +1,15 @@
 """Queue and accounts of keys for all workers: the main process keeps them, each worker asks.
 
+A request that finds a slot takes it without asking (shared_room.py), and one without a key has no account where nothing
+limits it, so that most requests pass without a message.
+
     worker → main process                     main process → worker
     begin CLAIM NAME LIMITS                   granted CLAIM HEADERS, or refused CLAIM ERROR; nothing for a key without limits
     add CLAIM MORE                            granted CLAIM HEADERS, or refused CLAIM ERROR
     end CLAIM TOKENS
     enter CLAIM SEQUENCES                     granted CLAIM null when the request may run, or refused CLAIM null
     leave CLAIM
+    left                                      (slots that were taken without asking are free, while requests wait)
     length CLAIM                              granted CLAIM NUMBER
 
 A claim is a number that its worker chose. What a worker holds is given back when it dies.
@@ -21,9 +25,11 @@ from typing import Any
 
 from ..errors import ApiError
 from ..middleware.keys import KeyLimits, KeyRing
-from ..middleware.queue import QueueFull, WaitQueue
-from ..middleware.rate_limit import AccountAdmission, Accounts
+from ..middleware.observe import NO_KEY
+from ..middleware.queue import QueueFull, WaitQueue, slots_of
+from ..middleware.rate_limit import AccountAdmission, Accounts, KeyAdmission
 from .link import Message
+from .shared_room import SharedRoom
 
 Send = Callable[..., None]
 NO_LIMITS = KeyLimits()
@@ -74,22 +80,37 @@ class Questions:
 
 
 class RemoteQueue:
-    """A worker's view of the queue (middleware/queue.Slots)."""
+    """A worker's view of the queue (middleware/queue.Slots). `most`: sequences in all, 0 = no bound."""
 
     full = False
     """Decided by `enter`, so that a request asks once."""
 
-    def __init__(self, questions: Questions) -> None:
+    def __init__(self, questions: Questions, room: SharedRoom, place: int, most: int) -> None:
         self._questions = questions
+        self._room = room
+        self._place = place
+        self._most = most
+        self._taken: dict[asyncio.Future[None], int] = {}
+        """Slots that entries have without having asked."""
         self._claims: dict[asyncio.Future[None], int] = {}
 
     def enter(self, sequences: int = 1) -> asyncio.Future[None]:
+        size = slots_of(sequences, self._most)
+        if self._room.take_unless_waiting(size, self._place):
+            taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            taken.set_result(None)
+            self._taken[taken] = size
+            return taken
         claim = self._questions.new_claim()
         entry: asyncio.Future[None] = self._questions.ask("enter", claim, sequences)
         self._claims[entry] = claim
         return entry
 
     def leave(self, entry: asyncio.Future[None]) -> None:
+        if size := self._taken.pop(entry, 0):
+            if self._room.give_back(size, self._place):
+                self._questions.tell_soon("left")
+            return
         claim = self._claims.pop(entry)
         if not entry.done():
             entry.cancel()
@@ -104,12 +125,15 @@ class RemoteQueue:
 
 
 class RemoteAccounts:
-    """A worker's view of the accounts (middleware/rate_limit.KeyAccounts). A key without limits is counted unasked."""
+    """A worker's view of the accounts (middleware/rate_limit.KeyAccounts). A key without limits is counted unasked, because
+    it may get some; a request without a key cannot."""
 
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
 
-    async def begin(self, name: str, limits: KeyLimits) -> RemoteAdmission:
+    async def begin(self, name: str, limits: KeyLimits) -> KeyAdmission:
+        if name == NO_KEY and limits == NO_LIMITS:
+            return _UNLIMITED
         claim = self._questions.new_claim()
         admission = RemoteAdmission(self._questions, claim)
         if limits == NO_LIMITS:
@@ -147,15 +171,32 @@ class RemoteAdmission:
         self._questions.tell("end", self._claim, tokens)
 
 
+class _Unlimited:
+    """A request that nothing limits."""
+
+    async def add(self, more: int) -> None: ...
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def end(self, tokens: int) -> None: ...
+
+
+_UNLIMITED = _Unlimited()
+
+
 class LimitKeeper:
-    """Queue and accounts of all workers, in the main process.
+    """Queue and accounts of all workers, in the main process. `room`: that of the queue.
 
     `default`: the limits of a key without its own. Limits are those of this process's `ring`, so that a changed file
     changes an account once, whenever each worker reads it.
     """
 
-    def __init__(self, queue: WaitQueue, accounts: Accounts, ring: KeyRing, default: KeyLimits) -> None:
+    def __init__(
+        self, queue: WaitQueue, room: SharedRoom, accounts: Accounts, ring: KeyRing, default: KeyLimits
+    ) -> None:
         self.queue = queue
+        self.room = room
         self.accounts = accounts
         self._ring = ring
         self._default = default
@@ -167,10 +208,12 @@ class LimitKeeper:
 
 
 class WorkerClaims:
-    """What one worker holds of the queue and of the accounts. `send` sends a message to it, which may wait for others."""
+    """What one worker, that at `place`, holds of the queue and of the accounts. `send` sends a message to it, which may wait
+    for others."""
 
-    def __init__(self, keeper: LimitKeeper, send: Send) -> None:
+    def __init__(self, keeper: LimitKeeper, place: int, send: Send) -> None:
         self._keeper = keeper
+        self._place = place
         self._send = send
         self._admissions: dict[int, AccountAdmission] = {}
         self._entries: dict[int, asyncio.Future[None]] = {}
@@ -180,6 +223,7 @@ class WorkerClaims:
             "end": self._end,
             "enter": self._enter,
             "leave": self._leave,
+            "left": keeper.queue.go_on,
             "length": self._length,
         }
 
@@ -194,6 +238,8 @@ class WorkerClaims:
             self._end(claim, 0)
         for claim in list(self._entries):
             self._leave(claim)
+        self._keeper.room.clear(self._place)
+        self._keeper.queue.go_on()
 
     def _begin(self, claim: int, name: str, told: list[int]) -> None:
         try:
@@ -222,7 +268,7 @@ class WorkerClaims:
 
     def _enter(self, claim: int, sequences: int) -> None:
         try:
-            entry = self._keeper.queue.enter(sequences)
+            entry = self._keeper.queue.enter(sequences, self._place)
         except QueueFull:
             self._send("refused", claim, None)
             return

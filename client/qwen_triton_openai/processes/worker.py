@@ -24,6 +24,7 @@ from ..middleware.stack import AllWorkers
 from .link import Link, Message
 from .server import LOG_FORMAT, DrainingServer, tune_garbage_collector
 from .shared_limits import Questions, RemoteAccounts, RemoteQueue
+from .shared_room import SharedRoom
 from .worker_process import WRONG_SETTINGS, Job
 
 _PR_SET_PDEATHSIG = 1
@@ -36,7 +37,9 @@ class _WorkerServer(DrainingServer):
         self._job = job
         self._link = Link(self._on_message, self._on_lost)
         self._questions = Questions(self._link.send, self._link.send_soon)
-        shared = AllWorkers(RemoteQueue(self._questions), RemoteAccounts(self._questions), Path(job.metrics_dir))
+        room = SharedRoom(job.slots, job.settings.max_in_flight)
+        queue = RemoteQueue(self._questions, room, job.place, job.settings.max_in_flight)
+        shared = AllWorkers(queue, RemoteAccounts(self._questions), Path(job.metrics_dir))
         counts = memoryview(mmap.mmap(job.counts, 0)).cast("q")
         super().__init__(create_app(job.settings, connect, Drain(counts, job.place), shared), job.settings)
 

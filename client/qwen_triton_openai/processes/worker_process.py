@@ -27,9 +27,10 @@ _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Job(BaseModel):
-    """What a worker is told at its start. `sockets`, `counts` and `link` are descriptors that it inherits.
+    """What a worker is told at its start. `sockets`, `counts`, `slots` and `link` are descriptors that it inherits.
 
-    `counts`: memory of all workers with the requests in flight of each, of which this one's is at `place`.
+    `counts`: memory of all workers with the requests in flight of each, of which this one's is at `place`; `slots`: that of
+    shared_room, with the same places.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +38,7 @@ class Job(BaseModel):
     settings: ShimSettings
     sockets: list[int]
     counts: int
+    slots: int
     place: int
     metrics_dir: str
     link: int = -1
@@ -53,7 +55,7 @@ class WorkerProcess:
         self._sockets = sockets
         self._command = command
         self._link = Link(self._on_message, lambda: None)
-        self._claims = WorkerClaims(keeper, self._link.send_soon)
+        self._claims = WorkerClaims(keeper, job.place, self._link.send_soon)
         self._process: asyncio.subprocess.Process | None = None
         self._asked: list[str] = []
 
@@ -98,7 +100,7 @@ class WorkerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=told,
-                pass_fds=(*job.sockets, job.counts, link),
+                pass_fds=(*job.sockets, job.counts, job.slots, link),
                 env={**os.environ, _METRICS_VARIABLE: job.metrics_dir},
             )
         return self._process

@@ -23,6 +23,7 @@ from qwen_triton_openai.processes.shared_limits import (
     RemoteQueue,
     WorkerClaims,
 )
+from qwen_triton_openai.processes.shared_room import SharedRoom, new_memory
 from tests.support.asgi import until
 
 LIMITS = {
@@ -31,17 +32,18 @@ LIMITS = {
     "carol": KeyLimits(),
 }
 WORKERS = 3
+SLOTS = 4
 
 
 class Worker:
     """A worker's view, and the main process's of it, over a pair of sockets in one event loop."""
 
-    def __init__(self, keeper: LimitKeeper) -> None:
+    def __init__(self, keeper: LimitKeeper, place: int = 0) -> None:
         self.near = Link(lambda message: self.questions.on_message(message), lambda: self.questions.close())
         self.far = Link(lambda message: self.claims.on_message(message), lambda: self.claims.give_back())
         self.questions = Questions(self.near.send, self.near.send_soon)
-        self.claims = WorkerClaims(keeper, self.far.send_soon)
-        self.queue: Slots = RemoteQueue(self.questions)
+        self.claims = WorkerClaims(keeper, place, self.far.send_soon)
+        self.queue: Slots = RemoteQueue(self.questions, keeper.room, place, SLOTS)
         self.accounts: KeyAccounts = RemoteAccounts(self.questions)
 
     async def open(self) -> Worker:
@@ -52,7 +54,8 @@ class Worker:
 
 
 def keeper_of(now: Callable[[], float], ring: KeyRing | None = None) -> LimitKeeper:
-    return LimitKeeper(WaitQueue(4, 3), Accounts(now), ring or KeyRing(environment={}), KeyLimits())
+    room = SharedRoom(new_memory(WORKERS), SLOTS)
+    return LimitKeeper(WaitQueue(SLOTS, 3, room), room, Accounts(now), ring or KeyRing(environment={}), KeyLimits())
 
 
 async def outcome(admission: Awaitable[Any]) -> Any:
@@ -69,14 +72,14 @@ class Story:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now = 0.0
-        self.local_queue, self.local_accounts = WaitQueue(4, 3), Accounts(lambda: self.now)
+        self.local_queue, self.local_accounts = WaitQueue(SLOTS, 3), Accounts(lambda: self.now)
         self.keeper = keeper_of(lambda: self.now)
         self.workers: list[Worker] = []
         self.entries: list[tuple[int, asyncio.Future[None] | None, asyncio.Future[None]]] = []
         self.admissions: list[tuple[int, KeyAdmission, KeyAdmission]] = []
 
     async def run(self, steps: int) -> None:
-        self.workers = [await Worker(self.keeper).open() for _ in range(WORKERS)]
+        self.workers = [await Worker(self.keeper, place).open() for place in range(WORKERS)]
         kinds = [self.enter, self.enter, self.leave, self.begin, self.begin, self.add, self.end, self.wait, self.die]
         weights = [4, 4, 6, 4, 4, 3, 5, 3, 1]
         for kind in self.random.choices(kinds, weights, k=steps):
@@ -158,7 +161,7 @@ class Story:
             self.local_queue.leave(entry)
         self.admissions = [a for a in self.admissions if a[0] != number]
         self.entries = [e for e in self.entries if e[0] != number]
-        self.workers[number] = await Worker(self.keeper).open()
+        self.workers[number] = await Worker(self.keeper, number).open()
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -216,7 +219,7 @@ def test_a_changed_file_of_keys_changes_an_account_once(tmp_path: Path) -> None:
         nonlocal now
         old, new = KeyLimits(requests_per_minute=2), KeyLimits(requests_per_minute=3)
         keeper = keeper_of(lambda: now, ring)
-        first, second = await Worker(keeper).open(), await Worker(keeper).open()
+        first, second = await Worker(keeper, 0).open(), await Worker(keeper, 1).open()
         await first.accounts.begin("alice", old)
         await second.accounts.begin("alice", old)
         assert (await outcome(first.accounts.begin("alice", old)))[0] == 429
