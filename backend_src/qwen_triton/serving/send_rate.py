@@ -21,10 +21,10 @@ much. 500 streams through the ensemble on 2 busy processors: 24,900 tokens/s wit
 _MAX_PER_S = 12_000
 """Responses per second on any number of processors: 500 streams then have one every 42 ms, 64 streams one every 5 ms. More of
 them cost processor time that no reader notices (docs/performance.md has the curve)."""
-PAST_SERVER = 0.7
-"""What a response that does not go through the server takes of the budget. Measured: a third, with the shim's part. More
-responses than these delay the requests of those who wait for a first one: 500 at once on 2 cores, TTFT 167 to 210 ms and
-gaps of 63, with 0.5 202 to 261 ms and 45 (`qwen-triton bench overhead --via openai`)."""
+_PAST_SERVER = 0.7
+"""What a response that does not go through the server takes of the budget, where processors bound it. Measured: a third, with
+the shim's part. More responses than these delay the requests of those who wait for a first one: 500 at once on 2 cores, TTFT
+167 to 210 ms and gaps of 63, with 0.5 202 to 261 ms and 45 (`qwen-triton bench overhead --via openai`)."""
 _IDLE, _BUSY = 0.20, 0.12
 """Idle share of all processors above which the rate rises, and below which it falls."""
 _STEP = 1.1
@@ -53,7 +53,8 @@ class LinuxProcessors:
 
 
 class SendRate:
-    """`per_s`: responses per second of all senders together, adapted to the machine's idle time.
+    """`per_s`: responses per second of all senders together, adapted to the machine's idle time. `past_server`: as how many
+    one counts that does not go through the server.
 
     `most_per_s`: the most of all processes that send, 0 = 2,800 for each processor, 12,000 at most. `processes`: how many
     these are. `least_per_cpu`: where no processor is idle.
@@ -67,7 +68,9 @@ class SendRate:
         least_per_cpu: int = _MIN_PER_CPU,
     ) -> None:
         self._processors = processors or LinuxProcessors()
-        self._most = float(most_per_s or min(_MAX_PER_S, _MAX_PER_CPU * self._processors.count)) / processes
+        by_processors = _MAX_PER_CPU * self._processors.count
+        self._most = float(most_per_s or min(_MAX_PER_S, by_processors)) / processes
+        self.past_server = 1.0 if most_per_s else min(1.0, max(_PAST_SERVER, by_processors / _MAX_PER_S))
         self._least = min(self._most, float(least_per_cpu * self._processors.count) / processes)
         self.per_s = self._most
         self._idle, self._all = self._processors.times()
@@ -102,13 +105,13 @@ class SendBudget:
         self._left = self._SIZE
         self._refilled = time.monotonic()
 
-    def spend(self, cost: float = 1.0) -> bool:
-        """Takes a response from the budget; False when it is used up. `cost`: beside one that goes through the server."""
+    def spend(self, *, through_server: bool) -> bool:
+        """Takes a response from the budget; False when it is used up."""
         if self._left < 1.0:
             self._refill()
             if self._left < 1.0:
                 return False
-        self._left -= cost
+        self._left -= 1.0 if through_server else self._rate.past_server
         return True
 
     def wait_s(self) -> float:

@@ -17,7 +17,7 @@ from ..errors import EngineError, InvalidRequest
 from ..types import GUIDED_DECODING_GUIDE, TokenChunk
 from .pending import PendingChunks
 from .reply import Reply
-from .send_rate import PAST_SERVER, SendBudget
+from .send_rate import SendBudget
 
 _BATCH = 16
 """Responses built and sent together: some milliseconds at most, so that new requests are not kept waiting."""
@@ -98,7 +98,7 @@ class Sender:
         for _ in range(_BATCH):
             self._collect()
             pending = self._urgent or self._others
-            if not (pending and self._budget.spend(1.0 if pending.first().reply.through_server else PAST_SERVER)):
+            if not (pending and self._budget.spend(through_server=pending.first().reply.through_server)):
                 break
             built.append(self._add_to_reply(*pending.pop()))
         for reply in built:

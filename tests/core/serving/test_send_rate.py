@@ -76,6 +76,24 @@ def test_a_bound_on_the_responses_is_of_all_processes() -> None:
     assert bounded.per_s == 3000
 
 
+@pytest.mark.parametrize(
+    ("processors", "most_per_s", "counts"),
+    [(2, 0, 0.7), (3, 0, 0.7), (4, 0, 11_200 / 12_000), (16, 0, 1.0), (2, 9000, 1.0)],
+)
+def test_a_response_past_the_server_takes_less_where_processors_bound_the_rate(
+    processors: int, most_per_s: int, counts: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bound on the responses themselves, the deployment's or that of any machine, counts each."""
+    monkeypatch.setattr(send_rate.time, "monotonic", lambda: 100.0)
+    rate = SendRate(FakeProcessors(processors), most_per_s=most_per_s)
+    assert rate.past_server == pytest.approx(counts)
+    budget = SendBudget(rate, lambda: 1.0)
+    spent = 0
+    while budget.spend(through_server=False):
+        spent += 1
+    assert spent == 1 + int(31 / counts)
+
+
 def test_it_looks_five_times_a_second_at_most() -> None:
     machine = FakeProcessors(2)
     rate = SendRate(machine)
@@ -100,7 +118,7 @@ def test_a_senders_budget_comes_at_its_share_of_the_rate(monkeypatch: pytest.Mon
 
     def spent() -> int:
         count = 0
-        while budget.spend():
+        while budget.spend(through_server=True):
             count += 1
         return count
 
@@ -122,6 +140,6 @@ def test_a_sender_whose_budget_is_used_up_waits_for_as_many_as_come_in_ten_ms(
     monkeypatch.setattr(send_rate.time, "monotonic", lambda: 100.0)
     budget = SendBudget(SendRate(FakeProcessors(2), most_per_s=per_s), lambda: 1.0)
     assert budget.wait_s() == 0
-    while budget.spend():
+    while budget.spend(through_server=True):
         pass
     assert budget.wait_s() == pytest.approx(responses / per_s)
