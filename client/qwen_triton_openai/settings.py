@@ -43,9 +43,8 @@ def _processes(value: object) -> object:
 _LONGEST_PART, _LONGEST_PATH = 255, 4000
 """Bytes of a path that Linux takes."""
 _MOST_PROCESSES, _MOST_GIVEN = 4, 256
-CORES_A_WORKER = 8
-"""One shim sends 500 streams of 35,000 tokens/s in all. On 16 cores with a small model on an H200, two of them before one BLS
-were the fastest; more took time from the engine (docs/performance.md)."""
+CORES_A_WORKER = 4
+"""On 16 cores with a small model on an H200, four shims before two BLS were the fastest (docs/vllm.md)."""
 Host = Annotated[str, AfterValidator(_host)]
 PathCheck = AfterValidator(_path)
 Seconds = Annotated[float, Field(ge=0)]
@@ -108,7 +107,7 @@ class ShimSettings(MiddlewareSettings):
     """All settings of the shim. Times are in seconds.
 
     `enabled`: `qwen-triton serve` starts a shim beside the server.
-    `workers`: processes that serve the port; auto: one for every eight cores, at most 4, and one where the deployment's
+    `workers`: processes that serve the port; auto: one for every four cores, at most 4, and one where the deployment's
     engine computes on the CPU.
     `local_sockets`: text requests to a Triton on this machine go to the BLS's processes over Unix sockets, past the server.
     `models`: served names, each with the Triton model that answers.

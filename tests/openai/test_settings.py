@@ -35,8 +35,8 @@ def test_settings_refuse_what_they_do_not_know() -> None:
     assert answer("x").finish == "stop"
 
 
-def test_workers_are_one_for_every_eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_one_for_every_four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most four, unless the deployment says how many."""
     assert [processes_for(cores, 8) for cores in (1, 2, 15, 16, 32, 128)] == [1, 1, 1, 2, 4, 4]
-    monkeypatch.setattr(settings, "usable_cores", lambda: 24)
+    monkeypatch.setattr(settings, "usable_cores", lambda: 13)
     assert (ShimSettings().worker_count, ShimSettings(workers=6).worker_count) == (3, 6)

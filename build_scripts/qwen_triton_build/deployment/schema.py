@@ -58,7 +58,7 @@ class Repository(Section):
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
     of this server; None = what the engine's kind needs.
-    `bls_instances`: processes of the BLS; auto: one for every 16 cores, at most as many as the shim's workers; without a shim
+    `bls_instances`: processes of the BLS; auto: one for every eight cores, at most as many as the shim's workers; without a shim
     one for every four cores; 4 at most.
     """
 
@@ -80,7 +80,7 @@ class Repository(Section):
     bls_instances: Processes = "auto"
 
 
-_CORES_A_BLS, _CORES_A_BLS_ALONE = 16, 4
+_CORES_A_BLS, _CORES_A_BLS_ALONE = 8, 4
 """Cores for each process of the BLS behind shims, which send it requests over local sockets, and without one, where each of
 its responses goes through the server."""
 _ON_CPU = ("openvino", "replay")

@@ -217,6 +217,7 @@ def test_a_revision_covers_all_files_that_are_fetched(tmp_path: Path, monkeypatc
         ("{kind: replay}", "repository: {bls_instances: 2}", 1, 2),
         ("{kind: vllm}", "", 4, 2),
         ("{kind: vllm}", "openai: {workers: auto}\nrepository: {bls_instances: auto}", 4, 2),
+        ("{kind: vllm}", "openai: {workers: 2}", 2, 2),
         ("{kind: vllm}", "openai: {workers: 1}", 1, 1),
         ("{kind: vllm}", "openai: {workers: 8}", 8, 2),
         ("{kind: vllm}", "openai: {workers: 1, enabled: false}", 1, 4),
@@ -226,8 +227,8 @@ def test_a_revision_covers_all_files_that_are_fetched(tmp_path: Path, monkeypatc
 def test_processes_by_cores_and_engine(
     engine: str, more: str, workers: int, instances: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On 32 cores: an engine that computes on the CPU gets all of them."""
-    monkeypatch.setattr(schema, "usable_cores", lambda: 32)
+    """On 16 cores: an engine that computes on the CPU gets all of them."""
+    monkeypatch.setattr(schema, "usable_cores", lambda: 16)
     loaded = load(f"model: m\nengine: {engine}\n{more}\n", tmp_path)
     assert (loaded.shim_settings().workers, loaded.bls_instances()) == (workers, instances)
 
