@@ -10,7 +10,6 @@ of the newest chunk of any load: the server runs all of a model's steps in one o
 from __future__ import annotations
 
 import contextlib
-import logging
 import selectors
 import socket
 import struct
@@ -21,7 +20,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from ..engines.process.loads import EngineLoad
-from ..engines.process.socket import connect_to, listen, same_user
+from ..engines.process.socket import accept, connect_to, listen
 from ..serving.threads import BackgroundThread
 from .ack_ledger import AckLedger
 from .ack_tag import AckTag
@@ -39,7 +38,6 @@ _ACK = struct.Struct("<iq")
 _NAME_BYTES = 16
 
 _MOST_BYTES = 1 << 18
-_log = logging.getLogger(__name__)
 
 
 class Report(NamedTuple):
@@ -188,13 +186,8 @@ class AckListener(BackgroundThread):
                     peer.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the process has ended meanwhile
-            peer, _ = self._listener.accept()
-            if not same_user(peer):
-                _log.warning("a process of another user wanted to acknowledge chunks; its connection is closed")
-                peer.close()
-                return
-            peer.setblocking(False)
+        peer = accept(self._listener, "acknowledge chunks")
+        if peer is not None:
             self._unnamed.add(peer)
             self._selector.register(peer, selectors.EVENT_READ)
 

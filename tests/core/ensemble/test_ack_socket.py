@@ -241,7 +241,7 @@ def test_garbage_is_ignored_and_does_no_harm(loads: Loads, ledger: Recorded, sen
 
 
 def test_another_user_is_disconnected(loads: Loads, ledger: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ack_socket, "same_user", lambda _: False)
+    monkeypatch.setattr("qwen_triton.engines.process.socket.same_user", lambda _: False)
     with connected(loads) as peer:
         peer.settimeout(WITHIN_S)
         assert peer.recv(1) == b""

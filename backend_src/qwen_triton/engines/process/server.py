@@ -27,7 +27,7 @@ from .batch_meter import BatchMeter
 from .chunks import ChunkCollector
 from .deadlines import Deadlines
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
-from .socket import listen, same_user
+from .socket import accept, listen
 
 _READ = 1 << 18
 _REST_S = 0.005
@@ -152,11 +152,9 @@ class EngineServer:
             self._send(sequence.client, encode_message("expired", sequence.name))
 
     def _accept(self, _mask: int) -> None:
-        peer, _ = self._listener.accept()
-        if not same_user(peer):
-            peer.close()
+        peer = accept(self._listener, "use the engine")
+        if peer is None:
             return
-        peer.setblocking(False)
         client = _Client(peer)
         self._selector.register(peer, selectors.EVENT_READ, lambda mask: self._serve(client, mask))
         self._clients.add(client)

@@ -1,4 +1,4 @@
-"""Unix sockets between processes of a server: listening, connecting, the peer's user, waking a thread in select().
+"""Unix sockets between processes of a server: listening, accepting, connecting, the peer's user, waking a thread in select().
 
 Addresses are files in a private folder (`loads.py`). Each end asks the kernel for the other's user all the same.
 Knows no messages.
@@ -7,11 +7,19 @@ Knows no messages.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import socket
 import struct
+import time
 
 _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_WARN_S = 60.0
+"""Between two warnings of a process that lacks descriptors: it tries to accept many times a second."""
+_warned_at = -_WARN_S
+_log = logging.getLogger(__name__)
 
 
 def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -32,6 +40,33 @@ def listen(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket
     listener.listen(64)
     listener.setblocking(False)
     return listener
+
+
+def accept(listener: socket.socket, wish: str) -> socket.socket | None:
+    """The next process of the same user that waits at a `listen` socket, as a non-blocking socket; None where none does.
+
+    A process of another user is disconnected, and logged as one that wanted to `wish`. None too where this process has no
+    descriptor left, or no memory: its peers wait on, and a warning once a minute says so. Raises nothing.
+    """
+    while True:
+        try:
+            peer, _ = listener.accept()
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                _warn_of(error)
+            return None
+        if same_user(peer):
+            peer.setblocking(False)
+            return peer
+        _log.warning("a process of another user wanted to %s; its connection is closed", wish)
+        peer.close()
+
+
+def _warn_of(shortage: OSError) -> None:
+    global _warned_at
+    if time.monotonic() - _warned_at >= _WARN_S:
+        _warned_at = time.monotonic()
+        _log.warning("connections have to wait, because this process can accept none: %s", shortage)
 
 
 def connect_to(address: str, timeout_s: float, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:

@@ -6,7 +6,6 @@ disconnect once they have their answers.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import selectors
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...engines.process.messages import encode_message
-from ...engines.process.socket import Waker, listen, same_user
+from ...engines.process.socket import Waker, accept, listen
 from ..threads import BackgroundThread
 from .connection import LocalConnection
 from .messages import VERSION, SentRequest
@@ -93,19 +92,15 @@ class LocalServer(BackgroundThread):
         self._listener.close()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
-        with contextlib.suppress(OSError):  # the client has gone meanwhile
-            peer, _ = self._listener.accept()
-            if not same_user(peer):
-                _log.warning("a process of another user wanted to send requests; its connection is closed")
-                peer.close()
-                return
-            peer.setblocking(False)
-            connection = LocalConnection(peer, self._waker.wake)
-            selector.register(peer, selectors.EVENT_READ, connection)
-            self._connections.add(connection)
-            connection.send(encode_message("hello", VERSION, self._processes))
-            if self._leaving:
-                connection.send(encode_message("leaving"))
+        peer = accept(self._listener, "send requests")
+        if peer is None:
+            return
+        connection = LocalConnection(peer, self._waker.wake)
+        selector.register(peer, selectors.EVENT_READ, connection)
+        self._connections.add(connection)
+        connection.send(encode_message("hello", VERSION, self._processes))
+        if self._leaving:
+            connection.send(encode_message("leaving"))
 
     def _watch_blocked(self, selector: selectors.BaseSelector) -> None:
         """Has the selector also wait until the clients that have not read all can be written to again."""
