@@ -10,14 +10,18 @@ import contextlib
 import errno
 import logging
 import os
+import selectors
 import socket
 import struct
 import time
+from typing import Any
 
 _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _WARN_S = 60.0
 """Between two warnings of a process that lacks descriptors: it tries to accept many times a second."""
+_PAUSE_S = 0.1
+"""How long an entrance is closed. Its loop then runs ten times a second at most, and who waits hardly notices."""
 _warned_at = -_WARN_S
 _log = logging.getLogger(__name__)
 
@@ -90,6 +94,39 @@ def same_user(peer: socket.socket) -> bool:
     """Whether the peer runs as this process's user. The kernel says so, whatever the peer may say."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return bool(_PEER.unpack(credentials)[1] == os.geteuid())
+
+
+class Entrance:
+    """A `listen` socket in a loop's selector, which reports it with `data` when somebody waits.
+
+    After an `accept` of nobody the selector does not watch it for 0.1 s: a process that has no descriptor for whoever waits
+    would hear of them again at once, and turn in circles. All else that the selector watches is served meanwhile.
+    """
+
+    def __init__(self, listener: socket.socket, selector: selectors.BaseSelector, data: Any = None) -> None:
+        self._listener = listener
+        self._selector = selector
+        self._data = data
+        self._opens_at: float | None = None
+        self._watch()
+
+    def accept(self, wish: str) -> socket.socket | None:
+        """As the function. To be called when the selector reports the listener."""
+        peer = accept(self._listener, wish)
+        if peer is None:
+            self._selector.unregister(self._listener)
+            self._opens_at = time.monotonic() + _PAUSE_S
+        return peer
+
+    def wait_s(self) -> float | None:
+        """Seconds that the selector may wait, None: for ever. To be asked before each wait, because it ends the pause."""
+        if self._opens_at is not None and time.monotonic() >= self._opens_at:
+            self._opens_at = None
+            self._watch()
+        return None if self._opens_at is None else max(0.0, self._opens_at - time.monotonic())
+
+    def _watch(self) -> None:
+        self._selector.register(self._listener, selectors.EVENT_READ, self._data)
 
 
 class Waker:

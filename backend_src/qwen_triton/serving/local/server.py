@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...engines.process.messages import encode_message
-from ...engines.process.socket import Waker, accept, listen
+from ...engines.process.socket import Entrance, Waker, listen
 from ..threads import BackgroundThread
 from .connection import LocalConnection
 from .messages import VERSION, SentRequest
@@ -76,23 +76,23 @@ class LocalServer(BackgroundThread):
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
+            entrance = Entrance(self._listener, selector)
             selector.register(self._waker, selectors.EVENT_READ)
             while not self._stopping.is_set():
-                for key, mask in selector.select():
+                for key, mask in selector.select(entrance.wait_s()):
                     if key.data is not None:
                         self._serve(selector, key.data, mask)
                     elif key.fileobj is self._waker:
                         self._waker.clear()
                         self._watch_blocked(selector)
                     else:
-                        self._accept(selector)
+                        self._accept(selector, entrance)
             for connection in list(self._connections):
                 self._close(selector, connection)
         self._listener.close()
 
-    def _accept(self, selector: selectors.BaseSelector) -> None:
-        peer = accept(self._listener, "send requests")
+    def _accept(self, selector: selectors.BaseSelector, entrance: Entrance) -> None:
+        peer = entrance.accept("send requests")
         if peer is None:
             return
         connection = LocalConnection(peer, self._waker.wake)

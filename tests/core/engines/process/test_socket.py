@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -11,8 +13,10 @@ from tempfile import mkdtemp
 import pytest
 
 from qwen_triton.engines.process import socket as socket_module
-from qwen_triton.engines.process.socket import accept, listen
+from qwen_triton.engines.process.socket import Entrance, accept, listen
+from tests.support.descriptors import SHORT, no_descriptors, warns_anew
 
+WAIT_S = 20.0
 WISH = "be let in"
 REFUSED = "a process of another user wanted to be let in; its connection is closed"
 
@@ -70,3 +74,59 @@ def test_other_users_are_disconnected_and_keep_nobody_out(
     assert mine.recv(1) == b"x"
     assert [stranger.recv(1) for stranger in strangers] == [b"", b""]
     assert caplog.messages == [REFUSED] * 2
+
+
+def test_without_descriptors_nobody_is_lost(
+    listener: socket.socket,
+    connect: Callable[[], socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are let in once a descriptor is free. The log says it once a minute, however often it is tried."""
+    warns_anew(monkeypatch)
+    waiting = connect()
+    with no_descriptors(but=0):
+        for _ in range(10):
+            assert accept(listener, WISH) is None
+        assert caplog.messages == [SHORT]
+        monkeypatch.setattr(socket_module, "_warned_at", time.monotonic() - 60.0)
+        assert accept(listener, WISH) is None
+        assert caplog.messages == [SHORT] * 2
+    peer = accept(listener, WISH)
+    assert peer is not None
+    with peer:
+        peer.send(b"x")
+    assert waiting.recv(1) == b"x"
+
+
+def test_an_entrance_is_closed_for_a_moment_after_nobody_came_in(
+    listener: socket.socket, connect: Callable[[], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else the selector watches is reported meanwhile; whoever waits is reported afterwards, and let in."""
+    monkeypatch.setattr(socket_module, "_PAUSE_S", WAIT_S)
+    other, to_other = socket.socketpair()
+    with selectors.DefaultSelector() as selector, other, to_other:
+        entrance = Entrance(listener, selector, "entrance")
+        selector.register(other, selectors.EVENT_READ, "other")
+
+        def reported(within_s: float = 0.0) -> set[str]:
+            return {key.data for key, _ in selector.select(within_s)}
+
+        assert entrance.wait_s() is None
+        connect()
+        assert reported() == {"entrance"}
+        with no_descriptors(but=0):
+            assert entrance.accept(WISH) is None
+            to_other.send(b"x")
+            assert reported() == {"other"}
+            assert 0 < (entrance.wait_s() or 0) <= WAIT_S
+        other.recv(1)
+        assert reported() == set()
+        assert entrance._opens_at is not None
+        entrance._opens_at -= WAIT_S
+        assert entrance.wait_s() is None
+        assert reported(WAIT_S) == {"entrance"}
+        peer = entrance.accept(WISH)
+        assert peer is not None
+        peer.close()
+        assert entrance.wait_s() is None
