@@ -10,7 +10,6 @@ of the newest chunk of any load: the server runs all of a model's steps in one o
 from __future__ import annotations
 
 import contextlib
-import logging
 import selectors
 import socket
 import struct
@@ -21,7 +20,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from ..engines.process.loads import EngineLoad
-from ..engines.process.socket import connect_to, listen, same_user
+from ..engines.process.socket import Entrance, connect_to, listen
 from ..serving.threads import BackgroundThread
 from .ack_ledger import AckLedger
 from .ack_tag import AckTag
@@ -39,7 +38,6 @@ _ACK = struct.Struct("<iq")
 _NAME_BYTES = 16
 
 _MOST_BYTES = 1 << 18
-_log = logging.getLogger(__name__)
 
 
 class Report(NamedTuple):
@@ -171,30 +169,27 @@ class AckListener(BackgroundThread):
         self._unnamed: set[socket.socket] = set()
 
     def stop(self) -> None:
+        self._stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         super().stop()
 
     def _run(self) -> None:
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        entrance = Entrance(self._listener, self._selector)
         with self._selector:
             while not self._stopping.is_set():
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(entrance.wait_s()):
                     if key.fileobj is self._listener:
-                        self._accept()
+                        self._accept(entrance)
                     elif isinstance(key.fileobj, socket.socket):
                         self._read(key.fileobj)
             for peer in [key.fileobj for key in self._selector.get_map().values()]:
                 if isinstance(peer, socket.socket):
                     peer.close()
+        self._listener.close()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the process has ended meanwhile
-            peer, _ = self._listener.accept()
-            if not same_user(peer):
-                _log.warning("a process of another user wanted to acknowledge chunks; its connection is closed")
-                peer.close()
-                return
-            peer.setblocking(False)
+    def _accept(self, entrance: Entrance) -> None:
+        peer = entrance.accept("acknowledge chunks")
+        if peer is not None:
             self._unnamed.add(peer)
             self._selector.register(peer, selectors.EVENT_READ)
 

@@ -17,6 +17,7 @@ from qwen_triton.ensemble import ack_socket
 from qwen_triton.ensemble.ack_ledger import AckLedger
 from qwen_triton.ensemble.ack_socket import AckListener, AckSender, decode_report, encode_report
 from qwen_triton.ensemble.ack_tag import AckTag
+from tests.support.descriptors import SHORT, no_descriptors, turns_in_circles, warns_anew
 from tests.support.live.waiting import becomes
 
 WITHIN_S = 10
@@ -241,7 +242,7 @@ def test_garbage_is_ignored_and_does_no_harm(loads: Loads, ledger: Recorded, sen
 
 
 def test_another_user_is_disconnected(loads: Loads, ledger: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ack_socket, "same_user", lambda _: False)
+    monkeypatch.setattr("qwen_triton.engines.process.socket.same_user", lambda _: False)
     with connected(loads) as peer:
         peer.settimeout(WITHIN_S)
         assert peer.recv(1) == b""
@@ -253,3 +254,40 @@ def test_nothing_is_sent_to_another_user(ledger: Recorded, sender: AckSender, mo
     sender.add(AckTag(7, 1, 2))
     sender.report()
     assert (sender._peers, ledger.reports) == ({}, [])
+
+
+def test_without_descriptors_a_listener_hears_those_it_knows_and_the_others_later(
+    loads: Loads,
+    ledger: Recorded,
+    sender: AckSender,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The new one waits, and neither the log nor a core is filled with it."""
+    warns_anew(monkeypatch)
+    sender.report()
+    assert becomes(lambda: ledger.reports == [[]], WITHIN_S)
+    with no_descriptors(but=1):
+        late = connected(loads)
+        assert becomes(lambda: caplog.messages == [SHORT], WITHIN_S)
+        assert not turns_in_circles()
+        sender.add(AckTag(7, 1, 2))
+        sender.report()
+        assert becomes(lambda: ledger.reports == [[], [(1, 2)]], WITHIN_S)
+    late.send(bytes(16))
+    assert becomes(lambda: bytes(16) in ledger.models, WITHIN_S)
+    assert caplog.messages == [SHORT]
+    late.close()
+
+
+def test_a_listener_without_descriptors_can_be_stopped(
+    loads: Loads, ledger: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It listens no more, as after any stop."""
+    warns_anew(monkeypatch)
+    listener = loads.listeners[7]
+    with no_descriptors(but=1), connected(loads):
+        assert becomes(lambda: caplog.messages == [SHORT], WITHIN_S)
+        loads.close(7)
+    assert listener._listener.fileno() == -1
+    assert ledger.models == []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -22,10 +21,10 @@ from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.backend.generation import ModelGeneration
 from qwen_triton_openai.backend.local_triton import LocalTriton
 from tests.support.generations import text_of, until
+from tests.support.grpc_service import BOUND_S, against
 from tests.support.local_model import LocalModel
 
 pytestmark = pytest.mark.timeout(60)
-BOUND_S = 20.0
 TRACE = (("traceparent", "t"),)
 
 
@@ -90,24 +89,6 @@ def _response(request: Any, text: str) -> Any:
     return reply
 
 
-Use = Callable[[LocalTriton], Awaitable[None]]
-
-
-def against(service: ServerOfLocals, use: Use) -> None:
-    async def run() -> None:
-        server = grpc.aio.server()
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
-        triton = LocalTriton(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
-        await server.start()
-        try:
-            await asyncio.wait_for(use(triton), BOUND_S)
-        finally:
-            await triton.close()
-            await server.stop(None)
-
-    asyncio.run(run())
-
-
 @pytest.fixture
 def start() -> Iterator[Callable[[], LocalModel]]:
     """Starts one of a model's two processes."""
@@ -140,6 +121,16 @@ async def warm(triton: LocalTriton, service: ServerOfLocals) -> None:
     service.prompts.clear()
 
 
+async def one_each(
+    triton: LocalTriton, service: ServerOfLocals, models: Sequence[LocalModel]
+) -> dict[str, ModelGeneration]:
+    """One request under way in each of two processes; the generations by their requests' texts."""
+    await warm(triton, service)
+    generations = {text: await send(triton, text) for text in ("a", "b")}
+    await until(lambda: all(len(model.requests) == 1 for model in models))
+    return generations
+
+
 def test_requests_go_to_the_processes_once_they_are_known(start: Callable[[], LocalModel]) -> None:
     """As many to each, with id and outputs; every answer is that of its request, and the server sees nothing of it."""
     models = [start(), start()]
@@ -158,7 +149,7 @@ def test_requests_go_to_the_processes_once_they_are_known(start: Callable[[], Lo
         assert [await text_of(one) for one in generations] == [f"number {number}" for number in range(40)]
         assert (service.prompts, service.questions) == ([], ["m"])
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_taking_back_reaches_the_process_that_has_the_request(start: Callable[[], LocalModel]) -> None:
@@ -166,9 +157,7 @@ def test_taking_back_reaches_the_process_that_has_the_request(start: Callable[[]
     service = ServerOfLocals([model.address for model in models])
 
     async def use(triton: LocalTriton) -> None:
-        await warm(triton, service)
-        generations = {text: await send(triton, text) for text in ("a", "b")}
-        await until(lambda: all(len(model.requests) == 1 for model in models))
+        generations = await one_each(triton, service, models)
         taken, other = models
         generations[taken.prompt().decode()].cancel()
         await until(lambda: bool(taken.cancelled))
@@ -178,7 +167,7 @@ def test_taking_back_reaches_the_process_that_has_the_request(start: Callable[[]
         assert await text_of(generations[name]) == name
         assert other.cancelled == []
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_requests_of_a_process_that_died_hear_of_it_and_the_next_go_to_the_others(
@@ -189,9 +178,7 @@ def test_requests_of_a_process_that_died_hear_of_it_and_the_next_go_to_the_other
     service = ServerOfLocals([model.address for model in models])
 
     async def use(triton: LocalTriton) -> None:
-        await warm(triton, service)
-        generations = {text: await send(triton, text) for text in ("a", "b")}
-        await until(lambda: all(len(model.requests) == 1 for model in models))
+        generations = await one_each(triton, service, models)
         died, left = models
         lost, kept = (generations[model.prompt().decode()] for model in models)
         await asyncio.to_thread(died.stop)
@@ -209,7 +196,7 @@ def test_requests_of_a_process_that_died_hear_of_it_and_the_next_go_to_the_other
         assert await text_of(await send(triton, "last")) == "through the server"
         assert service.prompts == [("m", "last")]
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_a_request_with_metadata_goes_through_the_server(start: Callable[[], LocalModel]) -> None:
@@ -223,7 +210,7 @@ def test_a_request_with_metadata_goes_through_the_server(start: Callable[[], Loc
         assert service.metadata["traceparent"] == "t"
         assert (service.prompts, model.requests) == ([("m", "traced")], [])
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_a_shim_whose_requests_all_have_metadata_does_not_ask(start: Callable[[], LocalModel]) -> None:
@@ -234,7 +221,7 @@ def test_a_shim_whose_requests_all_have_metadata_does_not_ask(start: Callable[[]
         await asyncio.sleep(0.1)
         assert service.questions == []
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +249,7 @@ def test_requests_to_other_models_go_through_the_server(start: Callable[[], Loca
         found = addresses[kind] if kind in ("has none", "elsewhere") else []
         assert await triton._server.local_sockets("m") == found
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_each_model_has_its_own_processes(start: Callable[[], LocalModel]) -> None:
@@ -278,7 +265,7 @@ def test_each_model_has_its_own_processes(start: Callable[[], LocalModel]) -> No
         assert service.questions == ["m", "other"]
         assert model.requests == []
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_what_is_no_text_request_goes_through_the_server(start: Callable[[], LocalModel]) -> None:
@@ -290,7 +277,7 @@ def test_what_is_no_text_request_goes_through_the_server(start: Callable[[], Loc
         assert await triton.fault("m") == ""
         assert await triton.infer("m", {"x": np.array([7], np.int32)}) == {"echo": b"\7\0\0\0"}
 
-    against(service, use)
+    against(service, LocalTriton, use)
 
 
 def test_a_server_that_is_away_is_said_as_without_sockets() -> None:
@@ -321,4 +308,4 @@ def test_closing_ends_requests_on_both_ways(start: Callable[[], LocalModel]) -> 
             await text_of(generation)
         await until(lambda: model.requests[0][0].closed)
 
-    against(service, use)
+    against(service, LocalTriton, use)

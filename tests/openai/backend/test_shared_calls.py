@@ -20,8 +20,7 @@ from qwen_triton_openai.backend.shared_calls import MOST_BYTES, MOST_CALLS
 from qwen_triton_openai.backend.triton import GrpcTriton
 from qwen_triton_openai.middleware.observe import CLIENTS_ID
 from tests.support.generations import take_back, text_of, until
-
-BOUND_S = 20.0
+from tests.support.grpc_service import against
 
 
 def response(request: Any, text: str | None, *, final: bool = False, error: str = "") -> Any:
@@ -99,19 +98,10 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
 Use = Callable[[GrpcTriton, Service], Awaitable[None]]
 
 
-def against(asked: Callable[[Call, int], None], use: Use) -> None:
-    async def run() -> None:
-        service, server = Service(asked), grpc.aio.server()
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
-        triton = GrpcTriton(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
-        await server.start()
-        try:
-            await asyncio.wait_for(use(triton, service), BOUND_S)
-        finally:
-            await triton.close()
-            await server.stop(None)
-
-    asyncio.run(run())
+def answering(asked: Callable[[Call, int], None], use: Use) -> None:
+    """Runs `use` with a connection to a service that calls `asked` with each request."""
+    service = Service(asked)
+    against(service, GrpcTriton, lambda triton: use(triton, service))
 
 
 async def send(triton: GrpcTriton, name: str, *metadata: tuple[str, str]) -> ModelGeneration:
@@ -157,7 +147,7 @@ def test_every_request_gets_its_own_answer(seed: int) -> None:
         assert [await text_of(generation) for generation in generations] == [said[name] for name in names]
         assert await text_of(own) == said["own"]
 
-    against(asked, use)
+    answering(asked, use)
 
 
 async def share(triton: GrpcTriton, server: Service) -> list[ModelGeneration]:
@@ -180,7 +170,7 @@ def test_the_error_of_one_ends_no_other() -> None:
         call.say(1, "hello", final=True)
         assert await text_of(second) == "hello"
 
-    against(silent, use)
+    answering(silent, use)
 
 
 def test_a_request_is_taken_back_by_another_on_its_call() -> None:
@@ -204,7 +194,7 @@ def test_a_request_is_taken_back_by_another_on_its_call() -> None:
         with pytest.raises(Cancelled):
             await first.read()
 
-    against(silent, use)
+    answering(silent, use)
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -228,7 +218,7 @@ def test_a_call_ends_with_its_last_request(answered: bool) -> None:
         server.calls[-1].say(0, "x", final=True)
         assert await text_of(again) == "x"
 
-    against(silent, use)
+    answering(silent, use)
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK])
@@ -249,7 +239,7 @@ def test_a_call_that_the_server_ends_fails_what_is_on_it(status: grpc.StatusCode
         await send(triton, "next")
         await until(lambda: len(server.calls) == MOST_CALLS + 1)
 
-    against(silent, use)
+    answering(silent, use)
 
 
 def test_a_connection_that_is_lost_fails_what_is_on_it() -> None:
@@ -260,7 +250,7 @@ def test_a_connection_that_is_lost_fails_what_is_on_it() -> None:
             with pytest.raises(Unavailable):
                 await generation.read()
 
-    against(silent, use)
+    answering(silent, use)
 
 
 def test_what_waits_for_a_slow_reader_is_merged() -> None:
@@ -277,7 +267,7 @@ def test_what_waits_for_a_slow_reader_is_merged() -> None:
         call.say(0, None, final=True)
         assert await text_of(slow) == "x" * 1000
 
-    against(silent, use)
+    answering(silent, use)
 
 
 def test_a_large_request_has_a_call_of_its_own() -> None:
@@ -292,7 +282,7 @@ def test_a_large_request_has_a_call_of_its_own() -> None:
         server.calls[-1].say(0, "hello", final=True)
         assert await text_of(large) == "hello"
 
-    against(silent, use)
+    answering(silent, use)
 
 
 def test_requests_of_one_id_have_calls_of_their_own() -> None:
@@ -306,4 +296,4 @@ def test_requests_of_one_id_have_calls_of_their_own() -> None:
             call.say(0, "hello", final=True)
         assert [await text_of(generation) for generation in same] == ["hello"] * len(same)
 
-    against(silent, use)
+    answering(silent, use)

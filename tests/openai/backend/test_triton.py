@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -15,9 +14,9 @@ from qwen_triton.tensors.contract import BLS_OUTPUTS, ENSEMBLE_OUTPUTS
 from qwen_triton.tensors.text_outputs import TextPiece
 from qwen_triton.types import GenerateRequest
 from qwen_triton_openai.backend.triton import GrpcTriton
+from tests.support.grpc_service import BOUND_S, against
 
 REQUEST = GenerateRequest(prompt="x", stream=True)
-BOUND_S = 20.0
 
 
 class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -67,24 +66,6 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         return response
 
 
-def against(service: Service, use: Callable[[GrpcTriton], Awaitable[None]]) -> None:
-    """Runs `use` with a connection to the service."""
-
-    async def run() -> None:
-        server = grpc.aio.server()
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        triton = GrpcTriton(f"127.0.0.1:{port}")
-        try:
-            await asyncio.wait_for(use(triton), BOUND_S)
-        finally:
-            await triton.close()
-            await server.stop(None)
-
-    asyncio.run(run())
-
-
 def test_a_request_and_its_pieces() -> None:
     """The request goes out with its id and metadata; pieces come until the end, which is empty."""
     service = Service()
@@ -94,7 +75,7 @@ def test_a_request_and_its_pieces() -> None:
         assert await generation.read() == [TextPiece("hi")]
         assert await generation.read() == []
 
-    against(service, use)
+    against(service, GrpcTriton, use)
     (request,) = service.requests
     assert (request.model_name, request.id, service.metadata["traceparent"]) == ("m", "7", "t")
     assert {t.name for t in request.inputs} == {"text_input", "stream"}
@@ -107,7 +88,7 @@ def test_a_model_that_is_not_decoupled_is_not_asked_to_stream() -> None:
     async def use(triton: GrpcTriton) -> None:
         assert await (await triton.generate("m", REQUEST)).read() == [TextPiece("hi")]
 
-    against(service, use)
+    against(service, GrpcTriton, use)
     assert [t.name for t in service.requests[0].inputs] == ["text_input"]
 
 
@@ -130,7 +111,7 @@ def test_a_status_is_the_error_behind_it(status: grpc.StatusCode, expected: type
         with pytest.raises(expected, match="n: must be small"):
             await generation.read()
 
-    against(Service(status), use)
+    against(Service(status), GrpcTriton, use)
 
 
 def test_taking_back_reaches_the_server() -> None:
@@ -147,7 +128,7 @@ def test_taking_back_reaches_the_server() -> None:
             await reading
         await service.cancelled.wait()
 
-    against(service, use)
+    against(service, GrpcTriton, use)
 
 
 def test_a_task_that_is_cancelled_is_cancelled() -> None:
@@ -162,7 +143,7 @@ def test_a_task_that_is_cancelled_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
 
-    against(Service(None), use)
+    against(Service(None), GrpcTriton, use)
 
 
 def test_a_server_that_is_away() -> None:
@@ -190,7 +171,7 @@ def test_a_model_that_can_be_used_has_no_fault() -> None:
         service.ready = True
         assert await triton.fault("m") == ""
 
-    against(service, use)
+    against(service, GrpcTriton, use)
 
 
 def test_a_model_without_the_outputs_is_refused_with_the_remedy() -> None:
@@ -209,5 +190,5 @@ def test_a_model_without_the_outputs_is_refused_with_the_remedy() -> None:
         service.outputs = [t.name for t in BLS_OUTPUTS]
         assert await triton.fault("ensemble") == ""
 
-    against(service, use)
+    against(service, GrpcTriton, use)
     assert service.requests == []

@@ -27,7 +27,7 @@ from .batch_meter import BatchMeter
 from .chunks import ChunkCollector
 from .deadlines import Deadlines
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
-from .socket import listen, same_user
+from .socket import Entrance, listen
 
 _READ = 1 << 18
 _REST_S = 0.005
@@ -80,7 +80,7 @@ class EngineServer:
         """Whether a process that should have ended this one has ended itself."""
         self._selector = selectors.DefaultSelector()
         self._listener = listen(address)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._entrance = Entrance(self._listener, self._selector, self._accept)
         self._sequences: dict[Key, _Sequence] = {}
         self._deadlines = Deadlines(engine.waits)
         self._batches = BatchMeter()
@@ -131,7 +131,8 @@ class EngineServer:
         self._engine.close()
 
     def _wait_s(self) -> float | None:
-        waits = (self._engine.wait_s(), self._deadlines.wait_s(), _LOOK_S if self._leaving else None)
+        leaving_s = _LOOK_S if self._leaving else None
+        waits = (self._engine.wait_s(), self._deadlines.wait_s(), self._entrance.wait_s(), leaving_s)
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _has_left(self) -> bool:
@@ -152,11 +153,9 @@ class EngineServer:
             self._send(sequence.client, encode_message("expired", sequence.name))
 
     def _accept(self, _mask: int) -> None:
-        peer, _ = self._listener.accept()
-        if not same_user(peer):
-            peer.close()
+        peer = self._entrance.accept("use the engine")
+        if peer is None:
             return
-        peer.setblocking(False)
         client = _Client(peer)
         self._selector.register(peer, selectors.EVENT_READ, lambda mask: self._serve(client, mask))
         self._clients.add(client)

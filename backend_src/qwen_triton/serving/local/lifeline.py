@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from ...engines.process.socket import listen, same_user
+from ...engines.process.socket import accept, listen, same_user
 
 VARIABLE = "QWEN_TRITON_LIFELINE"
 """The environment variable that has the launcher's address."""
@@ -184,14 +184,8 @@ class LifelineServer:
                     self._died.append(model.name)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                peer, _ = self._listener.accept()
-                if not same_user(peer):
-                    peer.close()
-                    continue
-                peer.setblocking(False)
-                self._models.append(WatchedModel(peer))
+        while (peer := accept(self._listener, "be watched as a model")) is not None:
+            self._models.append(WatchedModel(peer))
 
     def _forget(self, model: WatchedModel) -> None:
         model.peer.close()

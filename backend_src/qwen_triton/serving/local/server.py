@@ -6,7 +6,6 @@ disconnect once they have their answers.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import selectors
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...engines.process.messages import encode_message
-from ...engines.process.socket import Waker, listen, same_user
+from ...engines.process.socket import Entrance, Waker, listen
 from ..threads import BackgroundThread
 from .connection import LocalConnection
 from .messages import VERSION, SentRequest
@@ -77,35 +76,31 @@ class LocalServer(BackgroundThread):
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
+            entrance = Entrance(self._listener, selector)
             selector.register(self._waker, selectors.EVENT_READ)
             while not self._stopping.is_set():
-                for key, mask in selector.select():
+                for key, mask in selector.select(entrance.wait_s()):
                     if key.data is not None:
                         self._serve(selector, key.data, mask)
                     elif key.fileobj is self._waker:
                         self._waker.clear()
                         self._watch_blocked(selector)
                     else:
-                        self._accept(selector)
+                        self._accept(selector, entrance)
             for connection in list(self._connections):
                 self._close(selector, connection)
         self._listener.close()
 
-    def _accept(self, selector: selectors.BaseSelector) -> None:
-        with contextlib.suppress(OSError):  # the client has gone meanwhile
-            peer, _ = self._listener.accept()
-            if not same_user(peer):
-                _log.warning("a process of another user wanted to send requests; its connection is closed")
-                peer.close()
-                return
-            peer.setblocking(False)
-            connection = LocalConnection(peer, self._waker.wake)
-            selector.register(peer, selectors.EVENT_READ, connection)
-            self._connections.add(connection)
-            connection.send(encode_message("hello", VERSION, self._processes))
-            if self._leaving:
-                connection.send(encode_message("leaving"))
+    def _accept(self, selector: selectors.BaseSelector, entrance: Entrance) -> None:
+        peer = entrance.accept("send requests")
+        if peer is None:
+            return
+        connection = LocalConnection(peer, self._waker.wake)
+        selector.register(peer, selectors.EVENT_READ, connection)
+        self._connections.add(connection)
+        connection.send(encode_message("hello", VERSION, self._processes))
+        if self._leaving:
+            connection.send(encode_message("leaving"))
 
     def _watch_blocked(self, selector: selectors.BaseSelector) -> None:
         """Has the selector also wait until the clients that have not read all can be written to again."""

@@ -262,7 +262,10 @@ def test_an_engine_of_another_user_gets_nothing(
 
 def test_a_client_of_another_user_hears_nothing(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     engines.open("mine")
-    monkeypatch.setattr(server_module, "same_user", lambda _: False)
+    client_side = threading.current_thread()
+    monkeypatch.setattr(
+        "qwen_triton.engines.process.socket.same_user", lambda _: threading.current_thread() is client_side
+    )
     with pytest.raises(ConnectionError):
         client_module.connect(engines.address("mine"))
 

@@ -10,8 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 
 import pytest
 
@@ -26,15 +24,6 @@ from qwen_triton.engines.process.loads import (
 )
 
 NewLoad = Callable[..., OwnLoad]
-
-
-@pytest.fixture
-def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What is /dev/shm otherwise."""
-    folder = Path(mkdtemp())
-    monkeypatch.setattr(loads, "_BASE", folder)
-    yield folder
-    rmtree(folder)
 
 
 @pytest.fixture

@@ -8,12 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 
 import pytest
 
-from qwen_triton.engines.process import loads
 from qwen_triton.engines.process.loads import OwnLoad, find_loads, remove_leftovers
 from qwen_triton.serving.local.addresses import LocalAddress
 
@@ -29,15 +26,6 @@ address.publish()
 print(address.socket, flush=True)
 input()
 """
-
-
-@pytest.fixture
-def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What is /dev/shm otherwise."""
-    folder = Path(mkdtemp())
-    monkeypatch.setattr(loads, "_BASE", folder)
-    yield folder
-    rmtree(folder)
 
 
 @pytest.fixture

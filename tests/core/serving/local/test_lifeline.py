@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from qwen_triton.serving.local.lifeline import VARIABLE, Lifeline, LifelineServer
+from tests.support.descriptors import SHORT, no_descriptors, warns_anew
 from tests.support.live.waiting import becomes
 
 WAIT_S = 5.0
@@ -102,3 +103,20 @@ def test_a_launcher_that_has_died_keeps_no_model_from_serving(
     monkeypatch.setenv(VARIABLE, "qwen-triton/lifeline/nobody")
     Model("model").lifeline.leave()
     assert "the launcher does not watch this process" in caplog.text
+
+
+def test_a_launcher_without_descriptors_watches_those_it_knows_and_the_others_later(
+    launcher: LifelineServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It looks on, and says once that it hears of no new one."""
+    warns_anew(monkeypatch)
+    known = Model("known")
+    assert launcher.serving() == {"known"}
+    with no_descriptors(but=1):
+        Model("late")
+        assert [launcher.died() for _ in range(5)] == [""] * 5
+        assert launcher.serving() == {"known"}
+        known.die()
+        assert launcher.died() == "known"
+        assert caplog.messages == [SHORT]
+    assert launcher.serving() == {"late"}

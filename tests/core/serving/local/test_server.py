@@ -20,6 +20,7 @@ from qwen_triton.engines.process.messages import MessageReader, encode_message
 from qwen_triton.serving.local import server as server_module
 from qwen_triton.serving.local.messages import VERSION, encode_request
 from qwen_triton.serving.local.server import LocalServer
+from tests.support.descriptors import SHORT, no_descriptors, turns_in_circles, warns_anew
 from tests.support.live.waiting import becomes
 from tests.support.local_model import LocalModel
 
@@ -352,3 +353,25 @@ def test_another_user_who_can_connect_hears_nothing(
     monkeypatch.undo()
     connect().ask(1)
     assert model.has(1)
+
+
+def test_without_descriptors_clients_are_served_on_and_new_ones_later(
+    model: LocalModel,
+    connect: Callable[[], Client],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The new one waits, and neither the log nor a core is filled with it."""
+    warns_anew(monkeypatch)
+    client = connect()
+    with no_descriptors(but=1):
+        late = Client(model.address)
+        assert becomes(lambda: caplog.messages == [SHORT], WAIT_S)
+        assert not turns_in_circles()
+        client.ask(1, b"well")
+        assert model.has(1)
+        model.answer()
+        assert client.answer() == [[1, raw(b"well"), True]]
+    assert late.hello() == ["hello", VERSION, PROCESSES]
+    assert caplog.messages == [SHORT]
+    late.close()
