@@ -11,7 +11,6 @@ when none is left. What a client sent before it knew is served as well, so that 
 from __future__ import annotations
 
 import os
-import select
 import selectors
 import socket
 import time
@@ -27,7 +26,7 @@ from .batch_meter import BatchMeter
 from .chunks import ChunkCollector
 from .deadlines import Deadlines
 from .messages import MessageReader, decode_request, encode_chunk, encode_message
-from .socket import Entrance, listen
+from .socket import Entrance, becomes_readable, listen
 
 _READ = 1 << 18
 _REST_S = 0.005
@@ -170,7 +169,7 @@ class EngineServer:
     def _read(self, client: _Client) -> None:
         """Handles the messages that have arrived, and the rest of one of which a part has, unless it takes too long."""
         self._read_part(client)
-        while client in self._clients and client.reader.is_within and select.select([client.peer], [], [], _REST_S)[0]:
+        while client in self._clients and client.reader.is_within and becomes_readable(client.peer, _REST_S):
             self._read_part(client)
 
     def _read_part(self, client: _Client) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import selectors
 import socket
 import struct
@@ -94,6 +95,13 @@ def same_user(peer: socket.socket) -> bool:
     """Whether the peer runs as this process's user. The kernel says so, whatever the peer may say."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return bool(_PEER.unpack(credentials)[1] == os.geteuid())
+
+
+def becomes_readable(peer: socket.socket, within_s: float) -> bool:
+    """Whether something arrives in time. By poll(), because select() cannot watch a descriptor above 1023."""
+    poll = select.poll()
+    poll.register(peer, select.POLLIN)
+    return bool(poll.poll(1e3 * within_s))
 
 
 class Entrance:

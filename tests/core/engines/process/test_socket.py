@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import resource
 import selectors
 import socket
 import time
@@ -13,7 +15,7 @@ from tempfile import mkdtemp
 import pytest
 
 from qwen_triton.engines.process import socket as socket_module
-from qwen_triton.engines.process.socket import Entrance, accept, listen
+from qwen_triton.engines.process.socket import Entrance, accept, becomes_readable, listen
 from tests.support.descriptors import SHORT, no_descriptors, warns_anew
 
 WAIT_S = 20.0
@@ -130,3 +132,19 @@ def test_an_entrance_is_closed_for_a_moment_after_nobody_came_in(
         assert peer is not None
         peer.close()
         assert entrance.wait_s() is None
+
+
+def test_a_socket_of_any_number_becomes_readable() -> None:
+    """Also above those that select() can watch."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    near, far = socket.socketpair()
+    high = socket.socket(fileno=fcntl.fcntl(far, fcntl.F_DUPFD, 2000))
+    try:
+        assert not becomes_readable(high, 0.0)
+        near.send(b"x")
+        assert becomes_readable(high, WAIT_S)
+    finally:
+        for each in (near, far, high):
+            each.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
