@@ -58,8 +58,8 @@ class Repository(Section):
     `max_batch_size`, `max_context`: of a TensorRT-LLM engine, what it was built for unless given.
     `engine_door`: how the BLS reaches the engine: `own` = the socket of the engine's own process, `grpc` = the gRPC
     of this server; None = what the engine's kind needs.
-    `bls_instances`: processes of the BLS; auto: one for every eight cores, at most as many as the shim's workers; without a shim
-    one for every four cores; 4 at most.
+    `bls_instances`: processes of the BLS; auto: one for every eight cores, at most as many as the shim's workers; without a
+    shim one for every four cores; 4 at most.
     """
 
     engine_door: Annotated[Literal["own", "grpc"] | None, BeforeValidator(_refuse_exec)] = None
