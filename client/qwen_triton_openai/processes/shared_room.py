@@ -34,7 +34,7 @@ class SharedRoom:
 
     @property
     def taken(self) -> int:
-        """The sequences of all workers."""
+        """The sequences of all workers; without the lock one that moves meanwhile may count twice."""
         return sum(self._numbers[: self._waiting])
 
     def fits(self, size: int) -> bool:
