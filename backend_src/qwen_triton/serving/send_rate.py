@@ -105,11 +105,11 @@ class SendBudget:
         self._left = self._SIZE
         self._refilled = time.monotonic()
 
-    def spend(self, *, through_server: bool, urgent: bool = False) -> bool:
-        """Takes a response from the budget; False when it is used up. An `urgent` one may go all the same, and is owed."""
+    def spend(self, *, through_server: bool) -> bool:
+        """Takes a response from the budget; False when it is used up."""
         if self._left < 1.0:
             self._refill()
-            if self._left < 1.0 and not urgent:
+            if self._left < 1.0:
                 return False
         self._left -= 1.0 if through_server else self._rate.past_server
         return True

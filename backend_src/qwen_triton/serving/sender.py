@@ -60,9 +60,9 @@ class Sender:
 
     def wait_s(self) -> float | None:
         """Seconds until `send_batch` has something to do: 0 now, None not before something arrives."""
-        if self._posted or self._urgent:
+        if self._posted:
             return 0.0
-        return self._budget.wait_s() if self._arrived or self._others else None
+        return self._budget.wait_s() if self._arrived or self._urgent or self._others else None
 
     def add_reply(self, reply: Reply, keys: Sequence[int]) -> list[ReplySequence]:
         """Takes a request over; `keys` are the engine's names for its sequences, in order."""
@@ -98,10 +98,7 @@ class Sender:
         for _ in range(_BATCH):
             self._collect()
             pending = self._urgent or self._others
-            if not pending:
-                break
-            through = pending.first().reply.through_server
-            if not self._budget.spend(through_server=through, urgent=pending is self._urgent):
+            if not (pending and self._budget.spend(through_server=pending.first().reply.through_server)):
                 break
             built.append(self._add_to_reply(*pending.pop()))
         for reply in built:
