@@ -1,7 +1,8 @@
 """A sender: the thread that owns some of the requests in flight, from their admission to their last response.
 
-Sending a response is a round trip to the server, most of it waiting; with several senders the others send meanwhile. A
-request stays with one sender, so its responses keep their order and its state needs no lock.
+Sending a response is a round trip to the server, most of it waiting; with several senders the others send meanwhile. What does
+not go through the server waits for nobody: one sender has all of it. A request stays with one sender, so its responses keep
+their order and its state needs no lock.
 """
 
 from __future__ import annotations
