@@ -189,7 +189,7 @@ class WaitQueue:
     @property
     def full(self) -> bool:
         """Whether even a request of one sequence would be refused."""
-        return not (not self._waiting and self._room.fits(1)) and not self._may_wait(1)
+        return (bool(self._waiting) or not self._room.fits(1)) and not self._may_wait(1)
 
     def enter(self, sequences: int = 1, place: int = 0) -> asyncio.Future[None]:
         """An entry: done at once if there is room, else when there is. Raises QueueFull."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import mmap
 import os
 import signal
 import tempfile
@@ -25,10 +24,10 @@ from ..middleware.stack import default_limits
 from ..settings import ShimSettings
 from .listening import Address, addresses, bind
 from .shared_limits import LimitKeeper
+from .shared_numbers import new_numbers, numbers_in
 from .shared_room import SharedRoom, new_memory
 from .worker_process import COMMAND, WRONG_SETTINGS, Job, WorkerProcess, forget_gauges
 
-_COUNT_BYTES = 8
 _STARTS = 3
 """So many starts in a row that failed end the shim."""
 _SOUND_S = 10.0
@@ -98,9 +97,8 @@ class MainProcess:
         self._metrics_dir = metrics_dir
         self._command = command
         self._workers: list[WorkerProcess | None] = [None] * workers
-        self._counts = os.memfd_create("requests-in-flight")
-        os.ftruncate(self._counts, _COUNT_BYTES * workers)
-        self._count_view = memoryview(mmap.mmap(self._counts, 0)).cast("q")
+        self._counts = new_numbers("requests-in-flight", workers)
+        self._count_view = numbers_in(self._counts)
         self._leaving = asyncio.Event()
         self._code = 0
 

@@ -80,22 +80,21 @@ class Questions:
 
 
 class RemoteQueue:
-    """A worker's view of the queue (middleware/queue.Slots). `most`: sequences in all, 0 = no bound."""
+    """A worker's view of the queue (middleware/queue.Slots)."""
 
     full = False
     """Decided by `enter`, so that a request asks once."""
 
-    def __init__(self, questions: Questions, room: SharedRoom, place: int, most: int) -> None:
+    def __init__(self, questions: Questions, room: SharedRoom, place: int) -> None:
         self._questions = questions
         self._room = room
         self._place = place
-        self._most = most
         self._taken: dict[asyncio.Future[None], int] = {}
         """Slots that entries have without having asked."""
         self._claims: dict[asyncio.Future[None], int] = {}
 
     def enter(self, sequences: int = 1) -> asyncio.Future[None]:
-        size = slots_of(sequences, self._most)
+        size = slots_of(sequences, self._room.most)
         if self._room.take_unless_waiting(size, self._place):
             taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             taken.set_result(None)
@@ -242,13 +241,14 @@ class WorkerClaims:
         self._keeper.queue.go_on()
 
     def _begin(self, claim: int, name: str, told: list[int]) -> None:
+        limits = KeyLimits(*told)
         try:
-            admission = self._keeper.accounts.admit(name, self._keeper.limits(name, KeyLimits(*told)))
+            admission = self._keeper.accounts.admit(name, self._keeper.limits(name, limits))
         except ApiError as error:
             self._send("refused", claim, _fields(error))
             return
         self._admissions[claim] = admission
-        if KeyLimits(*told) != NO_LIMITS:
+        if limits != NO_LIMITS:
             self._send("granted", claim, admission.headers())
 
     def _add(self, claim: int, more: int) -> None:

@@ -8,29 +8,25 @@ lock of the memory's file, which ends with the process that holds it.
 from __future__ import annotations
 
 import fcntl
-import mmap
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_BYTES = 8
+from .shared_numbers import new_numbers, numbers_in
 
 
 def new_memory(workers: int) -> int:
     """A descriptor of memory for so many workers, in which nothing is taken."""
-    descriptor = os.memfd_create("slots")
-    os.ftruncate(descriptor, _BYTES * (workers + 1))
-    return descriptor
+    return new_numbers("slots", workers + 1)
 
 
 class SharedRoom:
     """A `queue.Room` of all workers. `most`: sequences at once, 0 = no bound. `place`: that of a worker in the memory."""
 
     def __init__(self, memory: int, most: int) -> None:
+        self.most = most
         self._memory = memory
-        self._most = most
-        *_, self._waiting = range(os.fstat(memory).st_size // _BYTES)
-        self._numbers = memoryview(mmap.mmap(memory, 0)).cast("q")
+        self._numbers = numbers_in(memory)
+        self._waiting = len(self._numbers) - 1
 
     @property
     def taken(self) -> int:
@@ -39,7 +35,7 @@ class SharedRoom:
 
     def fits(self, size: int) -> bool:
         """Whether so many more have room."""
-        return not self._most or self.taken + size <= self._most
+        return not self.most or self.taken + size <= self.most
 
     def take(self, size: int, place: int) -> bool:
         """Takes slots, also past requests that wait; False where there is no room."""

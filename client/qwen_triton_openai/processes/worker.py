@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import mmap
 import signal
 import socket
 import sys
@@ -24,6 +23,7 @@ from ..middleware.stack import AllWorkers
 from .link import Link, Message
 from .server import LOG_FORMAT, DrainingServer, tune_garbage_collector
 from .shared_limits import Questions, RemoteAccounts, RemoteQueue
+from .shared_numbers import numbers_in
 from .shared_room import SharedRoom
 from .worker_process import WRONG_SETTINGS, Job
 
@@ -38,10 +38,10 @@ class _WorkerServer(DrainingServer):
         self._link = Link(self._on_message, self._on_lost)
         self._questions = Questions(self._link.send, self._link.send_soon)
         room = SharedRoom(job.slots, job.settings.max_in_flight)
-        queue = RemoteQueue(self._questions, room, job.place, job.settings.max_in_flight)
+        queue = RemoteQueue(self._questions, room, job.place)
         shared = AllWorkers(queue, RemoteAccounts(self._questions), Path(job.metrics_dir))
-        counts = memoryview(mmap.mmap(job.counts, 0)).cast("q")
-        super().__init__(create_app(job.settings, connect, Drain(counts, job.place), shared), job.settings)
+        drain = Drain(numbers_in(job.counts), job.place)
+        super().__init__(create_app(job.settings, connect, drain, shared), job.settings)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._link.open(socket.socket(fileno=self._job.link))

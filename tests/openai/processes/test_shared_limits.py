@@ -43,7 +43,7 @@ class Worker:
         self.far = Link(lambda message: self.claims.on_message(message), lambda: self.claims.give_back())
         self.questions = Questions(self.near.send, self.near.send_soon)
         self.claims = WorkerClaims(keeper, place, self.far.send_soon)
-        self.queue: Slots = RemoteQueue(self.questions, keeper.room, place, SLOTS)
+        self.queue: Slots = RemoteQueue(self.questions, keeper.room, place)
         self.accounts: KeyAccounts = RemoteAccounts(self.questions)
 
     async def open(self) -> Worker:
