@@ -2,6 +2,10 @@
 
 perf_analyzer comes inside `tritonclient` 2.51.0. It needs libb64 of the system (scripts/install_perf_analyzer.sh) and CUDA's
 runtime library, which a package of pip has; neither needs a GPU.
+
+perf_analyzer reads the first number of every output that a model declares, past the end of an empty buffer where a response
+leaves the output out. What lies there differs from run to run with the addresses of its memory; where it is NaN, its JSON
+writer stops, and the export is cut off. The same happens with any model that leaves out an FP32 output.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 
 PACKAGES = ("genai-perf==0.0.8", "tritonclient==2.51.0", "nvidia-cuda-runtime-cu12")
 RUN_S = 240.0
+CUT_OFF = "Failed to parse JSON string"
+"""GenAI-Perf's words for an export that perf_analyzer cut off. Rare, so not three times one after another."""
+RUNS = 3
 BLOG = (
     "genai-perf profile -m ensemble --service-kind triton --backend tensorrtllm --num-prompts 1000 --random-seed 123 "
     "--synthetic-input-tokens-mean 200 --synthetic-input-tokens-stddev 0 --output-tokens-mean 100 --output-tokens-stddev 0 "
@@ -48,19 +55,22 @@ def server(serve: Serve, qwen25_folder: Path) -> LiveServer:
     return serve({"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 5.0}})
 
 
-def run(line: list[str], folder: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        line,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        env=environment | {"HOME": str(folder)},
-        cwd=folder,
-        check=False,
-    )
-    said = done.stdout + done.stderr
+def run(line: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Runs the tool, again where perf_analyzer cut its export off."""
+    for _ in range(RUNS):
+        done = subprocess.run(
+            line,
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+            env=environment | {"HOME": str(folder)},
+            cwd=folder,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        if CUT_OFF not in said:
+            break
     assert done.returncode == 0, said[-4000:]
-    return said
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["as it stands", "with --streaming"])
