@@ -191,7 +191,6 @@ class AckListener(BackgroundThread):
         peer = entrance.accept("acknowledge chunks")
         if peer is not None:
             self._unnamed.add(peer)
-            self._selector.register(peer, selectors.EVENT_READ)
 
     def _read(self, peer: socket.socket) -> None:
         try:

@@ -156,7 +156,7 @@ class EngineServer:
         if peer is None:
             return
         client = _Client(peer)
-        self._selector.register(peer, selectors.EVENT_READ, lambda mask: self._serve(client, mask))
+        self._selector.modify(peer, selectors.EVENT_READ, lambda mask: self._serve(client, mask))
         self._clients.add(client)
         self._send(client, encode_message("hello", asdict(self._engine.info), self._leaving))
 

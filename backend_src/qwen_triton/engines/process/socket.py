@@ -116,25 +116,39 @@ class Entrance:
         self._selector = selector
         self._data = data
         self._opens_at: float | None = None
-        self._watch()
+        selector.register(listener, selectors.EVENT_READ, data)
 
     def accept(self, wish: str) -> socket.socket | None:
-        """As the function. To be called when the selector reports the listener."""
+        """As the function; the selector watches the peer for reading, with data that are the caller's to set (`modify`).
+
+        None too for one that the kernel does not let it watch, because this user's processes watch too many: it is
+        disconnected. To be called when the selector reports the listener.
+        """
         peer = accept(self._listener, wish)
-        if peer is None:
-            self._selector.unregister(self._listener)
-            self._opens_at = time.monotonic() + _PAUSE_S
-        return peer
+        if peer is not None and self._watch(peer):
+            return peer
+        if peer is not None:
+            peer.close()
+        self._selector.unregister(self._listener)
+        self._opens_at = time.monotonic() + _PAUSE_S
+        return None
 
     def wait_s(self) -> float | None:
         """Seconds that the selector may wait, None: for ever. To be asked before each wait, because it ends the pause."""
-        if self._opens_at is not None and time.monotonic() >= self._opens_at:
-            self._opens_at = None
-            self._watch()
-        return None if self._opens_at is None else max(0.0, self._opens_at - time.monotonic())
+        if self._opens_at is None:
+            return None
+        now = time.monotonic()
+        if now >= self._opens_at:
+            self._opens_at = None if self._watch(self._listener, self._data) else now + _PAUSE_S
+        return None if self._opens_at is None else max(0.0, self._opens_at - now)
 
-    def _watch(self) -> None:
-        self._selector.register(self._listener, selectors.EVENT_READ, self._data)
+    def _watch(self, watched: socket.socket, data: Any = None) -> bool:
+        try:
+            self._selector.register(watched, selectors.EVENT_READ, data)
+        except OSError as error:
+            _warn_of(error)
+            return False
+        return True
 
 
 class Waker:

@@ -96,7 +96,7 @@ class LocalServer(BackgroundThread):
         if peer is None:
             return
         connection = LocalConnection(peer, self._waker.wake)
-        selector.register(peer, selectors.EVENT_READ, connection)
+        selector.modify(peer, selectors.EVENT_READ, connection)
         self._connections.add(connection)
         connection.send(encode_message("hello", VERSION, self._processes))
         if self._leaving:

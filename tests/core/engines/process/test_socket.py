@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import resource
 import selectors
 import socket
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 
@@ -132,6 +135,50 @@ def test_an_entrance_is_closed_for_a_moment_after_nobody_came_in(
         assert peer is not None
         peer.close()
         assert entrance.wait_s() is None
+
+
+class FullSelector(selectors.DefaultSelector):
+    """A selector that watches no more while `full`: the kernel's answer beyond fs.epoll.max_user_watches."""
+
+    full = False
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().register(fileobj, events, data)
+
+
+def test_an_entrance_lets_nobody_in_whom_the_kernel_does_not_let_it_watch(
+    listener: socket.socket,
+    connect: Callable[[], socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are disconnected and may come again; the entrance opens once it can be watched itself."""
+    monkeypatch.setattr(socket_module, "_PAUSE_S", 0.01)
+    warns_anew(monkeypatch)
+    with FullSelector() as selector:
+        entrance = Entrance(listener, selector, "entrance")
+        first = connect()
+        selector.full = True
+        assert entrance.accept(WISH) is None
+        assert first.recv(1) == b""
+        for _ in range(3):
+            time.sleep(0.02)
+            assert entrance.wait_s()
+        assert caplog.messages == [
+            SHORT.replace("[Errno 24] Too many open files", "[Errno 28] No space left on device")
+        ]
+        selector.full = False
+        time.sleep(0.02)
+        assert entrance.wait_s() is None
+        again = connect()
+        assert [key.data for key, _ in selector.select(WAIT_S)] == ["entrance"]
+        peer = entrance.accept(WISH)
+        assert peer is not None
+        again.send(b"x")
+        assert [key.fileobj for key, _ in selector.select(WAIT_S)] == [peer]
+        peer.close()
 
 
 def test_a_socket_of_any_number_becomes_readable() -> None:
