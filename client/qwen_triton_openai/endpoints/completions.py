@@ -45,7 +45,8 @@ def plan_completion(given: Mapping[str, Any], settings: ShimSettings) -> list[Ge
         _check_prompt_logprobs(given, prompts, tops, settings)
     try:
         base = base_request(given, settings, logprobs)
-        base = replace(base, sampling=replace(base.sampling, prompt_logprobs=tops))
+        if tops is not None:
+            base = replace(base, sampling=replace(base.sampling, prompt_logprobs=tops))
         if _scores_its_prompt(base):
             base = replace(base, stop=replace(base.stop, ignore_eos=True))
         return [with_prompt(base, prompt) for prompt in prompts]
