@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qwen_triton.serving import send_rate
 from qwen_triton.serving.reply import Reply, RowPlan
 from qwen_triton.serving.request_metrics import RequestMetrics
 from qwen_triton.serving.send_rate import SendBudget, SendRate
@@ -231,19 +232,20 @@ def test_a_sender_that_sleeps_can_be_stopped() -> None:
     assert not thread.is_alive()
 
 
-def test_pieces_beyond_the_budget_wait_and_merge(delivered: Delivered) -> None:
-    """A thousand tokens of forty sequences while the budget is 32 pieces: everything comes, in few pieces more."""
+def test_pieces_beyond_the_budget_wait_and_merge(delivered: Delivered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand tokens of forty sequences while the budget is 32 pieces: everything comes, in as many pieces as sequences."""
     delivered.wanted = 40
-    sender = make_sender(SendRate(FakeProcessors(1)), 60)  # 4000 / 60: one piece in 15 ms
-    sequences = add_replies(sender, delivered, 40)
-    for token in range(25):
-        for sequence in sequences:
-            sequence.reply.begun = True
-            sender.add_chunk(sequence, TokenChunk([token], finish="length" if token == 24 else None))
-    sender.send_batch()
-    sender.send_batch()
-    sender.send_batch()
-    assert 32 <= delivered.pieces < 40
+    with monkeypatch.context() as stopped:
+        stopped.setattr(send_rate.time, "monotonic", lambda: 50.0)
+        sender = make_sender(SendRate(FakeProcessors(1)))
+        sequences = add_replies(sender, delivered, 40)
+        for token in range(25):
+            for sequence in sequences:
+                sequence.reply.begun = True
+                sender.add_chunk(sequence, TokenChunk([token], finish="length" if token == 24 else None))
+        for _ in range(3):
+            sender.send_batch()
+    assert delivered.pieces == 32
     thread = threading.Thread(target=sender.run)
     thread.start()
     assert delivered.all_done.wait(WAIT_S)
