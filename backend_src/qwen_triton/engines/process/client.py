@@ -118,7 +118,12 @@ class EngineClient:
                 return
 
     def cancel(self, key: int) -> None:
-        """Ends a sequence; chunks already under way may still arrive. Ignores an unknown key."""
+        """Ends a sequence; chunks already under way may still arrive. Ignores an unknown key, also that of a submit under way.
+
+        Nearly all keys are unknown, because their sequence has had its last chunk: those wait for no submit.
+        """
+        if not any(key in connection.in_flight for connection in self._connections):
+            return
         with self._lock:
             for connection in self._connections:
                 if key in connection.in_flight:

@@ -176,6 +176,29 @@ def test_an_engine_that_leaves_serves_what_was_sent_before_the_client_knew(
     assert becomes(lambda: all(engines.has_ended(f"e{number}") for number in range(99)), WAIT_S)
 
 
+def test_the_end_of_an_ended_sequence_waits_for_no_submit(
+    engines: Engines, client: EngineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine in a long step does not read, so a submit of more than its socket holds waits."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(ReplayEngine, "step", lambda _: goes_on.wait(WAIT_S) and [])
+    engines.open("busy")
+    client.submit([(1, request())])
+    prompts = [(key, EngineRequest(IDS * 1000, SamplingParams(max_tokens=1, seed=0))) for key in range(2, 22)]
+    submit = threading.Thread(target=client.submit, args=(prompts,), daemon=True)
+    submit.start()
+    submit.join(0.5)
+    assert submit.is_alive()
+    cancel = threading.Thread(target=client.cancel, args=(1000,), daemon=True)
+    cancel.start()
+    cancel.join(WAIT_S / 2)
+    assert not cancel.is_alive()
+    assert submit.is_alive()
+    goes_on.set()
+    submit.join(WAIT_S)
+    assert not submit.is_alive()
+
+
 def test_a_cancelled_sequence_does_not_keep_the_old_engine(
     engines: Engines, client: EngineClient, receiver: Receiver
 ) -> None:
