@@ -1,10 +1,12 @@
-"""Sets up the process of one model: its log, its threads, and that it ends with the server."""
+"""Sets up the process of one model: its log, its threads, what it inherits, and that it ends with the server."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
+import socket
 import sys
 import threading
 
@@ -28,12 +30,30 @@ def _end_with(server: int) -> None:
     os._exit(1)
 
 
+def _close_connections() -> None:
+    """Closes the connections of the server's clients.
+
+    A process that begins while they are open inherits those of Triton's HTTP server. Held here too, a connection would not end
+    when the server closes it, and a client that reads to its end (HTTP/1.0, as many proxies speak it) would wait for ever.
+    """
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # no socket, or the listing's own descriptor
+            inherited = socket.socket(fileno=descriptor)
+            if inherited.family in (socket.AF_INET, socket.AF_INET6):
+                inherited.close()
+            else:
+                inherited.detach()
+
+
 def prepare_process(model: str) -> None:
     """Sets up logging to the server's log with the model's name, and a thread that ends this process with the server.
+
+    To be called before this process opens a connection of its own, because it closes all that it has inherited.
 
     A server that ends before its models are unloaded (killed, or after its exit timeout) leaves their processes running.
     The tokenizer gets no threads of its own, because each text is encoded by one thread (serving.threads has several).
     """
+    _close_connections()
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_COLLECT_AFTER)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

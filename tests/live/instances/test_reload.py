@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, TENSORRT_LLM
+from qwen_triton.tensors.contract import BLS, ENSEMBLE, POSTPROCESSING, PREPROCESSING, TENSORRT_LLM
 from tests.support.live.client import Refused, generate
 from tests.support.live.crowd import Grpc, Http, Received, together
 from tests.support.live.repository_control import (
@@ -29,6 +32,7 @@ from tests.support.live.waiting import becomes
 pytestmark = pytest.mark.live
 LONG = " ".join(["one two three four five"] * 60)
 TOKENS = 300
+HTTP_1_0_TOKENS = 150
 ROUNDS = 3
 STEP_MS = 20.0
 """Streams last 6 s by it: longer than a model takes to load on a busy machine."""
@@ -100,6 +104,23 @@ def test_streams_run_to_their_end_while_the_engine_is_loaded_again_by_http(serve
     assert control(server, TENSORRT_LLM, "load", by="http") == ""
     crowd.join()
     assert [(h.text, h.error, h.ends) for h in received] == [(LONG, "", 1)] * 3
+    assert has_one_engine(server)
+
+
+@pytest.mark.parametrize("model", [PREPROCESSING, TENSORRT_LLM, POSTPROCESSING, BLS])
+def test_a_connection_ends_though_a_process_began_while_it_was_open(server: LiveServer, model: str) -> None:
+    """A client of HTTP/1.0 reads to the end of its connection, which a new process of a model has inherited."""
+    host, port = server.http.split(":")
+    body = json.dumps({"text_input": LONG, "max_tokens": HTTP_1_0_TOKENS}).encode()
+    head = f"POST /v2/models/{BLS}/generate HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=WAIT_S) as client:
+        client.sendall(head.encode() + body)
+        assert becomes(lambda: server.runs(1), WAIT_S)
+        touch(server, model)
+        assert control(server, model, "load") == ""
+        received = b"".join(iter(partial(client.recv, 1 << 16), b""))
+    assert received.startswith(b"HTTP/1.0 200")
+    assert f'"num_output_tokens":{HTTP_1_0_TOKENS}'.encode() in received
     assert has_one_engine(server)
 
 
