@@ -15,6 +15,7 @@ from ..engines.process.log_lines import start_logging
 _SWITCH_S = 0.001
 """Between two switches of threads: with Python's own 5 ms, one that computes delays each new request by as much; with 0.2 ms
 the senders take the lock from each other while they build their responses, which costs 5 % of a streamed token."""
+_STDERR = 2
 _COLLECT_AFTER = 20_000
 """New objects between two garbage collections: with Python's own 700, each step of 500 requests would start one."""
 
@@ -37,6 +38,8 @@ def _close_connections() -> None:
     when the server closes it, and a client that reads to its end (HTTP/1.0, as many proxies speak it) would wait for ever.
     """
     for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor <= _STDERR:
+            continue
         with contextlib.suppress(OSError):  # no socket, or the listing's own descriptor
             inherited = socket.socket(fileno=descriptor)
             if inherited.family in (socket.AF_INET, socket.AF_INET6):
