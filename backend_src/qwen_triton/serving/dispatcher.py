@@ -122,6 +122,10 @@ class Dispatcher:
         """Whether every request has had its last response, those of clients that have disconnected included."""
         return not self.in_flight and not self._disconnects.pending and not any(s.has_posted for s in self._senders)
 
+    def batches(self) -> list[int | None]:
+        """The number of the batch that each sender is sending, None for one that sends nothing now."""
+        return [sender.batch for sender in self._senders]
+
     def info(self) -> EngineInfo:
         """The engine's facts. Raises Unavailable when no engine answers in time."""
         return self._engine.info()

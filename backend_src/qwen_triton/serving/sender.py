@@ -48,6 +48,9 @@ class Sender:
     def __init__(self, budget: SendBudget, release: Callable[[int], None]) -> None:
         self.replies: dict[Reply, list[ReplySequence]] = {}
         """Replies that are not answered yet, each with its sequences."""
+        self.batch: int | None = None
+        """The number of the batch that is being sent, None between batches."""
+        self._batches = 0
         self._budget = budget
         self._release_key = release
         self._arrived: deque[tuple[PendingChunks[ReplySequence], ReplySequence, TokenChunk]] = deque()
@@ -94,6 +97,14 @@ class Sender:
         All are built before the first is sent: building is our code and sending the server's, and either is several
         times as fast when it runs repeatedly as when the two alternate.
         """
+        self._batches += 1
+        self.batch = self._batches
+        try:
+            self._send_batch()
+        finally:
+            self.batch = None
+
+    def _send_batch(self) -> None:
         self.run_posted()
         built = []
         for _ in range(_BATCH):

@@ -36,7 +36,7 @@ from ..types import GenerateRequest
 from .admission import Admission, DecodedRequest
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
-from .model_process import prepare_process, server_pid
+from .model_process import StuckServerWatch, prepare_process, server_pid
 from .requests import instances_of, is_decoupled, read_limits, read_parameters
 from .responses import TritonResponder
 from .settings import BlsSettings, TextSettings
@@ -93,6 +93,8 @@ class BlsModel:
         self._local_address.publish()
         self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
+        self._stuck = StuckServerWatch(self._dispatcher.batches, lambda: self._lifeline.is_open)
+        self._stuck.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
         with self._dispatcher.gathering():
@@ -111,6 +113,7 @@ class BlsModel:
         self._local_address.withdraw()
         self._local.leave(self._dispatcher.idle)
         self._dispatcher.stop()
+        self._stuck.stop()
         self._local.stop()
         self._local_address.remove()
         self._publisher.stop()

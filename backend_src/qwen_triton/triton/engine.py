@@ -40,7 +40,7 @@ from ..types import EngineRequest
 from .admission import NO_ID, Admission, DecodedRequest
 from .instance import ModelInstance
 from .metrics import MetricsPublisher
-from .model_process import prepare_process, server_pid
+from .model_process import StuckServerWatch, prepare_process, server_pid
 from .requests import asks_stop, is_decoupled, read_limits, read_parameters
 from .responses import AckedResponder
 from .settings import EngineSettings
@@ -105,6 +105,8 @@ class EngineModel:
         self._own.publish()
         self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
+        self._stuck = StuckServerWatch(self._dispatcher.batches, lambda: self._lifeline.is_open)
+        self._stuck.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
         with self._dispatcher.gathering():
@@ -120,6 +122,7 @@ class EngineModel:
         self._lifeline.leave()
         self._own.withdraw()
         self._dispatcher.stop()
+        self._stuck.stop()
         self._acks.stop()
         self._supervisor.stop()
         self._publisher.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from qwen_triton.serving.send_rate import SendBudget, SendRate
 from qwen_triton.serving.sender import ReplySequence, Sender
 from qwen_triton.types import EngineRequest, SamplingParams, TokenChunk
 from tests.core.serving.test_send_rate import FakeProcessors
+from tests.support.live.waiting import becomes
 
 WAIT_S = 20.0
 REQUEST = EngineRequest((1,), SamplingParams(max_tokens=9, seed=1))
@@ -253,6 +255,23 @@ def test_pieces_beyond_the_budget_wait_and_merge(delivered: Delivered, monkeypat
     thread.join(WAIT_S)
     assert delivered.ids == {key: list(range(25)) for key in range(40)}
     assert delivered.pieces == 40
+
+
+def test_a_sender_says_which_batch_it_is_sending(sender: Sender, delivered: Delivered) -> None:
+    """The same for as long as the server does not take it, another one afterwards, and none while there is nothing to send."""
+    delivered.wanted = 2
+    first, second = add_replies(sender, delivered, 2)
+    assert sender.batch is None
+    delivered.hold.clear()
+    sender.add_chunk(first, TokenChunk([1], finish="length"))
+    assert becomes(lambda: sender.batch is not None, WAIT_S)
+    held = sender.batch
+    sender.add_chunk(second, TokenChunk([1], finish="length"))
+    time.sleep(0.05)
+    assert sender.batch == held
+    delivered.hold.set()
+    assert delivered.all_done.wait(WAIT_S)
+    assert becomes(lambda: sender.batch is None, WAIT_S)
 
 
 def test_what_is_posted_does_not_wait_for_the_budget(delivered: Delivered) -> None:

@@ -59,6 +59,11 @@ class Lifeline:
         self._peer = peer
         threading.Thread(target=self._listen, args=(peer,), name="lifeline", daemon=True).start()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a launcher notices the end of this process."""
+        return self._peer is not None
+
     def leave(self) -> None:
         """Tells the launcher that the process ends because its model is unloaded."""
         self._stopping.set()
