@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import time
@@ -22,9 +23,14 @@ SHORT = "connections have to wait, because this process can accept none: [Errno 
 
 @contextmanager
 def no_descriptors(but: int) -> Iterator[None]:
-    """Meanwhile this process can open `but` files and sockets, and none after them."""
+    """Meanwhile this process can open `but` files and sockets, and none after them.
+
+    What earlier tests have left to the garbage collector is closed before, because it would be free meanwhile.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken: list[int] = []
+    gc.collect()
+    gc.disable()
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST, soft), hard))
         _take_all(taken)
@@ -32,6 +38,7 @@ def no_descriptors(but: int) -> Iterator[None]:
             os.close(taken.pop())
         yield
     finally:
+        gc.enable()
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
