@@ -66,6 +66,9 @@ class BlsModel:
         )
         if fault := self._preprocessor.context_fault:
             _log.warning("max_context: %s", fault)
+        self._serve(instance, args, cache)
+
+    def _serve(self, instance: ModelInstance, args: Mapping[str, str], cache: TokenCache) -> None:
         rate = SendRate(most_per_s=self._settings.max_responses_per_s, processes=instances_of(args))
         self._dispatcher = Dispatcher(self._engine_link(instance), self._settings.max_in_flight, rate)
         metrics = RequestMetrics()
@@ -93,7 +96,7 @@ class BlsModel:
         self._local_address.publish()
         self._lifeline = Lifeline(BLS, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
-        self._stuck = StuckServerWatch(self._dispatcher.batches, lambda: self._lifeline.is_open)
+        self._stuck = StuckServerWatch(self._dispatcher.batches, self._lifeline.is_open)
         self._stuck.start()
 
     def execute(self, requests: Sequence[Any]) -> None:

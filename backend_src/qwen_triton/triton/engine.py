@@ -105,7 +105,7 @@ class EngineModel:
         self._own.publish()
         self._lifeline = Lifeline(TENSORRT_LLM, self._dispatcher.drain, self._dispatcher.idle)
         self._lifeline.open()
-        self._stuck = StuckServerWatch(self._dispatcher.batches, lambda: self._lifeline.is_open)
+        self._stuck = StuckServerWatch(self._dispatcher.batches, self._lifeline.is_open)
         self._stuck.start()
 
     def execute(self, requests: Sequence[Any]) -> None:

@@ -19,6 +19,8 @@ from ..serving.threads import BackgroundThread
 _SWITCH_S = 0.001
 """Between two switches of threads: with Python's own 5 ms, one that computes delays each new request by as much; with 0.2 ms
 the senders take the lock from each other while they build their responses, which costs 5 % of a streamed token."""
+_COLLECT_AFTER = 20_000
+"""New objects between two garbage collections: with Python's own 700, each step of 500 requests would start one."""
 _STDERR = 2
 _LOOK_S = 1.0
 _LOOKS = 30
@@ -29,8 +31,6 @@ _STUCK = (
     "a stream (docs/exact-text.md, «What is not solved»). Requests hang until it is started again%s"
 )
 _log = logging.getLogger(__name__)
-_COLLECT_AFTER = 20_000
-"""New objects between two garbage collections: with Python's own 700, each step of 500 requests would start one."""
 
 
 def server_pid() -> int:
@@ -80,11 +80,11 @@ def prepare_process(model: str) -> None:
 class StuckServerWatch(BackgroundThread):
     """Ends this process when the server is stuck, so that the launcher acts on it; says so in the log where there is none.
 
-    `batches()`: the number of the batch that each sender is sending, None for none (Dispatcher). `launched()`: whether a
+    `batches()`: the number of the batch that each sender is sending, None for none (Dispatcher). `launched`: whether a
     launcher notices the end of this process.
     """
 
-    def __init__(self, batches: Callable[[], Sequence[int | None]], launched: Callable[[], bool]) -> None:
+    def __init__(self, batches: Callable[[], Sequence[int | None]], launched: bool) -> None:
         super().__init__("stuck-server-watch")
         self._batches = batches
         self._launched = launched
@@ -102,7 +102,7 @@ class StuckServerWatch(BackgroundThread):
                 self._tell()
 
     def _tell(self) -> None:
-        if self._launched():
+        if self._launched:
             _log.error(_STUCK, _LOOKS * _LOOK_S, "; this process ends, so that the launcher does it")
             os._exit(1)
         _log.error(_STUCK, _LOOKS * _LOOK_S, "")

@@ -72,7 +72,7 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[int
     watches: list[StuckServerWatch] = []
 
     def watch(batches: Callable[[], list[int | None]], launched: bool = True) -> list[int]:
-        watches.append(StuckServerWatch(batches, lambda: launched))
+        watches.append(StuckServerWatch(batches, launched))
         watches[-1].start()
         return ends
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from qwen_triton.tensors.contract import BLS
-from qwen_triton_build.commands import health
+from tests.live.faults.test_processes import healthy
 from tests.support.live.client import generate
 from tests.support.live.crowd import Grpc, together
 from tests.support.live.launches import Launch, gone, launched
@@ -41,6 +40,6 @@ def test_a_front_end_that_has_locked_up_is_noticed_and_the_server_started_again(
     assert {h.status for h in heard} == {"DEADLINE_EXCEEDED"}
     assert becomes(lambda: gone([process]), STUCK_S)
     assert "tritonserver has taken no response for 30 s: it is stuck" in (launch.folder / "log").read_text()
-    assert becomes(lambda: health.run(Namespace(deployment=launch.folder / "deployment.yaml")) == 0, BACK_S)
+    assert becomes(lambda: healthy(launch), BACK_S)
     again = generate(live_server(launch), BLS, text_input="hello again", max_tokens=10)
     assert again["text_output"] == "hello again"

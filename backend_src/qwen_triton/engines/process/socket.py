@@ -125,9 +125,9 @@ class Entrance:
         disconnected. To be called when the selector reports the listener.
         """
         peer = accept(self._listener, wish)
-        if peer is not None and self._watch(peer):
-            return peer
         if peer is not None:
+            if self._watch(peer):
+                return peer
             peer.close()
         self._selector.unregister(self._listener)
         self._opens_at = time.monotonic() + _PAUSE_S
