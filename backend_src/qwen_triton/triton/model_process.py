@@ -28,7 +28,7 @@ _LOOKS = 30
 counts as stuck. A machine that is frozen meanwhile does not look; a server that is stopped for ten seconds goes on."""
 _STUCK = (
     "tritonserver has taken no response for %d s: it is stuck, as its gRPC front end can be after a client has cancelled "
-    "a stream (docs/exact-text.md, «What is not solved»). Requests hang until it is started again%s"
+    "a stream (docs/exact-text.md has the reason). Requests hang until it is started again%s"
 )
 _log = logging.getLogger(__name__)
 
