@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from qwen_triton.engines.process.loads import remove_leftovers
@@ -22,6 +22,7 @@ from qwen_triton.tensors.contract import BLS, PREPROCESSING, TENSORRT_LLM
 from ..deployment.schema import Server
 from ..processes import ChildProcess
 from .closed_apis import closing_flags, key_flags, read_key
+from .crash_watch import CrashWatch
 from .installation import Installation, find_installation, prepare_backends
 from .process_arguments import hide_argument
 from .ranks import check_mpirun, mpirun_command, rank_processes, region_users
@@ -133,6 +134,7 @@ class TritonServer:
         self.not_ended: set[str] = set()
         """Models whose processes were told to end and had not when `stop` killed the server."""
         self._lifelines = LifelineServer()
+        self._crash_watch = CrashWatch(self._servers)
         lifeline = {VARIABLE: self._lifelines.address}
         key = {} if self._key is None else {server_key.VARIABLE: self._key}
         self._process = ChildProcess(
@@ -160,16 +162,27 @@ class TritonServer:
     def poll(self) -> int | None:
         """The exit code, or None while it runs. With several ranks, mpirun ends when any rank does.
 
-        A server one of whose models has lost its process is killed: it would not notice, and its callers would hang.
+        A server that cannot answer any more is killed; `killed_because` says why.
         """
         code = self._process.poll()
-        if code is None and (model := self._lifelines.died()):
-            self.killed_because = (
-                f"a process of the model {model} died, so tritonserver was killed: its callers would hang"
-            )
+        if code is None and (reason := self._fault()):
+            self.killed_because = f"{reason}, so tritonserver was killed: its callers would hang"
             self.kill()
             code = self._process.wait(_KILL_AFTER_S)
         return code
+
+    def _fault(self) -> str:
+        """Why a server that runs will not answer, empty when it will: it has lost a process of a model, which it would not
+        notice, or it has crashed and does not end."""
+        if model := self._lifelines.died():
+            return f"a process of the model {model} died"
+        if fatal := self._crash_watch.crashed():
+            return f"a thread crashed ({fatal.name}) and hangs in the report of that"
+        return ""
+
+    def _servers(self) -> Iterable[int]:
+        """The process of each rank."""
+        return [self.pid] if self.ranks == 1 else rank_processes(self._shm_prefix).values()
 
     def ready(self) -> bool:
         """Whether every model is loaded. Hides the key in the servers' arguments as soon as they are read."""
