@@ -25,7 +25,7 @@ from tests.support.live.metric_lines import metrics
 from tests.support.live.repository_control import EXPLICIT, OPEN, control, touch
 from tests.support.live.servers import LiveServer, serving
 from tests.support.live.shims import MODEL, LiveShim, shimming, status
-from tests.support.live.waiting import becomes
+from tests.support.live.waiting import becomes, settled
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
@@ -76,9 +76,13 @@ def sent(shim: LiveShim) -> dict[str, int]:
 
 
 def through(server: LiveServer) -> int:
-    """The requests to the BLS that have gone through the server."""
-    text = urllib.request.urlopen(server.metrics, timeout=WAIT_S).read().decode()
-    return sum(int(float(count)) for count in _THROUGH.findall(text))
+    """The requests to the BLS that have gone through the server, which may count one after its answer."""
+
+    def count() -> int:
+        text = urllib.request.urlopen(server.metrics, timeout=WAIT_S).read().decode()
+        return sum(int(float(count)) for count in _THROUGH.findall(text))
+
+    return settled(count)
 
 
 def ask(shim: LiveShim, tokens: int) -> httpx.Response:
