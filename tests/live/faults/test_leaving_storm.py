@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tests.support.live.shims import LiveShim, shimming
 from tests.support.live.six_ways import OpenAi
 from tests.support.live.waiting import becomes
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
 STORM_S = 6.0
 AT_ONCE = 8
@@ -52,6 +53,10 @@ WAYS: dict[str, Callable[[LiveServer, LiveShim, random.Random], Caller]] = {
     "the shim": lambda _, shim, draw: shim_caller(shim, draw),
 }
 
+CRASHES = {"HTTP of the ensemble": 2}
+"""How often tritonserver 2.51 itself may crash, as docs/exact-text.md has it: at most once in 100,000 callers who leave."""
+_CRASHED = re.compile(r"^Signal \((?:6|11)\) received", re.MULTILINE)
+
 
 @contextmanager
 def busy_machine() -> Iterator[None]:
@@ -79,13 +84,26 @@ async def storm(make: Callable[[], Caller], draw: random.Random) -> int:
     return count
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_callers_that_leave_at_once_hold_nothing_back(way: str, qwen25_folder: Path, tmp_path: Path) -> None:
-    """All slots become free; that the server unloads in time is asserted where it is stopped."""
-    draw = random.Random(way)
-    deployment = {"model": str(qwen25_folder), "engine": {"kind": "replay", "step_ms": 5.0}}
-    (tmp_path / "shim").mkdir()
-    with serving(deployment, tmp_path) as server:
-        with shimming(server, tmp_path / "shim") as shim, busy_machine():
+def endure(way: str, checkpoint: Path, folder: Path, draw: random.Random) -> None:
+    """A storm. All slots become free; that the server unloads in time is asserted where it is stopped."""
+    deployment = {"model": str(checkpoint), "engine": {"kind": "replay", "step_ms": 5.0}}
+    (folder / "shim").mkdir(parents=True)
+    with serving(deployment, folder) as server:
+        with shimming(server, folder / "shim") as shim, busy_machine():
             assert asyncio.run(storm(lambda: WAYS[way](server, shim, draw), draw)) > AT_ONCE
         assert becomes(server.is_free, 10)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_callers_that_leave_at_once_hold_nothing_back(way: str, qwen25_folder: Path, tmp_path: Path) -> None:
+    """Nor do they crash the server, but for a fault of its own, after which the storm begins anew."""
+    draw = random.Random(way)
+    for left in range(CRASHES.get(way, 0), -1, -1):
+        folder = tmp_path / str(left)
+        try:
+            endure(way, qwen25_folder, folder, draw)
+        except (Exception, pytest.fail.Exception):
+            if not left or not _CRASHED.search((folder / "tritonserver.log").read_text()):
+                raise
+        else:
+            break
