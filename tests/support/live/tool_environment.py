@@ -20,8 +20,16 @@ def tool_environment(name: str, *packages: str) -> Path:
     home = ROOT / ".cache" / f"{name}-{sys.version_info[0]}.{sys.version_info[1]}"
     done = home / "installed"
     if not done.exists():
-        venv.create(home, clear=True, with_pip=True)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+        venv.create(home, clear=True)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(home / "bin" / "python"),
+            "--disable-pip-version-check",
+            "-q",
+        ]
         made = subprocess.run(
             [*pip, "install", "--no-compile", *packages], capture_output=True, text=True, timeout=INSTALL_S, check=False
         )
