@@ -89,7 +89,8 @@ def test_several_answers_of_a_prompt_run_at_once(standin: StandIn) -> None:
 
 
 def test_an_engine_that_dies_fails_its_callers(qwen25_folder: Path, tmp_path: Path) -> None:
-    """Triton itself leaves them unanswered. It does not start a Python model's process again: later requests fail."""
+    """Triton itself leaves them unanswered. It does not start a Python model's process again: later requests fail. Where the
+    process held a lock of their shared memory when it was killed, tritonserver 2.51 ends as well."""
     reason = "tritonserver 2.51 waits its whole exit timeout for a Python model whose process was killed"
     with serving_standin(qwen25_folder, tmp_path, step_ms=20.0, cannot_unload=reason) as standin:
         received: list[Received] = []
@@ -100,8 +101,9 @@ def test_an_engine_that_dies_fails_its_callers(qwen25_folder: Path, tmp_path: Pa
         crowd.join()
         told = "the engine's model is out of reach: its process has ended; try again"
         assert all(told in h.error and LONG["text_input"].startswith(h.text) for h in received)
-        with pytest.raises(Refused, match="internal error"):
+        with pytest.raises((Refused, OSError)) as later:
             generate(standin.server, BLS, text_input="hello again", max_tokens=10)
+        assert "internal error" in str(later.value) or "lock_exception" in standin.server.log.read_text()
 
 
 def test_an_engine_that_is_not_decoupled_answers_whole(qwen25_folder: Path, tmp_path: Path) -> None:
