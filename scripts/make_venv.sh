@@ -18,6 +18,7 @@ if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (
   echo "remedy: make ... PYTHON=/path/to/python3.11" >&2
   exit 2
 fi
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+[ -x "$venv/bin/python" ] && exit
+"$python" -m venv "$venv"
 "$venv/bin/python" -m pip --disable-pip-version-check -qq install --upgrade 'pip>=26,<27' ||
   echo "going on with the pip that is there: $("$venv/bin/python" -m pip --version)" >&2

@@ -11,12 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen_triton_build.deployment.checkpoint_names import resolve_model
-from qwen_triton_build.deployment.schema import load_deployment
 from qwen_triton_build.launch.tritonserver import TritonServer
-from qwen_triton_build.repository.placeholders import placeholders
-from qwen_triton_build.repository.render import render
-from tests.support.live.servers import write_deployment
+from tests.support.live.servers import rendered
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
@@ -46,10 +42,8 @@ def fill(pipe: int) -> None:
 
 def test_a_server_that_hangs_in_the_report_of_its_crash_is_killed(qwen25_folder: Path, tmp_path: Path) -> None:
     """The handler hangs on its log here; after a crash in malloc it hangs on the lock of that."""
-    settings = {"model": str(qwen25_folder), "engine": {"kind": "replay"}}
-    loaded = load_deployment(write_deployment(settings, tmp_path / "deployment.yaml"), environment={})
-    repository = render(placeholders(loaded, resolve_model(loaded)), tmp_path / "repository")
-    server = TritonServer(loaded.server, repository, tmp_path)
+    deployment, repository = rendered({"model": str(qwen25_folder), "engine": {"kind": "replay"}}, tmp_path)
+    server = TritonServer(deployment.server, repository, tmp_path)
     with nobody_reads() as log:
         server.start(log)
         try:

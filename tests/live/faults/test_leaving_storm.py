@@ -54,7 +54,7 @@ WAYS: dict[str, Callable[[LiveServer, LiveShim, random.Random], Caller]] = {
 }
 
 CRASHES = {"HTTP of the ensemble": 2}
-"""How often tritonserver 2.51 itself may crash, as docs/exact-text.md has it: at most once in 100,000 callers who leave."""
+"""How many storms a crash of tritonserver 2.51 itself may end (docs/exact-text.md, «What is not solved»)."""
 _CRASHED = re.compile(r"^Signal \((?:6|11)\) received", re.MULTILINE)
 
 

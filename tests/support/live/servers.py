@@ -111,6 +111,12 @@ def write_deployment(deployment: Mapping[str, Any] | Path, file: Path) -> Path:
     return file
 
 
+def rendered(deployment: Mapping[str, Any] | Path, folder: Path) -> tuple[Deployment, Path]:
+    """The deployment as `write_deployment` changes it, and its repository; both are written below `folder`."""
+    loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
+    return loaded, render(placeholders(loaded, resolve_model(loaded)), folder / "repository")
+
+
 @contextmanager
 def serving(
     deployment: Mapping[str, Any] | Path,
@@ -125,8 +131,7 @@ def serving(
     fails with the log's telling lines when the server does not come up, and when it does not unload all models in time at
     its end. `cannot_unload`: the reason why this server cannot, and its end is not judged; empty for all others.
     """
-    loaded = load_deployment(write_deployment(deployment, folder / "deployment.yaml"), environment={})
-    repository = render(placeholders(loaded, resolve_model(loaded)), folder / "repository")
+    loaded, repository = rendered(deployment, folder)
     change(repository)
     log = ServerLog(str(folder / "tritonserver.log"))
     with pytest.MonkeyPatch.context() as patch:

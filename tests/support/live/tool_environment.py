@@ -21,15 +21,8 @@ def tool_environment(name: str, *packages: str) -> Path:
     done = home / "installed"
     if not done.exists():
         venv.create(home, clear=True)
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            str(home / "bin" / "python"),
-            "--disable-pip-version-check",
-            "-q",
-        ]
+        python = str(home / "bin" / "python")
+        pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "-q"]
         made = subprocess.run(
             [*pip, "install", "--no-compile", *packages], capture_output=True, text=True, timeout=INSTALL_S, check=False
         )
